@@ -1,0 +1,132 @@
+package haproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotStopping says that an action was called off because its worker is not proven to be stopping.
+var ErrNotStopping = errors.New("worker is not proven to be stopping")
+
+// Drained is what a drain did.
+type Drained struct {
+	Sessions int  // streams that were told to shut down
+	Left     bool // some were still there when the drain's time was over
+}
+
+// drainPause is how long the streams of one round are given to end before the next look.
+const drainPause = 200 * time.Millisecond
+
+// Drain shuts down the sessions of a stopping worker, spread evenly over a time so that their clients do not all come back at one
+// moment. It returns once there are none left, or the worker has ended, or the time has passed twice.
+func Drain(ctx context.Context, cli *CLI, p *Process, nspid int, spread time.Duration) (Drained, error) {
+	var d Drained
+	end := time.Now().Add(2 * spread)
+	for {
+		answer, err := cli.Worker(ctx, nspid, "show sess")
+		if !p.Alive() {
+			return d, nil
+		}
+		if err != nil {
+			return d, fmt.Errorf("listing the sessions of worker %d: %w", p.PID, err)
+		}
+		ids, err := ParseShowSess(answer)
+		if err != nil {
+			return d, fmt.Errorf("listing the sessions of worker %d: %w", p.PID, err)
+		}
+		if len(ids) == 0 {
+			return d, nil
+		}
+		if time.Now().After(end) {
+			d.Left = true
+			return d, nil
+		}
+		n, err := shutdownAll(ctx, cli, p, nspid, ids, spread)
+		d.Sessions += n
+		if err != nil {
+			return d, err
+		}
+		spread = 0 // what is left came late: no reason to wait for it again
+		if err := pause(ctx, p, drainPause); err != nil {
+			return d, err
+		}
+	}
+}
+
+func shutdownAll(ctx context.Context, cli *CLI, p *Process, nspid int, ids []string, spread time.Duration) (int, error) {
+	begin := time.Now()
+	for i, id := range ids {
+		due := begin.Add(spread * time.Duration(i) / time.Duration(len(ids)))
+		if err := pause(ctx, p, time.Until(due)); err != nil {
+			return i, err
+		}
+		if _, err := cli.Worker(ctx, nspid, "shutdown session "+id); err != nil {
+			if !p.Alive() {
+				return i, nil
+			}
+			return i, fmt.Errorf("shutting down a session of worker %d: %w", p.PID, err)
+		}
+	}
+	return len(ids), nil
+}
+
+// pause waits for d, or less if the process ends.
+func pause(ctx context.Context, p *Process, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	short, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	p.WaitExit(short)
+	return ctx.Err()
+}
+
+// Terminated tells how a worker ended.
+type Terminated struct {
+	Killed bool // by SIGKILL, because it had not ended within its grace
+}
+
+// killWait is how long a killed process may take to be gone; one in uninterruptible sleep takes longer.
+const killWait = 10 * time.Second
+
+// Terminate ends a process: SIGTERM, on which a worker exits at once, and SIGKILL if it has not after grace. It returns when the
+// process has ended. The caller must have proven that it is a stopping worker.
+func (p *Process) Terminate(ctx context.Context, grace time.Duration) (Terminated, error) {
+	var t Terminated
+	if err := p.Signal(unix.SIGTERM); err != nil {
+		if errors.Is(err, ErrGone) {
+			err = nil
+		}
+		return t, err
+	}
+	ended, err := p.waitExit(ctx, grace)
+	if ended || err != nil {
+		return t, err
+	}
+	t.Killed = true
+	if err := p.Signal(unix.SIGKILL); err != nil && !errors.Is(err, ErrGone) {
+		return t, err
+	}
+	ended, err = p.waitExit(ctx, killWait)
+	if !ended && err == nil {
+		err = fmt.Errorf("waiting for pid %d: still there %v after SIGKILL", p.PID, killWait)
+	}
+	return t, err
+}
+
+func (p *Process) waitExit(ctx context.Context, d time.Duration) (ended bool, err error) {
+	short, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	err = p.WaitExit(short)
+	if err == nil {
+		return true, nil
+	}
+	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return false, nil
+	}
+	return false, err
+}

@@ -1,0 +1,422 @@
+package haproxy
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// State is what is known of a worker. The zero value is Unknown, and unknown is not stopping.
+type State int
+
+const (
+	Unknown  State = iota
+	Current        // it serves new connections
+	Stopping       // proven to be stopping: it accepts nothing any more and ends with its last connection
+)
+
+func (s State) String() string { return [...]string{"unknown", "current", "stopping"}[s] }
+
+// Worker is one worker process of a master.
+type Worker struct {
+	ID
+	NSPID      int    // its pid as the master and the CLI know it
+	Generation int    // 1 for the oldest that this Scanner has seen; a younger worker has a higher one; never used twice
+	State      State  // see Why
+	Why        string // what State rests on, for people
+	Age        time.Duration
+	// StoppingFor is the age of the next younger generation: its start is what made this one stop. If that one was gone already
+	// when this Scanner first looked, it is shorter than the truth. 0 unless Stopping.
+	StoppingFor time.Duration
+	Cache       uint64 // bytes of memory held by its TLS session cache; see CacheErr
+	CacheErr    error  // why Cache is not known: a *Refusal if nothing there is recognised. Only looked at when Stopping
+	Shared      uint64 // bytes of all its shared anonymous memory
+	Private     uint64 // bytes of its private memory, in RAM or swapped out
+	SizeErr     error  // why Shared and Private are not known
+}
+
+// Instance is one HAProxy in master-worker mode.
+type Instance struct {
+	Master  ID
+	Workers []Worker // the oldest first
+	CLI     *CLI     // nil if it has none
+	CLIErr  error    // why the CLI could not be asked: ErrNoCLI, or a passing fault, as during a reload
+}
+
+// Scanner finds HAProxy instances among processes. It remembers what cannot change any more: the generation of a worker, that it is
+// stopping, and where its cache lies.
+type Scanner struct {
+	procfs  string
+	workers map[ID]*memory
+	last    int // highest generation given
+}
+
+type memory struct {
+	generation int
+	stopping   string   // why, once proven
+	since      uint64   // clock tick since which it has been stopping
+	cache      *Mapping // once recognised
+	seen       bool
+}
+
+// NewScanner makes a Scanner that reads the proc file system mounted at procfs.
+func NewScanner(procfs string) *Scanner {
+	return &Scanner{procfs: procfs, workers: map[ID]*memory{}}
+}
+
+// proc is a process that looks like HAProxy.
+type proc struct {
+	ID
+	ppid    int
+	exe     string
+	cmdline []string
+}
+
+// Scan looks at the processes in pids (those of a cgroup) and returns the HAProxy masters among them with their workers. A worker
+// is a child of its master that runs the same program; whatever else the master started is left alone.
+func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
+	procs, err := s.readProcs(pids)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range s.workers {
+		m.seen = false
+	}
+	var found []Instance
+	for _, f := range families(procs) {
+		found = append(found, s.instance(ctx, f))
+	}
+	for id, m := range s.workers {
+		if !m.seen {
+			delete(s.workers, id)
+		}
+	}
+	return found, nil
+}
+
+// Recheck proves anew, right before an action, that the worker named by id is stopping, and returns it pinned. It rests on nothing
+// remembered. The CLI is nil if there is none.
+func (s *Scanner) Recheck(ctx context.Context, pids []int, id ID) (*Process, *CLI, error) {
+	procs, err := s.readProcs(pids)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, f := range families(procs) {
+		if !slices.ContainsFunc(f.workers, func(p proc) bool { return p.ID == id }) {
+			continue
+		}
+		in, rows := f.ask(ctx, s.procfs)
+		w := Worker{ID: id}
+		s.judge(ctx, &w, &memory{}, in, rows, replacedPIDs(f.workers))
+		if w.State != Stopping {
+			return nil, nil, fmt.Errorf("%w: %s", ErrNotStopping, w.Why)
+		}
+		p, err := OpenProcess(s.procfs, id)
+		return p, in.CLI, err
+	}
+	return nil, nil, fmt.Errorf("worker %d: %w", id.PID, ErrGone)
+}
+
+// family is a master and its workers, the oldest first.
+type family struct {
+	master  proc
+	workers []proc
+}
+
+func families(procs map[int]proc) []family {
+	var found []family
+	for _, master := range procs {
+		if parent, ok := procs[master.ppid]; ok && parent.exe == master.exe {
+			continue
+		}
+		f := family{master: master}
+		for _, p := range procs {
+			if p.ppid == master.PID && p.exe == master.exe {
+				f.workers = append(f.workers, p)
+			}
+		}
+		if len(f.workers) == 0 {
+			continue // a configuration check, or a HAProxy without workers
+		}
+		slices.SortFunc(f.workers, func(a, b proc) int {
+			return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
+		})
+		found = append(found, f)
+	}
+	slices.SortFunc(found, func(a, b family) int { return cmp.Compare(a.master.PID, b.master.PID) })
+	return found
+}
+
+// ask asks the master for its workers, if it can be asked.
+func (f family) ask(ctx context.Context, procfs string) (Instance, []ProcRow) {
+	in := Instance{Master: f.master.ID}
+	var rows []ProcRow
+	in.CLI, in.CLIErr = masterCLI(procfs, f.master.PID, f.master.cmdline)
+	if in.CLIErr == nil {
+		rows, in.CLIErr = in.CLI.ShowProc(ctx)
+	}
+	return in, rows
+}
+
+func (s *Scanner) readProcs(pids []int) (map[int]proc, error) {
+	procs := map[int]proc{}
+	for _, pid := range pids {
+		p, err := s.readProc(pid)
+		if errors.Is(err, ErrGone) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading process %d: %w", pid, err)
+		}
+		if strings.HasPrefix(filepath.Base(p.exe), "haproxy") {
+			procs[pid] = p
+		}
+	}
+	return procs, nil
+}
+
+func (s *Scanner) readProc(pid int) (proc, error) {
+	st, err := readStat(s.procfs, pid)
+	if err != nil {
+		return proc{}, err
+	}
+	if st.state == 'Z' {
+		return proc{}, ErrGone
+	}
+	dir := filepath.Join(s.procfs, strconv.Itoa(pid))
+	exe, err := os.Readlink(filepath.Join(dir, "exe"))
+	if errors.Is(err, os.ErrNotExist) {
+		return proc{}, ErrGone
+	}
+	if err != nil {
+		return proc{}, err
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+	if err != nil {
+		return proc{}, ErrGone
+	}
+	// An upgrade of the package leaves old workers of a deleted file.
+	exe = strings.TrimSuffix(exe, " (deleted)")
+	return proc{ID{pid, st.start}, st.ppid, exe, splitCmdline(b)}, nil
+}
+
+func splitCmdline(b []byte) []string {
+	var args []string
+	for a := range bytes.SplitSeq(bytes.TrimSuffix(b, []byte{0}), []byte{0}) {
+		args = append(args, string(a))
+	}
+	return args
+}
+
+func (s *Scanner) instance(ctx context.Context, f family) Instance {
+	in, rows := f.ask(ctx, s.procfs)
+	replaced := replacedPIDs(f.workers)
+	now := bootTicks()
+	for i, p := range f.workers {
+		m := s.remember(p.ID)
+		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start)}
+		s.judge(ctx, &w, m, in, rows, replaced)
+		if w.State == Stopping {
+			since := now
+			if i+1 < len(f.workers) {
+				since = f.workers[i+1].Start
+			}
+			if m.since == 0 {
+				m.since = since
+			}
+			m.since = min(m.since, since) // the younger one may be gone by now
+			w.StoppingFor = ticks(now, m.since)
+		}
+		s.measure(&w, m)
+		in.Workers = append(in.Workers, w)
+	}
+	return in
+}
+
+func (s *Scanner) remember(id ID) *memory {
+	m := s.workers[id]
+	if m == nil {
+		s.last++
+		m = &memory{generation: s.last}
+		s.workers[id] = m
+	}
+	m.seen = true
+	return m
+}
+
+// judge decides the worker's state. Nothing makes a stopping worker serve again, so a proof is kept.
+func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, rows []ProcRow, replaced map[int]bool) {
+	p, err := OpenProcess(s.procfs, w.ID)
+	if err != nil {
+		w.Why = err.Error()
+		return
+	}
+	defer p.Close()
+	st, err := readStatus(s.procfs, w.PID)
+	if err != nil {
+		w.Why = err.Error()
+		return
+	}
+	w.NSPID = st.nspid
+	if m.stopping != "" {
+		w.State, w.Why = Stopping, m.stopping
+		return
+	}
+	w.State, w.Why = p.prove(ctx, w.NSPID, in, rows, replaced)
+	if w.State == Stopping {
+		m.stopping = w.Why
+	}
+}
+
+// prove gathers what shows that a worker is stopping. All that can be asked must agree:
+//   - no TCP socket of it listens,
+//   - with a master CLI: it is listed as old, and says of itself "Stopping: 1". The list alone lies: after a failed reload
+//     the worker that serves stands among the old ones;
+//   - without: a living sibling was started to replace it (its pid after -sf). After a failed reload there is no such sibling.
+func (p *Process) prove(ctx context.Context, nspid int, in Instance, rows []ProcRow, replaced map[int]bool) (State, string) {
+	listens, err := p.listening()
+	if err != nil {
+		return Unknown, err.Error()
+	}
+	switch {
+	case errors.Is(in.CLIErr, ErrNoCLI):
+		switch {
+		case listens:
+			return Current, "it listens"
+		case replaced[nspid]:
+			return Stopping, "it listens nowhere and a living worker was started with -sf for it"
+		}
+		return Unknown, "it listens nowhere, but no living worker was started to replace it"
+	case in.CLIErr != nil:
+		return Unknown, in.CLIErr.Error()
+	}
+	i := slices.IndexFunc(rows, func(r ProcRow) bool { return r.PID == nspid })
+	if i < 0 {
+		return Unknown, "the master does not list it"
+	}
+	info, err := in.CLI.ShowInfo(ctx, nspid)
+	switch {
+	case err != nil:
+		return Unknown, err.Error()
+	case info.PID != nspid:
+		return Unknown, fmt.Sprintf("show info answers for pid %d", info.PID)
+	case !info.Stopping:
+		return Current, "it says Stopping: 0"
+	case listens:
+		return Unknown, "it says Stopping: 1 but still listens"
+	case !rows[i].Old:
+		return Unknown, "it says Stopping: 1 but the master lists it as current"
+	}
+	return Stopping, "it says Stopping: 1, listens nowhere and is listed as old"
+}
+
+// measure reads what memory the worker holds.
+func (s *Scanner) measure(w *Worker, m *memory) {
+	p, err := OpenProcess(s.procfs, w.ID)
+	if err != nil {
+		w.SizeErr, w.CacheErr = err, err
+		return
+	}
+	defer p.Close()
+	st, err := readStatus(s.procfs, w.PID)
+	if err != nil {
+		w.SizeErr, w.CacheErr = err, err
+		return
+	}
+	w.Private = st.rssAnon + st.swap
+	if w.State == Stopping {
+		w.Cache, w.CacheErr = m.cacheSize(p)
+	}
+	maps, err := p.SharedMappings()
+	for _, mapping := range maps {
+		n, merr := p.resident(mapping)
+		w.Shared += n
+		err = errors.Join(err, merr)
+	}
+	w.SizeErr = err
+}
+
+// cacheSize returns the bytes that the worker's TLS session cache holds. Once found, the cache stays where it is.
+func (m *memory) cacheSize(p *Process) (uint64, error) {
+	if m.cache == nil {
+		c, _, err := p.findSSLCache()
+		if err != nil {
+			return 0, err
+		}
+		defer c.Close()
+		m.cache = &c.Mapping
+		return c.Resident()
+	}
+	return p.resident(*m.cache)
+}
+
+func (p *Process) resident(m Mapping) (uint64, error) {
+	c, err := p.OpenMapping(m, false)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	return c.Resident()
+}
+
+// replacedPIDs collects the pids that living workers were started to replace: what follows -sf or -st on their command lines.
+func replacedPIDs(workers []proc) map[int]bool {
+	pids := map[int]bool{}
+	for _, w := range workers {
+		after := false
+		for _, a := range w.cmdline {
+			if a == "-sf" || a == "-st" {
+				after = true
+				continue
+			}
+			pid, err := strconv.Atoi(a)
+			if after = after && err == nil; after {
+				pids[pid] = true
+			}
+		}
+	}
+	return pids
+}
+
+// ShowProc asks the master for its workers.
+func (c *CLI) ShowProc(ctx context.Context) ([]ProcRow, error) {
+	answer, err := c.Run(ctx, "show proc")
+	if err != nil {
+		return nil, err
+	}
+	return ParseShowProc(answer)
+}
+
+// ShowInfo asks a worker, by its pid as the master knows it, for its state.
+func (c *CLI) ShowInfo(ctx context.Context, nspid int) (Info, error) {
+	answer, err := c.Worker(ctx, nspid, "show info")
+	if err != nil {
+		return Info{}, err
+	}
+	return ParseShowInfo(answer)
+}
+
+// userHZ is the unit of start times in /proc/PID/stat, in ticks a second: 100 on all that Go runs on (asm-generic/param.h).
+const userHZ = 100
+
+func bootTicks() uint64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic(err) // every Linux that has pidfds has it
+	}
+	return uint64(ts.Nano()) * userHZ / uint64(time.Second)
+}
+
+func ticks(now, then uint64) time.Duration {
+	return time.Duration(now-min(now, then)) * (time.Second / userHZ)
+}

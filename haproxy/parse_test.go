@@ -1,0 +1,183 @@
+package haproxy
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Answers as real HAProxies gave them.
+const (
+	showProc26 = `#<PID>          <type>          <reloads>       <uptime>        <version>      
+3828            master          1 [failed: 0]   0d00h00m04s     2.6.12-1+deb12u4
+# workers
+3903            worker          0               0d00h00m01s     2.6.12-1+deb12u4
+# old workers
+3831            worker          1               0d00h00m03s     2.6.12-1+deb12u4
+# programs
+
+`
+	showSess26 = `0x5587a5480d20: proto=tcpv4 src=127.0.0.1:44848 fe=f be=b srv=s ts=00 epoch=0 age=2s calls=2 rate=0 cpu=0 lat=0 rq[f=808000h,i=0,an=00h,rx=59m57s,wx=,ax=] rp[f=80008000h,i=0,an=00h,rx=59m57s,wx=,ax=] scf=[8,0h,fd=14] scb=[8,1h,fd=15] exp=2s rc=0 c_exp=
+0x5587a54464f0: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00 epoch=0 age=0s calls=2 rate=1 cpu=0 lat=0 rq[f=c0c020h,i=0,an=00h,rx=,wx=,ax=] rp[f=80008002h,i=0,an=00h,rx=,wx=,ax=] scf=[8,0h,fd=6] scb=[8,1h,fd=-1] exp=10s rc=0 c_exp=
+
+`
+	showInfo26 = "Name: HAProxy\nVersion: 2.6.12-1+deb12u4\nPid: 3831\nCurrConns: 1\nnode: vm\nStopping: 1\nJobs: 3\nUnstoppable Jobs: 1\nListeners: 1\n\n"
+	maps26     = "55f0c0c00000-55f0c0c01000 r-xp 00055000 fe:00 1234    /usr/sbin/haproxy (deleted)\n7f16ba536000-7f16bbcdd000 rw-s 00000000 00:01 1024                       /dev/zero (deleted)\n7f16bbd00000-7f16bbd01000 rw-p 00000000 00:00 0 \n"
+	tcp        = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode                                                     
+   0: 0100007F:24E3 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 7687 1 0000000000000000 100 0 0 10 0                   
+   1: 0100007F:24E3 0100007F:AF30 01 00000000:00000000 00:00000000 00000000     0        0 8042 1 0000000000000000 20 4 30 10 -1                  
+`
+	statLine   = "3831 (haproxy (x) y) S 3828 3828 3820 0 -1 4194368 1211 0 0 0 5 3 0 0 20 0 2 0 98765 56000000 1200 18446744073709551615"
+	statusText = "Name:\thaproxy\nNSpid:\t3831\t7\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\n"
+)
+
+func TestParseShowProc(t *testing.T) {
+	rows, err := ParseShowProc(showProc26)
+	want := []ProcRow{{3903, 0, false}, {3831, 1, true}}
+	if err != nil || !reflect.DeepEqual(rows, want) {
+		t.Errorf("%v, %v, want %v", rows, err, want)
+	}
+	for _, bad := range []string{"", "Unknown command\n", "#<PID> <type>\nx worker 0\n", "#<PID> <type>\n-4 worker 0\n", "#<PID>\n12 worker many\n"} {
+		if rows, err := ParseShowProc(bad); err == nil {
+			t.Errorf("%q: %v, want an error", bad, rows)
+		}
+	}
+}
+
+func TestParseShowInfo(t *testing.T) {
+	in, err := ParseShowInfo(showInfo26)
+	want := Info{Version: "2.6.12-1+deb12u4", PID: 3831, Stopping: true, Jobs: 3, Unstoppable: 1, Connections: 1}
+	if err != nil || in != want {
+		t.Errorf("%+v, %v, want %+v", in, err, want)
+	}
+	for line := range strings.Lines(showInfo26) {
+		if key, _, _ := strings.Cut(line, ":"); key == "Name" || key == "node" || key == "Listeners" || line == "\n" {
+			continue
+		}
+		if in, err := ParseShowInfo(strings.Replace(showInfo26, line, "", 1)); err == nil {
+			t.Errorf("without %q: %+v, want an error", line, in)
+		}
+	}
+	if _, err := ParseShowInfo(strings.Replace(showInfo26, "Stopping: 1", "Stopping: yes", 1)); err == nil {
+		t.Error("Stopping: yes: want an error")
+	}
+}
+
+func TestParseShowSess(t *testing.T) {
+	ids, err := ParseShowSess(showSess26)
+	if err != nil || !reflect.DeepEqual(ids, []string{"0x5587a5480d20"}) {
+		t.Errorf("%v, %v", ids, err)
+	}
+	if ids, err := ParseShowSess("Permission denied\n"); err == nil {
+		t.Errorf("%v, want an error", ids)
+	}
+}
+
+func TestParseMaps(t *testing.T) {
+	maps, err := ParseMaps(strings.NewReader(maps26))
+	if err != nil || len(maps) != 3 {
+		t.Fatalf("%v, %v", maps, err)
+	}
+	want := Mapping{Start: 0x7f16ba536000, End: 0x7f16bbcdd000, Perms: "rw-s", Dev: "00:01", Inode: 1024, Path: "/dev/zero (deleted)"}
+	if maps[1] != want || !want.Shared() || maps[0].Shared() || maps[2].Shared() {
+		t.Errorf("%+v", maps)
+	}
+	named := Mapping{Perms: "rw-s", Inode: 5, Path: "[anon_shmem:shctx:ssl cache]"}
+	file := Mapping{Perms: "rw-s", Inode: 5, Path: "/dev/shm/stats"}
+	if !named.Shared() || file.Shared() {
+		t.Error("a named anonymous mapping is shared memory, a file is not")
+	}
+}
+
+func TestParseListening(t *testing.T) {
+	inodes := map[string]bool{}
+	if err := parseListening(strings.NewReader(tcp), inodes); err != nil || !reflect.DeepEqual(inodes, map[string]bool{"7687": true}) {
+		t.Errorf("%v, %v", inodes, err)
+	}
+	if err := parseListening(strings.NewReader(""), inodes); err == nil {
+		t.Error("an empty table: want an error, for absent is not none")
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	st, err := parseStat([]byte(statLine))
+	if err != nil || st != (stat{state: 'S', ppid: 3828, start: 98765}) {
+		t.Errorf("%+v, %v", st, err)
+	}
+	s, err := parseStatus([]byte(statusText))
+	if err != nil || s != (status{rssAnon: 4980 << 10, swap: 20 << 10, nspid: 7}) {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestReplacedPIDs(t *testing.T) {
+	got := replacedPIDs([]proc{
+		{cmdline: strings.Fields("haproxy -W -f 99")},
+		{cmdline: strings.Fields("haproxy -sf 3831 3790 -x sockpair@3 -W -f 5")},
+		{cmdline: strings.Fields("haproxy -W -st 12")},
+	})
+	if want := map[int]bool{3831: true, 3790: true, 12: true}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// A pid in use again is another process: here it is ours, with another start time.
+func TestReusedPIDIsGone(t *testing.T) {
+	pid := unix.Getpid()
+	st, err := readStat("/proc", pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := OpenProcess("/proc", ID{PID: pid, Start: st.start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	if p, err := OpenProcess("/proc", ID{PID: pid, Start: st.start - 1}); err == nil {
+		p.Close()
+		t.Error("a process with another start time was opened")
+	}
+}
+
+func TestTicks(t *testing.T) {
+	if d := ticks(350, 100); d != 2500*time.Millisecond {
+		t.Errorf("%v, want 2.5s", d)
+	}
+	if d := ticks(100, 350); d != 0 {
+		t.Errorf("%v for a start in the future, want 0", d)
+	}
+}
+
+func FuzzParsers(f *testing.F) {
+	for _, s := range []string{showProc26, showSess26, showInfo26, maps26, tcp, statLine, statusText} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		rows, err := ParseShowProc(s)
+		for _, r := range rows {
+			if err != nil || r.PID <= 0 {
+				t.Errorf("show proc: %+v, %v", r, err)
+			}
+		}
+		ids, _ := ParseShowSess(s)
+		for _, id := range ids {
+			// What goes back into a command must be a plain number.
+			if strings.Trim(id, "0123456789abcdefABCDEFx") != "" {
+				t.Errorf("show sess: %q", id)
+			}
+		}
+		maps, _ := ParseMaps(strings.NewReader(s))
+		for _, m := range maps {
+			if m.End <= m.Start {
+				t.Errorf("maps: %+v", m)
+			}
+		}
+		ParseShowInfo(s)
+		parseListening(strings.NewReader(s), map[string]bool{})
+		parseStat([]byte(s))
+		parseStatus([]byte(s))
+	})
+}

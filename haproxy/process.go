@@ -1,0 +1,217 @@
+package haproxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrGone says that the process meant has ended, or that its pid now belongs to another one.
+var ErrGone = errors.New("process is gone")
+
+// ID names a process for good: a pid can be used again, a pid with its start time cannot.
+type ID struct {
+	PID   int
+	Start uint64 // field 22 of /proc/PID/stat, clock ticks since boot
+}
+
+// Process is a running process pinned by a pidfd: whatever is done through it can never reach another process that
+// was given the same pid.
+type Process struct {
+	ID
+	procfs string
+	pidfd  int
+}
+
+// OpenProcess pins the process named by id. It fails with ErrGone if that process has ended, and also if its pid is in
+// use again. A zero id.Start accepts whatever start time is found.
+func OpenProcess(procfs string, id ID) (*Process, error) {
+	fd, err := unix.PidfdOpen(id.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil, fmt.Errorf("opening pid %d: %w", id.PID, ErrGone)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening a pidfd of pid %d: %w", id.PID, err)
+	}
+	p := &Process{ID: id, procfs: procfs, pidfd: fd}
+	// The pidfd is held while the start time is read: if the process is still alive afterwards, what was read was its
+	// own and not a successor's.
+	st, err := readStat(procfs, id.PID)
+	if err == nil && !p.Alive() {
+		err = ErrGone
+	}
+	if err == nil && id.Start != 0 && st.start != id.Start {
+		err = fmt.Errorf("%w: started at tick %d, not %d", ErrGone, st.start, id.Start)
+	}
+	if err != nil {
+		p.Close()
+		return nil, fmt.Errorf("opening pid %d: %w", id.PID, err)
+	}
+	p.Start = st.start
+	return p, nil
+}
+
+// Close lets go of the process; it goes on running.
+func (p *Process) Close() error { return unix.Close(p.pidfd) }
+
+// Alive reports whether the process has not ended. A zombie has ended.
+func (p *Process) Alive() bool {
+	fds := []unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		return err == nil && n == 0
+	}
+}
+
+// Signal sends sig to exactly this process (pidfd_send_signal(2)).
+func (p *Process) Signal(sig unix.Signal) error {
+	err := unix.PidfdSendSignal(p.pidfd, sig, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		err = ErrGone
+	}
+	if err != nil {
+		return fmt.Errorf("sending %s to pid %d: %w", unix.SignalName(sig), p.PID, err)
+	}
+	return nil
+}
+
+// WaitExit returns nil once the process has ended, or the context's error.
+func (p *Process) WaitExit(ctx context.Context) error {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return fmt.Errorf("waiting for pid %d: %w", p.PID, err)
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		unix.Write(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		close(done)
+	})
+	defer func() {
+		if !stop() {
+			<-done
+		}
+		unix.Close(wake)
+	}()
+	fds := []unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+			return fmt.Errorf("waiting for pid %d: %w", p.PID, err)
+		}
+		if fds[0].Revents != 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+func (p *Process) path(name string) string {
+	return filepath.Join(p.procfs, strconv.Itoa(p.PID), name)
+}
+
+// stat is what we need of /proc/PID/stat (proc_pid_stat(5)).
+type stat struct {
+	state byte
+	ppid  int
+	start uint64
+}
+
+func readStat(procfs string, pid int) (stat, error) {
+	b, err := os.ReadFile(filepath.Join(procfs, strconv.Itoa(pid), "stat"))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return stat{}, ErrGone
+	}
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(b)
+}
+
+// parseStat reads one line of /proc/PID/stat. The command may hold spaces and parentheses: fields are counted from the
+// last closing one.
+func parseStat(b []byte) (stat, error) {
+	i := bytes.LastIndexByte(b, ')')
+	if i < 0 {
+		return stat{}, fmt.Errorf("parsing stat %q: no command", b)
+	}
+	f := strings.Fields(string(b[i+1:]))
+	if len(f) < 20 || len(f[0]) != 1 {
+		return stat{}, fmt.Errorf("parsing stat %q: %d fields after the command, want at least 20", b, len(f))
+	}
+	ppid, err := strconv.Atoi(f[1])
+	if err != nil {
+		return stat{}, fmt.Errorf("parsing parent in stat %q: %w", b, err)
+	}
+	start, err := strconv.ParseUint(f[19], 10, 64)
+	if err != nil {
+		return stat{}, fmt.Errorf("parsing start time in stat %q: %w", b, err)
+	}
+	return stat{state: f[0][0], ppid: ppid, start: start}, nil
+}
+
+// status is what we need of /proc/PID/status.
+type status struct {
+	rssAnon uint64 // bytes of private memory in RAM
+	swap    uint64 // bytes of private memory in swap
+	nspid   int    // the pid as the process sees itself, in its own pid namespace
+}
+
+func readStatus(procfs string, pid int) (status, error) {
+	b, err := os.ReadFile(filepath.Join(procfs, strconv.Itoa(pid), "status"))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return status{}, ErrGone
+	}
+	if err != nil {
+		return status{}, err
+	}
+	return parseStatus(b)
+}
+
+func parseStatus(b []byte) (status, error) {
+	var s status
+	var seen int
+	for line := range strings.Lines(string(b)) {
+		key, rest, _ := strings.Cut(line, ":")
+		f := strings.Fields(rest)
+		if len(f) == 0 {
+			continue
+		}
+		var err error
+		switch key {
+		case "RssAnon":
+			s.rssAnon, err = parseKB(f)
+			seen++
+		case "VmSwap":
+			s.swap, err = parseKB(f)
+		case "NSpid":
+			s.nspid, err = strconv.Atoi(f[len(f)-1])
+			seen++
+		}
+		if err != nil {
+			return status{}, fmt.Errorf("parsing status line %q: %w", line, err)
+		}
+	}
+	if seen != 2 {
+		return status{}, errors.New("parsing status: no RssAnon or no NSpid (a kernel thread or a zombie)")
+	}
+	return s, nil
+}
+
+func parseKB(f []string) (uint64, error) {
+	if len(f) != 2 || f[1] != "kB" {
+		return 0, errors.New("not a size in kB")
+	}
+	n, err := strconv.ParseUint(f[0], 10, 54)
+	return n << 10, err
+}

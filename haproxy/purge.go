@@ -1,0 +1,299 @@
+package haproxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+var pageSize = uint64(os.Getpagesize())
+
+// CacheFile is the memory of one shared mapping of a process, pinned: the file descriptor holds the inode, so that what is
+// written can only reach that memory, whatever becomes of the process or its address space. Close it soon: while it
+// is open the memory outlives its process.
+type CacheFile struct {
+	p       *Process
+	Mapping Mapping
+	f       *os.File
+}
+
+// SharedMappings lists what may be caches: the process's shared anonymous mappings, the largest first.
+func (p *Process) SharedMappings() ([]Mapping, error) {
+	all, err := readMaps(p.procfs, p.PID)
+	if err != nil {
+		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
+	}
+	var shared []Mapping
+	for _, m := range all {
+		if m.Shared() {
+			shared = append(shared, m)
+		}
+	}
+	slices.SortFunc(shared, func(a, b Mapping) int { return cmp.Compare(b.Len(), a.Len()) })
+	return shared, nil
+}
+
+// OpenMapping pins the memory of m, one of SharedMappings. It needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE and ptrace access
+// to the process (fs/proc/base.c, proc_map_files_get_link).
+func (p *Process) OpenMapping(m Mapping, write bool) (*CacheFile, error) {
+	flags := os.O_RDONLY
+	if write {
+		flags = os.O_RDWR
+	}
+	f, err := os.OpenFile(p.path(m.file()), flags, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("opening a mapping of pid %d: %w", p.PID, ErrGone)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening a mapping of pid %d: %w", p.PID, err)
+	}
+	c := &CacheFile{p: p, Mapping: m, f: f}
+	// Between the list and the open another mapping may have come to lie at the same addresses.
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != m.Inode {
+		f.Close()
+		return nil, fmt.Errorf("opening a mapping of pid %d: inode %d instead of %d: %w", p.PID, st.Ino, m.Inode, ErrUnstable)
+	}
+	return c, nil
+}
+
+func (c *CacheFile) Close() error { return c.f.Close() }
+
+// Resident returns the bytes of memory that the mapping's inode holds, in RAM or in swap, whoever's page tables show it. RSS does
+// not: up to 3.0 the master fills the cache before the worker is forked. (stat(2), st_blocks counts 512 bytes.)
+func (c *CacheFile) Resident() (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(c.f.Fd()), &st); err != nil {
+		return 0, fmt.Errorf("measuring a mapping of pid %d: %w", c.p.PID, err)
+	}
+	return uint64(st.Blocks) * 512, nil
+}
+
+// Recognise reads the cache's header and decides what it is, as the function of that name does. ErrBusy: it changed at every look.
+func (c *CacheFile) Recognise() (*Cache, error) {
+	maps, err := readMaps(c.p.procfs, c.p.PID)
+	if err != nil {
+		return nil, fmt.Errorf("listing the mappings of pid %d: %w", c.p.PID, err)
+	}
+	isCode := func(addr uint64) bool {
+		for _, m := range maps {
+			if addr >= m.Start && addr < m.End {
+				return m.Perms == "r-xp" && m.Inode != 0
+			}
+		}
+		return false
+	}
+	for try := 1; ; try++ {
+		cache, err := Recognise(c.f, c.Mapping.Start, c.Mapping.Len(), isCode)
+		if !errors.Is(err, ErrUnstable) {
+			return cache, err
+		}
+		if try == purgeTries {
+			return nil, fmt.Errorf("%w: %w", ErrBusy, err)
+		}
+		time.Sleep(time.Millisecond) // no event tells that a thread has left the cache
+	}
+}
+
+// owners returns a process other than c's own, among pids, that maps the same memory; 0 if there is none.
+func (c *CacheFile) owners(pids []int) (int, error) {
+	for _, pid := range pids {
+		if pid == c.p.PID {
+			continue
+		}
+		maps, err := readMaps(c.p.procfs, pid)
+		if errors.Is(err, ErrGone) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("looking for other owners of the cache in pid %d: %w", pid, err)
+		}
+		for _, m := range maps {
+			if m.Inode == c.Mapping.Inode && m.Dev == c.Mapping.Dev {
+				return pid, nil
+			}
+		}
+	}
+	return 0, nil
+}
+
+// Purged is what a purge did.
+type Purged struct {
+	Before, After uint64        // bytes held by the cache
+	Held          time.Duration // how long the worker's threads were stopped, all tries together
+	Tries         int
+	Layout        string
+}
+
+// Freed is the memory given back, in bytes.
+func (p Purged) Freed() uint64 { return p.Before - min(p.Before, p.After) }
+
+const (
+	purgeTries = 20
+	sweepChunk = 16 << 20 // bytes; some milliseconds of the kernel's work
+)
+
+// PurgeSSLCache empties the TLS session cache of a worker in place and gives its memory back. The worker serves on; sessions that
+// it had cached are renegotiated in full, and it caches no more. The caller must have proven that the worker is stopping.
+//
+// others are the pids that might share the memory: all of the worker's cgroup. If the memory is not recognised, nothing is
+// written and the error is a *Refusal. ErrBusy: the worker used its cache at every look; try again later. An ended context
+// stops the sweep between two chunks; a later call takes it up.
+func (p *Process) PurgeSSLCache(ctx context.Context, others []int) (Purged, error) {
+	c, cache, err := p.findSSLCache()
+	if err != nil {
+		return Purged{}, err
+	}
+	defer c.Close()
+	res := Purged{Layout: cache.Layout}
+	if res.Before, err = c.Resident(); err != nil {
+		return res, err
+	}
+	res.After = res.Before
+	if pid, err := c.owners(others); err != nil {
+		return res, err
+	} else if pid != 0 {
+		return res, refuse(ManyOwners, "pid %d maps it too", pid)
+	}
+	threads, err := p.threads()
+	if err != nil {
+		return res, err
+	}
+	if cache.Blocks <= uint32(sessionBlocks*len(threads)) {
+		// Then nbav = 0 would not be our mark alone: the threads could hold all blocks at one time.
+		return res, refuse(TooSmall, "%d blocks for %d threads", cache.Blocks, len(threads))
+	}
+	if !cache.Empty {
+		if err := c.empty(ctx, cache, &res); err != nil {
+			return res, err
+		}
+	}
+	err = c.sweep(ctx)
+	if after, rerr := c.Resident(); rerr == nil {
+		res.After = after
+	}
+	return res, err
+}
+
+// findSSLCache opens the one shared mapping that is a TLS session cache.
+func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
+	maps, err := p.SharedMappings()
+	if err != nil {
+		return nil, nil, err
+	}
+	var refusal error
+	for _, m := range maps {
+		c, err := p.OpenMapping(m, true)
+		if err != nil {
+			return nil, nil, err
+		}
+		cache, err := c.Recognise()
+		if err == nil {
+			return c, cache, nil
+		}
+		c.Close()
+		var r *Refusal
+		if !errors.As(err, &r) {
+			return nil, nil, fmt.Errorf("recognising the cache of pid %d: %w", p.PID, err)
+		}
+		if refusal == nil {
+			refusal = err
+		}
+	}
+	if refusal == nil {
+		refusal = refuse(NoCache, "pid %d has no shared anonymous memory", p.PID)
+	}
+	return nil, nil, refusal
+}
+
+// empty makes the cache's header that of a cache without blocks and without sessions.
+func (c *CacheFile) empty(ctx context.Context, cache *Cache, res *Purged) error {
+	page, err := unix.Mmap(int(c.f.Fd()), 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+	if err != nil {
+		return fmt.Errorf("mapping the cache's header: %w", err)
+	}
+	defer unix.Munmap(page)
+	h := header{page: page, l: cache.layout, start: c.Mapping.Start, blocks: cache.Blocks}
+	wait := time.Millisecond
+	for res.Tries = 1; ; res.Tries++ {
+		held, err := c.p.still(h.clear)
+		res.Held += held
+		if !errors.Is(err, ErrBusy) || res.Tries == purgeTries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 50*time.Millisecond)
+	}
+}
+
+// header is the first page of a recognised cache, mapped writable.
+type header struct {
+	page   []byte
+	l      layout
+	start  uint64 // address of the page in the worker
+	blocks uint32
+}
+
+func (h *header) u32(off int) *uint32 { return (*uint32)(unsafe.Pointer(&h.page[off])) }
+func (h *header) u64(off int) *uint64 { return (*uint64)(unsafe.Pointer(&h.page[off])) }
+
+// clear empties the header if nothing of the cache is in use. It runs while every thread of the worker is stopped.
+//
+// Nothing is in use when the lock is free (no thread is between taking and releasing it) and every block is available (no thread
+// has taken blocks that it has yet to put into the tree: since 2.9 a store lets go of the lock in between).
+//
+// Each store leaves a cache that HAProxy can go on with for ever, should it be the last that we ever do:
+//  1. nbav = 0: a store of a session is refused for want of blocks; lookups still hit.
+//  2. tree = empty: lookups and removals find nothing. No path is left that leads to a block.
+//  3. avail = empty list: as the list is in a cache that has no block. Nothing reads it while nbav is 0.
+//
+// The lock, b[1] of the tree (unique keys) and the callbacks are left as they are.
+func (h *header) clear() error {
+	if atomic.LoadUint64(h.u64(offLock)) != 0 {
+		return ErrBusy
+	}
+	if nbav := *h.u32(h.l.nbav); nbav != h.blocks && nbav != 0 {
+		return ErrBusy
+	}
+	if h.l.hot != 0 && (*h.u64(h.l.hot) != h.start+uint64(h.l.hot) || *h.u64(h.l.hot + 8) != h.start+uint64(h.l.hot)) {
+		return ErrBusy
+	}
+	atomic.StoreUint32(h.u32(h.l.nbav), 0)
+	atomic.StoreUint64(h.u64(h.l.root), 0)
+	atomic.StoreUint64(h.u64(offAvail), h.start+offAvail)
+	atomic.StoreUint64(h.u64(offAvail+8), h.start+offAvail)
+	return nil
+}
+
+// sweep gives the memory behind the first page back to the kernel. The header is empty, so nothing in the worker can reach it,
+// and no lock is needed. The mapping stays; a page that were read again would read as zeros.
+// (fallocate(2), FALLOC_FL_PUNCH_HOLE; mm/shmem.c, shmem_fallocate.)
+func (c *CacheFile) sweep(ctx context.Context) error {
+	end := int64(c.Mapping.Len())
+	for off := int64(pageSize); off < end; off += sweepChunk {
+		if ctx.Err() != nil {
+			return fmt.Errorf("sweeping the cache of pid %d, %d of %d bytes done: %w", c.p.PID, off, end, ctx.Err())
+		}
+		err := unix.Fallocate(int(c.f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, min(sweepChunk, end-off))
+		if errors.Is(err, unix.EINTR) {
+			off -= sweepChunk
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("sweeping the cache of pid %d at offset %d: %w", c.p.PID, off, err)
+		}
+	}
+	return nil
+}

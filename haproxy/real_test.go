@@ -1,0 +1,428 @@
+package haproxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"hapressure/tests/haproxytest"
+)
+
+const cacheSize = 50_000 // blocks of 248 bytes: 12 MiB a worker
+
+// scan waits until a scan of h satisfies cond, and returns its instance.
+func scan(t *testing.T, s *Scanner, h *haproxytest.HAProxy, what string, cond func(Instance) bool) Instance {
+	t.Helper()
+	var in Instance
+	h.Eventually(what, func() error {
+		found, err := s.Scan(t.Context(), h.Pids())
+		if err != nil {
+			return err
+		}
+		if len(found) != 1 {
+			return fmt.Errorf("%d instances", len(found))
+		}
+		if in = found[0]; !cond(in) {
+			return fmt.Errorf("%+v", in)
+		}
+		return nil
+	})
+	return in
+}
+
+func states(in Instance) []State {
+	var s []State
+	for _, w := range in.Workers {
+		s = append(s, w.State)
+	}
+	return s
+}
+
+func hasStates(want ...State) func(Instance) bool {
+	return func(in Instance) bool { return slices.Equal(states(in), want) }
+}
+
+func TestScanFollowsGenerations(t *testing.T) {
+	for _, noCLI := range []bool{false, true} {
+		t.Run(fmt.Sprintf("noCLI=%v", noCLI), func(t *testing.T) {
+			h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, NoCLI: noCLI})
+			s := NewScanner("/proc")
+			scan(t, s, h, "one current worker", hasStates(Current))
+			h.Tunnel()
+			h.SignalReload()
+			in := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current))
+			if in.Master.PID != h.Master {
+				t.Errorf("master %d, want %d", in.Master.PID, h.Master)
+			}
+			if noCLI != errors.Is(in.CLIErr, ErrNoCLI) {
+				t.Errorf("CLI error %v", in.CLIErr)
+			}
+			old, cur := in.Workers[0], in.Workers[1]
+			if old.Generation != 1 || cur.Generation != 2 {
+				t.Errorf("generations %d, %d", old.Generation, cur.Generation)
+			}
+			if old.CacheErr != nil || old.Cache < cacheSize*blockStride {
+				t.Errorf("old worker's cache: %d, %v", old.Cache, old.CacheErr)
+			}
+			if cur.SizeErr != nil || cur.Shared < cacheSize*blockStride || cur.Private == 0 {
+				t.Errorf("current worker's size: %d shared, %d private, %v", cur.Shared, cur.Private, cur.SizeErr)
+			}
+			h.Tunnel()
+			h.SignalReload()
+			in = scan(t, s, h, "two stopping workers", hasStates(Stopping, Stopping, Current))
+			if g := in.Workers[2].Generation; g != 3 {
+				t.Errorf("generation %d, want 3", g)
+			}
+			if in.Workers[0].StoppingFor < in.Workers[1].StoppingFor {
+				t.Error("the older worker has been stopping for less time")
+			}
+		})
+	}
+}
+
+// A failed reload leaves the live worker; it must never be taken for a stopping one, whatever `show proc` says.
+func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
+	for _, noCLI := range []bool{false, true} {
+		t.Run(fmt.Sprintf("noCLI=%v", noCLI), func(t *testing.T) {
+			h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, NoCLI: noCLI})
+			s := NewScanner("/proc")
+			live := scan(t, s, h, "one current worker", hasStates(Current)).Workers[0]
+			h.Tunnel()
+			h.WriteConfig("nonsense")
+			h.SignalReload()
+			h.Eventually("the reload has failed", func() error {
+				b, err := os.ReadFile(h.Dir + "/log")
+				if err == nil && !bytes.Contains(b, []byte("failure!")) {
+					err = errors.New("no failure in the log yet")
+				}
+				return err
+			})
+			in := scan(t, s, h, "the CLI answers again", func(in Instance) bool {
+				return in.CLIErr == nil || noCLI
+			})
+			if len(in.Workers) != 1 || in.Workers[0].ID != live.ID || in.Workers[0].State == Stopping {
+				t.Fatalf("after a failed reload: %+v", in.Workers)
+			}
+			if _, _, err := s.Recheck(t.Context(), h.Pids(), live.ID); !errors.Is(err, ErrNotStopping) {
+				t.Errorf("Recheck of the live worker: %v, want ErrNotStopping", err)
+			}
+		})
+	}
+}
+
+func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
+	s := NewScanner("/proc")
+	var tunnels []net.Conn
+	for range 10 {
+		tunnels = append(tunnels, h.Tunnel())
+	}
+	h.SignalReload()
+	old := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
+
+	p, _, err := s.Recheck(t.Context(), h.Pids(), old.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	res, err := p.PurgeSSLCache(t.Context(), h.Pids())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Freed() < cacheSize*blockStride-2*pageSize || res.After > pageSize {
+		t.Errorf("purge: %+v", res)
+	}
+	for i, c := range tunnels {
+		if err := haproxytest.Echo(c); err != nil {
+			t.Errorf("tunnel %d after the purge: %v", i, err)
+		}
+	}
+	again, err := p.PurgeSSLCache(t.Context(), h.Pids())
+	if err != nil || again.Freed() != 0 || again.Held != 0 {
+		t.Errorf("a second purge: %+v, %v, want nothing done", again, err)
+	}
+}
+
+// The harder case: a current worker whose cache is in use all the time by full and resumed handshakes. No policy does this; the
+// protocol must stand it.
+func TestPurgeUnderHandshakes(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, Threads: 4})
+	worker := h.Children()[0]
+	tunnel := h.Tunnel()
+	ctx, cancel := context.WithCancel(t.Context())
+	var handshakes, failed atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			conf := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}
+			if i%2 == 0 {
+				conf.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+			}
+			for ctx.Err() == nil {
+				c, err := (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", h.Addr)
+				if err == nil {
+					err = haproxytest.Echo(c)
+					c.Close()
+				}
+				if err != nil && ctx.Err() == nil {
+					failed.Add(1)
+					t.Errorf("handshake: %v", err)
+					return
+				}
+				handshakes.Add(1)
+			}
+		})
+	}
+	p, err := OpenProcess("/proc", ID{PID: worker})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var held []time.Duration
+	for round := range 30 {
+		before := handshakes.Load()
+		res, err := p.PurgeSSLCache(t.Context(), h.Pids())
+		if err != nil && !errors.Is(err, ErrBusy) {
+			t.Fatalf("purge %d: %v", round, err)
+		}
+		if err == nil && res.Held > 0 {
+			held = append(held, res.Held)
+			refill(t, p)
+		}
+		h.Eventually("handshakes go on", func() error {
+			if handshakes.Load() < before+20 && failed.Load() == 0 {
+				return fmt.Errorf("%d of them", handshakes.Load())
+			}
+			return nil
+		})
+	}
+	cancel()
+	wg.Wait()
+	if len(held) < 10 {
+		t.Errorf("only %d of 30 purges found the cache free", len(held))
+	}
+	if got := h.Children(); !slices.Equal(got, []int{worker}) {
+		t.Fatalf("worker %d is not what is left: %v", worker, got)
+	}
+	if err := haproxytest.Echo(tunnel); err != nil {
+		t.Errorf("tunnel opened before: %v", err)
+	}
+	slices.Sort(held)
+	t.Logf("%d handshakes, %d purges, threads held still: median %v, worst %v", handshakes.Load(), len(held), held[len(held)/2], held[len(held)-1])
+}
+
+// refill makes an emptied cache usable again, as shctx_init does, so that one worker can be purged many times.
+func refill(t *testing.T, p *Process) {
+	t.Helper()
+	c, cache, err := p.findSSLCache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if !cache.Empty {
+		t.Fatalf("after a purge: %+v", cache)
+	}
+	mem, err := syscall.Mmap(int(c.f.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Munmap(mem)
+	lock := (*uint64)(unsafe.Pointer(&mem[offLock]))
+	for busy := true; busy; {
+		_, err := p.still(func() error {
+			if busy = atomic.LoadUint64(lock) != 0; busy {
+				return nil
+			}
+			return writeCache(mem, cache.layout, c.Mapping.Start, (len(mem)-cache.layout.firstBlock)/blockStride)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestHTTPCacheIsRefused(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 0, Sections: "cache big\n    total-max-size 20\n"})
+	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	_, err = p.PurgeSSLCache(t.Context(), h.Pids())
+	var r *Refusal
+	if !errors.As(err, &r) {
+		t.Fatalf("purge of a worker without a TLS cache: %v, want a refusal", err)
+	}
+	t.Log(err)
+}
+
+func TestSharedCacheIsRefused(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
+	h.Tunnel()
+	s := NewScanner("/proc")
+	h.SignalReload()
+	old := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
+	p, err := OpenProcess("/proc", old.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	c, _, err := p.findSSLCache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	// We become the second owner ourselves.
+	mem, err := syscall.Mmap(int(c.f.Fd()), 0, int(pageSize), syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Munmap(mem)
+	_, err = p.PurgeSSLCache(t.Context(), append(h.Pids(), os.Getpid()))
+	if !errorIs(err, ManyOwners) {
+		t.Errorf("purge of a cache with two owners: %v", err)
+	}
+}
+
+// A worker that is being traced already cannot be held still: that is a refusal, and nothing is written.
+func TestTracedWorkerIsRefused(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("needs strace")
+	}
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
+	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	cmd := exec.Command(strace, "-f", "-o", "/dev/null", "-p", fmt.Sprint(p.PID))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cmd.Process.Signal(syscall.SIGINT); cmd.Wait() }()
+	h.Eventually("strace holds the worker", func() error {
+		b, err := os.ReadFile(p.path("status"))
+		if err == nil && !bytes.Contains(b, fmt.Appendf(nil, "TracerPid:\t%d\n", cmd.Process.Pid)) {
+			err = errors.New("not yet traced")
+		}
+		return err
+	})
+	before, err := p.findResident()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.PurgeSSLCache(t.Context(), h.Pids())
+	if !errorIs(err, CannotStop) {
+		t.Errorf("purge of a traced worker: %v", err)
+	}
+	if after, err := p.findResident(); err != nil || after != before {
+		t.Errorf("its cache went from %d to %d bytes, %v", before, after, err)
+	}
+}
+
+// findResident measures the cache of p, which must be recognised and not emptied.
+func (p *Process) findResident() (uint64, error) {
+	c, cache, err := p.findSSLCache()
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	if cache.Empty {
+		return 0, errors.New("it was emptied")
+	}
+	return c.Resident()
+}
+
+func TestDrainAndTerminate(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
+	s := NewScanner("/proc")
+	var tunnels []net.Conn
+	for range 5 {
+		tunnels = append(tunnels, h.Tunnel())
+	}
+	h.SignalReload()
+	in := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current))
+	young := h.Tunnel()
+	p, cli, err := s.Recheck(t.Context(), h.Pids(), in.Workers[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	d, err := Drain(t.Context(), cli, p, in.Workers[0].NSPID, 200*time.Millisecond)
+	if err != nil || d.Sessions < len(tunnels) || d.Left {
+		t.Errorf("drain: %+v, %v", d, err)
+	}
+	for i, c := range tunnels {
+		if err := haproxytest.Echo(c); err == nil {
+			t.Errorf("tunnel %d is still open", i)
+		}
+	}
+	if _, err := p.Terminate(t.Context(), haproxytest.Deadline); err != nil || p.Alive() {
+		t.Errorf("terminate: %v", err)
+	}
+	if err := haproxytest.Echo(young); err != nil {
+		t.Errorf("a tunnel of the current worker: %v", err)
+	}
+}
+
+// A worker that cannot answer SIGTERM is killed after its grace.
+func TestTerminateKillsAWorkerThatHangs(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
+	s := NewScanner("/proc")
+	h.Tunnel()
+	h.SignalReload()
+	old := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
+	p, err := OpenProcess("/proc", old.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	h.Eventually("the worker stands still", func() error {
+		st, err := readStat("/proc", p.PID)
+		if err == nil && st.state != 'T' {
+			err = fmt.Errorf("state %c", st.state)
+		}
+		return err
+	})
+	res, err := p.Terminate(t.Context(), 50*time.Millisecond)
+	if err != nil || !res.Killed || p.Alive() {
+		t.Errorf("terminate: %+v, %v", res, err)
+	}
+	if _, err := OpenProcess("/proc", old.ID); !errors.Is(err, ErrGone) {
+		t.Errorf("opening a process that is gone: %v", err)
+	}
+}
+
+// The worker goes on when its tracer dies at any instruction: here the tracer's thread ends without detaching.
+func TestWorkerGoesOnWhenItsTracerDies(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
+	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	tunnel := h.Tunnel()
+	dieStopped(t, p)
+	if err := haproxytest.Echo(tunnel); err != nil {
+		t.Errorf("tunnel: %v", err)
+	}
+	if res, err := p.PurgeSSLCache(t.Context(), h.Pids()); err != nil || res.Freed() == 0 {
+		t.Errorf("purge after that: %+v, %v", res, err)
+	}
+}

@@ -1,0 +1,130 @@
+package haproxy
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// ProcRow is one worker of `show proc` (src/mworker.c, cli_io_handler_show_proc).
+type ProcRow struct {
+	PID     int  // in the master's pid namespace
+	Reloads int  // reloads since it was started
+	Old     bool // listed under "# old workers". After a failed reload that is also where the live worker may stand
+}
+
+// ParseShowProc reads the answer to `show proc`, the same way for all releases: fields are separated by blanks, the master's
+// row may hold "1 [failed: 0]", sections begin with "#".
+func ParseShowProc(answer string) ([]ProcRow, error) {
+	var rows []ProcRow
+	section, header := "", false
+	for line := range strings.Lines(answer) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "":
+			continue
+		case strings.HasPrefix(line, "#<PID>"):
+			header = true
+			continue
+		case strings.HasPrefix(line, "#"):
+			section = strings.TrimSpace(line[1:])
+			continue
+		}
+		if !header {
+			return nil, fmt.Errorf("parsing show proc: %q before its header", line)
+		}
+		f := strings.Fields(line)
+		if len(f) < 3 || f[1] != "worker" {
+			continue // the master, or a program
+		}
+		pid, err := strconv.Atoi(f[0])
+		if err != nil || pid <= 0 {
+			return nil, fmt.Errorf("parsing show proc: %q is not a pid", f[0])
+		}
+		// 2.4 has one more column, the relative pid, before the reloads.
+		reloads, err := strconv.Atoi(f[2])
+		if err != nil {
+			return nil, fmt.Errorf("parsing show proc: %q is not a number of reloads", f[2])
+		}
+		rows = append(rows, ProcRow{PID: pid, Reloads: reloads, Old: section == "old workers"})
+	}
+	if !header {
+		return nil, errors.New("parsing show proc: no header")
+	}
+	return rows, nil
+}
+
+// Info is what we need of `show info` (src/stats.c, stats_fill_info).
+type Info struct {
+	Version     string
+	PID         int
+	Stopping    bool
+	Jobs        int // everything that keeps a worker alive
+	Unstoppable int // jobs that do not keep it from ending
+	Connections int // CurrConns: without those of the CLI
+}
+
+// ParseShowInfo reads the answer to `show info`. A missing line is an error: absent is not zero.
+func ParseShowInfo(answer string) (Info, error) {
+	var in Info
+	want := map[string]bool{"Pid": true, "Stopping": true, "Jobs": true, "Unstoppable Jobs": true, "CurrConns": true, "Version": true}
+	for line := range strings.Lines(answer) {
+		key, value, ok := strings.Cut(strings.TrimRight(line, "\n"), ": ")
+		if !ok || !want[key] {
+			continue
+		}
+		var err error
+		switch key {
+		case "Version":
+			in.Version = value
+		case "Pid":
+			in.PID, err = strconv.Atoi(value)
+		case "Jobs":
+			in.Jobs, err = strconv.Atoi(value)
+		case "Unstoppable Jobs":
+			in.Unstoppable, err = strconv.Atoi(value)
+		case "CurrConns":
+			in.Connections, err = strconv.Atoi(value)
+		case "Stopping":
+			switch value {
+			case "0":
+			case "1":
+				in.Stopping = true
+			default:
+				err = errors.New("neither 0 nor 1")
+			}
+		}
+		if err != nil {
+			return Info{}, fmt.Errorf("parsing show info line %q: %w", line, err)
+		}
+		delete(want, key)
+	}
+	for key := range want {
+		return Info{}, fmt.Errorf("parsing show info: no line %q", key)
+	}
+	return in, nil
+}
+
+// ParseShowSess reads the answer to `show sess` and returns the streams that belong to somebody: their ids as
+// `shutdown session` wants them. Those of the CLI itself are left out (src/stream.c, cli_io_handler_dump_sess).
+func ParseShowSess(answer string) ([]string, error) {
+	var ids []string
+	for line := range strings.Lines(answer) {
+		id, rest, ok := strings.Cut(line, ": ")
+		if !ok || !strings.HasPrefix(id, "0x") {
+			if strings.TrimSpace(line) == "" {
+				continue
+			}
+			return nil, fmt.Errorf("parsing show sess line %q: it does not begin with a stream", line)
+		}
+		if _, err := strconv.ParseUint(id[2:], 16, 64); err != nil {
+			return nil, fmt.Errorf("parsing show sess line %q: %w", line, err)
+		}
+		if strings.Contains(rest, " fe=GLOBAL ") || strings.HasPrefix(rest, "proto=sockpair ") {
+			continue
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}

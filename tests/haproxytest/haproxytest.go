@@ -1,0 +1,331 @@
+// Package haproxytest runs a real HAProxy in master-worker mode for tests, with a TLS front and an echo server behind it.
+package haproxytest
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Deadline is how long tests wait for an event that must come: generous, for machines are slow and busy.
+const Deadline = 60 * time.Second
+
+// Config is what tests vary.
+type Config struct {
+	CacheSize int    // tune.ssl.cachesize; 0 disables the cache
+	Threads   int    // nbthread, default 2
+	NoCLI     bool   // start the master without -S
+	Global    string // further lines of the global section
+	Sections  string // further sections
+}
+
+// HAProxy is a running master with its workers.
+type HAProxy struct {
+	t      testing.TB
+	Dir    string // holds haproxy.cfg, master.sock and the log
+	Addr   string // address of the TLS front
+	Master int
+	conf   Config
+	cmd    *exec.Cmd
+	echo   string
+}
+
+// Start runs HAProxy until the test ends. It skips the test under -short, and fails it if there is no HAProxy.
+func Start(t testing.TB, conf Config) *HAProxy {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a real HAProxy: left out under -short")
+	}
+	bin, err := exec.LookPath("haproxy")
+	if err != nil {
+		t.Fatalf("this test needs HAProxy (apt install haproxy): %v", err)
+	}
+	if conf.Threads == 0 {
+		conf.Threads = 2
+	}
+	h := &HAProxy{t: t, Dir: t.TempDir(), conf: conf}
+	h.echo = echoServer(t)
+	h.Addr = freeAddr(t)
+	writeCert(t, filepath.Join(h.Dir, "site.pem"))
+	h.WriteConfig("")
+	args := []string{"-W", "-f", filepath.Join(h.Dir, "haproxy.cfg")}
+	if !conf.NoCLI {
+		args = append(args, "-S", h.Socket())
+	}
+	log, err := os.Create(filepath.Join(h.Dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.cmd = exec.Command(bin, args...)
+	h.cmd.Stdout, h.cmd.Stderr = log, log
+	if err := h.cmd.Start(); err != nil {
+		t.Fatalf("starting HAProxy: %v", err)
+	}
+	h.Master = h.cmd.Process.Pid
+	exited := make(chan struct{})
+	go func() { h.cmd.Wait(); close(exited) }()
+	t.Cleanup(func() {
+		h.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-exited:
+		case <-time.After(Deadline):
+			h.cmd.Process.Kill()
+		}
+		log.Close()
+		if t.Failed() {
+			b, _ := os.ReadFile(log.Name())
+			t.Logf("HAProxy's log:\n%s", b)
+		}
+	})
+	h.Eventually("HAProxy answers", func() error {
+		c, err := h.dial()
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
+	return h
+}
+
+// Socket is the path of the master CLI's socket.
+func (h *HAProxy) Socket() string { return filepath.Join(h.Dir, "master.sock") }
+
+// WriteConfig writes the configuration; broken is added to it as it is.
+func (h *HAProxy) WriteConfig(broken string) {
+	text := fmt.Sprintf(`global
+    nbthread %d
+    tune.ssl.cachesize %d
+    %s
+defaults
+    mode tcp
+    timeout connect 10s
+    timeout client 1h
+    timeout server 1h
+frontend tunnels
+    bind %s ssl crt %s no-tls-tickets
+    default_backend echo
+backend echo
+    server echo %s
+%s
+%s
+`, h.conf.Threads, h.conf.CacheSize, h.conf.Global, h.Addr, filepath.Join(h.Dir, "site.pem"), h.echo, h.conf.Sections, broken)
+	if err := os.WriteFile(filepath.Join(h.Dir, "haproxy.cfg"), []byte(text), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// Children lists the pids of the master's children.
+func (h *HAProxy) Children() []int {
+	h.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", h.Master, h.Master))
+	if err != nil {
+		h.t.Fatalf("listing the master's children: %v", err)
+	}
+	var pids []int
+	for _, f := range strings.Fields(string(b)) {
+		var pid int
+		fmt.Sscan(f, &pid)
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// Pids lists the master and its children.
+func (h *HAProxy) Pids() []int { return append([]int{h.Master}, h.Children()...) }
+
+// SignalReload asks the master for a reload, once it is ready for one, and does not wait for what comes of it.
+func (h *HAProxy) SignalReload() {
+	h.t.Helper()
+	h.Eventually("the master waits for signals", func() error {
+		// A master that is still loading loses the signal. Up to 3.0 it executes itself anew when it has loaded.
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", h.Master))
+		if err != nil {
+			return err
+		}
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.Master))
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(env, []byte("HAPROXY_MWORKER_WAIT_ONLY=1")) || !catches(status, syscall.SIGUSR2) || !bytes.Contains(status, []byte("State:\tS")) {
+			return errors.New("it is still loading")
+		}
+		if err == nil && !h.Ask("show proc", "worker") {
+			err = errors.New("its CLI does not answer")
+		}
+		return err
+	})
+	if err := syscall.Kill(h.Master, syscall.SIGUSR2); err != nil {
+		h.t.Fatalf("reloading: %v", err)
+	}
+}
+
+// catches reports whether a process has a handler for sig, going by its /proc/PID/status.
+func catches(status []byte, sig syscall.Signal) bool {
+	_, rest, _ := bytes.Cut(status, []byte("SigCgt:\t"))
+	hex, _, _ := bytes.Cut(rest, []byte("\n"))
+	mask, err := strconv.ParseUint(string(hex), 16, 64)
+	return err == nil && mask&(1<<(sig-1)) != 0
+}
+
+// Reload makes a new generation and waits until it serves.
+func (h *HAProxy) Reload() {
+	h.t.Helper()
+	before := map[int]bool{}
+	for _, pid := range h.Children() {
+		before[pid] = true
+	}
+	h.SignalReload()
+	h.Eventually("a new worker appears and listens", func() error {
+		for _, pid := range h.Children() {
+			if !before[pid] && h.Ask(fmt.Sprintf("@!%d show info", pid), "\nStopping: 0\n") {
+				return nil
+			}
+		}
+		return fmt.Errorf("children %v", h.Children())
+	})
+}
+
+// Ask sends a command to the master CLI and reports whether the answer contains what; without a CLI it reports true after a
+// request has been served.
+func (h *HAProxy) Ask(command, what string) bool {
+	if h.conf.NoCLI {
+		c, err := h.dial()
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}
+	c, err := net.DialTimeout("unix", h.Socket(), Deadline)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(Deadline))
+	io.WriteString(c, command+"\n")
+	c.(*net.UnixConn).CloseWrite()
+	b, _ := io.ReadAll(c)
+	return strings.Contains(string(b), what)
+}
+
+func (h *HAProxy) dial() (*tls.Conn, error) {
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: Deadline}, Config: &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}}
+	c, err := d.Dial("tcp", h.Addr)
+	if err != nil {
+		return nil, err
+	}
+	c.SetDeadline(time.Now().Add(Deadline))
+	return c.(*tls.Conn), Echo(c)
+}
+
+// Tunnel opens a TLS tunnel through HAProxy that stays open until the test ends.
+func (h *HAProxy) Tunnel() net.Conn {
+	h.t.Helper()
+	c, err := h.dial()
+	if err != nil {
+		h.t.Fatalf("opening a tunnel: %v", err)
+	}
+	h.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Echo sends a message through a tunnel and wants it back.
+func Echo(c net.Conn) error {
+	msg := []byte("ping through the tunnel\n")
+	if err := c.SetDeadline(time.Now().Add(Deadline)); err != nil {
+		return err
+	}
+	if _, err := c.Write(msg); err != nil {
+		return err
+	}
+	got := make([]byte, len(msg))
+	if _, err := io.ReadFull(c, got); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, msg) {
+		return fmt.Errorf("echo returned %q", got)
+	}
+	return nil
+}
+
+// Eventually waits until cond returns nil; the test fails if it does not within Deadline.
+func (h *HAProxy) Eventually(what string, cond func() error) {
+	h.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	end := time.Now().Add(Deadline)
+	for {
+		err := cond()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			h.t.Fatalf("waiting until %s: %v", what, err)
+		}
+		<-tick.C
+	}
+}
+
+func echoServer(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { io.Copy(c, c); c.Close() }()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func freeAddr(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func writeCert(t testing.TB, path string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0), DNSNames: []string{"localhost"}}
+	cert, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
+		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})...)
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
