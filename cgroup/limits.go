@@ -1,0 +1,132 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"path"
+)
+
+// A Limit is one bound on a group's memory and how much of it is used.
+type Limit struct {
+	Group string // path of the group that has the limit; "" for the host
+	Kind  string // the kernel's name: memory.high, memory.max, memory.swap.max, MemAvailable
+	Bytes uint64
+	Usage uint64 // bytes; may be above Bytes, as with memory.high
+}
+
+// Headroom is what may still be used, in bytes: 0 at the limit and above it.
+func (l Limit) Headroom() uint64 {
+	if l.Usage >= l.Bytes {
+		return 0
+	}
+	return l.Bytes - l.Usage
+}
+
+// Percent is how much of the limit is used; above 100 where it is exceeded.
+func (l Limit) Percent() float64 {
+	if l.Bytes == 0 {
+		return 100 // nothing may be used: full from the start
+	}
+	return 100 * float64(l.Usage) / float64(l.Bytes)
+}
+
+// Limit is the host's own memory as a limit.
+func (h HostMemory) Limit() Limit {
+	used := uint64(0)
+	// Available is an estimate; nothing promises that it stays below Total.
+	if h.Available < h.Total {
+		used = h.Total - h.Available
+	}
+	return Limit{Kind: "MemAvailable", Bytes: h.Total, Usage: used}
+}
+
+// Nearest is the one among the host and limits with the least headroom: the
+// next to be hit when the group grows, whichever percentage it shows.
+func Nearest(host HostMemory, limits []Limit) Limit {
+	nearest := host.Limit()
+	for _, l := range limits {
+		if l.Headroom() < nearest.Headroom() {
+			nearest = l
+		}
+	}
+	return nearest
+}
+
+// Limits returns every memory.high and memory.max that binds the group: its
+// own first, then those of each ancestor. A limit of "max" is none and is left
+// out, so no limit at all is an empty list.
+func (g *Group) Limits() ([]Limit, error) {
+	return g.limits("memory.current", "memory.high", "memory.max")
+}
+
+// SwapLimits is as [Group.Limits], for memory.swap.max. The error is
+// [ErrAbsent] where the kernel does not count swap.
+func (g *Group) SwapLimits() ([]Limit, error) {
+	return g.limits("memory.swap.current", "memory.swap.max")
+}
+
+func (g *Group) limits(usageFile string, kinds ...string) ([]Limit, error) {
+	var all []Limit
+	for at := g.path; ; at = path.Dir(at) {
+		found, err := g.limitsAt(at, usageFile, kinds)
+		// The root group has no limit files, but where a cgroup namespace
+		// begins, what looks like the root is a group with limits.
+		if at == "/" && errors.Is(err, ErrAbsent) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+		if at == "/" {
+			return all, nil
+		}
+	}
+}
+
+// limitsAt reads the limits of the group itself or of one of its ancestors.
+func (g *Group) limitsAt(at, usageFile string, kinds []string) ([]Limit, error) {
+	var found []Limit
+	for _, kind := range kinds {
+		data, err := g.readAt(at, kind)
+		if err != nil {
+			return nil, err
+		}
+		bytes, limited, err := parseLimit(data)
+		if err != nil {
+			return nil, fmt.Errorf("parsing %s of cgroup %s: %w", kind, at, err)
+		}
+		if limited {
+			found = append(found, Limit{Group: at, Kind: kind, Bytes: bytes})
+		}
+	}
+	if len(found) == 0 {
+		return nil, nil
+	}
+	data, err := g.readAt(at, usageFile)
+	if err != nil {
+		return nil, err
+	}
+	usage, err := parseValue(data)
+	if err != nil {
+		return nil, fmt.Errorf("parsing %s of cgroup %s: %w", usageFile, at, err)
+	}
+	for i := range found {
+		found[i].Usage = usage
+	}
+	return found, nil
+}
+
+// readAt reads a file of the group itself or of one of its ancestors.
+func (g *Group) readAt(at, name string) ([]byte, error) {
+	if at == g.path {
+		return g.read(name)
+	}
+	// An ancestor needs no pin: the kernel does not let it go while the group
+	// exists, and if the group is gone, explain says so.
+	data, err := g.mount.ReadFile(path.Join(relative(at), name))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s of cgroup %s: %w", name, at, g.explain(name, err))
+	}
+	return data, nil
+}

@@ -1,0 +1,63 @@
+// Command hapressure keeps HAProxy hosts out of memory trouble.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the build.
+var version = "devel"
+
+// Exit codes: 0 done, 1 failed, 2 wrong usage.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:   "hapressure",
+		Short: "Keep HAProxy hosts out of memory trouble",
+		Long: `hapressure watches the memory of HAProxy's systemd unit or cgroup and, when it runs short, frees what workers that were
+replaced by a reload still hold: first their TLS session caches, in place and with no connection lost; then their longest
+connections; at last the oldest worker as a whole. The worker that serves is never touched.`,
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd, err} })
+	root.AddCommand(runCommand(), policyCommand())
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "hapressure: %v\n", err)
+		if u, ok := err.(usageError); ok {
+			fmt.Fprintf(os.Stderr, "See '%s --help'.\n", u.cmd.CommandPath())
+			os.Exit(exitUsage)
+		}
+		os.Exit(exitFailed)
+	}
+}
+
+// usageError is a mistake on the command line.
+type usageError struct {
+	cmd *cobra.Command
+	err error
+}
+
+func (u usageError) Error() string { return u.err.Error() }
+func (u usageError) Unwrap() error { return u.err }
+
+// noArgs is cobra.NoArgs with our exit code.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return usageError{cmd, err}
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hapressure/cgroup"
+	"hapressure/controller"
+	"hapressure/policy"
+	"hapressure/systemd"
+)
+
+const defaultPolicy = "/etc/hapressure/policy.yaml"
+
+func runCommand() *cobra.Command {
+	var file string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Guard HAProxy until stopped; what the service runs",
+		Long: `Guard the targets of the policy until SIGTERM or SIGINT. Every change of tier and every action is one entry in the journal, or
+one line on standard error where that is not the journal.
+
+Without --policy the file ` + defaultPolicy + ` is used if it exists, else the built-in policy, which guards haproxy.service.`,
+		Example: "  hapressure run --dry-run\n  hapressure run --policy ./policy.yaml",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return run(cmd.Context(), file, cmd.Flags().Changed("policy"), dryRun)
+		},
+	}
+	cmd.Flags().StringVarP(&file, "policy", "p", defaultPolicy, "policy file")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "decide and tell, but touch no worker")
+	return cmd
+}
+
+func run(ctx context.Context, file string, must, dryRun bool) error {
+	journal := systemd.NewJournal(os.Stderr)
+	p, origin, err := loadPolicy(file, must)
+	if err != nil {
+		journal.Send(systemd.Entry{MessageID: systemd.PolicyRejected, Priority: 3, Message: err.Error(),
+			Fields: map[string]string{"HAPRESSURE_POLICY": file}})
+		return err
+	}
+	mount, err := cgroup.Mount()
+	if err != nil {
+		return fmt.Errorf("looking for cgroup v2: %w", err)
+	}
+	notify := systemd.Notifier{}
+	c := controller.New(controller.Config{
+		Policy: p, DryRun: dryRun, Procfs: "/proc", Cgroups: mount, Journal: journal,
+		Connect: func(ctx context.Context) (controller.Units, error) { return systemd.Connect(ctx) },
+		Status:  func(text string) { notify.Status(text) },
+	})
+	mode := ""
+	if dryRun {
+		mode = ", dry run: no worker will be touched"
+	}
+	journal.Send(systemd.Entry{MessageID: systemd.Started, Message: fmt.Sprintf("hapressure %s started with %s%s", version, origin, mode),
+		Fields: map[string]string{"HAPRESSURE_POLICY": origin}})
+	if err := notify.Ready(); err != nil {
+		return fmt.Errorf("telling systemd that we are ready: %w", err)
+	}
+	go watchdog(ctx, notify, c)
+	err = c.Run(ctx)
+	notify.Stopping()
+	journal.Send(systemd.Entry{MessageID: systemd.Stopped, Message: "hapressure stopped; HAProxy goes on as it is"})
+	return err
+}
+
+// loadPolicy reads the policy file, or takes the built-in policy where the file may be missing and is.
+func loadPolicy(file string, must bool) (*policy.Policy, string, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) && !must {
+		return policy.Default(), "the built-in policy", nil
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the policy: %w", err)
+	}
+	defer f.Close()
+	p, err := policy.Decode(file, f)
+	if err != nil {
+		return nil, "", fmt.Errorf("the policy has mistakes:\n%w", err)
+	}
+	return p, "the policy " + file, nil
+}
+
+// watchdog tells systemd that we are alive as long as no target goes unlooked at.
+func watchdog(ctx context.Context, notify systemd.Notifier, c *controller.Controller) {
+	interval, ok := notify.WatchdogInterval()
+	if !ok {
+		return
+	}
+	tick := time.NewTicker(interval / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := c.Healthy(interval); err == nil {
+				notify.Watchdog()
+			}
+		}
+	}
+}

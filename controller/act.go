@@ -1,0 +1,133 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hapressure/haproxy"
+	"hapressure/policy"
+)
+
+// result is what came of an action.
+type result struct {
+	policy.Result
+	freed    uint64 // bytes
+	what     string // what was done, with its figures
+	why      string // why it did not end with Done
+	took     time.Duration
+	held     time.Duration // how long the worker's threads were stopped
+	sessions int           // shut down
+	killed   bool
+}
+
+// act does one action: it proves anew that the worker is stopping, does it, waits for its end and measures what it freed.
+func (g *guard) act(ctx context.Context, due policy.Due) result {
+	began := time.Now()
+	r := g.tryAct(ctx, due)
+	r.took = time.Since(began)
+	return r
+}
+
+func (g *guard) tryAct(ctx context.Context, due policy.Due) result {
+	pids, err := g.group.Procs()
+	if err != nil {
+		return failure(err)
+	}
+	p, cli, nspid, err := g.scanner.Recheck(ctx, pids, haproxy.ID(due.Worker))
+	if errors.Is(err, haproxy.ErrGone) {
+		return result{Result: policy.Done, what: "it has ended by itself"}
+	}
+	if err != nil {
+		return failure(err)
+	}
+	defer p.Close()
+	if g.c.DryRun {
+		return result{Result: policy.Skipped, what: "nothing done", why: "dry run"}
+	}
+	switch due.Kind {
+	case policy.PurgeSSLCache:
+		return purge(ctx, p, pids)
+	case policy.HardStopAfter:
+		return g.hardStop(ctx, p, cli, nspid, due)
+	case policy.TerminateOldest:
+		return g.terminate(ctx, p, due.Grace)
+	}
+	return failure(fmt.Errorf("unknown action %q", due.Kind))
+}
+
+// failure sorts errors: what a check spoke against is a refusal, all else has failed.
+func failure(err error) result {
+	var refusal *haproxy.Refusal
+	if errors.As(err, &refusal) || errors.Is(err, haproxy.ErrNotStopping) {
+		return result{Result: policy.Refused, what: "refused", why: err.Error()}
+	}
+	return result{Result: policy.Failed, what: "failed", why: err.Error()}
+}
+
+func purge(ctx context.Context, p *haproxy.Process, pids []int) result {
+	done, err := p.PurgeSSLCache(ctx, pids)
+	r := result{Result: policy.Done}
+	if err != nil {
+		r = failure(err)
+	}
+	r.freed, r.held = done.Freed(), done.Held
+	if err == nil {
+		r.what = fmt.Sprintf("freed %s; its threads stood still for %v", mib(r.freed), r.held.Round(time.Microsecond))
+	}
+	return r
+}
+
+// hardStopGrace is what HAProxy's own hard stop leaves between shutting the streams down and the end (src/proxy.c, hard_stop).
+const hardStopGrace = time.Second
+
+// hardStop does what HAProxy's hard-stop-after does when its time has come, spread over time: the sessions are shut down, then the
+// worker ends.
+func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, cli *haproxy.CLI, nspid int, due policy.Due) result {
+	before, berr := g.group.MemoryCurrent()
+	var d haproxy.Drained
+	drain := errors.New("there is no master CLI")
+	if cli != nil {
+		d, drain = haproxy.Drain(ctx, cli, p, nspid, due.Spread)
+	}
+	if ctx.Err() != nil {
+		return failure(ctx.Err())
+	}
+	end, err := p.Terminate(ctx, hardStopGrace)
+	r := g.freed(before, berr, err)
+	r.sessions, r.killed = d.Sessions, end.Killed
+	if err == nil {
+		r.what = fmt.Sprintf("%d sessions shut down over %v and the worker ended, freed %s", d.Sessions, due.Spread, mib(r.freed))
+		if drain != nil {
+			r.what = fmt.Sprintf("the worker ended without draining its sessions (%v), freed %s", drain, mib(r.freed))
+		}
+	}
+	return r
+}
+
+func (g *guard) terminate(ctx context.Context, p *haproxy.Process, grace time.Duration) result {
+	before, berr := g.group.MemoryCurrent()
+	end, err := p.Terminate(ctx, grace)
+	r := g.freed(before, berr, err)
+	r.killed = end.Killed
+	if err == nil {
+		r.what = fmt.Sprintf("ended by SIGTERM, freed %s", mib(r.freed))
+		if end.Killed {
+			r.what = fmt.Sprintf("ended by SIGKILL %v after SIGTERM, freed %s", grace, mib(r.freed))
+		}
+	}
+	return r
+}
+
+// freed measures how much less the group uses than before. Others in it may have grown meanwhile: then it is 0.
+func (g *guard) freed(before uint64, berr, err error) result {
+	if err != nil {
+		return failure(err)
+	}
+	r := result{Result: policy.Done}
+	if after, aerr := g.group.MemoryCurrent(); aerr == nil && berr == nil {
+		r.freed = before - min(before, after)
+	}
+	return r
+}

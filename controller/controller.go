@@ -1,0 +1,247 @@
+// Package controller joins what the other packages know: it finds the targets of the policy, senses each of them, asks the
+// policy what to do, does it and says so.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"hapressure/cgroup"
+	"hapressure/policy"
+	"hapressure/systemd"
+)
+
+// Units is what the controller asks of systemd; *systemd.Bus is it.
+type Units interface {
+	Unit(ctx context.Context, name string) (systemd.Unit, error)
+	Match(ctx context.Context, glob string) ([]string, error)
+	Changes(ctx context.Context) (<-chan string, error)
+	Close()
+}
+
+// Journal takes the entries; *systemd.Journal is it.
+type Journal interface {
+	Send(systemd.Entry) error
+}
+
+// Config is what a Controller works with.
+type Config struct {
+	Policy  *policy.Policy
+	DryRun  bool   // decide and say, but do nothing to a worker
+	Procfs  string // the proc file system, /proc
+	Cgroups string // the mount point of cgroup v2
+	Journal Journal
+	// Connect connects to systemd, again after the connection was lost. nil: only targets given as cgroups are found.
+	Connect func(context.Context) (Units, error)
+	// Status is told, in one line, how the targets are, whenever that changes. May be nil.
+	Status func(string)
+}
+
+// Controller guards the targets of a policy.
+type Controller struct {
+	Config
+	report reporter
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	guards map[string]*guard // by the target's name: the unit, or the cgroup's path
+	status string
+}
+
+// New makes a Controller.
+func New(c Config) *Controller {
+	return &Controller{Config: c, report: reporter{c.Journal}, guards: map[string]*guard{}}
+}
+
+const (
+	lookEvery  = 10 * time.Second // for targets, where no event tells of a change
+	reconnect  = 5 * time.Second  // pause before systemd is tried again
+	matchLimit = 64               // targets that one glob may give
+)
+
+// Run guards until ctx ends, and waits until what it had begun has ended.
+func (c *Controller) Run(ctx context.Context) error {
+	defer c.wg.Wait()
+	for ctx.Err() == nil {
+		err := c.follow(ctx)
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+		c.report.sensorMissing("", "systemd", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(reconnect):
+		}
+	}
+	return nil
+}
+
+// follow looks for targets, at once and on each change, until ctx ends or systemd is lost. Guards run on meanwhile.
+func (c *Controller) follow(ctx context.Context) error {
+	var units Units
+	var changes <-chan string
+	if c.Connect != nil {
+		var err error
+		if units, err = c.Connect(ctx); err != nil {
+			c.look(ctx, nil)
+			return err
+		}
+		defer units.Close()
+		if changes, err = units.Changes(ctx); err != nil {
+			return err
+		}
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		c.look(ctx, units)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case name, ok := <-changes:
+			if !ok {
+				return errors.New("the connection to systemd was lost")
+			}
+			c.wake(name)
+		}
+	}
+}
+
+// place is where a target's processes are.
+type place struct {
+	name, cgroup string
+	mainPID      int
+}
+
+// look finds the targets that there are now and starts a guard for each that has none.
+func (c *Controller) look(ctx context.Context, units Units) {
+	found := map[string]place{}
+	for _, t := range c.Policy.Targets {
+		for _, p := range c.places(ctx, units, t) {
+			found[p.name] = p
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		p := found[name]
+		if g := c.guards[name]; g != nil {
+			if g.place.cgroup != p.cgroup {
+				g.stop() // the unit went and came back elsewhere; a look after its end finds the new place
+			}
+			continue
+		}
+		c.start(ctx, p)
+	}
+}
+
+// places resolves one target. What is not there now gives nothing: it may come.
+func (c *Controller) places(ctx context.Context, units Units, t policy.Target) []place {
+	if t.Cgroup != "" {
+		return []place{{name: path.Clean("/" + t.Cgroup), cgroup: path.Clean("/" + t.Cgroup)}}
+	}
+	if units == nil {
+		return nil
+	}
+	names := []string{t.Unit}
+	if strings.ContainsAny(t.Unit, "*?[") {
+		var err error
+		if names, err = units.Match(ctx, t.Unit); err != nil {
+			c.report.sensorMissing(t.Unit, "systemd", err)
+			return nil
+		}
+		names = names[:min(len(names), matchLimit)]
+	}
+	var places []place
+	for _, name := range names {
+		u, err := units.Unit(ctx, name)
+		if errors.Is(err, systemd.ErrNoUnit) {
+			continue
+		}
+		if err != nil {
+			c.report.sensorMissing(name, "systemd", err)
+			continue
+		}
+		if u.ControlGroup != "" {
+			places = append(places, place{name: name, cgroup: u.ControlGroup, mainPID: u.MainPID})
+		}
+	}
+	return places
+}
+
+// start begins to guard a target, if its cgroup is there. c.mu is held.
+func (c *Controller) start(ctx context.Context, p place) {
+	group, err := cgroup.Open(c.Cgroups, p.cgroup)
+	if errors.Is(err, cgroup.ErrGone) {
+		return
+	}
+	if err != nil {
+		c.report.sensorMissing(p.name, "cgroup", err)
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	g := newGuard(c, p, group, cancel)
+	c.guards[p.name] = g
+	c.report.targetFound(g)
+	c.wg.Go(func() {
+		why := g.run(ctx)
+		cancel()
+		g.group.Close()
+		c.mu.Lock()
+		delete(c.guards, p.name)
+		c.mu.Unlock()
+		c.report.targetLost(p.name, why)
+	})
+}
+
+// wake tells the guard of a unit that something about it has changed: a reload, most likely.
+func (c *Controller) wake(unit string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g := c.guards[unit]; g != nil {
+		g.wakeUp()
+	}
+}
+
+// Healthy returns an error if a guard has not finished a tick for the given time.
+func (c *Controller) Healthy(within time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, g := range c.guards {
+		if d := time.Since(g.lastTick()); d > within {
+			return fmt.Errorf("%s was not looked at for %v", name, d.Round(time.Second))
+		}
+	}
+	return nil
+}
+
+// showStatus tells how all targets are.
+func (c *Controller) showStatus() {
+	if c.Status == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(c.guards)) {
+		if line := c.guards[name].line(); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	text := strings.Join(lines, "; ")
+	if text == "" {
+		text = "waiting for HAProxy"
+	}
+	if text != c.status {
+		c.status = text
+		c.Status(text)
+	}
+}

@@ -1,0 +1,217 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"hapressure/cgroup"
+	"hapressure/haproxy"
+	"hapressure/policy"
+)
+
+const (
+	tickCalm  = time.Second            // between two looks when nothing happens
+	tickBusy  = 500 * time.Millisecond // while in a tier
+	tickLeast = 100 * time.Millisecond // a burst of wake-ups is one tick
+	senseTime = 10 * time.Second       // bound of one look
+)
+
+// guard looks after one target. Its run goroutine owns the state; all else only wakes it.
+type guard struct {
+	c       *Controller
+	place   place
+	group   *cgroup.Group
+	scanner *haproxy.Scanner
+	stop    context.CancelFunc
+	began   time.Time
+	woken   chan struct{}
+	ended   chan ended // of actions
+
+	// Owned by run.
+	state   policy.State
+	slope   slope
+	missing map[string]string // sensor to why, as last reported
+	lanes   [2]lane
+
+	mu     sync.Mutex
+	ticked time.Time
+	text   string
+}
+
+// lane is a queue of actions that are done one after the other. What costs nobody a connection has its own, so that an emptied cache
+// does not wait for a drain that takes its time.
+type lane struct {
+	queue []policy.Due
+	busy  bool
+}
+
+const (
+	lossless = iota
+	ending
+)
+
+func laneOf(kind string) int {
+	if kind == policy.PurgeSSLCache {
+		return lossless
+	}
+	return ending
+}
+
+// ended is what became of an action.
+type ended struct {
+	lane int
+	due  policy.Due
+	result
+}
+
+func newGuard(c *Controller, p place, group *cgroup.Group, stop context.CancelFunc) *guard {
+	return &guard{
+		c: c, place: p, group: group, stop: stop,
+		scanner: haproxy.NewScanner(c.Procfs),
+		began:   time.Now(), ticked: time.Now(),
+		woken:   make(chan struct{}, 1),
+		ended:   make(chan ended),
+		missing: map[string]string{},
+	}
+}
+
+func (g *guard) wakeUp() {
+	select {
+	case g.woken <- struct{}{}:
+	default:
+	}
+}
+
+func (g *guard) now() time.Duration { return time.Since(g.began) }
+
+func (g *guard) lastTick() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ticked
+}
+
+func (g *guard) line() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.text
+}
+
+// run guards until ctx ends or the cgroup is gone, and returns why it ended. It waits for the actions under way: each is bounded.
+func (g *guard) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() { g.watch(ctx) })
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+		case <-g.woken:
+		case e := <-g.ended:
+			g.finish(e)
+		}
+		if err := g.tick(ctx, &wg); err != nil {
+			return err
+		}
+		g.c.showStatus()
+		if !g.rest(ctx) {
+			return ctx.Err()
+		}
+		if g.state.Tier > 0 {
+			timer.Reset(tickBusy)
+		} else {
+			timer.Reset(tickCalm)
+		}
+	}
+}
+
+// rest keeps the pace: whatever wakes us meanwhile leads to one tick after it.
+func (g *guard) rest(ctx context.Context) bool {
+	pace := time.NewTimer(tickLeast)
+	defer pace.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-pace.C:
+			return true
+		case e := <-g.ended:
+			g.finish(e)
+			g.wakeUp()
+		}
+	}
+}
+
+func (g *guard) watch(ctx context.Context) {
+	err := g.group.Watch(ctx, cgroup.WatchOptions{
+		Missing: func(sensor string, err error) { g.c.report.sensorMissing(g.place.name, "wake-up by "+sensor, err) },
+	}, func(string) { g.wakeUp() })
+	if errors.Is(err, cgroup.ErrGone) {
+		g.wakeUp() // the tick finds the same
+	} else if err != nil && ctx.Err() == nil {
+		g.c.report.sensorMissing(g.place.name, "wake-ups", err)
+	}
+}
+
+// tick senses, decides and begins what is due.
+func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
+	short, cancel := context.WithTimeout(ctx, senseTime)
+	defer cancel()
+	v, err := g.sense(short)
+	if err != nil {
+		return err
+	}
+	d := policy.Step(g.c.Policy, &g.state, v.Sample)
+	for _, ch := range d.Changes {
+		g.c.report.tierChanged(g.place.name, ch, v)
+	}
+	for _, due := range d.Actions {
+		l := laneOf(due.Kind)
+		g.lanes[l].queue = append(g.lanes[l].queue, due)
+	}
+	for l := range g.lanes {
+		g.next(ctx, wg, l)
+	}
+	g.mu.Lock()
+	g.ticked, g.text = time.Now(), v.line(g.place.name, d.TierName)
+	g.mu.Unlock()
+	return nil
+}
+
+// next begins the next action of a lane that is idle.
+func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
+	ln := &g.lanes[l]
+	if ln.busy || len(ln.queue) == 0 {
+		return
+	}
+	due := ln.queue[0]
+	ln.queue = ln.queue[1:]
+	ln.busy = true
+	wg.Go(func() {
+		r := g.act(ctx, due)
+		select {
+		case g.ended <- ended{l, due, r}:
+		case <-ctx.Done():
+			g.c.report.outcome(g.place.name, due, r)
+		}
+	})
+}
+
+// finish takes note of an action's end. A tick follows, so that memory is measured anew before anything else is decided.
+func (g *guard) finish(e ended) {
+	g.lanes[e.lane].busy = false
+	g.c.report.outcome(g.place.name, e.due, e.result)
+	g.state.Done(policy.Outcome{
+		Tier: e.due.Tier, Kind: e.due.Kind, Worker: e.due.Worker, At: g.now(),
+		Result: e.result.Result, FreedBytes: e.freed, Reason: e.why,
+	})
+}
+
+func (g *guard) String() string { return fmt.Sprintf("%s in %s", g.place.name, g.place.cgroup) }

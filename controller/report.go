@@ -1,0 +1,103 @@
+package controller
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"hapressure/policy"
+	"hapressure/systemd"
+)
+
+// reporter says what happens: one journal entry for each event, with why in numbers.
+type reporter struct{ journal Journal }
+
+// Priorities as of syslog(3).
+const (
+	warning = 4
+	notice  = 5
+	info    = 6
+)
+
+func (r reporter) send(id string, priority int, message string, fields map[string]string) {
+	for k, v := range fields {
+		if v == "" {
+			delete(fields, k)
+		}
+	}
+	// An entry that cannot be written must not stop us, and there is nobody else to tell.
+	_ = r.journal.Send(systemd.Entry{MessageID: id, Message: message, Priority: priority, Fields: fields})
+}
+
+func (r reporter) targetFound(g *guard) {
+	r.send(systemd.TargetFound, info, fmt.Sprintf("Guarding %s (cgroup %s)", g.place.name, g.place.cgroup), map[string]string{
+		"HAPRESSURE_TARGET": g.place.name, "HAPRESSURE_CGROUP": g.place.cgroup,
+	})
+}
+
+func (r reporter) targetLost(target string, why error) {
+	r.send(systemd.TargetLost, info, fmt.Sprintf("No longer guarding %s: %v", target, why), map[string]string{
+		"HAPRESSURE_TARGET": target, "HAPRESSURE_REASON": fmt.Sprint(why),
+	})
+}
+
+func (r reporter) sensorMissing(target, sensor string, err error) {
+	of := sensor
+	if target != "" {
+		of += " of " + target
+	}
+	r.send(systemd.SensorMissing, warning, fmt.Sprintf("Cannot read %s, going on without it: %v", of, err), map[string]string{
+		"HAPRESSURE_TARGET": target, "HAPRESSURE_SENSOR": sensor, "HAPRESSURE_REASON": err.Error(),
+	})
+}
+
+func (r reporter) tierChanged(target string, ch policy.Change, v view) {
+	name := func(s string) string {
+		if s == "" {
+			return "none"
+		}
+		return s
+	}
+	how := "Entering tier"
+	if ch.To < ch.From {
+		how = "Back to tier"
+	}
+	r.send(systemd.TierChanged, notice, fmt.Sprintf("%s %s of %s: %s", how, name(ch.ToName), target, ch.Why), map[string]string{
+		"HAPRESSURE_TARGET": target, "HAPRESSURE_TIER": name(ch.ToName), "HAPRESSURE_TIER_FROM": name(ch.FromName),
+		"HAPRESSURE_REASON":      ch.Why,
+		"HAPRESSURE_USAGE_BYTES": strconv.FormatUint(v.nearest.Usage, 10),
+		"HAPRESSURE_LIMIT_BYTES": strconv.FormatUint(v.nearest.Bytes, 10),
+		"HAPRESSURE_LIMIT":       strings.TrimSpace(v.nearest.Group + " " + v.nearest.Kind),
+	})
+}
+
+func (r reporter) outcome(target string, due policy.Due, res result) {
+	id, priority := systemd.Action, notice
+	switch res.Result {
+	case policy.Refused:
+		id, priority = systemd.Refused, warning
+	case policy.Failed:
+		id, priority = systemd.Failed, warning
+	}
+	message := fmt.Sprintf("%s on worker %d (generation %d) of %s: %s", due.Kind, due.Worker.PID, due.Generation, target, res.what)
+	if res.why != "" {
+		message += ": " + res.why
+	}
+	r.send(id, priority, message+" ("+due.Why+")", map[string]string{
+		"HAPRESSURE_TARGET":        target,
+		"HAPRESSURE_TIER":          due.Tier,
+		"HAPRESSURE_ACTION":        due.Kind,
+		"HAPRESSURE_RESULT":        string(res.Result),
+		"HAPRESSURE_WORKER_PID":    strconv.Itoa(due.Worker.PID),
+		"HAPRESSURE_GENERATION":    strconv.Itoa(due.Generation),
+		"HAPRESSURE_FREED_BYTES":   strconv.FormatUint(res.freed, 10),
+		"HAPRESSURE_DURATION_USEC": usec(res.took),
+		"HAPRESSURE_HELD_USEC":     usec(res.held),
+		"HAPRESSURE_SESSIONS":      strconv.Itoa(res.sessions),
+		"HAPRESSURE_REASON":        due.Why,
+		"HAPRESSURE_ERROR":         res.why,
+	})
+}
+
+func usec(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }

@@ -1,0 +1,228 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hapressure/cgroup"
+	"hapressure/haproxy"
+	"hapressure/policy"
+)
+
+// view is one look at a target: the sample that the policy decides on, and what people want to know beside it.
+type view struct {
+	policy.Sample
+	nearest   cgroup.Limit
+	workers   []haproxy.Worker
+	footprint uint64 // bytes that the current worker holds; 0 = not known
+}
+
+// sense reads everything anew. Only the end of the cgroup is an error: any other reading that fails is absent, says why, and
+// the others go on.
+func (g *guard) sense(ctx context.Context) (view, error) {
+	v := view{}
+	v.Now = g.now()
+	if err := g.group.Alive(); err != nil {
+		return v, err
+	}
+	g.senseWorkers(ctx, &v)
+	g.senseLimits(&v)
+	g.sensePressure(&v)
+	events, err := g.group.Events()
+	g.note("memory.events", err)
+	v.Events = map[string]policy.Reading{}
+	for _, key := range []string{"low", "high", "max", "oom", "oom_kill"} {
+		n, ok := events[key]
+		if v.Events[key] = reading(float64(n), err); err == nil && !ok {
+			v.Events[key] = absent("memory.events has no " + key)
+		}
+	}
+	swap, err := g.group.SwapCurrent()
+	g.note("memory.swap.current", err)
+	v.Swap = reading(float64(swap), err)
+	stat, err := g.group.Stat()
+	g.note("memory.stat", err)
+	v.Shmem = reading(float64(stat["shmem"]), err)
+	return v, nil
+}
+
+func reading(value float64, err error) policy.Reading {
+	if err != nil {
+		return absent(err.Error())
+	}
+	return policy.Reading{Value: value}
+}
+
+func absent(why string) policy.Reading { return policy.Reading{Absent: why} }
+
+// note reports a sensor that has gone, or has another reason for it than last time.
+func (g *guard) note(sensor string, err error) {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	if g.missing[sensor] == why {
+		return
+	}
+	g.missing[sensor] = why
+	if err != nil {
+		g.c.report.sensorMissing(g.place.name, sensor, err)
+	}
+}
+
+// senseLimits reads usage against every limit, the room for reloads and the time to the limit.
+func (g *guard) senseLimits(v *view) {
+	limits, err := g.group.Limits()
+	g.note("memory.max", err)
+	host, herr := cgroup.Host(g.c.Procfs)
+	g.note("/proc/meminfo", herr)
+	if herr != nil {
+		v.Usage, v.ReloadRoom, v.LimitIn = absent(herr.Error()), absent(herr.Error()), absent(herr.Error())
+		return
+	}
+	// Without the memory controller the host's own memory is still a limit.
+	v.nearest = cgroup.Nearest(host, limits)
+	most := host.Limit().Percent()
+	for _, l := range limits {
+		most = max(most, l.Percent())
+	}
+	v.Usage = policy.Reading{Value: most}
+	v.ReloadRoom = absent("the current worker's memory is not known")
+	if v.footprint > 0 {
+		v.ReloadRoom = policy.Reading{Value: float64(v.nearest.Headroom()) / float64(v.footprint)}
+	}
+	v.LimitIn = g.slope.limitIn(v.Now, v.nearest)
+}
+
+// slope remembers usage over the last seconds.
+type slope struct {
+	limit  string
+	points []point
+}
+
+type point struct {
+	at    time.Duration
+	usage uint64
+}
+
+const slopeOver = 3 * time.Second
+
+// limitIn returns the seconds until usage is at the limit if it goes on as over the last slopeOver.
+func (s *slope) limitIn(now time.Duration, l cgroup.Limit) policy.Reading {
+	if name := l.Group + " " + l.Kind; s.limit != name {
+		s.limit, s.points = name, s.points[:0] // another limit's usage says nothing about this one's
+	}
+	s.points = append(s.points, point{now, l.Usage})
+	for len(s.points) > 2 && now-s.points[1].at >= slopeOver {
+		s.points = s.points[1:]
+	}
+	first := s.points[0]
+	over := now - first.at
+	switch {
+	case over < slopeOver:
+		return absent("usage has not been watched for long enough")
+	case l.Usage <= first.usage:
+		return absent(policy.NotRising)
+	}
+	rate := float64(l.Usage-first.usage) / over.Seconds()
+	return policy.Reading{Value: float64(l.Headroom()) / rate}
+}
+
+func (g *guard) sensePressure(v *view) {
+	p, err := g.group.Pressure()
+	g.note("memory.pressure", err)
+	us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+	v.SomeTotal = reading(us(p.Some.Total), err)
+	v.Some10, v.Some60, v.Some300 = reading(p.Some.Avg10, err), reading(p.Some.Avg60, err), reading(p.Some.Avg300, err)
+	full := cgroup.Stall{}
+	if p.Full != nil {
+		full = *p.Full
+	} else if err == nil {
+		err = errors.New("memory.pressure has no full line")
+	}
+	v.FullTotal = reading(us(full.Total), err)
+	v.Full10, v.Full60, v.Full300 = reading(full.Avg10, err), reading(full.Avg60, err), reading(full.Avg300, err)
+}
+
+// senseWorkers finds the workers and what they hold.
+func (g *guard) senseWorkers(ctx context.Context, v *view) {
+	pids, err := g.group.Procs()
+	var found []haproxy.Instance
+	if err == nil {
+		found, err = g.scanner.Scan(ctx, pids)
+	}
+	g.note("workers", err)
+	if err != nil {
+		v.WorkersAbsent = err.Error()
+		return
+	}
+	for _, in := range found {
+		if errors.Is(in.CLIErr, haproxy.ErrNoCLI) {
+			g.note(fmt.Sprintf("master CLI of %d", in.Master.PID), in.CLIErr)
+		}
+		v.workers = append(v.workers, in.Workers...)
+	}
+	for _, w := range v.workers {
+		if w.State == haproxy.Current && w.SizeErr == nil {
+			v.footprint = max(v.footprint, w.Shared+w.Private)
+		}
+		v.Workers = append(v.Workers, policy.Worker{
+			ID: policy.WorkerID(w.ID), Generation: w.Generation,
+			State: stateOf(w), StoppingFor: w.StoppingFor, Cache: cacheOf(w),
+		})
+	}
+}
+
+func stateOf(w haproxy.Worker) policy.WorkerState {
+	switch w.State {
+	case haproxy.Current:
+		return policy.Current
+	case haproxy.Stopping:
+		return policy.Stopping
+	}
+	return policy.Unknown
+}
+
+// emptyCache is what an emptied cache may still hold: its first page, of 64 KiB at the most.
+const emptyCache = 64 << 10
+
+// cacheOf tells what there is to purge. A cache that is not recognised counts as full: the attempt to purge it is refused with the
+// reason, once, and the policy remembers.
+func cacheOf(w haproxy.Worker) policy.Cache {
+	var r *haproxy.Refusal
+	switch {
+	case w.State != haproxy.Stopping:
+		return policy.CacheUnknown
+	case errors.As(w.CacheErr, &r) && r.Reason == haproxy.NoCache:
+		return policy.CacheEmpty
+	case errors.As(w.CacheErr, &r):
+		return policy.CacheFull
+	case w.CacheErr != nil:
+		return policy.CacheUnknown
+	case w.Cache <= emptyCache:
+		return policy.CacheEmpty
+	}
+	return policy.CacheFull
+}
+
+// line is the target in one line, for systemctl status.
+func (v view) line(name, tier string) string {
+	stopping := 0
+	for _, w := range v.workers {
+		if w.State == haproxy.Stopping {
+			stopping++
+		}
+	}
+	if tier == "" {
+		tier = "none"
+	}
+	s := fmt.Sprintf("%s: tier %s, %.0f%% of %s used", name, tier, v.nearest.Percent(), mib(v.nearest.Bytes))
+	if v.ReloadRoom.Absent == "" {
+		s += fmt.Sprintf(", room for %.1f reloads", v.ReloadRoom.Value)
+	}
+	return s + fmt.Sprintf(", %d of %d workers stopping", stopping, len(v.workers))
+}
+
+func mib(b uint64) string { return fmt.Sprintf("%.0f MiB", float64(b)/(1<<20)) }

@@ -1,0 +1,187 @@
+package policy
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+func have(v float64) Reading { return Reading{Value: v} }
+
+var gone = Reading{Absent: "gone"}
+
+// calm is a sample in which nothing is wrong and nothing is running.
+func calm(now time.Duration) Sample {
+	return Sample{
+		Now: now, Usage: have(20), ReloadRoom: have(9), LimitIn: Reading{Absent: NotRising},
+		SomeTotal: have(0), FullTotal: have(0), Some10: have(0), Some60: have(0), Some300: have(0), Full10: have(0), Full60: have(0), Full300: have(0),
+		Events: map[string]Reading{"high": have(0), "max": have(0), "oom": have(0), "oom_kill": have(0)},
+		Swap:   have(0), Shmem: have(0),
+	}
+}
+
+// condition decodes one enter condition on its own and returns a func that evaluates it on one sample after another.
+func condition(t *testing.T, text string) func(Sample) (truth, string) {
+	t.Helper()
+	d := &decoder{file: "c"}
+	p := d.document([]byte("version: 1\ntiers:\n- name: a\n  leave: {usage: {below: 0%}}\n  actions: [purge-ssl-cache: {}]\n  enter: " + text + "\n"))
+	for _, e := range d.errs {
+		if !strings.Contains(e.Problem, "leave") { // the leave is a dummy
+			t.Fatal(e)
+		}
+	}
+	c := &p.Tiers[0].Enter
+	st := &State{Nodes: make([]Node, c.count())}
+	return func(s Sample) (truth, string) {
+		e := &evaluator{st: st, s: &s}
+		e.observe(c)
+		e.next = 0
+		return e.eval(c), why(st, &s, c, 0)
+	}
+}
+
+func TestConditionTruth(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		edit func(*Sample)
+		want truth
+		why  string
+	}{
+		{"{usage: {above: 70%}}", func(s *Sample) { s.Usage = have(83.456) }, yes, "usage 83.46% > 70%"},
+		{"{usage: {above: 70%}}", func(s *Sample) { s.Usage = have(70) }, no, "usage 70% <= 70%"},
+		{"{usage: {above: 70%}}", func(s *Sample) { s.Usage = gone }, unknown, "usage unknown (gone)"},
+		{"{usage: {above: 70%}}", func(s *Sample) { s.Usage = have(math.NaN()) }, unknown, "usage unknown (not a number)"},
+		{"{reload-room: {below: 2}}", func(s *Sample) { s.ReloadRoom = have(1.4) }, yes, "reload-room 1.4 < 2"},
+		{"{reload-room: {below: 2}}", func(s *Sample) { s.ReloadRoom = have(2) }, no, "reload-room 2 >= 2"},
+		{"{reload-room: {below: 2}}", func(s *Sample) { s.ReloadRoom = Reading{Absent: "gone"} }, unknown, "reload-room unknown (gone)"},
+		{"{limit-in: {below: 3s}}", func(s *Sample) { s.LimitIn = have(2.5) }, yes, "limit-in 2.5s < 3s"},
+		{"{limit-in: {below: 3s}}", func(s *Sample) {}, no, "limit-in not rising >= 3s"},
+		{"{limit-in: {below: 3s}}", func(s *Sample) { s.LimitIn = gone }, unknown, "limit-in unknown (gone)"},
+		{"{swap: {above: 64MiB}}", func(s *Sample) { s.Swap = have(65 << 20) }, yes, "swap 65MiB > 64MiB"},
+		{"{shmem: {above: 1GiB}}", func(s *Sample) { s.Shmem = have(65 << 20) }, no, "shmem 65MiB <= 1024MiB"},
+		{"{pressure: {full: 5%, average: 300s}}", func(s *Sample) { s.Full300 = have(5) }, yes, "pressure full 5% >= 5% avg300"},
+		{"{pressure: {some: 5%, average: 10s}}", func(s *Sample) { s.Some10 = have(4) }, no, "pressure some 4% < 5% avg10"},
+		{"{events: {high: 1, window: 10s}}", func(s *Sample) { delete(s.Events, "high") }, unknown, "events high unknown (not reported)"},
+
+		{"{any: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage, s.Swap = gone, have(2<<20) }, yes, "usage unknown (gone), swap 2MiB > 1MiB"},
+		{"{any: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage = gone }, unknown, "usage unknown (gone), swap 0MiB <= 1MiB"},
+		{"{all: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage = gone }, no, "usage unknown (gone), swap 0MiB <= 1MiB"},
+		{"{all: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage, s.Swap = gone, have(2<<20) }, unknown, "usage unknown (gone), swap 2MiB > 1MiB"},
+		{"{all: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage, s.Swap = have(71), have(2<<20) }, yes, "usage 71% > 70%, swap 2MiB > 1MiB"},
+		{"{not: {usage: {above: 70%}}}", func(s *Sample) { s.Usage = gone }, unknown, "usage unknown (gone)"},
+		{"{not: {usage: {above: 70%}}}", func(s *Sample) {}, yes, "usage 20% <= 70%"},
+		{"always", func(s *Sample) {}, yes, "always"},
+	} {
+		s := calm(0)
+		tt.edit(&s)
+		got, why := condition(t, tt.in)(s)
+		if got != tt.want || why != tt.why {
+			t.Errorf("%s: %d %q, want %d %q", tt.in, got, why, tt.want, tt.why)
+		}
+	}
+}
+
+func TestConditionFor(t *testing.T) {
+	eval := condition(t, "{usage: {above: 70%}, for: 3s}")
+	for i, tt := range []struct {
+		now   time.Duration
+		usage Reading
+		want  truth
+		why   string
+	}{
+		{0, have(80), no, "usage 80% > 70% (held 0s of 3s)"},
+		{2 * time.Second, have(80), no, "usage 80% > 70% (held 2s of 3s)"},
+		{3 * time.Second, have(80), yes, "usage 80% > 70% (held 3s of 3s)"},
+		{4 * time.Second, have(60), no, "usage 60% <= 70%"},
+		{5 * time.Second, have(80), no, "usage 80% > 70% (held 0s of 3s)"},
+		{7 * time.Second, gone, unknown, "usage unknown (gone)"}, // what was not seen was not held
+		{8 * time.Second, have(80), no, "usage 80% > 70% (held 0s of 3s)"},
+		{11 * time.Second, have(80), yes, "usage 80% > 70% (held 3s of 3s)"},
+	} {
+		s := calm(tt.now)
+		s.Usage = tt.usage
+		if got, why := eval(s); got != tt.want || why != tt.why {
+			t.Errorf("step %d: %d %q, want %d %q", i, got, why, tt.want, tt.why)
+		}
+	}
+}
+
+func TestPressureWindow(t *testing.T) {
+	eval := condition(t, "{pressure: {some: 5%, window: 10s}}")
+	const ms = 1000 // a total is in microseconds
+	for i, tt := range []struct {
+		now   time.Duration
+		total Reading
+		want  truth
+		why   string
+	}{
+		{0, have(7000 * ms), unknown, "pressure some unknown (window not filled)"}, // stalls before the start do not count
+		{4 * time.Second, have(7100 * ms), unknown, "pressure some unknown (window not filled)"},
+		{5 * time.Second, have(7500 * ms), yes, "pressure some 5% >= 5% in 10s"}, // proven, whatever came before
+		{10 * time.Second, have(7500 * ms), yes, "pressure some 5% >= 5% in 10s"},
+		{15 * time.Second, have(7600 * ms), no, "pressure some 1% < 5% in 10s"}, // since 5s
+		{16 * time.Second, gone, unknown, "pressure some unknown (gone)"},
+		{26 * time.Second, have(7600 * ms), no, "pressure some 0% < 5% in 10s"},           // since 15s
+		{27 * time.Second, have(0), unknown, "pressure some unknown (window not filled)"}, // another group
+		{37 * time.Second, have(600 * ms), yes, "pressure some 6% >= 5% in 10s"},
+		{57 * time.Second, have(1500 * ms), no, "pressure some 4.5% < 5% in 10s"}, // over the 20s that passed
+	} {
+		s := calm(tt.now)
+		s.SomeTotal = tt.total
+		if got, why := eval(s); got != tt.want || why != tt.why {
+			t.Errorf("step %d: %d %q, want %d %q", i, got, why, tt.want, tt.why)
+		}
+	}
+}
+
+func TestEventsWindow(t *testing.T) {
+	eval := condition(t, "{events: {high: 2, window: 10s}}")
+	for i, tt := range []struct {
+		now   time.Duration
+		count float64
+		want  truth
+	}{
+		{0, 100, unknown}, {time.Second, 101, unknown}, {2 * time.Second, 102, yes}, {10 * time.Second, 102, yes},
+		{11 * time.Second, 102, no}, {20 * time.Second, 102, no}, {20 * time.Second, 104, yes},
+	} {
+		s := calm(tt.now)
+		s.Events["high"] = have(tt.count)
+		if got, why := eval(s); got != tt.want {
+			t.Errorf("step %d: %d %q, want %d", i, got, why, tt.want)
+		}
+	}
+}
+
+// TestWindowAtManyTicks holds that frequent ticks neither lengthen the window by more than a part nor make it forget.
+func TestWindowAtManyTicks(t *testing.T) {
+	n := &Node{}
+	const window = 10 * time.Second
+	for now := time.Duration(0); now < time.Minute; now += 7 * time.Millisecond {
+		n.push(now, window, now.Seconds())
+		over, growth := n.growth(now.Seconds(), now)
+		if len(n.Ring) > ringParts+2 {
+			t.Fatalf("%d points at %s", len(n.Ring), now)
+		}
+		if now >= window && (over < window || over > window+window/ringParts+7*time.Millisecond) {
+			t.Fatalf("the window is %s long at %s", over, now)
+		}
+		if math.Abs(growth-over.Seconds()) > 1e-9 {
+			t.Fatalf("grew by %g in %s", growth, over)
+		}
+	}
+}
+
+func TestWindowIgnoresWhatIsNotANumber(t *testing.T) {
+	eval := condition(t, "{events: {high: 1, window: 10s}}")
+	for i, tt := range []struct {
+		count float64
+		want  truth
+	}{{5, unknown}, {math.NaN(), unknown}, {6, yes}} {
+		s := calm(time.Duration(i) * 10 * time.Second)
+		s.Events["high"] = have(tt.count)
+		if got, why := eval(s); got != tt.want {
+			t.Errorf("step %d: %d %q, want %d", i, got, why, tt.want)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+// Package policy decides what hapressure does about a HAProxy unit's memory. It touches nothing: no file, no clock and
+// no process. Time is an argument, so the same samples always lead to the same decisions, live or replayed.
+//
+// A policy is a ladder of tiers. Step takes what was sensed in one tick, moves up or down the ladder, and says which
+// actions are due; the caller does them and reports each one's end with State.Done.
+package policy
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"time"
+)
+
+// Policy is one decoded policy file. It must not be changed once it was given to Step.
+type Policy struct {
+	Targets []Target
+	Tiers   []Tier // from the mildest to the harshest
+}
+
+// Target names what is watched; exactly one field is set.
+type Target struct {
+	Unit   string // a systemd unit, or a glob of them: haproxy@*.service
+	Cgroup string // a cgroup's path below the cgroup mount
+}
+
+// Tier is one step of the ladder. To be in a tier is to be in all below it.
+type Tier struct {
+	Name   string
+	Enter  Condition
+	Leave  Condition     // unset (Op "") where Enter is Always
+	Urgent bool          // act without waiting for the tiers below
+	Settle time.Duration // how long the tiers above wait for this one's actions, and how long after an effect it looks again before it terminates
+	// Actions has at most one action of a kind.
+	Actions []Action
+}
+
+// The kinds of action.
+const (
+	PurgeSSLCache   = "purge-ssl-cache"  // empty the TLS session cache of stopping workers
+	HardStopAfter   = "hard-stop-after"  // shorten the effective hard-stop-after of stopping workers
+	TerminateOldest = "terminate-oldest" // terminate the oldest stopping generation
+)
+
+// Action is something a tier does. Only the field that belongs to Kind is set.
+type Action struct {
+	Kind      string
+	HardStop  HardStop
+	Terminate Terminate
+}
+
+// HardStop are the settings of hard-stop-after, called like HAProxy's own keyword, which is read only once, when the
+// soft stop begins, and so cannot be shortened in HAProxy itself.
+type HardStop struct {
+	Limit      time.Duration // how long a worker may be stopping
+	HalveEvery time.Duration // the limit is halved each time the tier was held this long; 0 = never
+	Floor      time.Duration // the limit is not halved below this
+	Spread     time.Duration // the worker's sessions are shut down over this time, not all at once
+}
+
+// limit is the effective hard-stop-after once the tier has been held for a time.
+func (h HardStop) limit(held time.Duration) time.Duration {
+	limit := h.Limit
+	if h.HalveEvery <= 0 {
+		return limit
+	}
+	for n := held / h.HalveEvery; n > 0 && limit > h.Floor; n-- {
+		limit /= 2
+	}
+	return max(limit, h.Floor)
+}
+
+// Terminate are the settings of terminate-oldest.
+type Terminate struct {
+	Grace  time.Duration // between SIGTERM and SIGKILL
+	Settle time.Duration // between the end of one generation and the next one's turn
+	Keep   int           // this many of the youngest stopping generations are never terminated
+}
+
+const (
+	defaultSettle          = 10 * time.Second
+	defaultTerminateGrace  = 2 * time.Second
+	defaultTerminateSettle = time.Second
+)
+
+//go:embed default.yaml
+var defaultYAML []byte
+
+// Default returns the built-in policy. It is decoded from default.yaml, which packages ship as well, so that the file
+// an administrator reads is what runs without one.
+func Default() *Policy {
+	p, err := Decode("default.yaml", bytes.NewReader(defaultYAML))
+	if err != nil {
+		panic(fmt.Sprintf("decoding the built-in policy: %v", err)) // a test decodes it: cannot happen in a release
+	}
+	return p
+}

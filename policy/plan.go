@@ -1,0 +1,200 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Due is one action on one worker that is to be done now. It is not given again before its end was reported with
+// State.Done. The worker was stopping when it was sensed; that must be checked again before it is touched.
+type Due struct {
+	Tier       string // the tier that wants it
+	Kind       string
+	Worker     WorkerID
+	Generation int
+	HardStopIn time.Duration // hard-stop-after: the effective deadline, from now; 0 or less = due
+	Spread     time.Duration // hard-stop-after: shut the sessions down over this time
+	Grace      time.Duration // terminate-oldest: between SIGTERM and SIGKILL
+	Settle     time.Duration // terminate-oldest: pause after it
+	Why        string        // for the journal
+}
+
+// planner finds what is due in one step.
+type planner struct {
+	st   *State
+	s    *Sample
+	p    *Policy
+	tier int // from 0
+	d    *Decision
+}
+
+// plan adds the due actions of every tier that is held, from the mildest.
+func plan(p *Policy, st *State, s *Sample, d *Decision) {
+	waiting := false // for a tier below
+	for i := range p.Tiers[:st.Tier] {
+		t := &p.Tiers[i]
+		pl := planner{st, s, p, i, d}
+		if !waiting || t.Urgent {
+			for j := range t.Actions {
+				pl.act(&t.Actions[j])
+			}
+		}
+		waiting = waiting || pl.outstanding()
+	}
+}
+
+func (pl *planner) act(a *Action) {
+	first := len(pl.d.Actions)
+	switch a.Kind {
+	case PurgeSSLCache:
+		pl.purge()
+	case HardStopAfter:
+		pl.hardStop(a.HardStop)
+	case TerminateOldest:
+		pl.terminateOldest(a.Terminate)
+	}
+	slices.SortFunc(pl.d.Actions[first:], func(a, b Due) int {
+		return cmp.Or(cmp.Compare(a.Generation, b.Generation), cmp.Compare(a.Worker.PID, b.Worker.PID), cmp.Compare(a.Worker.Start, b.Worker.Start))
+	})
+}
+
+// purge wants each full cache emptied, unless its worker is being ended anyway.
+func (pl *planner) purge() {
+	for i := range pl.s.Workers {
+		w := &pl.s.Workers[i]
+		m := pl.stopping(w)
+		if m == nil || w.Cache != CacheFull || m.ending() || m.Purge.Result == Refused || !m.Purge.ready(pl.s.Now) {
+			continue
+		}
+		pl.give(&m.Purge, w, Due{Kind: PurgeSSLCache}, "its session cache holds memory")
+	}
+}
+
+// hardStop wants each worker ended that has been stopping for longer than the effective limit.
+func (pl *planner) hardStop(h HardStop) {
+	limit := h.limit(pl.s.Now - pl.st.Entered[pl.tier])
+	for i := range pl.s.Workers {
+		w := &pl.s.Workers[i]
+		m := pl.stopping(w)
+		if m == nil || w.StoppingFor < limit || m.ending() || !m.HardStop.ready(pl.s.Now) {
+			continue
+		}
+		due := Due{Kind: HardStopAfter, HardStopIn: limit - w.StoppingFor, Spread: h.Spread}
+		pl.give(&m.HardStop, w, due, "the effective hard-stop-after is "+text(limit))
+	}
+}
+
+// terminateOldest wants the oldest stopping generation ended, once the one before it is gone and memory was measured
+// again: killing on before the last kill has shown is the commonest mistake of such daemons.
+func (pl *planner) terminateOldest(t Terminate) {
+	now, st := pl.s.Now, pl.st
+	if st.Acted && (now <= st.Effect || now-st.Effect < pl.p.Tiers[pl.tier].Settle) {
+		return
+	}
+	if st.Terminated && now-st.TerminatedAt < t.Settle {
+		return
+	}
+	for i := range st.Workers {
+		if a := &st.Workers[i].Terminate; a.InFlight || a.Result == Done || a.Result == Skipped {
+			return // not gone yet
+		}
+	}
+	for g, ok := pl.generation(nil); ok; g, ok = pl.generation(&g) {
+		if pl.younger(g) < t.Keep {
+			return
+		}
+		if pl.terminate(g, t) {
+			return
+		}
+	}
+}
+
+// terminate wants all of one generation's stopping workers ended. It returns false where none can be for now.
+func (pl *planner) terminate(generation int, t Terminate) bool {
+	given := false
+	for i := range pl.s.Workers {
+		w := &pl.s.Workers[i]
+		m := pl.stopping(w)
+		if m == nil || w.Generation != generation || m.HardStop.Result == Done || !m.Terminate.ready(pl.s.Now) {
+			continue
+		}
+		given = true
+		due := Due{Kind: TerminateOldest, Grace: t.Grace, Settle: t.Settle}
+		pl.give(&m.Terminate, w, due, fmt.Sprintf("generation %d is the oldest that can be terminated, %d younger are stopping", generation, pl.younger(generation)))
+	}
+	return given
+}
+
+// generation returns the oldest stopping generation that is younger than the given one.
+func (pl *planner) generation(than *int) (oldest int, ok bool) {
+	for i := range pl.s.Workers {
+		w := &pl.s.Workers[i]
+		if w.State == Stopping && (than == nil || w.Generation > *than) && (!ok || w.Generation < oldest) {
+			oldest, ok = w.Generation, true
+		}
+	}
+	return oldest, ok
+}
+
+// younger counts the stopping generations younger than g.
+func (pl *planner) younger(g int) int {
+	n := 0
+	for next, ok := pl.generation(&g); ok; next, ok = pl.generation(&next) {
+		n++
+	}
+	return n
+}
+
+// stopping returns the memory of a worker that may be acted upon, or nil. Every action passes here.
+func (pl *planner) stopping(w *Worker) *Memory {
+	if w.State != Stopping {
+		return nil
+	}
+	return pl.st.memory(w.ID)
+}
+
+// give makes an action due.
+func (pl *planner) give(a *Attempt, w *Worker, due Due, reason string) {
+	t := &pl.p.Tiers[pl.tier]
+	due.Tier, due.Worker, due.Generation = t.Name, w.ID, w.Generation
+	due.Why = fmt.Sprintf("%s; stopping for %s; tier %s: %s", reason, text(w.StoppingFor.Round(time.Second)), t.Name,
+		why(pl.st, pl.s, &t.Enter, pl.p.node(pl.tier+1)))
+	a.InFlight, a.Given = true, pl.s.Now
+	pl.d.Actions = append(pl.d.Actions, due)
+}
+
+// outstanding tells whether the tiers above have to wait for this one's actions.
+func (pl *planner) outstanding() bool {
+	t := &pl.p.Tiers[pl.tier]
+	for i := range pl.s.Workers {
+		w := &pl.s.Workers[i]
+		m := pl.stopping(w)
+		if m == nil {
+			continue
+		}
+		for j := range t.Actions {
+			if pl.waits(t.Actions[j].Kind, w, m, t.Settle) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// waits tells whether one action on one worker is still to be waited for. What was given in this very step always is.
+func (pl *planner) waits(kind string, w *Worker, m *Memory, settle time.Duration) bool {
+	now := pl.s.Now
+	a := m.attempt(kind)
+	switch {
+	case a == nil:
+		return false
+	case a.InFlight:
+		return now-a.Given <= settle
+	case kind != PurgeSSLCache || a.Tries > 0 || m.ending():
+		return false
+	}
+	// A full cache that was not tried is in flight by now, unless this tier waits itself, and with it all above.
+	return w.Cache == CacheUnknown && now-max(pl.st.Entered[pl.tier], m.Seen) < settle
+}

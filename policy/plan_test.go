@@ -1,0 +1,422 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stopping makes a stopping worker whose pid is 10 times its generation plus n.
+func stopping(generation, n int, cache Cache) Worker {
+	return Worker{ID: WorkerID{PID: generation*10 + n, Start: 1}, Generation: generation, State: Stopping, StoppingFor: 10 * time.Second, Cache: cache}
+}
+
+// bench steps one target through samples that differ in time and workers only.
+type bench struct {
+	t       *testing.T
+	p       *Policy
+	st      *State
+	usage   float64
+	now     time.Duration
+	workers []Worker
+}
+
+func newBench(t *testing.T, p *Policy, usage float64, workers ...Worker) *bench {
+	return &bench{t: t, p: p, st: &State{}, usage: usage, workers: workers}
+}
+
+// expect steps after a pause and compares the due actions, each written as "kind pid".
+func (b *bench) expect(after time.Duration, want ...string) []Due {
+	b.t.Helper()
+	b.now += after
+	s := calm(b.now)
+	s.Usage = have(b.usage)
+	s.Workers = slices.Clone(b.workers)
+	d := Step(b.p, b.st, s)
+	var got []string
+	for _, due := range d.Actions {
+		got = append(got, fmt.Sprintf("%s %d", strings.SplitN(due.Kind, "-", 2)[0], due.Worker.PID))
+	}
+	if !slices.Equal(got, want) {
+		b.t.Fatalf("at %s in tier %q: due %q, want %q", b.now, d.TierName, got, want)
+	}
+	return d.Actions
+}
+
+// done reports the end of an action now.
+func (b *bench) done(kind string, pid int, r Result) {
+	b.st.Done(Outcome{Kind: kind, Worker: WorkerID{pid, 1}, At: b.now, Result: r})
+}
+
+// kill takes workers out of the list.
+func (b *bench) kill(pids ...int) {
+	b.workers = slices.DeleteFunc(b.workers, func(w Worker) bool { return slices.Contains(pids, w.ID.PID) })
+}
+
+// three is a ladder of the three actions; urgent goes into the last tier.
+func three(t *testing.T, last, terminate string) *Policy {
+	return mustDecode(t, `
+version: 1
+tiers:
+  - {name: purge, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, settle: 10s, actions: [purge-ssl-cache: {}]}
+  - name: shorten
+    enter: {usage: {above: 80%}}
+    leave: {usage: {below: 75%}}
+    settle: 3s
+    actions: [hard-stop-after: {limit: 4m, halve-every: 30s, floor: 20s, spread: 5s}]
+  - name: terminate
+    enter: {usage: {above: 90%}}
+    leave: {usage: {below: 85%}}
+    settle: 2s
+`+last+`
+    actions: [terminate-oldest: `+terminate+`]
+`)
+}
+
+const (
+	sec      = time.Second
+	inPurge  = 71
+	inShort  = 81
+	inTermin = 91
+)
+
+func TestOnlyStoppingWorkers(t *testing.T) {
+	for _, state := range []WorkerState{Unknown, Current} {
+		w := stopping(1, 1, CacheFull)
+		w.State, w.StoppingFor = state, time.Hour
+		b := newBench(t, three(t, "    urgent: true", "{}"), inTermin, w)
+		b.expect(0)
+		b.expect(30 * sec)
+	}
+	w := stopping(1, 1, CacheFull)
+	b := newBench(t, three(t, "", "{}"), inPurge, w)
+	b.expect(0, "purge 11")
+	b.done(PurgeSSLCache, 11, Failed)
+	b.workers[0].State = Unknown // its proof is lost
+	b.expect(10 * sec)
+}
+
+func TestPurge(t *testing.T) {
+	b := newBench(t, three(t, "", "{}"), inPurge,
+		stopping(3, 1, CacheFull), stopping(1, 1, CacheFull), stopping(2, 1, CacheEmpty), stopping(2, 2, CacheUnknown), stopping(2, 3, CacheRefused))
+	due := b.expect(0, "purge 11", "purge 31")
+	if want := "its session cache holds memory; stopping for 10s; tier purge: usage 71% > 70%"; due[0].Why != want {
+		t.Errorf("why %q, want %q", due[0].Why, want)
+	}
+	b.expect(sec) // in flight
+	b.workers = append(b.workers, stopping(4, 1, CacheFull))
+	b.expect(sec, "purge 41") // purge of other workers goes on
+	b.done(PurgeSSLCache, 11, Done)
+	b.done(PurgeSSLCache, 31, Refused)
+	b.done(PurgeSSLCache, 41, Failed)
+	b.expect(0) // too soon for 41; a stale "full" of 11 is not believed
+	b.expect(sec, "purge 41")
+	b.done(PurgeSSLCache, 41, Skipped)
+	b.expect(2*sec - 1)
+	b.expect(1, "purge 41")
+	for _, pause := range []time.Duration{4 * sec, 8 * sec, 16 * sec, 30 * sec, 30 * sec} {
+		b.done(PurgeSSLCache, 41, Failed)
+		b.expect(pause - 1)
+		b.expect(1, "purge 41")
+	}
+}
+
+func TestPurgeNotOfWorkersThatAreBeingEnded(t *testing.T) {
+	b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheEmpty))
+	b.expect(0, "terminate 11")
+	b.workers[0].Cache = CacheFull
+	b.expect(sec)
+}
+
+func TestPIDIsNotAnIdentity(t *testing.T) {
+	b := newBench(t, three(t, "", "{}"), inPurge, stopping(1, 1, CacheFull))
+	b.expect(0, "purge 11")
+	b.done(PurgeSSLCache, 11, Refused)
+	b.workers[0].ID.Start = 2 // another process
+	b.expect(sec, "purge 11")
+}
+
+func TestNoTierNoAction(t *testing.T) {
+	b := newBench(t, three(t, "", "{}"), 50, stopping(1, 1, CacheFull))
+	b.expect(0)
+}
+
+func TestWorkersThatCouldNotBeListedAreNotGone(t *testing.T) {
+	b := newBench(t, three(t, "", "{settle: 0}"), inTermin, stopping(1, 1, CacheEmpty), stopping(2, 1, CacheEmpty))
+	b.expect(0, "terminate 11")
+	s := calm(5 * sec)
+	s.Usage, s.WorkersAbsent = have(inTermin), "no answer"
+	if d := Step(b.p, b.st, s); len(d.Actions) != 0 {
+		t.Errorf("due without a list: %+v", d.Actions)
+	}
+	b.expect(10 * sec) // 11 is in flight still
+}
+
+func TestHigherTierWaitsForPurge(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		cache Cache
+		end   Result // of the purge, if any
+		after time.Duration
+		want  []string
+	}{
+		{"in flight", CacheFull, "", 10 * sec, nil},
+		{"in flight for longer than settle", CacheFull, "", 10*sec + 1, []string{"terminate 11"}},
+		{"refused by the controller", CacheFull, Refused, sec, []string{"terminate 11"}},
+		{"busy", CacheFull, Failed, sec / 2, []string{"terminate 11"}},
+		{"not looked at yet", CacheUnknown, "", 10*sec - 1, nil},
+		{"never looked at", CacheUnknown, "", 10 * sec, []string{"terminate 11"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, tt.cache))
+			if tt.cache == CacheFull {
+				b.expect(0, "purge 11")
+			} else {
+				b.expect(0)
+			}
+			if tt.end != "" {
+				b.done(PurgeSSLCache, 11, tt.end)
+			}
+			b.expect(tt.after, tt.want...)
+		})
+	}
+	for _, cache := range []Cache{CacheEmpty, CacheRefused} {
+		b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, cache))
+		b.expect(0, "terminate 11") // nothing to wait for
+	}
+}
+
+func TestSettleCountsFromTheWorkersAppearance(t *testing.T) {
+	b := newBench(t, three(t, "", "{}"), inTermin)
+	b.expect(0)
+	b.expect(50 * sec) // purge was entered long ago
+	b.workers = append(b.workers, stopping(1, 1, CacheUnknown))
+	b.expect(sec)
+	b.expect(10*sec - 1)
+	b.expect(1, "terminate 11")
+}
+
+func TestUrgentDoesNotWait(t *testing.T) {
+	b := newBench(t, three(t, "    urgent: true", "{}"), inTermin, stopping(1, 1, CacheFull))
+	b.expect(0, "purge 11", "terminate 11")
+}
+
+func TestTerminateWaitsUntilMemoryWasMeasuredAgain(t *testing.T) {
+	b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheFull))
+	b.expect(0, "purge 11")
+	b.now += sec
+	b.done(PurgeSSLCache, 11, Done)
+	b.workers[0].Cache = CacheEmpty
+	b.expect(0)
+	b.expect(2*sec - 1)
+	b.expect(1, "terminate 11")
+
+	// With settle 0 too a sample from before the outcome does not count.
+	p := three(t, "", "{}")
+	p.Tiers[2].Settle = 0
+	b = newBench(t, p, inTermin, stopping(1, 1, CacheFull))
+	b.expect(0, "purge 11")
+	b.workers[0].Cache = CacheEmpty
+	b.done(PurgeSSLCache, 11, Done)
+	b.expect(0)
+	b.expect(1, "terminate 11")
+}
+
+func TestHardStopAfter(t *testing.T) {
+	young, old, older := stopping(3, 1, CacheEmpty), stopping(2, 1, CacheEmpty), stopping(1, 1, CacheEmpty)
+	young.StoppingFor, old.StoppingFor, older.StoppingFor = 10*sec, 4*time.Minute, 5*time.Minute
+	b := newBench(t, three(t, "", "{}"), inShort, young, old, older)
+	due := b.expect(0, "hard 11", "hard 21")
+	if due[0].HardStopIn != -time.Minute || due[0].Spread != 5*sec || due[1].HardStopIn != 0 || due[0].Tier != "shorten" || due[0].Generation != 1 {
+		t.Errorf("got %+v", due)
+	}
+	if want := "the effective hard-stop-after is 4m; stopping for 5m; tier shorten: usage 81% > 80%"; due[0].Why != want {
+		t.Errorf("why %q, want %q", due[0].Why, want)
+	}
+	b.done(HardStopAfter, 21, Failed)
+	b.expect(sec, "hard 21")
+	b.kill(11, 21)
+	// 10s are due only at the floor of 20s: never; 20s are from then on.
+	b.expect(50 * sec)
+	b.expect(60 * sec)
+	b.workers[0].StoppingFor = 20 * sec
+	b.expect(8 * sec)        // held for 119s: 30s
+	b.expect(sec, "hard 31") // 120s: 15s, and so the floor
+	b.workers = []Worker{stopping(4, 1, CacheEmpty)}
+	b.usage = 74 // leaves the tier
+	b.expect(sec)
+	b.usage = inShort // and begins anew at 4m
+	b.expect(sec)
+}
+
+func TestHardStopLimit(t *testing.T) {
+	h := HardStop{Limit: 5 * time.Minute, HalveEvery: 30 * sec, Floor: 15 * sec}
+	for _, tt := range []struct {
+		h          HardStop
+		held, want time.Duration
+	}{
+		{h, 0, 300 * sec}, {h, 30*sec - 1, 300 * sec}, {h, 30 * sec, 150 * sec}, {h, 60 * sec, 75 * sec},
+		{h, 120 * sec, 18750 * time.Millisecond}, {h, 150 * sec, 15 * sec}, {h, 1000 * time.Hour, 15 * sec},
+		{HardStop{Limit: sec}, time.Hour, sec},
+		{HardStop{Limit: sec, HalveEvery: 1}, 1000 * time.Hour, 0},
+	} {
+		if got := tt.h.limit(tt.held); got != tt.want {
+			t.Errorf("%+v held %s: %s, want %s", tt.h, tt.held, got, tt.want)
+		}
+	}
+}
+
+func TestTerminateOneGenerationAtATime(t *testing.T) {
+	b := newBench(t, three(t, "", "{grace: 4s, settle: 5s, keep: 1}"), inTermin,
+		stopping(3, 1, CacheEmpty), stopping(1, 2, CacheEmpty), stopping(2, 1, CacheEmpty), stopping(1, 1, CacheEmpty))
+	b.workers = append(b.workers, Worker{ID: WorkerID{9, 1}, Generation: 4, State: Current})
+	due := b.expect(0, "terminate 11", "terminate 12")
+	if due[0].Grace != 4*sec || due[0].Settle != 5*sec || due[0].Tier != "terminate" {
+		t.Errorf("got %+v", due[0])
+	}
+	b.expect(20 * sec) // in flight, for however long
+	b.done(TerminateOldest, 11, Done)
+	b.kill(11)
+	b.expect(20 * sec) // 12 is in flight
+	b.done(TerminateOldest, 12, Done)
+	b.expect(20 * sec) // said to be done, but seen still
+	b.kill(12)
+	b.expect(0)
+	b.expect(5*sec - 1)
+	b.expect(1, "terminate 21")
+	b.kill(21)
+	b.expect(sec)
+	b.expect(20 * sec) // 3 is kept
+}
+
+func TestTerminateGoesOnAfterAFailure(t *testing.T) {
+	b := newBench(t, three(t, "", "{settle: 1s}"), inTermin, stopping(1, 1, CacheEmpty), stopping(2, 1, CacheEmpty))
+	b.expect(0, "terminate 11")
+	b.done(TerminateOldest, 11, Failed)
+	b.expect(sec - 1)
+	b.expect(1, "terminate 11") // its pause is over as well: the oldest again
+	b.done(TerminateOldest, 11, Failed)
+	b.expect(sec, "terminate 21") // 11 pauses for 2s
+	b.done(TerminateOldest, 21, Refused)
+	b.expect(sec, "terminate 11")
+}
+
+func TestHardStopAndTerminateAreNotBothGiven(t *testing.T) {
+	w := stopping(1, 1, CacheEmpty)
+	w.StoppingFor = time.Hour
+	b := newBench(t, three(t, "", "{}"), inTermin, w)
+	b.expect(0, "hard 11")
+	b.expect(3 * sec)
+	b.expect(1, "terminate 11") // shorten had its settle
+	b.done(HardStopAfter, 11, Failed)
+	b.expect(40 * sec) // not while terminate is in flight
+}
+
+func TestOutcomeOfAnUnknownWorker(t *testing.T) {
+	b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheEmpty))
+	b.done(PurgeSSLCache, 99, Done)
+	b.done("no such kind", 11, Done)
+	b.expect(0) // something took effect just now
+	b.expect(2*sec, "terminate 11")
+}
+
+func TestClockJumpKeepsWhatIsInFlight(t *testing.T) {
+	b := newBench(t, three(t, "", "{}"), inPurge, stopping(1, 1, CacheFull), stopping(2, 1, CacheFull))
+	b.now = time.Hour
+	b.expect(0, "purge 11", "purge 21")
+	b.done(PurgeSSLCache, 21, Failed)
+	b.expect(-30*time.Minute, "purge 21") // its retry does not wait for an hour to come back
+	b.expect(sec)
+}
+
+func TestClockJumpBackDoesNotMakeWait(t *testing.T) {
+	// A cache that is never looked at is waited for from now on, not until the old time comes back.
+	b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheUnknown))
+	b.now = time.Hour
+	b.expect(0)
+	b.expect(-30 * time.Minute)
+	b.expect(10*sec - 1)
+	b.expect(1, "terminate 11")
+
+	// The same for the time since the last effect, and for a purge in flight.
+	b = newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheFull))
+	b.now = time.Hour
+	b.expect(0, "purge 11")
+	b.done(PurgeSSLCache, 11, Done)
+	b.expect(-30 * time.Minute)
+	b.expect(2*sec, "terminate 11")
+
+	b = newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheFull))
+	b.now = time.Hour
+	b.expect(0, "purge 11")
+	b.expect(-30 * time.Minute)
+	b.expect(10 * sec)
+	b.expect(1, "terminate 11")
+}
+
+func TestSettleCountsFromTheTiersEntry(t *testing.T) {
+	b := newBench(t, three(t, "", "{}"), 50, stopping(1, 1, CacheUnknown))
+	b.expect(0)
+	b.expect(50 * sec) // seen long ago, in no tier
+	b.usage = inTermin
+	b.expect(sec)
+	b.expect(10*sec - 1)
+	b.expect(1, "terminate 11")
+}
+
+func TestTerminateWaitsAfterAWorkerVanished(t *testing.T) {
+	b := newBench(t, three(t, "", "{settle: 0}"), inTermin, stopping(1, 1, CacheEmpty), stopping(2, 1, CacheEmpty))
+	b.expect(0, "terminate 11")
+	b.kill(11) // its end is not reported yet
+	b.expect(sec)
+	b.expect(2*sec - 1)
+	b.expect(1, "terminate 21")
+}
+
+func TestAReusedPIDIsAnotherWorker(t *testing.T) {
+	b := newBench(t, three(t, "", "{settle: 0}"), inTermin, stopping(1, 1, CacheEmpty))
+	b.expect(0, "terminate 11")
+	b.workers[0].ID.Start = 2
+	b.expect(sec)
+	b.done(TerminateOldest, 11, Failed) // of the former process
+	b.expect(2*sec, "terminate 11")
+	b.done(TerminateOldest, 11, Failed) // again: says nothing of what is in flight
+	b.expect(20 * sec)
+}
+
+func TestNoTerminateOfAWorkerWhoseHardStopIsDone(t *testing.T) {
+	w := stopping(1, 1, CacheEmpty)
+	w.StoppingFor = time.Hour
+	b := newBench(t, three(t, "", "{}"), inTermin, w)
+	b.expect(0, "hard 11")
+	b.done(HardStopAfter, 11, Done)
+	b.expect(20 * sec) // the list is stale
+}
+
+func TestHardStopLimitCountsFromTheTiersEntry(t *testing.T) {
+	w := stopping(1, 1, CacheEmpty)
+	w.StoppingFor = 2 * time.Minute
+	// Rising on does not begin the time of the tiers below anew.
+	b := newBench(t, three(t, "    urgent: true", "{keep: 1}"), inShort, w)
+	b.expect(0)
+	b.expect(20 * sec)
+	b.usage = inTermin
+	b.expect(sec)
+	b.expect(9*sec, "hard 11") // held for 30s: 2m
+	// Rising past a tier begins its time.
+	b = newBench(t, three(t, "", "{keep: 1}"), 50, w)
+	b.expect(0)
+	b.expect(60 * sec)
+	b.usage = inTermin
+	b.expect(sec)
+	b.expect(29 * sec)
+	b.expect(sec, "hard 11")
+	// A clock jump begins it anew.
+	b = newBench(t, three(t, "", "{}"), inShort, w)
+	b.expect(0)
+	b.expect(time.Hour)
+	b.expect(29 * sec)
+	b.expect(sec, "hard 11")
+}

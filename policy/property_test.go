@@ -1,0 +1,202 @@
+package policy
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// reading draws a value or an absence.
+func reading(t *rapid.T, name string, hi float64) Reading {
+	if rapid.IntRange(0, 4).Draw(t, name+" absent") == 0 {
+		return Reading{Absent: "drawn"}
+	}
+	return have(rapid.Float64Range(0, hi).Draw(t, name))
+}
+
+// world draws a run: samples whose totals grow and whose workers come, stop and go, with outcomes in between.
+type world struct {
+	t       *rapid.T
+	s       Sample
+	next    int
+	flights []Due
+}
+
+func (w *world) sense() Sample {
+	t, s := w.t, &w.s
+	if rapid.IntRange(0, 19).Draw(t, "jump") == 0 {
+		s.Now += time.Duration(rapid.Int64Range(-int64(time.Hour), int64(time.Hour)).Draw(t, "by"))
+	} else {
+		s.Now += time.Duration(rapid.Int64Range(1, int64(20*time.Second)).Draw(t, "pause"))
+	}
+	s.Usage, s.ReloadRoom, s.LimitIn = reading(t, "usage", 110), reading(t, "room", 5), reading(t, "limit-in", 20)
+	s.SomeTotal, s.FullTotal = reading(t, "some", 1e8), reading(t, "full", 1e8)
+	s.Events = map[string]Reading{"high": reading(t, "high", 9), "oom": reading(t, "oom", 3)}
+	for range rapid.IntRange(0, 2).Draw(t, "new workers") {
+		w.next++
+		s.Workers = append(s.Workers, Worker{ID: WorkerID{w.next, 1}, Generation: 1 + w.next/2})
+	}
+	workers := []Worker{}
+	for _, worker := range s.Workers {
+		if rapid.IntRange(0, 9).Draw(t, "exits") == 0 {
+			continue
+		}
+		worker.State = rapid.SampledFrom([]WorkerState{Unknown, Current, Stopping, Stopping, Stopping}).Draw(t, "state")
+		worker.Cache = rapid.SampledFrom([]Cache{CacheUnknown, CacheFull, CacheFull, CacheEmpty, CacheRefused}).Draw(t, "cache")
+		worker.StoppingFor = time.Duration(rapid.IntRange(0, 600).Draw(t, "stopping for")) * time.Second
+		workers = append(workers, worker)
+	}
+	s.Workers = workers
+	s.WorkersAbsent = rapid.SampledFrom([]string{"", "", "", "", "drawn"}).Draw(t, "workers absent")
+	return *s
+}
+
+// outcomes ends some of the actions in flight.
+func (w *world) outcomes(d Decision) []Outcome {
+	w.flights = append(w.flights, d.Actions...)
+	var ended []Outcome
+	var left []Due
+	for _, due := range w.flights {
+		if rapid.Bool().Draw(w.t, "in flight still") {
+			left = append(left, due)
+			continue
+		}
+		r := rapid.SampledFrom([]Result{Done, Refused, Failed, Skipped}).Draw(w.t, "result")
+		ended = append(ended, Outcome{Tier: due.Tier, Kind: due.Kind, Worker: due.Worker, At: w.s.Now, Result: r})
+	}
+	w.flights = left
+	return ended
+}
+
+// TestPropertyActions holds what must be true of the due actions in any run.
+func TestPropertyActions(t *testing.T) {
+	p := Default()
+	rapid.Check(t, func(t *rapid.T) {
+		w, st, twin := &world{t: t}, &State{}, &State{}
+		given := map[WorkerID]bool{} // a purge was given at an earlier step
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			s := w.sense()
+			flying := map[string]map[WorkerID]bool{}
+			for _, f := range w.flights {
+				if flying[f.Kind] == nil {
+					flying[f.Kind] = map[WorkerID]bool{}
+				}
+				flying[f.Kind][f.Worker] = true
+			}
+			d := Step(p, st, s)
+			if again := Step(p, twin, s); !reflect.DeepEqual(d, again) {
+				t.Fatalf("not deterministic:\n%+v\n%+v", d, again)
+			}
+			checkActions(t, s, d, given, flying)
+			for _, o := range w.outcomes(d) {
+				st.Done(o)
+				twin.Done(o)
+			}
+		}
+	})
+}
+
+func checkActions(t *rapid.T, s Sample, d Decision, given map[WorkerID]bool, flying map[string]map[WorkerID]bool) {
+	workers := map[WorkerID]Worker{}
+	for _, w := range s.Workers {
+		workers[w.ID] = w
+	}
+	generation := 0
+	for _, due := range d.Actions {
+		w, ok := workers[due.Worker]
+		if !ok || w.State != Stopping || s.WorkersAbsent != "" {
+			t.Fatalf("%s on a worker not known to be stopping: %+v", due.Kind, w)
+		}
+		if flying[due.Kind][due.Worker] {
+			t.Fatalf("given again in flight: %+v", due)
+		}
+		if due.Why == "" || due.Tier == "" || due.Generation != w.Generation {
+			t.Fatalf("incomplete: %+v", due)
+		}
+		switch due.Kind {
+		case PurgeSSLCache:
+			if w.Cache != CacheFull {
+				t.Fatalf("purge of a cache that is %q", w.Cache)
+			}
+		case TerminateOldest:
+			if generation != 0 && generation != due.Generation {
+				t.Fatalf("two generations at once: %+v", d.Actions)
+			}
+			generation = due.Generation
+		}
+	}
+	if generation != 0 {
+		for _, w := range s.Workers {
+			if flying[TerminateOldest][w.ID] {
+				t.Fatalf("terminates generation %d while %v is in flight", generation, w.ID)
+			}
+			// A worker that is being ended anyway is not purged; every other full cache is tried before.
+			if w.State == Stopping && w.Cache == CacheFull && !given[w.ID] && !flying[HardStopAfter][w.ID] && !everEnded(d, w.ID) {
+				t.Fatalf("terminates generation %d while the cache of %v is untried", generation, w.ID)
+			}
+		}
+	}
+	for _, due := range d.Actions {
+		given[due.Worker] = given[due.Worker] || due.Kind == PurgeSSLCache
+		if due.Kind != PurgeSSLCache {
+			given[due.Worker] = true // ended or tried to be, which is past purging
+		}
+	}
+}
+
+// everEnded tells whether this very step ends the worker by its hard stop.
+func everEnded(d Decision, id WorkerID) bool {
+	for _, due := range d.Actions {
+		if due.Worker == id && due.Kind == HardStopAfter {
+			return true
+		}
+	}
+	return false
+}
+
+// TestPropertyUnknownNeverMoves holds that a step without any reading stays where it is.
+func TestPropertyUnknownNeverMoves(t *testing.T) {
+	p := Default()
+	rapid.Check(t, func(t *rapid.T) {
+		w, st := &world{t: t}, &State{}
+		for range rapid.IntRange(1, 20).Draw(t, "steps") {
+			Step(p, st, w.sense())
+		}
+		tier := st.Tier
+		blind := Sample{Now: w.s.Now}
+		for _, r := range []*Reading{&blind.Usage, &blind.ReloadRoom, &blind.LimitIn, &blind.SomeTotal, &blind.FullTotal, &blind.Swap, &blind.Shmem} {
+			r.Absent = "blind"
+		}
+		for range rapid.IntRange(1, 100).Draw(t, "blind steps") {
+			blind.Now += time.Duration(rapid.Int64Range(1, int64(2*maxGap)).Draw(t, "pause"))
+			if d := Step(p, st, blind); d.Tier != tier || len(d.Changes) != 0 {
+				t.Fatalf("moved from %d blindly: %+v", tier, d)
+			}
+		}
+	})
+}
+
+// TestPropertyCalmComesDown holds that a long calm ends every tier, whatever came before.
+func TestPropertyCalmComesDown(t *testing.T) {
+	p := Default()
+	rapid.Check(t, func(t *rapid.T) {
+		w, st := &world{t: t}, &State{}
+		for range rapid.IntRange(1, 20).Draw(t, "steps") {
+			Step(p, st, w.sense())
+		}
+		now, tier := w.s.Now, st.Tier
+		for range 60 {
+			now += 5 * time.Second
+			d := Step(p, st, calm(now))
+			if d.Tier > tier {
+				t.Fatalf("rose from %d in calm: %+v", tier, d)
+			}
+			tier = d.Tier
+		}
+		if tier != 0 {
+			t.Fatalf("still in tier %d after 5 minutes of calm", tier)
+		}
+	})
+}

@@ -1,0 +1,66 @@
+package policy
+
+import "time"
+
+// Reading is one sensed value, or the reason there is none. A reading that is not there is never taken for 0.
+type Reading struct {
+	Value  float64
+	Absent string // not empty: why there is no value
+}
+
+// NotRising is the Absent of Sample.LimitIn when usage does not rise. It is the one absence that is knowledge: the
+// limit is then taken to be infinitely far away.
+const NotRising = "not rising"
+
+// Sample is what was sensed of one target in one tick.
+type Sample struct {
+	Now time.Duration // monotonic time since an arbitrary start
+
+	Usage      Reading // percent of the nearest limit: the largest of the group, its ancestors and the host
+	ReloadRoom Reading // reloads that still fit under the limit
+	LimitIn    Reading // seconds to the limit at the present slope; see NotRising
+
+	SomeTotal, FullTotal    Reading            // total= of memory.pressure, microseconds
+	Some10, Some60, Some300 Reading            // avg10=, avg60=, avg300= of memory.pressure's some line, percent
+	Full10, Full60, Full300 Reading            // the same of its full line
+	Events                  map[string]Reading // memory.events by the kernel's key (high, max, oom, oom_kill), counts since the group was made
+	Swap                    Reading            // memory.swap.current, bytes
+	Shmem                   Reading            // shmem of memory.stat, bytes
+	Workers                 []Worker           // in any order
+	WorkersAbsent           string             // not empty: why the workers could not be listed; Workers then says nothing
+}
+
+// WorkerID names a process for good: a pid alone is reused.
+type WorkerID struct {
+	PID   int
+	Start uint64 // start time in clock ticks since boot, field 22 of /proc/PID/stat
+}
+
+// Worker is one HAProxy worker as sensed.
+type Worker struct {
+	ID          WorkerID
+	Generation  int // 1 is the oldest; the same generation keeps its number, and numbers are not reused
+	State       WorkerState
+	StoppingFor time.Duration // since it was first known to be stopping
+	Cache       Cache
+}
+
+// WorkerState is what is proven about a worker.
+type WorkerState string
+
+// Only a Stopping worker is ever given in a Due.
+const (
+	Unknown  WorkerState = "" // nothing is proven: left alone, like a current one
+	Current  WorkerState = "current"
+	Stopping WorkerState = "stopping"
+)
+
+// Cache is the state of a worker's TLS session cache.
+type Cache string
+
+const (
+	CacheUnknown Cache = ""        // not looked at yet
+	CacheFull    Cache = "full"    // holds memory and can be purged
+	CacheEmpty   Cache = "empty"   // nothing to free
+	CacheRefused Cache = "refused" // its shape was not recognised: not to be tried again
+)

@@ -1,0 +1,170 @@
+package policy
+
+import (
+	"slices"
+	"time"
+)
+
+// maxGap is how far apart two steps may be. After a longer gap (a suspended machine, a debugger) nobody knows what held
+// in between.
+const maxGap = time.Minute
+
+// State is all that Step remembers of one target. The zero value is ready. It is not safe for concurrent use.
+type State struct {
+	Tier     int    // 0 = none, 1 = the policy's first
+	TierName string // "" = none
+	Started  bool
+	Now      time.Duration   // of the last step
+	Entered  []time.Duration // by tier, from 0: since when it has been held; of tiers that are not, nothing
+	Nodes    []Node          // of every tier's enter, then leave, in the policy's order
+	Workers  []Memory        // of the workers known to have been stopping
+
+	Acted      bool          // something took effect, at Effect
+	Effect     time.Duration // when an action last freed memory or ended a worker
+	Terminated bool          // a termination ended or failed, at TerminatedAt
+	// TerminatedAt is when a terminated worker was last seen to be gone, or could not be terminated.
+	TerminatedAt time.Duration
+
+	policy *Policy // the one that Entered and Nodes belong to
+}
+
+// Change is one change of tier.
+type Change struct {
+	From, To         int // 0 = none
+	FromName, ToName string
+	Why              string // the value of each signal that the deciding condition read
+}
+
+// Decision is what one step came to.
+type Decision struct {
+	Tier     int // 0 = none, 1 = the policy's first
+	TierName string
+	Changes  []Change
+	Actions  []Due // in the order in which they are to be done
+}
+
+// Step takes what was sensed and decides. It rises at once to the highest tier whose enter holds, and falls one tier at
+// a time. A different policy than at the last step is taken over by the name of its tiers.
+func Step(p *Policy, st *State, s Sample) Decision {
+	d := Decision{}
+	st.adopt(p, s.Now, &d)
+	st.clock(s.Now)
+	st.move(p, &s, &d)
+	if s.WorkersAbsent == "" {
+		st.meet(&s)
+		plan(p, st, &s, &d)
+	}
+	d.Tier, d.TierName = st.Tier, st.TierName
+	return d
+}
+
+// adopt makes st fit p. Where the new policy has no tier of the present one's name the ladder is begun anew from below:
+// an edit of the policy alone must never make things harsher.
+func (st *State) adopt(p *Policy, now time.Duration, d *Decision) {
+	if st.policy == p {
+		return
+	}
+	st.policy = p
+	total := 0
+	for i := range p.Tiers {
+		total += p.Tiers[i].Enter.count() + p.Tiers[i].Leave.count()
+	}
+	st.Nodes = make([]Node, total)
+	st.Entered = make([]time.Duration, len(p.Tiers))
+	for i := range st.Entered {
+		st.Entered[i] = now
+	}
+	if st.Tier == 0 {
+		return
+	}
+	tier := 1 + slices.IndexFunc(p.Tiers, func(t Tier) bool { return t.Name == st.TierName })
+	if tier != st.Tier {
+		d.Changes = append(d.Changes, st.change(p, tier, "the policy changed"))
+	}
+}
+
+// clock notes the time. Where it ran backwards or jumped, all that is timed begins anew from now; the tier stays.
+func (st *State) clock(now time.Duration) {
+	jumped := st.Started && (now < st.Now || now-st.Now > maxGap)
+	st.Started, st.Now = true, now
+	if !jumped {
+		return
+	}
+	for i := range st.Nodes {
+		st.Nodes[i].Held = false
+		st.Nodes[i].Ring = st.Nodes[i].Ring[:0]
+	}
+	for i := range st.Entered {
+		st.Entered[i] = now
+	}
+	for i := range st.Workers {
+		st.Workers[i].restart(now)
+	}
+	st.Effect, st.TerminatedAt = now, now
+}
+
+// move evaluates every tier and changes to another where that is decided.
+func (st *State) move(p *Policy, s *Sample, d *Decision) {
+	e := evaluator{st: st, s: s}
+	for i := range p.Tiers {
+		e.observe(&p.Tiers[i].Enter)
+		e.observe(&p.Tiers[i].Leave)
+	}
+	e.next = 0
+	rise, fall := 0, false
+	for i := range p.Tiers {
+		t := &p.Tiers[i]
+		n := e.take()
+		enter := e.raw(&t.Enter, n)
+		if n.hold(enter, t.Enter.For, s.Now) == yes {
+			rise = i + 1
+		}
+		n = e.take()
+		leave := e.raw(&t.Leave, n)
+		if enter == yes {
+			leave = no // or it would be entered again at once
+		}
+		leave = n.hold(leave, t.Leave.For, s.Now)
+		if i+1 == st.Tier {
+			fall = leave == yes
+		}
+	}
+	switch {
+	case rise > st.Tier:
+		t := &p.Tiers[rise-1]
+		reason := why(st, s, &t.Enter, p.node(rise))
+		for i := st.Tier; i < rise; i++ {
+			st.Entered[i] = s.Now
+		}
+		d.Changes = append(d.Changes, st.change(p, rise, reason))
+	case fall:
+		t := &p.Tiers[st.Tier-1]
+		reason := why(st, s, &t.Leave, p.node(st.Tier)+t.Enter.count())
+		d.Changes = append(d.Changes, st.change(p, st.Tier-1, reason))
+	}
+}
+
+// node returns where the memory of a tier's enter begins in State.Nodes; that of its leave follows.
+func (p *Policy) node(tier int) int {
+	at := 0
+	for i := range p.Tiers[:tier-1] {
+		at += p.Tiers[i].Enter.count() + p.Tiers[i].Leave.count()
+	}
+	return at
+}
+
+// change moves to another tier.
+func (st *State) change(p *Policy, to int, why string) Change {
+	c := Change{From: st.Tier, FromName: st.TierName, To: to, Why: why}
+	if to > 0 {
+		t := &p.Tiers[to-1]
+		c.ToName = t.Name
+		// A tier's leave counts from when it became the present one: each has its own time on the way down.
+		from := p.node(to) + t.Enter.count()
+		for i := range st.Nodes[from : from+t.Leave.count()] {
+			st.Nodes[from+i].Held = false
+		}
+	}
+	st.Tier, st.TierName = to, c.ToName
+	return c
+}

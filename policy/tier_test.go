@@ -1,0 +1,199 @@
+package policy
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+)
+
+const ladder = `
+version: 1
+tiers:
+  - name: one
+    enter: {usage: {above: 70%}}
+    leave: {usage: {below: 60%}, for: 30s}
+    actions: [purge-ssl-cache: {}]
+  - name: two
+    enter: {any: [{usage: {above: 80%}}, {swap: {above: 9MiB}}], for: 3s}
+    leave: {usage: {below: 75%}, for: 20s}
+    actions: [hard-stop-after: {limit: 5m}]
+  - name: three
+    enter: {usage: {above: 95%}}
+    leave: {usage: {below: 85%}}
+    actions: [terminate-oldest: {}]
+`
+
+// walk steps through usages, one a second from now, and returns the tier after each.
+type walk struct {
+	t   *testing.T
+	p   *Policy
+	st  *State
+	now time.Duration
+	d   Decision
+}
+
+func (w *walk) step(after time.Duration, usage Reading, want int) {
+	w.t.Helper()
+	w.now += after
+	s := calm(w.now)
+	s.Usage = usage
+	w.d = Step(w.p, w.st, s)
+	if w.d.Tier != want {
+		w.t.Fatalf("at %s with usage %v: tier %d, want %d", w.now, usage, w.d.Tier, want)
+	}
+}
+
+func TestTierWalk(t *testing.T) {
+	w := &walk{t: t, p: mustDecode(t, ladder), st: &State{}}
+	sec := time.Second
+	w.step(0, have(50), 0)
+	w.step(sec, have(75), 1)
+	w.step(sec, have(96), 3) // at once, past two
+	if got, want := w.d.Changes, (Change{1, 3, "one", "three", "usage 96% > 95%"}); len(got) != 1 || got[0] != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	w.step(sec, have(84), 2) // its enter is over, its leave holds
+	w.step(sec, have(74), 2)
+	w.step(19*sec, have(74), 2)
+	w.step(sec, gone, 2) // begins the leave's time anew
+	w.step(sec, have(74), 2)
+	w.step(19*sec, have(74), 2)
+	w.step(sec, have(74), 1)
+	if got, want := w.d.Changes, (Change{2, 1, "two", "one", "usage 74% < 75% (held 20s of 20s)"}); len(got) != 1 || got[0] != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	w.step(sec, have(50), 1)
+	w.step(29*sec, have(50), 1)
+	w.step(sec, have(50), 0)
+	if len(w.d.Changes) != 1 || w.d.TierName != "" {
+		t.Errorf("got %+v", w.d)
+	}
+	w.step(sec, have(81), 1) // two has a for
+	w.step(2*sec, have(81), 1)
+	w.step(sec, have(81), 2)
+}
+
+// TestTierFallsOneAtATime holds that each tier's leave counts from when it became the present one.
+func TestTierFallsOneAtATime(t *testing.T) {
+	w := &walk{t: t, p: mustDecode(t, ladder), st: &State{}}
+	sec := time.Second
+	w.step(0, have(96), 3)
+	w.step(sec, have(10), 2)
+	w.step(sec, have(10), 2)
+	w.step(20*sec, have(10), 1)
+	w.step(sec, have(10), 1)
+	w.step(29*sec, have(10), 1)
+	w.step(sec, have(10), 0)
+}
+
+func TestTierIsNotLeftWhileItsEnterIsTrue(t *testing.T) {
+	p := mustDecode(t, ladder)
+	st := &State{}
+	s := calm(0)
+	s.Swap = have(10 << 20)
+	for s.Now = 0; s.Now < 2*time.Minute; s.Now += time.Second {
+		d := Step(p, st, s) // usage is calm: leave is true all the time
+		if s.Now >= 3*time.Second && d.Tier != 2 {
+			t.Fatalf("tier %d at %s", d.Tier, s.Now)
+		}
+	}
+}
+
+func TestTierAlways(t *testing.T) {
+	p := mustDecode(t, "version: 1\ntiers:\n  - {name: a, enter: always, actions: [purge-ssl-cache: {}]}\n")
+	st := &State{}
+	for now := range 3 {
+		if d := Step(p, st, calm(time.Duration(now)*time.Second)); d.Tier != 1 {
+			t.Fatalf("tier %d at %d", d.Tier, now)
+		}
+	}
+}
+
+func TestClockJump(t *testing.T) {
+	for _, jump := range []time.Duration{-time.Hour, maxGap + 1} {
+		w := &walk{t: t, p: mustDecode(t, ladder), st: &State{}, now: 10 * time.Hour}
+		w.step(0, have(81), 1)
+		w.step(2*time.Second, have(81), 1)
+		w.step(jump, have(81), 1) // the for of two begins anew, the tier stays
+		w.step(2*time.Second, have(81), 1)
+		w.step(time.Second, have(81), 2)
+	}
+	// Up to the bound nothing begins anew.
+	w := &walk{t: t, p: mustDecode(t, ladder), st: &State{}}
+	w.step(0, have(81), 1)
+	w.step(maxGap, have(81), 2)
+}
+
+func TestClockJumpEmptiesWindows(t *testing.T) {
+	p := mustDecode(t, tierYAML("{events: {high: 1, window: 5m}}", leave60, ""))
+	st := &State{}
+	s := calm(0)
+	Step(p, st, s)
+	s = calm(2 * time.Minute)
+	s.Events["high"] = have(5)
+	if d := Step(p, st, s); d.Tier != 0 {
+		t.Errorf("events of a time nobody watched brought tier %d", d.Tier)
+	}
+}
+
+func TestPolicyChange(t *testing.T) {
+	without := `
+version: 1
+tiers:
+  - {name: two, enter: {usage: {above: 80%}}, leave: {usage: {below: 75%}, for: 20s}, actions: [purge-ssl-cache: {}]}
+  - {name: three, enter: {usage: {above: 95%}}, leave: {usage: {below: 85%}, for: 20s}, actions: [purge-ssl-cache: {}]}
+`
+	for _, tt := range []struct {
+		usage, then float64
+		from, to    int
+	}{
+		{50, 50, 0, 0},
+		{96, 90, 3, 2}, // three is the second now
+		{75, 70, 1, 0}, // one is no more: not by accident two
+	} {
+		w := &walk{t: t, p: mustDecode(t, ladder), st: &State{}}
+		w.step(0, have(tt.usage), tt.from)
+		w.p = mustDecode(t, without)
+		w.step(time.Second, have(tt.then), tt.to)
+		if tt.from == tt.to {
+			if len(w.d.Changes) != 0 {
+				t.Errorf("changes without a change: %+v", w.d.Changes)
+			}
+		} else if len(w.d.Changes) != 1 || w.d.Changes[0].Why != "the policy changed" || w.d.Changes[0].To != tt.to {
+			t.Errorf("got %+v", w.d.Changes)
+		}
+	}
+}
+
+func TestStateIsJSON(t *testing.T) {
+	p := Default()
+	st := &State{}
+	s := calm(0)
+	s.Usage = have(99)
+	s.Workers = []Worker{{ID: WorkerID{7, 8}, State: Stopping, Cache: CacheFull}}
+	Step(p, st, s)
+	text, err := json.Marshal(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := &State{}
+	if err := json.Unmarshal(text, back); err != nil {
+		t.Fatal(err)
+	}
+	s.Now++
+	if d := Step(p, back, s); d.Tier != st.Tier || len(d.Changes) != 0 || len(d.Actions) != 0 {
+		t.Errorf("after the round trip: %+v", d)
+	}
+}
+
+func TestStepDoesNotAllocateWhenNothingHappens(t *testing.T) {
+	p, st, s := Default(), &State{}, calm(0)
+	s.Workers = []Worker{{ID: WorkerID{1, 1}, State: Current}, {ID: WorkerID{2, 2}, State: Stopping, Cache: CacheEmpty}}
+	step := func() { s.Now += 100 * time.Millisecond; Step(p, st, s) }
+	for range 1000 {
+		step()
+	}
+	if n := testing.AllocsPerRun(100, step); n != 0 {
+		t.Errorf("%g allocations a step", n)
+	}
+}

@@ -1,0 +1,120 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+// trace appends what each comparison of c read, as text. It follows eval in the same step and changes nothing.
+func (e *evaluator) trace(c *Condition, parts []string) []string {
+	n := e.take()
+	from := len(parts)
+	switch c.Op {
+	case Always:
+		parts = append(parts, "always")
+	case Compare:
+		parts = append(parts, c.Test.trace(n, e.s))
+	}
+	for i := range c.Of {
+		parts = e.trace(&c.Of[i], parts)
+	}
+	if c.For > 0 && n.Held {
+		held := fmt.Sprintf("held %s of %s", text((e.s.Now - n.Since).Round(100*time.Millisecond)), text(c.For))
+		if len(parts) == from+1 {
+			parts[from] += " (" + held + ")"
+		} else {
+			parts = append(parts, held)
+		}
+	}
+	return parts
+}
+
+func (t *Test) trace(n *Node, s *Sample) string {
+	v, absent := t.read(n, s)
+	if absent != "" {
+		return t.name() + " unknown (" + absent + ")"
+	}
+	result := t.truth(n, s)
+	if result == unknown {
+		return t.name() + " unknown (window not filled)"
+	}
+	relation := map[bool]string{true: " > ", false: " <= "}
+	switch {
+	case t.Below:
+		relation = map[bool]string{true: " < ", false: " >= "}
+	case t.Signal == Pressure || t.Signal == Events:
+		relation = map[bool]string{true: " >= ", false: " < "}
+	}
+	return t.name() + " " + t.format(v) + relation[result == yes] + t.format(t.Limit) + t.span()
+}
+
+// why joins the trace of one condition, whose memory begins at State.Nodes[at].
+func why(st *State, s *Sample, c *Condition, at int) string {
+	e := evaluator{st: st, s: s, next: at}
+	return strings.Join(e.trace(c, nil), ", ")
+}
+
+// name is the signal as it is called in a journal entry.
+func (t Test) name() string {
+	if t.Of == "" {
+		return t.Signal
+	}
+	return t.Signal + " " + t.Of
+}
+
+// span says over which time the value was measured.
+func (t Test) span() string {
+	switch {
+	case t.Window > 0:
+		return " in " + text(t.Window)
+	case t.Average > 0:
+		return fmt.Sprintf(" avg%.0f", t.Average.Seconds())
+	}
+	return ""
+}
+
+func (t Test) String() string {
+	how := " above "
+	switch {
+	case t.Below:
+		how = " below "
+	case t.Signal == Pressure || t.Signal == Events:
+		how = " "
+	}
+	return t.name() + how + t.format(t.Limit) + t.span()
+}
+
+// format writes a value with the signal's unit.
+func (t Test) format(v float64) string {
+	switch t.Signal {
+	case Usage, Pressure:
+		return plain(v) + "%"
+	case Swap, Shmem:
+		return plain(v/(1<<20)) + "MiB"
+	case LimitIn:
+		if math.IsInf(v, 1) {
+			return NotRising
+		}
+		return plain(v) + "s"
+	}
+	return plain(v)
+}
+
+// text writes a duration as a policy file would: 10m, not 10m0s.
+func text(v time.Duration) string {
+	s := v.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// plain writes a number with at most two digits after the point.
+func plain(v float64) string {
+	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.2f", v), "0"), ".")
+}

@@ -1,0 +1,167 @@
+package systemd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// needSystemd skips a test on a machine that has not been given to it: the
+// tests of this file start units of their own.
+func needSystemd(t *testing.T) {
+	t.Helper()
+	if os.Getenv("HAPRESSURE_REAL") != "1" {
+		t.Skip("HAPRESSURE_REAL=1 is not set")
+	}
+}
+
+func run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func startUnit(t *testing.T, unit string) {
+	t.Helper()
+	run(t, "systemd-run", "--unit="+unit, "--property=Type=exec", "sleep", "infinity")
+	t.Cleanup(func() { exec.Command("systemctl", "stop", unit).Run() })
+}
+
+// await reads the unit at each of its changes until it is as it should be.
+func await(t *testing.T, bus *Bus, changes <-chan string, name string, done func(Unit, error) bool) {
+	t.Helper()
+	late := time.After(deadline)
+	for {
+		u, err := bus.Unit(t.Context(), name)
+		if done(u, err) {
+			return
+		}
+		for changed := ""; changed != name; {
+			select {
+			case c, open := <-changes:
+				if !open {
+					t.Fatal("the bus was lost")
+				}
+				changed = c
+			case <-late:
+				t.Fatalf("no change of %s: last %+v, %v", name, u, err)
+			}
+		}
+	}
+}
+
+func TestRealUnitComesAndGoes(t *testing.T) {
+	needSystemd(t)
+	const name = `hapressure@a\x2db.service`
+	bus := connect(t)
+	changes, err := bus.Changes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, err := bus.Unit(t.Context(), name); !errors.Is(err, ErrNoUnit) {
+		t.Fatalf("before it was started: %+v, %v; want ErrNoUnit", u, err)
+	}
+	running := func(u Unit, err error) bool {
+		return err == nil && u.ActiveState == "active" && u.MainPID > 1 && u.Name == name &&
+			strings.HasPrefix(u.ControlGroup, "/system.slice/") && strings.HasSuffix(u.ControlGroup, "/"+name)
+	}
+	for range 2 { // and again, under the same name
+		startUnit(t, name)
+		await(t, bus, changes, name, running)
+		u, err := bus.Unit(t.Context(), name)
+		t.Logf("%+v, %v", u, err)
+		if got, err := bus.Match(t.Context(), "hapressure@*.service"); err != nil || len(got) != 1 || got[0] != name {
+			t.Errorf("match: %q, %v; want it alone", got, err)
+		}
+		run(t, "systemctl", "stop", name)
+		await(t, bus, changes, name, func(u Unit, err error) bool { return errors.Is(err, ErrNoUnit) || u.ActiveState == "inactive" })
+	}
+	if got, err := bus.Match(t.Context(), "hapressure@*.service"); err != nil || len(got) != 0 {
+		t.Errorf("match after the stop: %q, %v; want none", got, err)
+	}
+}
+
+func TestRealUnitsOfTheSystem(t *testing.T) {
+	needSystemd(t)
+	bus := connect(t)
+	if u, err := bus.Unit(t.Context(), "dbus.service"); err != nil || u.ActiveState != "active" || u.MainPID == 0 {
+		t.Errorf("dbus: %+v, %v", u, err)
+	}
+	if u, err := bus.Unit(t.Context(), "no-such.service"); !errors.Is(err, ErrNoUnit) {
+		t.Errorf("no-such: %+v, %v; want ErrNoUnit", u, err)
+	}
+}
+
+// The connection ends with the context that it was made with.
+func TestRealBusEndsWithItsContext(t *testing.T) {
+	needSystemd(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	bus, err := Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bus.Close()
+	changes, err := bus.Changes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	for late := time.After(deadline); ; {
+		select {
+		case _, open := <-changes:
+			if !open {
+				return
+			}
+		case <-late:
+			t.Fatal("the channel of changes stays open")
+		}
+	}
+}
+
+// As a service this test sends one entry and notifies of its start; as a test it
+// starts that service and reads the entry back from journald.
+func TestRealService(t *testing.T) {
+	needSystemd(t)
+	want := Entry{MessageID: TierChanged, Message: "tier purge entered", Priority: 5,
+		Fields: map[string]string{"HAPRESSURE_TIER": "purge", "HAPRESSURE_WHY": "two\nlines"}}
+	if os.Getenv("HAPRESSURE_SERVICE") == "1" {
+		var n Notifier
+		if err := errors.Join(NewJournal(os.Stderr).Send(want), n.Status("at work"), n.Ready(), n.Watchdog()); err != nil {
+			t.Fatal(err)
+		}
+		if interval, watched := n.WatchdogInterval(); !watched || interval != 30*time.Second {
+			t.Fatalf("watchdog: %v, %v", interval, watched)
+		}
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Type=notify: systemd-run fails if the service ends without READY=1. It
+	// waits for the end, by which journald has the entry.
+	run(t, "systemd-run", "--unit=hapressure-service", "--wait", "--property=Type=notify", "--property=WatchdogSec=30",
+		"--setenv=HAPRESSURE_REAL=1", "--setenv=HAPRESSURE_SERVICE=1", self, "-test.run=^TestRealService$")
+	run(t, "journalctl", "--sync")
+	var got map[string]any
+	out := run(t, "journalctl", "--boot", "--output=json", "MESSAGE_ID="+TierChanged, "_SYSTEMD_UNIT=hapressure-service.service")
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("journalctl said %q: %v", out, err)
+	}
+	for field, value := range map[string]string{
+		"MESSAGE": want.Message, "PRIORITY": "5", "SYSLOG_IDENTIFIER": "hapressure",
+		"HAPRESSURE_TIER": "purge", "HAPRESSURE_WHY": "two\nlines",
+	} {
+		if got[field] != value {
+			t.Errorf("%s is %q in the journal, want %q", field, got[field], value)
+		}
+	}
+}
