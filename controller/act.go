@@ -22,20 +22,16 @@ type result struct {
 	killed   bool
 }
 
-// act does one action: it proves anew that the worker is stopping, does it, waits for its end and measures what it freed.
-func (g *guard) act(ctx context.Context, due policy.Due) result {
+// act does one action on a worker: it checks it again, does it, waits for its end and measures what it freed.
+func (g *guard) act(ctx context.Context, due policy.Due, w haproxy.Worker) result {
 	began := time.Now()
-	r := g.tryAct(ctx, due)
+	r := g.tryAct(ctx, due, w)
 	r.took = time.Since(began)
 	return r
 }
 
-func (g *guard) tryAct(ctx context.Context, due policy.Due) result {
-	pids, err := g.group.Procs()
-	if err != nil {
-		return failure(err)
-	}
-	p, cli, nspid, err := g.scanner.Recheck(ctx, pids, haproxy.ID(due.Worker))
+func (g *guard) tryAct(ctx context.Context, due policy.Due, w haproxy.Worker) result {
+	p, err := g.scanner.Recheck(w)
 	if errors.Is(err, haproxy.ErrGone) {
 		return result{Result: policy.Done, what: "it has ended by itself"}
 	}
@@ -48,9 +44,9 @@ func (g *guard) tryAct(ctx context.Context, due policy.Due) result {
 	}
 	switch due.Kind {
 	case policy.PurgeSSLCache:
-		return purge(ctx, p, pids)
+		return g.purge(ctx, p)
 	case policy.HardStopAfter:
-		return g.hardStop(ctx, p, cli, nspid, due)
+		return g.hardStop(ctx, p, w, due.Spread)
 	case policy.TerminateOldest:
 		return g.terminate(ctx, p, due.Grace)
 	}
@@ -66,7 +62,11 @@ func failure(err error) result {
 	return result{Result: policy.Failed, what: "failed", why: err.Error()}
 }
 
-func purge(ctx context.Context, p *haproxy.Process, pids []int) result {
+func (g *guard) purge(ctx context.Context, p *haproxy.Process) result {
+	pids, err := g.group.Procs()
+	if err != nil {
+		return failure(err)
+	}
 	done, err := p.PurgeSSLCache(ctx, pids)
 	r := result{Result: policy.Done}
 	if err != nil {
@@ -83,25 +83,25 @@ func purge(ctx context.Context, p *haproxy.Process, pids []int) result {
 const hardStopGrace = time.Second
 
 // hardStop does what HAProxy's hard-stop-after does when its time has come, spread over time: the sessions are shut down, then the
-// worker ends.
-func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, cli *haproxy.CLI, nspid int, due policy.Due) result {
+// worker ends. A worker whose sessions cannot be reached at the moment is left for another try; where there is no CLI at all they end
+// with it.
+func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Worker, spread time.Duration) result {
 	before, berr := g.group.MemoryCurrent()
-	var d haproxy.Drained
-	drain := errors.New("there is no master CLI")
-	if cli != nil {
-		d, drain = haproxy.Drain(ctx, cli, p, nspid, due.Spread)
-	}
-	if ctx.Err() != nil {
-		return failure(ctx.Err())
+	d, derr := haproxy.Drain(ctx, w, p, spread)
+	if derr != nil && !errors.Is(derr, haproxy.ErrNoCLI) {
+		r := failure(derr)
+		r.sessions = d.Sessions
+		return r
 	}
 	end, err := p.Terminate(ctx, hardStopGrace)
 	r := g.freed(before, berr, err)
 	r.sessions, r.killed = d.Sessions, end.Killed
-	if err == nil {
-		r.what = fmt.Sprintf("%d sessions shut down over %v and the worker ended, freed %s", d.Sessions, due.Spread, mib(r.freed))
-		if drain != nil {
-			r.what = fmt.Sprintf("the worker ended without draining its sessions (%v), freed %s", drain, mib(r.freed))
-		}
+	switch {
+	case err != nil:
+	case derr != nil:
+		r.what = fmt.Sprintf("the worker ended with its sessions, which cannot be shut down one by one without a master CLI; freed %s", mib(r.freed))
+	default:
+		r.what = fmt.Sprintf("%d sessions shut down over %v and the worker ended, freed %s", d.Sessions, spread, mib(r.freed))
 	}
 	return r
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,8 +34,12 @@ type guard struct {
 	// Owned by run.
 	state   policy.State
 	slope   slope
-	missing map[string]string // sensor to why, as last reported
-	lanes   [2]lane
+	workers []haproxy.Worker // as last sensed
+	// footprint is what the last worker known to be current holds, in bytes; 0 = not known yet. It is kept while a reload makes
+	// the workers' states unknown.
+	footprint uint64
+	missing   map[string]string // sensor to why, as last reported
+	lanes     [2]lane
 
 	mu     sync.Mutex
 	ticked time.Time
@@ -168,6 +173,7 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	if err != nil {
 		return err
 	}
+	g.workers = v.workers
 	d := policy.Step(g.c.Policy, &g.state, v.Sample)
 	for _, ch := range d.Changes {
 		g.c.report.tierChanged(g.place.name, ch, v)
@@ -194,8 +200,12 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 	due := ln.queue[0]
 	ln.queue = ln.queue[1:]
 	ln.busy = true
+	w := haproxy.Worker{ID: haproxy.ID(due.Worker), Why: "it was not there at the last look"}
+	if i := slices.IndexFunc(g.workers, func(w haproxy.Worker) bool { return policy.WorkerID(w.ID) == due.Worker }); i >= 0 {
+		w = g.workers[i]
+	}
 	wg.Go(func() {
-		r := g.act(ctx, due)
+		r := g.act(ctx, due, w)
 		select {
 		case g.ended <- ended{l, due, r}:
 		case <-ctx.Done():

@@ -14,9 +14,8 @@ import (
 // view is one look at a target: the sample that the policy decides on, and what people want to know beside it.
 type view struct {
 	policy.Sample
-	nearest   cgroup.Limit
-	workers   []haproxy.Worker
-	footprint uint64 // bytes that the current worker holds; 0 = not known
+	nearest cgroup.Limit
+	workers []haproxy.Worker
 }
 
 // sense reads everything anew. Only the end of the cgroup is an error: any other reading that fails is absent, says why, and
@@ -90,8 +89,8 @@ func (g *guard) senseLimits(v *view) {
 	}
 	v.Usage = policy.Reading{Value: most}
 	v.ReloadRoom = absent("the current worker's memory is not known")
-	if v.footprint > 0 {
-		v.ReloadRoom = policy.Reading{Value: float64(v.nearest.Headroom()) / float64(v.footprint)}
+	if g.footprint > 0 {
+		v.ReloadRoom = policy.Reading{Value: float64(v.nearest.Headroom()) / float64(g.footprint)}
 	}
 	v.LimitIn = g.slope.limitIn(v.Now, v.nearest)
 }
@@ -166,7 +165,7 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 	}
 	for _, w := range v.workers {
 		if w.State == haproxy.Current && w.SizeErr == nil {
-			v.footprint = max(v.footprint, w.Shared+w.Private)
+			g.footprint = w.Shared + w.Private // the youngest comes last
 		}
 		v.Workers = append(v.Workers, policy.Worker{
 			ID: policy.WorkerID(w.ID), Generation: w.Generation,

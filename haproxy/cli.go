@@ -58,8 +58,8 @@ func (c *CLI) Run(ctx context.Context, command string) (string, error) {
 // Worker sends one command to the worker with this pid (in the master's pid namespace) through the master.
 func (c *CLI) Worker(ctx context.Context, pid int, command string) (string, error) {
 	answer, err := c.Run(ctx, "@!"+strconv.Itoa(pid)+" "+command)
-	if err == nil && strings.HasPrefix(answer, "Can't find the target") {
-		err = fmt.Errorf("sending %q to worker %d: %w", command, pid, ErrGone)
+	if err == nil && strings.HasPrefix(answer, "Can't ") {
+		err = fmt.Errorf("sending %q to worker %d: the master says %q", command, pid, strings.TrimSpace(answer))
 	}
 	return answer, err
 }

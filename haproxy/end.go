@@ -22,9 +22,14 @@ type Drained struct {
 const drainPause = 200 * time.Millisecond
 
 // Drain shuts down the sessions of a stopping worker, spread evenly over a time so that their clients do not all come back at one
-// moment. It returns once there are none left, or the worker has ended, or the time has passed twice.
-func Drain(ctx context.Context, cli *CLI, p *Process, nspid int, spread time.Duration) (Drained, error) {
+// moment. It returns once there are none left, or the worker has ended, or the time has passed twice. ErrNoCLI: there is no way to
+// reach its sessions.
+func Drain(ctx context.Context, w Worker, p *Process, spread time.Duration) (Drained, error) {
 	var d Drained
+	cli, nspid := w.CLI, w.NSPID
+	if cli == nil {
+		return d, ErrNoCLI
+	}
 	end := time.Now().Add(2 * spread)
 	for {
 		answer, err := cli.Worker(ctx, nspid, "show sess")

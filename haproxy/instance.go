@@ -31,6 +31,7 @@ func (s State) String() string { return [...]string{"unknown", "current", "stopp
 type Worker struct {
 	ID
 	NSPID      int    // its pid as the master and the CLI know it
+	CLI        *CLI   // its master's; nil if there is none
 	Generation int    // 1 for the oldest that this Scanner has seen; a younger worker has a higher one; never used twice
 	State      State  // see Why
 	Why        string // what State rests on, for people
@@ -104,27 +105,28 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	return found, nil
 }
 
-// Recheck proves anew, right before an action, that the worker named by id is stopping, and returns it pinned. It rests on nothing
-// remembered. The CLI is nil if there is none.
-func (s *Scanner) Recheck(ctx context.Context, pids []int, id ID) (*Process, *CLI, error) {
-	procs, err := s.readProcs(pids)
+// Recheck checks again, right before an action, what a Scan has found: that w is proven to be stopping, that it is still the same
+// process, and that it listens nowhere. The CLI is not asked again. It does not answer while a reload is under way, which is when
+// memory is shortest, and there is nothing new to learn: HAProxy never takes a stop back (src/haproxy.c, the variable stopping).
+// The process is returned pinned.
+func (s *Scanner) Recheck(w Worker) (*Process, error) {
+	p, err := OpenProcess(s.procfs, w.ID)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	for _, f := range families(procs) {
-		if !slices.ContainsFunc(f.workers, func(p proc) bool { return p.ID == id }) {
-			continue
-		}
-		in, rows := f.ask(ctx, s.procfs)
-		w := Worker{ID: id}
-		s.judge(ctx, &w, &memory{}, in, rows, replacedPIDs(f.workers))
-		if w.State != Stopping {
-			return nil, nil, fmt.Errorf("%w: %s", ErrNotStopping, w.Why)
-		}
-		p, err := OpenProcess(s.procfs, id)
-		return p, in.CLI, err
+	if w.State != Stopping {
+		p.Close()
+		return nil, fmt.Errorf("%w: %s", ErrNotStopping, w.Why)
 	}
-	return nil, nil, fmt.Errorf("worker %d: %w", id.PID, ErrGone)
+	listens, err := p.listening()
+	if err == nil && listens {
+		err = fmt.Errorf("%w: it listens again", ErrNotStopping)
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 // family is a master and its workers, the oldest first.
@@ -202,8 +204,8 @@ func (s *Scanner) readProc(pid int) (proc, error) {
 		return proc{}, err
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-	if err != nil {
-		return proc{}, ErrGone
+	if err != nil || len(b) == 0 {
+		return proc{}, ErrGone // or in the middle of execve(2), as a master is in each reload: the next look finds it whole
 	}
 	// An upgrade of the package leaves old workers of a deleted file.
 	exe = strings.TrimSuffix(exe, " (deleted)")
@@ -224,7 +226,7 @@ func (s *Scanner) instance(ctx context.Context, f family) Instance {
 	now := bootTicks()
 	for i, p := range f.workers {
 		m := s.remember(p.ID)
-		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start)}
+		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), CLI: in.CLI}
 		s.judge(ctx, &w, m, in, rows, replaced)
 		if w.State == Stopping {
 			since := now

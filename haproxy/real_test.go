@@ -115,8 +115,13 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 			if len(in.Workers) != 1 || in.Workers[0].ID != live.ID || in.Workers[0].State == Stopping {
 				t.Fatalf("after a failed reload: %+v", in.Workers)
 			}
-			if _, _, err := s.Recheck(t.Context(), h.Pids(), live.ID); !errors.Is(err, ErrNotStopping) {
-				t.Errorf("Recheck of the live worker: %v, want ErrNotStopping", err)
+			// Not even a wrong proof lets it be touched: it listens.
+			for _, state := range []State{in.Workers[0].State, Stopping} {
+				w := in.Workers[0]
+				w.State = state
+				if _, err := s.Recheck(w); !errors.Is(err, ErrNotStopping) {
+					t.Errorf("Recheck of the live worker as %v: %v, want ErrNotStopping", state, err)
+				}
 			}
 		})
 	}
@@ -132,7 +137,7 @@ func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 	h.SignalReload()
 	old := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
 
-	p, _, err := s.Recheck(t.Context(), h.Pids(), old.ID)
+	p, err := s.Recheck(old)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,12 +361,12 @@ func TestDrainAndTerminate(t *testing.T) {
 	h.SignalReload()
 	in := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current))
 	young := h.Tunnel()
-	p, cli, err := s.Recheck(t.Context(), h.Pids(), in.Workers[0].ID)
+	p, err := s.Recheck(in.Workers[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	d, err := Drain(t.Context(), cli, p, in.Workers[0].NSPID, 200*time.Millisecond)
+	d, err := Drain(t.Context(), in.Workers[0], p, 200*time.Millisecond)
 	if err != nil || d.Sessions < len(tunnels) || d.Left {
 		t.Errorf("drain: %+v, %v", d, err)
 	}

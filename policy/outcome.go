@@ -12,7 +12,7 @@ const (
 	Done    Result = "done"    // it took effect: memory was freed, or the worker is gone
 	Refused Result = "refused" // a check right before it spoke against it
 	Failed  Result = "failed"  // it was tried in vain
-	Skipped Result = "skipped" // it was not tried, as in a dry run
+	Skipped Result = "skipped" // it was not tried, because of a dry run: not given again
 )
 
 // Outcome is the end of one Due, which Tier, Kind and Worker name.

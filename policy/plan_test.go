@@ -113,7 +113,7 @@ func TestPurge(t *testing.T) {
 	b.done(PurgeSSLCache, 41, Failed)
 	b.expect(0) // too soon for 41; a stale "full" of 11 is not believed
 	b.expect(sec, "purge 41")
-	b.done(PurgeSSLCache, 41, Skipped)
+	b.done(PurgeSSLCache, 41, Failed)
 	b.expect(2*sec - 1)
 	b.expect(1, "purge 41")
 	for _, pause := range []time.Duration{4 * sec, 8 * sec, 16 * sec, 30 * sec, 30 * sec} {
@@ -303,6 +303,18 @@ func TestTerminateGoesOnAfterAFailure(t *testing.T) {
 	b.expect(sec, "terminate 11")
 }
 
+// TestSkipped holds that a dry run tells each action once, and goes no further than a real one would without an effect.
+func TestSkipped(t *testing.T) {
+	b := newBench(t, three(t, "", "{settle: 1s}"), inTermin, stopping(1, 1, CacheFull), stopping(2, 1, CacheEmpty))
+	b.expect(0, "purge 11")
+	b.done(PurgeSSLCache, 11, Skipped)
+	b.expect(sec, "terminate 11") // the purge was tried as far as the tiers above are concerned
+	b.done(TerminateOldest, 11, Skipped)
+	b.expect(50 * sec) // neither again, nor the next generation, which a real run would not reach while 11 lives
+	b.kill(11)
+	b.expect(sec, "terminate 21")
+}
+
 func TestHardStopAndTerminateAreNotBothGiven(t *testing.T) {
 	w := stopping(1, 1, CacheEmpty)
 	w.StoppingFor = time.Hour
@@ -380,9 +392,8 @@ func TestAReusedPIDIsAnotherWorker(t *testing.T) {
 	b.expect(0, "terminate 11")
 	b.workers[0].ID.Start = 2
 	b.expect(sec)
-	b.done(TerminateOldest, 11, Failed) // of the former process
 	b.expect(2*sec, "terminate 11")
-	b.done(TerminateOldest, 11, Failed) // again: says nothing of what is in flight
+	b.done(TerminateOldest, 11, Failed) // of the former process: says nothing of what is in flight
 	b.expect(20 * sec)
 }
 

@@ -1,0 +1,67 @@
+// Package tests holds what is tested across packages: the rules of the architecture, and the whole on a real machine.
+package tests
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowed are the packages of ours that each package of ours may import. docs/architecture.md shows the same as a picture.
+var allowed = map[string][]string{
+	"hapressure/policy":         {},
+	"hapressure/cgroup":         {},
+	"hapressure/haproxy":        {},
+	"hapressure/systemd":        {},
+	"hapressure/controller":     {"hapressure/policy", "hapressure/cgroup", "hapressure/haproxy", "hapressure/systemd"},
+	"hapressure/cmd/hapressure": {"hapressure/policy", "hapressure/cgroup", "hapressure/controller", "hapressure/systemd"},
+}
+
+// impure are the packages of the standard library that a package which touches nothing has no use for.
+var impure = []string{"os", "os/exec", "net", "syscall", "io/fs", "path/filepath", "log", "log/slog", "math/rand", "math/rand/v2"}
+
+func TestImports(t *testing.T) {
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "hapressure/...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("listing packages: %v", err)
+	}
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	seen := 0
+	for {
+		var pkg struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&pkg); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		may, ok := allowed[pkg.ImportPath]
+		if !ok {
+			if !strings.HasPrefix(pkg.ImportPath, "hapressure/tests") && pkg.ImportPath != "hapressure/cgroup/cgrouptest" {
+				t.Errorf("%s has no rule", pkg.ImportPath)
+			}
+			continue
+		}
+		seen++
+		for _, imp := range pkg.Imports {
+			if strings.HasPrefix(imp, "hapressure/") && !slices.Contains(may, imp) {
+				t.Errorf("%s imports %s", pkg.ImportPath, imp)
+			}
+			if pkg.ImportPath == "hapressure/policy" && slices.Contains(impure, imp) {
+				t.Errorf("policy imports %s: it must touch nothing", imp)
+			}
+			if imp == "os/exec" {
+				t.Errorf("%s imports %s: no process is ever started", pkg.ImportPath, imp)
+			}
+		}
+	}
+	if seen != len(allowed) {
+		t.Errorf("%d of %d packages found", seen, len(allowed))
+	}
+}

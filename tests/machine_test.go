@@ -1,0 +1,195 @@
+package tests
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hapressure/systemd"
+	"hapressure/tests/guest"
+)
+
+// programs builds, once, the programs that guests run, and returns their folder.
+var programs = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "hapressure-tests-")
+	if err != nil {
+		return "", err
+	}
+	for _, pkg := range []string{"hapressure/cmd/hapressure", "hapressure/tests/storm"} {
+		cmd := exec.Command("go", "build", "-o", dir+"/", pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+		}
+	}
+	return dir, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := programs(); err == nil && !testing.Short() {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// machine is a guest with hapressure installed and not yet started.
+type machine struct {
+	*guest.Result
+	storm   stormReport
+	entries []map[string]string // hapressure's journal entries, in order
+}
+
+// stormReport is what the storm measured; see storm/report.go.
+type stormReport struct {
+	Reloads            int            `json:"reloads"`
+	ReloadsFailed      int            `json:"reloads_failed"`
+	OOMKills           *int           `json:"oom_kills"` // nil: not known
+	TunnelsOpened      int            `json:"tunnels_opened"`
+	TunnelsAlive       int            `json:"tunnels_alive"`
+	TunnelsBroken      int            `json:"tunnels_broken"`
+	BrokenByGeneration map[string]int `json:"broken_by_generation"`
+	FreshOK            int            `json:"fresh_ok"`
+	FreshFailed        int            `json:"fresh_failed"`
+	FreshErrors        []string       `json:"fresh_errors"`
+	PeakBytes          *uint64        `json:"peak_bytes"` // nil: not known
+	LiveWorkerLost     int            `json:"live_worker_lost"`
+}
+
+// install puts hapressure where the package puts it.
+const install = `
+set -eu
+install -m 755 hapressure /usr/bin/hapressure
+install -m 644 hapressure.service /etc/systemd/system/hapressure.service
+mkdir -p /etc/hapressure
+if [ -e policy.yaml ]; then install -m 644 policy.yaml /etc/hapressure/policy.yaml; fi
+systemctl daemon-reload
+`
+
+// runStorm runs script in a guest, in which hapressure is installed; script is to run ./storm with --out /out/storm.json. policy is
+// the policy file, empty for the built-in policy.
+func runStorm(t *testing.T, policy, script string) machine {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a guest: left out under -short")
+	}
+	dir, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{
+		"hapressure":         filepath.Join(dir, "hapressure"),
+		"storm":              filepath.Join(dir, "storm"),
+		"hapressure.service": "../packaging/hapressure.service",
+	}
+	if policy != "" {
+		files["policy.yaml"] = filepath.Join(t.TempDir(), "policy.yaml")
+		if err := os.WriteFile(files["policy.yaml"], []byte(policy), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	res, err := guest.Boot(t.Context(), guest.Spec{
+		Suite: "trixie", Files: files, Run: install + script, Timeout: 20 * time.Minute, Live: &logLines{t: t},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { res.Remove() })
+	if res.ExitStatus != 0 {
+		t.Fatalf("the script in the guest ended with %d", res.ExitStatus)
+	}
+	m := machine{Result: res}
+	b, err := os.ReadFile(filepath.Join(res.Dir, "storm.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &m.storm)
+	}
+	if err != nil {
+		t.Fatalf("reading the storm's report: %v", err)
+	}
+	f, err := os.Open(filepath.Join(res.Dir, "journal.export"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if m.entries, err = ourEntries(f); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range m.entries {
+		t.Logf("journal: %s", e["MESSAGE"])
+	}
+	return m
+}
+
+// of returns the entries of one kind, such as systemd.Action, that have the given field; "" for any.
+func (m machine) of(id, field, value string) []map[string]string {
+	var found []map[string]string
+	for _, e := range m.entries {
+		if e["MESSAGE_ID"] == id && (field == "" || e[field] == value) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// actions returns the entries of actions of one kind that were done.
+func (m machine) actions(kind string) []map[string]string {
+	return m.of(systemd.Action, "HAPRESSURE_ACTION", kind)
+}
+
+// ourEntries reads hapressure's entries from a journal in export format (systemd's Journal Export Format). Text fields only: ours
+// are all text without line breaks.
+func ourEntries(f *os.File) ([]map[string]string, error) {
+	var entries []map[string]string
+	entry := map[string]string{}
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, 16<<20)
+	for sc.Scan() {
+		if len(sc.Bytes()) == 0 {
+			if entry["SYSLOG_IDENTIFIER"] == systemd.Identifier && entry["MESSAGE_ID"] != "" {
+				entries = append(entries, entry)
+			}
+			entry = map[string]string{}
+			continue
+		}
+		if key, value, ok := strings.Cut(sc.Text(), "="); ok {
+			entry[key] = value
+		}
+	}
+	return entries, sc.Err()
+}
+
+// logLines passes what a guest prints on to the test's log, a line at a time.
+type logLines struct {
+	t   *testing.T
+	buf []byte
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.buf = append(l.buf, p...)
+	for {
+		line, rest, ok := bytes.Cut(l.buf, []byte("\n"))
+		if !ok {
+			return len(p), nil
+		}
+		l.t.Logf("guest: %s", line)
+		l.buf = rest
+	}
+}
+
+func number(t *testing.T, e map[string]string, field string) int {
+	t.Helper()
+	n, err := strconv.Atoi(e[field])
+	if err != nil {
+		t.Fatalf("%s of %v: %v", field, e, err)
+	}
+	return n
+}

@@ -1,0 +1,143 @@
+package tests
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"hapressure/policy"
+	"hapressure/systemd"
+)
+
+const mib = 1 << 20
+
+// serves checks what no storm may cost: reloads, the live worker, a fresh request, or a kill by the kernel.
+func (r stormReport) serves(t *testing.T) {
+	t.Helper()
+	if r.ReloadsFailed != 0 {
+		t.Errorf("%d of %d reloads failed", r.ReloadsFailed, r.Reloads)
+	}
+	if r.OOMKills == nil || *r.OOMKills != 0 {
+		t.Errorf("kills by the kernel: %s", show(r.OOMKills))
+	}
+	if r.FreshFailed != 0 || r.FreshOK == 0 {
+		t.Errorf("%d fresh requests answered, %d failed: %q", r.FreshOK, r.FreshFailed, r.FreshErrors)
+	}
+	if r.LiveWorkerLost != 0 {
+		t.Errorf("the live worker was lost %d times", r.LiveWorkerLost)
+	}
+}
+
+func show[T any](p *T) string {
+	if p == nil {
+		return "not known"
+	}
+	return fmt.Sprint(*p)
+}
+
+// Purging alone is enough: no tunnel is lost.
+func TestCacheStorm(t *testing.T) {
+	m := runStorm(t, "", `systemctl start hapressure; ./storm --kind cache --out /out/storm.json`)
+	m.storm.serves(t)
+	if m.storm.TunnelsOpened != 160 || m.storm.TunnelsAlive != 160 {
+		t.Errorf("%d of %d tunnels are alive, want 160 of 160", m.storm.TunnelsAlive, m.storm.TunnelsOpened)
+	}
+	if peak := m.storm.PeakBytes; peak == nil || *peak > 900*mib {
+		t.Errorf("peak of %s bytes, want at most 900 MiB", show(peak))
+	}
+	purges := m.actions(policy.PurgeSSLCache)
+	if len(purges) == 0 {
+		t.Error("nothing was purged")
+	}
+	for _, e := range purges {
+		if freed := number(t, e, "HAPRESSURE_FREED_BYTES"); freed < 230*mib {
+			t.Errorf("a purge freed %d bytes only", freed)
+		}
+	}
+	for _, kind := range []string{policy.HardStopAfter, policy.TerminateOldest} {
+		if n := len(m.actions(kind)); n != 0 {
+			t.Errorf("%s was done %d times", kind, n)
+		}
+	}
+}
+
+// What a purge cannot free makes the other tiers act, in order, on the oldest first.
+func TestHeapStorm(t *testing.T) {
+	m := runStorm(t, "", `systemctl start hapressure; ./storm --kind heap --out /out/storm.json`)
+	m.storm.serves(t)
+	var order []string
+	for _, e := range m.of(systemd.Action, "", "") {
+		if kind := e["HAPRESSURE_ACTION"]; !slices.Contains(order, kind) {
+			order = append(order, kind)
+		}
+	}
+	if want := []string{policy.PurgeSSLCache, policy.HardStopAfter, policy.TerminateOldest}; !slices.Equal(order, want) {
+		t.Errorf("actions began in the order %v, want %v", order, want)
+	}
+	last := 0
+	for _, e := range m.of(systemd.Action, "", "") {
+		if e["HAPRESSURE_ACTION"] == policy.PurgeSSLCache {
+			continue
+		}
+		g := number(t, e, "HAPRESSURE_GENERATION")
+		if g < last {
+			t.Errorf("generation %d was ended after generation %d", g, last)
+		}
+		last = g
+	}
+	// The storm numbers the generations from 1, too. Its last two were never the oldest.
+	for g := m.storm.Reloads; g <= m.storm.Reloads+1; g++ {
+		if n := m.storm.BrokenByGeneration[fmt.Sprint(g)]; n != 0 {
+			t.Errorf("%d tunnels of generation %d broke", n, g)
+		}
+	}
+}
+
+// Reloads faster than anything drains.
+func TestFloodStorm(t *testing.T) {
+	m := runStorm(t, "", `systemctl start hapressure; ./storm --kind flood --out /out/storm.json`)
+	if m.storm.FreshFailed != 0 || m.storm.FreshOK == 0 {
+		t.Errorf("%d fresh requests answered, %d failed: %q", m.storm.FreshOK, m.storm.FreshFailed, m.storm.FreshErrors)
+	}
+	if m.storm.LiveWorkerLost != 0 {
+		t.Errorf("the live worker was lost %d times", m.storm.LiveWorkerLost)
+	}
+}
+
+// A policy that terminates whatever it may, all the time.
+const terminateAlways = `version: 1
+tiers:
+  - name: terminate
+    enter: always
+    actions:
+      - terminate-oldest: {grace: 2s, settle: 1s, keep: 0}
+`
+
+// After a failed reload the live worker may be listed as an old one. It stays.
+func TestFailedReloadKeepsTheLiveWorker(t *testing.T) {
+	m := runStorm(t, terminateAlways,
+		`systemctl start hapressure; ./storm --kind cache --reloads 3 --tunnels 5 --break-config-at 2 --limit 600M --out /out/storm.json`)
+	m.storm.serves(t)
+	if len(m.actions(policy.TerminateOldest)) == 0 {
+		t.Error("no stopping worker was terminated: the policy was not in force")
+	}
+}
+
+// hapressure is killed again and again. HAProxy does not notice, and what hapressure was there for is done all the same.
+func TestKilledAtAnyTime(t *testing.T) {
+	m := runStorm(t, "", `
+systemctl start hapressure
+(while sleep 1.7; do systemctl kill --signal=KILL hapressure || true; done) &
+killer=$!
+./storm --kind cache --interval 6s --out /out/storm.json
+kill $killer
+systemctl is-active hapressure || systemctl start hapressure
+`)
+	m.storm.serves(t)
+	if m.storm.TunnelsAlive != m.storm.TunnelsOpened {
+		t.Errorf("%d of %d tunnels are alive", m.storm.TunnelsAlive, m.storm.TunnelsOpened)
+	}
+	if n := len(m.of(systemd.Started, "", "")); n < 5 {
+		t.Errorf("hapressure started %d times only: it was not killed", n)
+	}
+}
