@@ -1,0 +1,46 @@
+# make build | test | test-unit | lint | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
+# need it run themselves: as root it installs, else it says what is missing.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+export CGO_ENABLED = 0
+
+.PHONY: all build setup setup-guest test test-unit test-host test-guest lint demo clean
+
+all: build
+
+build: bin/hapressure
+
+.PHONY: bin/hapressure
+bin/hapressure: setup-go
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/hapressure
+
+.PHONY: setup-go
+setup-go:
+	@packaging/setup.sh go
+
+setup: setup-go
+	@packaging/setup.sh host
+	@tests/guest/setup.sh
+
+# Unit tests: seconds, no HAProxy, no root.
+test-unit: setup-go
+	$(GO) test -short ./...
+
+# Everything: unit tests with the race detector, a real HAProxy on this machine, and the storms in the guest.
+test: setup lint
+	CGO_ENABLED=1 $(GO) test -race -short ./...
+	CGO_ENABLED=1 $(GO) test -race ./haproxy ./controller ./tests/storm
+	$(GO) test -timeout 60m -v ./tests/guest ./tests
+
+lint: setup-go
+	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	GOARCH=arm64 $(GO) vet ./cmd/... ./controller ./haproxy ./cgroup ./policy ./systemd
+	$(GO) tool staticcheck ./...
+
+demo: setup
+	$(GO) run ./tests/demo
+
+clean:
+	rm -rf bin dist

@@ -1,0 +1,408 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hapressure/cgroup"
+	"hapressure/cgroup/cgrouptest"
+	"hapressure/haproxy"
+	"hapressure/policy"
+	"hapressure/systemd"
+	"hapressure/tests/haproxytest"
+)
+
+const (
+	group     = "/system.slice/haproxy.service"
+	cacheSize = 50_000 // blocks of 248 bytes: 12 MiB a worker
+)
+
+// recorder is a journal that tests wait on.
+type recorder struct {
+	mu      sync.Mutex
+	entries []systemd.Entry
+	more    chan struct{}
+}
+
+func newRecorder() *recorder { return &recorder{more: make(chan struct{}, 1)} }
+
+func (r *recorder) Send(e systemd.Entry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.entries = append(r.entries, e)
+	select {
+	case r.more <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (r *recorder) all(match func(systemd.Entry) bool) []systemd.Entry {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []systemd.Entry
+	for _, e := range r.entries {
+		if match(e) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// wait waits until n entries match, and returns them.
+func (r *recorder) wait(t *testing.T, what string, n int, match func(systemd.Entry) bool) []systemd.Entry {
+	t.Helper()
+	deadline := time.After(haproxytest.Deadline)
+	for {
+		if found := r.all(match); len(found) >= n {
+			return found
+		}
+		select {
+		case <-r.more:
+		case <-deadline:
+			for _, e := range r.all(func(systemd.Entry) bool { return true }) {
+				t.Logf("journal: %s", e.Message)
+			}
+			t.Fatalf("waiting for %s", what)
+		}
+	}
+}
+
+func action(kind string) func(systemd.Entry) bool {
+	return func(e systemd.Entry) bool {
+		return e.Fields["HAPRESSURE_ACTION"] == kind && e.Fields["HAPRESSURE_RESULT"] == "done"
+	}
+}
+
+func kind(id string) func(systemd.Entry) bool {
+	return func(e systemd.Entry) bool { return e.MessageID == id }
+}
+
+// fakeUnits is a systemd whose one unit tests start and stop: there is none on a build machine.
+type fakeUnits struct {
+	mu      sync.Mutex
+	unit    systemd.Unit
+	changes chan string
+}
+
+func (f *fakeUnits) Unit(_ context.Context, name string) (systemd.Unit, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.unit.Name != name {
+		return systemd.Unit{}, systemd.ErrNoUnit
+	}
+	return f.unit, nil
+}
+
+func (f *fakeUnits) Match(context.Context, string) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return []string{f.unit.Name}, nil
+}
+
+func (f *fakeUnits) Changes(context.Context) (<-chan string, error) { return f.changes, nil }
+func (f *fakeUnits) Close()                                         {}
+
+func (f *fakeUnits) set(cgroup string) {
+	f.mu.Lock()
+	f.unit.ControlGroup = cgroup
+	f.mu.Unlock()
+	f.changes <- f.unit.Name
+}
+
+// world is a controller at work on a real HAProxy, in a cgroup that is made of plain files.
+type world struct {
+	*haproxytest.HAProxy
+	t       *testing.T
+	tree    cgrouptest.Tree
+	units   *fakeUnits
+	journal *recorder
+}
+
+// newWorld starts HAProxy in a group with the given files; guard sets the controller to work on it.
+func newWorld(t *testing.T, conf haproxytest.Config, files map[string]string) *world {
+	conf.CacheSize = cacheSize
+	w := &world{HAProxy: haproxytest.Start(t, conf), t: t, tree: cgrouptest.New(t), journal: newRecorder()}
+	w.units = &fakeUnits{unit: systemd.Unit{Name: "haproxy.service", ControlGroup: group}, changes: make(chan string)}
+	w.tree.Group(group, files)
+	w.listProcs()
+	return w
+}
+
+// listProcs does what the kernel does by itself in a real cgroup.
+func (w *world) listProcs() {
+	var s strings.Builder
+	for _, pid := range w.Pids() {
+		fmt.Fprintln(&s, pid)
+	}
+	w.tree.Write(group, "cgroup.procs", s.String())
+}
+
+// reload makes a new generation beside the old one, which has a tunnel.
+func (w *world) reload() net.Conn {
+	w.t.Helper()
+	c := w.Tunnel()
+	w.Reload()
+	w.listProcs()
+	return c
+}
+
+func (w *world) guard(text string, dryRun bool) {
+	w.t.Helper()
+	p, err := policy.Decode("test.yaml", strings.NewReader(text))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := New(Config{
+		Policy: p, DryRun: dryRun, Procfs: "/proc", Cgroups: w.tree.Mount, Journal: w.journal,
+		Connect: func(context.Context) (Units, error) { return w.units, nil },
+	})
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan struct{})
+	go func() { c.Run(ctx); close(done) }()
+	w.t.Cleanup(func() { cancel(); <-done })
+}
+
+const purgeAlways = `version: 1
+tiers:
+  - name: purge
+    enter: always
+    actions: [purge-ssl-cache: {}]
+`
+
+func TestPurgesWhatStops(t *testing.T) {
+	w := newWorld(t, haproxytest.Config{}, nil)
+	w.guard(purgeAlways, false)
+	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+	var tunnels []net.Conn
+	for i := range 3 {
+		tunnels = append(tunnels, w.reload())
+		entries := w.journal.wait(t, "a purge", i+1, action(policy.PurgeSSLCache))
+		e := entries[i]
+		if e.MessageID != systemd.Action {
+			t.Errorf("MESSAGE_ID %s", e.MessageID)
+		}
+		if n, err := strconv.Atoi(e.Fields["HAPRESSURE_FREED_BYTES"]); err != nil || n < cacheSize*248-64<<10 {
+			t.Errorf("HAPRESSURE_FREED_BYTES=%s", e.Fields["HAPRESSURE_FREED_BYTES"])
+		}
+		if e.Fields["HAPRESSURE_TARGET"] != "haproxy.service" || e.Fields["HAPRESSURE_GENERATION"] != strconv.Itoa(i+1) ||
+			e.Fields["HAPRESSURE_REASON"] == "" || e.Fields["HAPRESSURE_WORKER_PID"] == "" {
+			t.Errorf("fields %v", e.Fields)
+		}
+	}
+	for i, c := range tunnels {
+		if err := haproxytest.Echo(c); err != nil {
+			t.Errorf("tunnel of generation %d: %v", i+1, err)
+		}
+	}
+	if n := len(w.journal.all(action(policy.PurgeSSLCache))); n != 3 {
+		t.Errorf("%d purges of 3 workers", n)
+	}
+}
+
+// Usage decides; the limit is an ancestor's.
+func TestTierFollowsUsage(t *testing.T) {
+	w := newWorld(t, haproxytest.Config{}, map[string]string{"memory.current": "50000000\n"})
+	w.tree.Write("/system.slice", "memory.max", "1000000000\n")
+	w.tree.Write("/system.slice", "memory.current", "500000000\n")
+	w.guard(`version: 1
+tiers:
+  - name: purge
+    enter: {any: [{usage: {above: 70%}}]}
+    leave: {all: [{usage: {below: 60%}}]}
+    actions: [purge-ssl-cache: {}]
+`, false)
+	w.reload()
+	w.tree.Write("/system.slice", "memory.current", "800000000\n")
+	up := w.journal.wait(t, "the tier", 1, kind(systemd.TierChanged))[0]
+	if up.Fields["HAPRESSURE_TIER"] != "purge" || !strings.Contains(up.Fields["HAPRESSURE_REASON"], "80% > 70%") ||
+		up.Fields["HAPRESSURE_LIMIT"] != "/system.slice memory.max" {
+		t.Errorf("change of tier: %q %v", up.Message, up.Fields)
+	}
+	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
+	w.tree.Write("/system.slice", "memory.current", "100000000\n")
+	down := w.journal.wait(t, "the way down", 2, kind(systemd.TierChanged))[1]
+	if down.Fields["HAPRESSURE_TIER"] != "none" || down.Fields["HAPRESSURE_TIER_FROM"] != "purge" {
+		t.Errorf("change of tier: %q %v", down.Message, down.Fields)
+	}
+}
+
+func TestShortensAndLeavesTheCurrentWorker(t *testing.T) {
+	for _, noCLI := range []bool{false, true} {
+		t.Run(fmt.Sprintf("noCLI=%v", noCLI), func(t *testing.T) {
+			w := newWorld(t, haproxytest.Config{NoCLI: noCLI}, nil)
+			old := w.reload()
+			young := w.Tunnel()
+			w.guard(`version: 1
+tiers:
+  - name: shorten
+    enter: always
+    actions: [hard-stop-after: {limit: 1s, floor: 1s, spread: 100ms}]
+`, false)
+			e := w.journal.wait(t, "the hard stop", 1, action(policy.HardStopAfter))[0]
+			if sessions := e.Fields["HAPRESSURE_SESSIONS"]; !noCLI && sessions == "0" {
+				t.Errorf("no session was shut down: %q", e.Message)
+			}
+			if noCLI && !strings.Contains(e.Message, "without a master CLI") {
+				t.Errorf("the entry does not say that nothing was drained: %q", e.Message)
+			}
+			if err := haproxytest.Echo(old); err == nil {
+				t.Error("the tunnel of the worker that was ended is still open")
+			}
+			if err := haproxytest.Echo(young); err != nil {
+				t.Errorf("tunnel of the current worker: %v", err)
+			}
+		})
+	}
+}
+
+func TestTerminatesTheOldestFirst(t *testing.T) {
+	w := newWorld(t, haproxytest.Config{}, nil)
+	for range 3 {
+		w.reload()
+	}
+	young := w.Tunnel()
+	w.guard(`version: 1
+tiers:
+  - name: terminate
+    enter: always
+    settle: 0s
+    actions: [terminate-oldest: {grace: 10s, settle: 0s, keep: 1}]
+`, false)
+	for i, e := range w.journal.wait(t, "two terminations", 2, action(policy.TerminateOldest)) {
+		if e.Fields["HAPRESSURE_GENERATION"] != strconv.Itoa(i+1) {
+			t.Errorf("termination %d is of generation %s", i+1, e.Fields["HAPRESSURE_GENERATION"])
+		}
+		w.listProcs()
+	}
+	if err := haproxytest.Echo(young); err != nil {
+		t.Errorf("tunnel of the current worker: %v", err)
+	}
+	if n := len(w.Children()); n != 2 {
+		t.Errorf("%d workers are left, want the current one and the one to keep", n)
+	}
+}
+
+func TestDryRunTouchesNothing(t *testing.T) {
+	w := newWorld(t, haproxytest.Config{}, nil)
+	tunnel := w.reload()
+	w.guard(purgeAlways+`  - name: terminate
+    enter: always
+    actions: [terminate-oldest: {grace: 1s, settle: 0s, keep: 0}]
+`, true)
+	for _, k := range []string{policy.PurgeSSLCache, policy.TerminateOldest} {
+		w.journal.wait(t, "what it would do", 1, func(e systemd.Entry) bool {
+			return e.Fields["HAPRESSURE_ACTION"] == k && e.Fields["HAPRESSURE_RESULT"] == "skipped"
+		})
+	}
+	if err := haproxytest.Echo(tunnel); err != nil {
+		t.Errorf("tunnel: %v", err)
+	}
+	found, err := haproxy.NewScanner("/proc").Scan(t.Context(), w.Pids())
+	if err != nil || len(found) != 1 || len(found[0].Workers) != 2 {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	if old := found[0].Workers[0]; old.Cache < cacheSize*248 {
+		t.Errorf("the cache holds %d bytes", old.Cache)
+	}
+}
+
+// Where the kernel gives no pressure and no memory controller, the rest goes on, and each gap is told once.
+func TestGoesOnWithoutSensors(t *testing.T) {
+	files := map[string]string{}
+	for _, name := range []string{"memory.pressure", "memory.events", "memory.current", "memory.max", "memory.high", "memory.swap.current", "memory.stat"} {
+		files[name] = cgrouptest.Absent
+	}
+	w := newWorld(t, haproxytest.Config{}, files)
+	w.guard(purgeAlways, false)
+	w.reload()
+	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
+	w.reload()
+	w.journal.wait(t, "another", 2, action(policy.PurgeSSLCache))
+	told := map[string]int{}
+	for _, e := range w.journal.all(kind(systemd.SensorMissing)) {
+		told[e.Fields["HAPRESSURE_SENSOR"]]++
+		if e.Fields["HAPRESSURE_REASON"] == "" {
+			t.Errorf("no reason: %q", e.Message)
+		}
+	}
+	for _, sensor := range []string{"memory.pressure", "memory.events", "memory.stat"} {
+		if told[sensor] != 1 {
+			t.Errorf("%s was told %d times, want once", sensor, told[sensor])
+		}
+	}
+}
+
+// A unit goes and comes back, in a cgroup made anew.
+func TestTargetGoesAndComesBack(t *testing.T) {
+	w := newWorld(t, haproxytest.Config{}, nil)
+	w.guard(purgeAlways, false)
+	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+	w.tree.Remove(group)
+	w.units.set("")
+	w.journal.wait(t, "its end", 1, kind(systemd.TargetLost))
+	w.tree.Group(group, nil)
+	w.listProcs()
+	w.units.set(group)
+	w.journal.wait(t, "its return", 2, kind(systemd.TargetFound))
+	w.reload()
+	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
+}
+
+func TestLimitIn(t *testing.T) {
+	var s slope
+	l := cgroupLimit(1000, 0)
+	if r := s.limitIn(0, l); r.Absent == "" {
+		t.Errorf("one reading is no slope: %+v", r)
+	}
+	for i := 1; i <= 4; i++ {
+		l.Usage = uint64(100 * i)
+		s.limitIn(time.Duration(i)*time.Second, l)
+	}
+	l.Usage = 500
+	if r := s.limitIn(5*time.Second, l); r.Absent != "" || r.Value != 5 {
+		t.Errorf("%+v, want 5 s: 500 bytes left at 100 bytes/s", r)
+	}
+	l.Usage = 100
+	if r := s.limitIn(6*time.Second, l); r.Absent != policy.NotRising {
+		t.Errorf("%+v, want not rising", r)
+	}
+	l.Kind = "memory.high"
+	if r := s.limitIn(7*time.Second, l); r.Absent == "" || r.Absent == policy.NotRising {
+		t.Errorf("%+v: another limit begins anew", r)
+	}
+}
+
+func TestCacheOf(t *testing.T) {
+	stopping := func(cache uint64, err error) haproxy.Worker {
+		return haproxy.Worker{State: haproxy.Stopping, Cache: cache, CacheErr: err}
+	}
+	tests := []struct {
+		name string
+		w    haproxy.Worker
+		want policy.Cache
+	}{
+		{"a current worker's is not looked at", haproxy.Worker{State: haproxy.Current, Cache: 1 << 30}, policy.CacheUnknown},
+		{"full", stopping(1<<30, nil), policy.CacheFull},
+		{"emptied, with pages of 64 KiB", stopping(64<<10, nil), policy.CacheEmpty},
+		{"none", stopping(0, &haproxy.Refusal{Reason: haproxy.NoCache}), policy.CacheEmpty},
+		{"not recognised: to be tried once", stopping(0, &haproxy.Refusal{Reason: haproxy.UnknownLayout}), policy.CacheFull},
+		{"not readable now", stopping(0, errors.New("no permission")), policy.CacheUnknown},
+	}
+	for _, tt := range tests {
+		if got := cacheOf(tt.w); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func cgroupLimit(bytes, usage uint64) cgroup.Limit {
+	return cgroup.Limit{Group: "/g", Kind: "memory.max", Bytes: bytes, Usage: usage}
+}
