@@ -93,6 +93,12 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	for _, m := range s.workers {
 		m.seen = false
 	}
+	for _, p := range procs {
+		// A worker is remembered for as long as it lives, even if its master cannot be read at the moment.
+		if m := s.workers[p.ID]; m != nil {
+			m.seen = true
+		}
+	}
 	var found []Instance
 	for _, f := range families(procs) {
 		found = append(found, s.instance(ctx, f))

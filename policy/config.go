@@ -29,7 +29,7 @@ type Tier struct {
 	Name   string
 	Enter  Condition
 	Leave  Condition     // unset (Op "") where Enter is Always
-	Urgent bool          // act without waiting for the tiers below
+	Urgent Condition     // while it is true the tier does not wait for the tiers below, but for their purges; unset (Op "") = never
 	Settle time.Duration // how long the tiers above wait for this one's actions, and how long after an effect it looks again before it terminates
 	// Actions has at most one action of a kind.
 	Actions []Action

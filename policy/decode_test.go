@@ -183,7 +183,7 @@ tiers:
 				{Op: Compare, Test: Test{Signal: Events, Of: "oom_kill", Limit: 2, Window: 30 * time.Second}},
 				{Op: Compare, Test: Test{Signal: Shmem, Limit: 1 << 30}},
 			}}}},
-			Urgent: true,
+			Urgent: Condition{Op: Always},
 			Actions: []Action{
 				{Kind: HardStopAfter, HardStop: HardStop{Limit: 5 * time.Minute, HalveEvery: 30 * time.Second, Floor: 15 * time.Second, Spread: 5 * time.Second}},
 				{Kind: TerminateOldest, Terminate: Terminate{Grace: 2 * time.Second, Settle: time.Second, Keep: 1}},

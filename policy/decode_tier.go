@@ -27,7 +27,7 @@ func (d *decoder) tiers(n *yaml.Node) []Tier {
 		}
 		d.moves(f, item, &t)
 		if v := f["urgent"]; v != nil {
-			t.Urgent = d.boolean(v, "urgent")
+			t.Urgent = d.urgent(v)
 		}
 		if v := f["settle"]; v != nil {
 			t.Settle = d.duration(v, "settle")
@@ -38,6 +38,17 @@ func (d *decoder) tiers(n *yaml.Node) []Tier {
 		tiers = append(tiers, t)
 	}
 	return tiers
+}
+
+// urgent decodes true, false or a condition.
+func (d *decoder) urgent(n *yaml.Node) Condition {
+	if n.Kind == yaml.MappingNode {
+		return d.condition(n, &conditions{}, true, 0)
+	}
+	if d.boolean(n, "urgent") {
+		return Condition{Op: Always}
+	}
+	return Condition{}
 }
 
 func (d *decoder) tierName(n *yaml.Node, lines map[string]int) string {

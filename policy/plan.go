@@ -32,21 +32,26 @@ type planner struct {
 
 // plan adds the due actions of every tier that is held, from the mildest.
 func plan(p *Policy, st *State, s *Sample, d *Decision) {
-	waiting := false // for a tier below
+	purging, waiting := false, false // for a tier below
 	for i := range p.Tiers[:st.Tier] {
 		t := &p.Tiers[i]
 		pl := planner{st, s, p, i, d}
-		if !waiting || t.Urgent {
+		// Urgency does not wait for connections to drain, but always for a purge: that is done at once and costs nobody any.
+		if !purging && (!waiting || st.urgent[i]) {
 			for j := range t.Actions {
 				pl.act(&t.Actions[j])
 			}
 		}
-		waiting = waiting || pl.outstanding()
+		purging = purging || pl.outstanding(PurgeSSLCache)
+		waiting = waiting || pl.outstanding(HardStopAfter) || pl.outstanding(TerminateOldest)
 	}
 }
 
 func (pl *planner) act(a *Action) {
 	first := len(pl.d.Actions)
+	if a.Kind != PurgeSSLCache && pl.st.calm[pl.tier] {
+		return // the tier is held for the rest of its leave time, but nobody's connections are cut while all is well
+	}
 	switch a.Kind {
 	case PurgeSSLCache:
 		pl.purge()
@@ -165,8 +170,8 @@ func (pl *planner) give(a *Attempt, w *Worker, due Due, reason string) {
 	pl.d.Actions = append(pl.d.Actions, due)
 }
 
-// outstanding tells whether the tiers above have to wait for this one's actions.
-func (pl *planner) outstanding() bool {
+// outstanding tells whether the tiers above have to wait for this one's actions of a kind.
+func (pl *planner) outstanding(kind string) bool {
 	t := &pl.p.Tiers[pl.tier]
 	for i := range pl.s.Workers {
 		w := &pl.s.Workers[i]
@@ -175,7 +180,7 @@ func (pl *planner) outstanding() bool {
 			continue
 		}
 		for j := range t.Actions {
-			if pl.waits(t.Actions[j].Kind, w, m, t.Settle) {
+			if t.Actions[j].Kind == kind && pl.waits(kind, w, m, t.Settle) {
 				return true
 			}
 		}
@@ -192,6 +197,8 @@ func (pl *planner) waits(kind string, w *Worker, m *Memory, settle time.Duration
 		return false
 	case a.InFlight:
 		return now-a.Given <= settle
+	case kind == HardStopAfter && a.Tries == 0 && !m.ending():
+		return now-pl.st.Entered[pl.tier] < settle // its limit is still coming down
 	case kind != PurgeSSLCache || a.Tries > 0 || m.ending():
 		return false
 	}

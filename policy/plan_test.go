@@ -64,7 +64,7 @@ tiers:
   - name: shorten
     enter: {usage: {above: 80%}}
     leave: {usage: {below: 75%}}
-    settle: 3s
+    settle: 0s
     actions: [hard-stop-after: {limit: 4m, halve-every: 30s, floor: 20s, spread: 5s}]
   - name: terminate
     enter: {usage: {above: 90%}}
@@ -199,8 +199,59 @@ func TestSettleCountsFromTheWorkersAppearance(t *testing.T) {
 }
 
 func TestUrgentDoesNotWait(t *testing.T) {
-	b := newBench(t, three(t, "    urgent: true", "{}"), inTermin, stopping(1, 1, CacheFull))
-	b.expect(0, "purge 11", "terminate 11")
+	p := three(t, "    urgent: true", "{}")
+	p.Tiers[1].Settle = time.Minute
+	b := newBench(t, p, inTermin, stopping(1, 1, CacheEmpty))
+	b.expect(0, "terminate 11")
+	// It waits for a purge all the same.
+	b = newBench(t, p, inTermin, stopping(1, 1, CacheFull))
+	b.expect(0, "purge 11")
+	b.done(PurgeSSLCache, 11, Refused)
+	b.expect(sec, "terminate 11")
+	// It may be a condition.
+	p = three(t, "    urgent: {usage: {above: 95%}}", "{}")
+	p.Tiers[1].Settle = time.Minute
+	b = newBench(t, p, inTermin, stopping(1, 1, CacheEmpty))
+	b.expect(0)
+	b.expect(sec)
+	b.usage = 96
+	b.expect(sec, "terminate 11")
+}
+
+// While the limit of hard-stop-after comes down terminate leaves it its settle.
+func TestTerminateLeavesShortenItsTime(t *testing.T) {
+	p := three(t, "", "{}")
+	p.Tiers[1].Settle = time.Minute
+	b := newBench(t, p, inTermin, stopping(1, 1, CacheEmpty))
+	b.expect(0)
+	b.expect(59 * sec)
+	b.expect(sec, "terminate 11")
+	// A worker that stops later does not begin it anew.
+	b.workers = append(b.workers, stopping(2, 1, CacheEmpty))
+	b.kill(11)
+	b.done(TerminateOldest, 11, Done)
+	b.expect(sec)
+	b.expect(2*sec, "terminate 21")
+}
+
+// Memory has come back: the tier is held for its leave time, but no connection is cut. A purge costs none.
+func TestNobodyIsCutWhileAllIsWell(t *testing.T) {
+	p := three(t, "", "{}")
+	for i := range p.Tiers {
+		p.Tiers[i].Leave.For = 5 * time.Minute
+	}
+	b := newBench(t, p, inTermin)
+	b.expect(0)
+	b.usage = 50
+	old := stopping(1, 1, CacheFull)
+	old.StoppingFor = time.Hour
+	b.workers = append(b.workers, old)
+	b.expect(sec, "purge 11")
+	b.done(PurgeSSLCache, 11, Done)
+	b.workers[0].Cache = CacheEmpty
+	b.expect(30 * sec)
+	b.usage = 86 // between leave and enter: still too much
+	b.expect(sec, "hard 11")
 }
 
 func TestTerminateWaitsUntilMemoryWasMeasuredAgain(t *testing.T) {
@@ -318,7 +369,9 @@ func TestSkipped(t *testing.T) {
 func TestHardStopAndTerminateAreNotBothGiven(t *testing.T) {
 	w := stopping(1, 1, CacheEmpty)
 	w.StoppingFor = time.Hour
-	b := newBench(t, three(t, "", "{}"), inTermin, w)
+	p := three(t, "", "{}")
+	p.Tiers[1].Settle = 3 * sec
+	b := newBench(t, p, inTermin, w)
 	b.expect(0, "hard 11")
 	b.expect(3 * sec)
 	b.expect(1, "terminate 11") // shorten had its settle

@@ -26,6 +26,8 @@ type State struct {
 	TerminatedAt time.Duration
 
 	policy *Policy // the one that Entered and Nodes belong to
+	// Of the present step, by tier: leave holds though perhaps not for long enough, and urgent holds.
+	calm, urgent []bool
 }
 
 // Change is one change of tier.
@@ -67,9 +69,10 @@ func (st *State) adopt(p *Policy, now time.Duration, d *Decision) {
 	st.policy = p
 	total := 0
 	for i := range p.Tiers {
-		total += p.Tiers[i].Enter.count() + p.Tiers[i].Leave.count()
+		total += p.Tiers[i].nodes()
 	}
 	st.Nodes = make([]Node, total)
+	st.calm, st.urgent = make([]bool, len(p.Tiers)), make([]bool, len(p.Tiers))
 	st.Entered = make([]time.Duration, len(p.Tiers))
 	for i := range st.Entered {
 		st.Entered[i] = now
@@ -109,6 +112,7 @@ func (st *State) move(p *Policy, s *Sample, d *Decision) {
 	for i := range p.Tiers {
 		e.observe(&p.Tiers[i].Enter)
 		e.observe(&p.Tiers[i].Leave)
+		e.observe(&p.Tiers[i].Urgent)
 	}
 	e.next = 0
 	rise, fall := 0, false
@@ -124,7 +128,9 @@ func (st *State) move(p *Policy, s *Sample, d *Decision) {
 		if enter == yes {
 			leave = no // or it would be entered again at once
 		}
+		st.calm[i] = leave == yes
 		leave = n.hold(leave, t.Leave.For, s.Now)
+		st.urgent[i] = e.eval(&t.Urgent) == yes
 		if i+1 == st.Tier {
 			fall = leave == yes
 		}
@@ -148,10 +154,13 @@ func (st *State) move(p *Policy, s *Sample, d *Decision) {
 func (p *Policy) node(tier int) int {
 	at := 0
 	for i := range p.Tiers[:tier-1] {
-		at += p.Tiers[i].Enter.count() + p.Tiers[i].Leave.count()
+		at += p.Tiers[i].nodes()
 	}
 	return at
 }
+
+// nodes returns how many nodes the tier's conditions have: those of enter, leave and urgent, in this order.
+func (t *Tier) nodes() int { return t.Enter.count() + t.Leave.count() + t.Urgent.count() }
 
 // change moves to another tier.
 func (st *State) change(p *Policy, to int, why string) Change {
