@@ -100,19 +100,32 @@ func (c *Controller) follow(ctx context.Context) error {
 	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for {
-		c.look(ctx, units)
+	for look := true; ; {
+		if look {
+			c.look(ctx, units)
+			c.showStatus()
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			look = true
 		case name, ok := <-changes:
 			if !ok {
 				return errors.New("the connection to systemd was lost")
 			}
 			c.wake(name)
+			look = c.concerns(name)
 		}
 	}
+}
+
+// concerns reports whether a unit is, or may become, a target: a host has many that come and go all the time.
+func (c *Controller) concerns(unit string) bool {
+	return slices.ContainsFunc(c.Policy.Targets, func(t policy.Target) bool {
+		ok, err := path.Match(t.Unit, unit)
+		return ok && err == nil
+	})
 }
 
 // place is where a target's processes are.

@@ -44,7 +44,7 @@ type settings struct {
 // presets are the kinds of storm; every value can be overridden by its flag.
 var presets = map[string]settings{
 	"cache": {Reloads: 8, Tunnels: 20, Interval: 3 * time.Second, CacheSize: 1_000_000},
-	"heap":  {Reloads: 8, Tunnels: 20, Interval: 15 * time.Second, Burst: 4, CacheSize: 1_000_000, HeapMiB: 100},
+	"heap":  {Reloads: 8, Tunnels: 20, Interval: 25 * time.Second, Burst: 4, CacheSize: 1_000_000, HeapMiB: 100},
 	"flood": {Reloads: 20, Tunnels: 5, Interval: 300 * time.Millisecond, CacheSize: 1_000_000},
 }
 
@@ -67,7 +67,7 @@ func parseFlags(args []string) (settings, error) {
 		fs.IntVar(&s.CacheSize, "cache-size", s.CacheSize, "tune.ssl.cachesize, in blocks of about 248 bytes")
 		fs.IntVar(&s.HeapMiB, "heap-mib", s.HeapMiB, "private memory of each worker, filled by a map")
 		fs.IntVar(&s.NbThread, "nbthread", 0, "HAProxy's nbthread; 0 leaves it to HAProxy")
-		fs.IntVar(&s.MaxConn, "maxconn", 2000, "HAProxy's maxconn; 0 leaves it to HAProxy, which under systemd then takes some 57 MiB more a worker")
+		fs.IntVar(&s.MaxConn, "maxconn", 2000, "HAProxy's maxconn; 0 leaves it to HAProxy, which under systemd then takes about 50 MiB more a worker")
 		fs.StringVar(&s.ConfigDir, "config-dir", "/etc/haproxy", "where haproxy.cfg is overwritten")
 		fs.StringVar(&s.Out, "out", "", "also write the JSON line to this file")
 		fs.DurationVar(&s.Settle, "settle", 5*time.Second, "how long to watch after the last reload")

@@ -173,7 +173,7 @@ func TestParseFlags(t *testing.T) {
 		want settings
 	}{
 		{"", settings{Kind: "cache", Reloads: 8, Tunnels: 20, Interval: 3 * time.Second, CacheSize: 1_000_000}},
-		{"--kind heap", settings{Kind: "heap", Reloads: 8, Tunnels: 20, Interval: 15 * time.Second, Burst: 4, CacheSize: 1_000_000, HeapMiB: 100}},
+		{"--kind heap", settings{Kind: "heap", Reloads: 8, Tunnels: 20, Interval: 25 * time.Second, Burst: 4, CacheSize: 1_000_000, HeapMiB: 100}},
 		{"--reloads 2 --kind flood", settings{Kind: "flood", Reloads: 2, Tunnels: 5, Interval: 300 * time.Millisecond, CacheSize: 1_000_000}},
 	} {
 		got, err := parseFlags(strings.Fields(test.args))
