@@ -23,14 +23,15 @@ type result struct {
 }
 
 // act does one action on a worker: it checks it again, does it, waits for its end and measures what it freed.
-func (g *guard) act(ctx context.Context, due policy.Due, w haproxy.Worker) result {
+// successor tells whether a younger worker of its master lives that is not stopping.
+func (g *guard) act(ctx context.Context, due policy.Due, w haproxy.Worker, successor bool) result {
 	began := time.Now()
-	r := g.tryAct(ctx, due, w)
+	r := g.tryAct(ctx, due, w, successor)
 	r.took = time.Since(began)
 	return r
 }
 
-func (g *guard) tryAct(ctx context.Context, due policy.Due, w haproxy.Worker) result {
+func (g *guard) tryAct(ctx context.Context, due policy.Due, w haproxy.Worker, successor bool) result {
 	p, err := g.scanner.Recheck(w)
 	if errors.Is(err, haproxy.ErrGone) {
 		return result{Result: policy.Done, what: "it has ended by itself"}
@@ -39,6 +40,9 @@ func (g *guard) tryAct(ctx context.Context, due policy.Due, w haproxy.Worker) re
 		return failure(err)
 	}
 	defer p.Close()
+	if due.Kind != policy.PurgeSSLCache && !successor {
+		return failure(errLast)
+	}
 	if g.c.DryRun {
 		return result{Result: policy.Skipped, what: "nothing done", why: "dry run"}
 	}
@@ -53,14 +57,21 @@ func (g *guard) tryAct(ctx context.Context, due policy.Due, w haproxy.Worker) re
 	return failure(fmt.Errorf("unknown action %q", due.Kind))
 }
 
-// failure sorts errors: what a check spoke against is a refusal, all else has failed.
+// failure sorts errors. What the memory is like does not change, so that refusal is for good; any other obstacle may pass: the action
+// has failed and is tried again.
 func failure(err error) result {
 	var refusal *haproxy.Refusal
-	if errors.As(err, &refusal) || errors.Is(err, haproxy.ErrNotStopping) {
-		return result{Result: policy.Refused, what: "refused", why: err.Error()}
+	if errors.As(err, &refusal) {
+		switch refusal.Reason {
+		case haproxy.NoCache, haproxy.OtherBlocks, haproxy.UnknownLayout, haproxy.TooSmall:
+			return result{Result: policy.Refused, what: "refused", why: err.Error()}
+		}
 	}
 	return result{Result: policy.Failed, what: "failed", why: err.Error()}
 }
+
+// errLast says that a worker is all that its master has: when the last worker ends, so does the master.
+var errLast = errors.New("no younger worker serves in its place")
 
 func (g *guard) purge(ctx context.Context, p *haproxy.Process) result {
 	pids, err := g.group.Procs()

@@ -152,8 +152,21 @@ func (c *Controller) look(ctx context.Context, units Units) {
 			}
 			continue
 		}
+		if c.guarded(p.cgroup) {
+			continue // by another name; two guards on one cgroup would get in each other's way
+		}
 		c.start(ctx, p)
 	}
+}
+
+// guarded reports whether a cgroup has a guard. c.mu is held.
+func (c *Controller) guarded(cgroup string) bool {
+	for _, g := range c.guards {
+		if g.place.cgroup == cgroup {
+			return true
+		}
+	}
+	return false
 }
 
 // places resolves one target. What is not there now gives nothing: it may come.

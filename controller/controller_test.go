@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -288,6 +290,67 @@ tiers:
 	if n := len(w.Children()); n != 2 {
 		t.Errorf("%d workers are left, want the current one and the one to keep", n)
 	}
+}
+
+// A termination that is urgent does not wait for a drain that takes its time.
+func TestUrgentTerminationDoesNotWaitForADrain(t *testing.T) {
+	w := newWorld(t, haproxytest.Config{}, map[string]string{"memory.max": "1000000000\n", "memory.current": "100000000\n"})
+	w.Tunnel()
+	w.Tunnel()
+	w.reload()
+	w.guard(`version: 1
+tiers:
+  - name: shorten
+    enter: always
+    actions: [hard-stop-after: {limit: 1s, spread: 10m}]
+  - name: terminate
+    enter: {usage: {above: 90%}}
+    leave: {usage: {below: 80%}}
+    urgent: true
+    settle: 0s
+    actions: [terminate-oldest: {grace: 10s, settle: 0s, keep: 0}]
+`, false)
+	// The first of the three sessions is shut down at once, the next after more than three minutes.
+	w.Eventually("the drain has begun", func() error {
+		if !w.Ask(fmt.Sprintf("@!%d show info", w.Children()[0]), "\nCurrConns: 2\n") {
+			return errors.New("three sessions are left")
+		}
+		return nil
+	})
+	w.tree.Write(group, "memory.current", "950000000\n")
+	e := w.journal.wait(t, "the termination", 1, action(policy.TerminateOldest))[0]
+	if !strings.Contains(e.Message, "SIGTERM") {
+		t.Errorf("it was not terminated: %q", e.Message)
+	}
+}
+
+// What stands in the way of a purge may pass.
+func TestPurgeIsTriedAgain(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Fatalf("this test needs strace: %v", err)
+	}
+	w := newWorld(t, haproxytest.Config{}, nil)
+	w.reload()
+	cmd := exec.Command(strace, "-f", "-o", "/dev/null", "-p", strconv.Itoa(w.Children()[0]))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Eventually("strace holds the worker", func() error {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.Children()[0]))
+		if err == nil && !strings.Contains(string(b), fmt.Sprintf("TracerPid:\t%d\n", cmd.Process.Pid)) {
+			err = errors.New("not yet traced")
+		}
+		return err
+	})
+	w.guard(purgeAlways, false)
+	e := w.journal.wait(t, "the failure", 1, func(e systemd.Entry) bool { return e.Fields["HAPRESSURE_RESULT"] == "failed" })[0]
+	if e.MessageID != systemd.Failed || !strings.Contains(e.Fields["HAPRESSURE_ERROR"], haproxy.CannotStop) {
+		t.Errorf("%q %v", e.Message, e.Fields)
+	}
+	cmd.Process.Signal(os.Interrupt)
+	cmd.Wait()
+	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
 }
 
 func TestDryRunTouchesNothing(t *testing.T) {

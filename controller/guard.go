@@ -32,37 +32,44 @@ type guard struct {
 	ended   chan ended // of actions
 
 	// Owned by run.
-	state   policy.State
-	slope   slope
-	workers []haproxy.Worker // as last sensed
+	state policy.State
+	slope slope
+	// cliAnswered is when a master CLI last answered, or the guard began.
+	cliAnswered time.Duration
+	workers     []haproxy.Worker // as last sensed
 	// footprint is what the last worker known to be current holds, in bytes; 0 = not known yet. It is kept while a reload makes
 	// the workers' states unknown.
 	footprint uint64
 	missing   map[string]string // sensor to why, as last reported
-	lanes     [2]lane
+	lanes     [lanes]lane
 
 	mu     sync.Mutex
 	ticked time.Time
 	text   string
 }
 
-// lane is a queue of actions that are done one after the other. What costs nobody a connection has its own, so that an emptied cache
-// does not wait for a drain that takes its time.
+// lane is a queue of actions that are done one after the other. Each kind has its own: a purge takes an instant, a drain takes its time,
+// and a termination that is urgent must wait for neither.
 type lane struct {
 	queue []policy.Due
 	busy  bool
 }
 
 const (
-	lossless = iota
-	ending
+	purging = iota
+	draining
+	terminating
+	lanes
 )
 
 func laneOf(kind string) int {
-	if kind == policy.PurgeSSLCache {
-		return lossless
+	switch kind {
+	case policy.PurgeSSLCache:
+		return purging
+	case policy.HardStopAfter:
+		return draining
 	}
-	return ending
+	return terminating
 }
 
 // ended is what became of an action.
@@ -173,7 +180,9 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	if err != nil {
 		return err
 	}
-	g.workers = v.workers
+	if v.WorkersAbsent == "" {
+		g.workers = v.workers
+	}
 	d := policy.Step(g.c.Policy, &g.state, v.Sample)
 	for _, ch := range d.Changes {
 		g.c.report.tierChanged(g.place.name, ch, v)
@@ -204,8 +213,11 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 	if i := slices.IndexFunc(g.workers, func(w haproxy.Worker) bool { return policy.WorkerID(w.ID) == due.Worker }); i >= 0 {
 		w = g.workers[i]
 	}
+	successor := slices.ContainsFunc(g.workers, func(o haproxy.Worker) bool {
+		return o.Master == w.Master && o.Generation > w.Generation && o.State != haproxy.Stopping
+	})
 	wg.Go(func() {
-		r := g.act(ctx, due, w)
+		r := g.act(ctx, due, w, successor)
 		select {
 		case g.ended <- ended{l, due, r}:
 		case <-ctx.Done():

@@ -152,15 +152,15 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 	if err == nil {
 		found, err = g.scanner.Scan(ctx, pids)
 	}
-	g.note("workers", err)
+	if !errors.Is(err, haproxy.ErrUnstable) { // that passes with the reload
+		g.note("workers", err)
+	}
 	if err != nil {
 		v.WorkersAbsent = err.Error()
 		return
 	}
 	for _, in := range found {
-		if errors.Is(in.CLIErr, haproxy.ErrNoCLI) {
-			g.note(fmt.Sprintf("master CLI of %d", in.Master.PID), in.CLIErr)
-		}
+		g.noteCLI(v.Now, in)
 		v.workers = append(v.workers, in.Workers...)
 	}
 	for _, w := range v.workers {
@@ -171,6 +171,18 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 			ID: policy.WorkerID(w.ID), Generation: w.Generation,
 			State: stateOf(w), StoppingFor: w.StoppingFor, Cache: cacheOf(w),
 		})
+	}
+}
+
+// cliPatience is how long a master may leave its CLI unanswered before that is told: in a reload it always does for a while.
+const cliPatience = time.Minute
+
+func (g *guard) noteCLI(now time.Duration, in haproxy.Instance) {
+	if in.CLIErr == nil {
+		g.cliAnswered = now
+	}
+	if in.CLIErr == nil || errors.Is(in.CLIErr, haproxy.ErrNoCLI) || now-g.cliAnswered > cliPatience {
+		g.note(fmt.Sprintf("master CLI of %d", in.Master.PID), in.CLIErr)
 	}
 }
 

@@ -10,28 +10,38 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// ErrNoCLI says that the master was started without a CLI that can be used from here (-S with a unix socket).
-var ErrNoCLI = errors.New("no master CLI")
+var (
+	// ErrNoCLI says that the master was started without a CLI that can be used from here (-S with a unix socket), or that it does not
+	// let us do what was asked.
+	ErrNoCLI = errors.New("no master CLI")
+	// errTooLong says that an answer was longer than it may be. What there is of it is returned with it.
+	errTooLong = errors.New("answer too long")
+)
+
+// Bounds of answers, in bytes: a worker parses the internet and is not to be trusted with our memory.
+const (
+	maxShort = 256 << 10 // show proc, show info
+	maxSess  = 4 << 20   // show sess, some 15,000 sessions; a drain asks again for the rest
+)
 
 // CLI is the master's command line interface (management guide, 9.4). One command is one connection: a reload closes all of
 // the master's connections, and a connection to a worker that is left open keeps a stopping worker alive.
 type CLI struct {
-	addr    string // path of a unix socket, as seen from here
+	dir     string // the master's root or working directory, in /proc
+	path    string // of the socket, below dir
 	timeout time.Duration
 }
 
-// maxAnswer bounds what is read of one answer, in bytes: a worker parses the internet and is not to be trusted with our memory.
-const maxAnswer = 16 << 20
-
-// Run sends one command and returns its answer. While a reload is under way the master refuses connections: that is an
-// error like any other, and the answer is not to be had at the moment.
-func (c *CLI) Run(ctx context.Context, command string) (string, error) {
+// Run sends one command and returns its answer, of limit bytes at the most. While a reload is under way the master refuses
+// connections: that is an error like any other, and the answer is not to be had at the moment.
+func (c *CLI) Run(ctx context.Context, command string, limit int64) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", c.addr)
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return "", fmt.Errorf("connecting to the master CLI: %w", err)
 	}
@@ -45,19 +55,37 @@ func (c *CLI) Run(ctx context.Context, command string) (string, error) {
 	if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
 		return "", fmt.Errorf("sending %q to the master CLI: %w", command, err)
 	}
-	b, err := io.ReadAll(io.LimitReader(conn, maxAnswer+1))
-	if err != nil {
-		return "", fmt.Errorf("reading the answer to %q from the master CLI: %w", command, err)
+	b, err := io.ReadAll(io.LimitReader(conn, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = errTooLong
 	}
-	if len(b) > maxAnswer {
-		return "", fmt.Errorf("reading the answer to %q from the master CLI: more than %d bytes", command, maxAnswer)
+	if err != nil {
+		return string(b), fmt.Errorf("reading the answer to %q from the master CLI: %w", command, err)
 	}
 	return string(b), nil
 }
 
-// Worker sends one command to the worker with this pid (in the master's pid namespace) through the master.
-func (c *CLI) Worker(ctx context.Context, pid int, command string) (string, error) {
-	answer, err := c.Run(ctx, "@!"+strconv.Itoa(pid)+" "+command)
+// dial connects to the socket. Its path is resolved as the master sees it: a link in a container's file system must not lead to a
+// socket of the host.
+func (c *CLI) dial(ctx context.Context) (net.Conn, error) {
+	dir, err := unix.Open(c.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", c.dir, err)
+	}
+	defer unix.Close(dir)
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	sock, err := unix.Openat2(dir, c.path, &how)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s in %s: %w", c.path, c.dir, err)
+	}
+	defer unix.Close(sock)
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", sock))
+}
+
+// Worker sends one command to the worker with this pid (in the master's pid namespace) through the master; see Run.
+func (c *CLI) Worker(ctx context.Context, pid int, command string, limit int64) (string, error) {
+	answer, err := c.Run(ctx, "@!"+strconv.Itoa(pid)+" "+command, limit)
 	if err == nil && strings.HasPrefix(answer, "Can't ") {
 		err = fmt.Errorf("sending %q to worker %d: the master says %q", command, pid, strings.TrimSpace(answer))
 	}
@@ -77,17 +105,13 @@ func masterCLI(procfs string, pid int, cmdline []string) (*CLI, error) {
 	}
 	addr, _, _ = strings.Cut(addr, ",")
 	path := strings.TrimPrefix(addr, "unix@")
-	dir := filepath.Join(procfs, strconv.Itoa(pid))
+	dir := "root"
 	switch {
 	case strings.HasPrefix(path, "/"):
-		path = filepath.Join(dir, "root", path)
 	case strings.ContainsAny(path, ":@"):
 		return nil, fmt.Errorf("%w: %q is not a unix socket", ErrNoCLI, addr)
 	default:
-		path = filepath.Join(dir, "cwd", path)
+		dir = "cwd"
 	}
-	if len(path) >= 108 {
-		return nil, fmt.Errorf("%w: the path %q is longer than a unix socket's address can be", ErrNoCLI, path)
-	}
-	return &CLI{addr: path, timeout: 2 * time.Second}, nil
+	return &CLI{dir: filepath.Join(procfs, strconv.Itoa(pid), dir), path: path, timeout: 2 * time.Second}, nil
 }

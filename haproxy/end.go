@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,9 +33,12 @@ func Drain(ctx context.Context, w Worker, p *Process, spread time.Duration) (Dra
 	}
 	end := time.Now().Add(2 * spread)
 	for {
-		answer, err := cli.Worker(ctx, nspid, "show sess")
+		answer, err := cli.Worker(ctx, nspid, "show sess", maxSess)
 		if !p.Alive() {
 			return d, nil
+		}
+		if errors.Is(err, errTooLong) { // the whole lines of it are enough for this round
+			answer, err = answer[:strings.LastIndexByte(answer, '\n')+1], nil
 		}
 		if err != nil {
 			return d, fmt.Errorf("listing the sessions of worker %d: %w", p.PID, err)
@@ -50,7 +54,7 @@ func Drain(ctx context.Context, w Worker, p *Process, spread time.Duration) (Dra
 			d.Left = true
 			return d, nil
 		}
-		n, err := shutdownAll(ctx, cli, p, nspid, ids, spread)
+		n, err := shutdownAll(ctx, cli, p, nspid, ids, spread, end)
 		d.Sessions += n
 		if err != nil {
 			return d, err
@@ -62,21 +66,40 @@ func Drain(ctx context.Context, w Worker, p *Process, spread time.Duration) (Dra
 	}
 }
 
-func shutdownAll(ctx context.Context, cli *CLI, p *Process, nspid int, ids []string, spread time.Duration) (int, error) {
+func shutdownAll(ctx context.Context, cli *CLI, p *Process, nspid int, ids []string, spread time.Duration, end time.Time) (int, error) {
 	begin := time.Now()
 	for i, id := range ids {
 		due := begin.Add(spread * time.Duration(i) / time.Duration(len(ids)))
 		if err := pause(ctx, p, time.Until(due)); err != nil {
 			return i, err
 		}
-		if _, err := cli.Worker(ctx, nspid, "shutdown session "+id); err != nil {
-			if !p.Alive() {
-				return i, nil
-			}
+		if time.Now().After(end) {
+			return i, nil
+		}
+		answer, err := cli.Worker(ctx, nspid, "shutdown session "+id, maxShort)
+		if err == nil {
+			err = shutdownError(answer)
+		}
+		if err != nil && !p.Alive() {
+			return i, nil
+		}
+		if err != nil {
 			return i, fmt.Errorf("shutting down a session of worker %d: %w", p.PID, err)
 		}
 	}
 	return len(ids), nil
+}
+
+// shutdownError tells what an answer to `shutdown session` means: none is good, and a session that is gone needs no shutting down.
+func shutdownError(answer string) error {
+	answer = strings.TrimSpace(answer)
+	switch {
+	case answer == "", strings.HasPrefix(answer, "No such session"):
+		return nil
+	case strings.HasPrefix(answer, "Permission denied"):
+		return fmt.Errorf("%w with the admin level: the worker says %q", ErrNoCLI, answer)
+	}
+	return fmt.Errorf("the worker says %q", answer)
 }
 
 // pause waits for d, or less if the process ends.

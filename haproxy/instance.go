@@ -30,6 +30,7 @@ func (s State) String() string { return [...]string{"unknown", "current", "stopp
 // Worker is one worker process of a master.
 type Worker struct {
 	ID
+	Master     ID
 	NSPID      int    // its pid as the master and the CLI know it
 	CLI        *CLI   // its master's; nil if there is none
 	Generation int    // 1 for the oldest that this Scanner has seen; a younger worker has a higher one; never used twice
@@ -84,7 +85,8 @@ type proc struct {
 }
 
 // Scan looks at the processes in pids (those of a cgroup) and returns the HAProxy masters among them with their workers. A worker
-// is a child of its master that runs the same program; whatever else the master started is left alone.
+// is a child of its master that runs the same program; whatever else the master started is left alone. ErrUnstable: a worker that was
+// found before lives, but its master could not be read, as happens when it executes itself anew in a reload. Then the answer is not whole.
 func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	procs, err := s.readProcs(pids)
 	if err != nil {
@@ -93,22 +95,20 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	for _, m := range s.workers {
 		m.seen = false
 	}
-	for _, p := range procs {
-		// A worker is remembered for as long as it lives, even if its master cannot be read at the moment.
-		if m := s.workers[p.ID]; m != nil {
-			m.seen = true
-		}
-	}
 	var found []Instance
 	for _, f := range families(procs) {
 		found = append(found, s.instance(ctx, f))
 	}
 	for id, m := range s.workers {
-		if !m.seen {
+		switch p, alive := procs[id.PID]; {
+		case m.seen:
+		case alive && p.ID == id:
+			err = fmt.Errorf("worker %d is without its master: %w", id.PID, ErrUnstable)
+		default:
 			delete(s.workers, id)
 		}
 	}
-	return found, nil
+	return found, err
 }
 
 // Recheck checks again, right before an action, what a Scan has found: that w is proven to be stopping, that it is still the same
@@ -228,11 +228,14 @@ func splitCmdline(b []byte) []string {
 
 func (s *Scanner) instance(ctx context.Context, f family) Instance {
 	in, rows := f.ask(ctx, s.procfs)
-	replaced := replacedPIDs(f.workers)
+	replaced := map[int]bool{}
+	if errors.Is(in.CLIErr, ErrNoCLI) {
+		replaced = replacedPIDs(slices.DeleteFunc(slices.Clone(f.workers), func(p proc) bool { return !s.listens(p.ID) }))
+	}
 	now := bootTicks()
 	for i, p := range f.workers {
 		m := s.remember(p.ID)
-		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), CLI: in.CLI}
+		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), Master: f.master.ID, CLI: in.CLI}
 		s.judge(ctx, &w, m, in, rows, replaced)
 		if w.State == Stopping {
 			since := now
@@ -249,6 +252,17 @@ func (s *Scanner) instance(ctx context.Context, f family) Instance {
 		in.Workers = append(in.Workers, w)
 	}
 	return in
+}
+
+// listens reports whether a worker is known to listen.
+func (s *Scanner) listens(id ID) bool {
+	p, err := OpenProcess(s.procfs, id)
+	if err != nil {
+		return false
+	}
+	defer p.Close()
+	listens, err := p.listening()
+	return err == nil && listens
 }
 
 func (s *Scanner) remember(id ID) *memory {
@@ -290,7 +304,8 @@ func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, 
 //   - no TCP socket of it listens,
 //   - with a master CLI: it is listed as old, and says of itself "Stopping: 1". The list alone lies: after a failed reload
 //     the worker that serves stands among the old ones;
-//   - without: a living sibling was started to replace it (its pid after -sf). After a failed reload there is no such sibling.
+//   - without: a living sibling that listens was started to replace it (its pid after -sf). A reload that is under way, or has failed,
+//     has no sibling that listens.
 func (p *Process) prove(ctx context.Context, nspid int, in Instance, rows []ProcRow, replaced map[int]bool) (State, string) {
 	listens, err := p.listening()
 	if err != nil {
@@ -302,9 +317,9 @@ func (p *Process) prove(ctx context.Context, nspid int, in Instance, rows []Proc
 		case listens:
 			return Current, "it listens"
 		case replaced[nspid]:
-			return Stopping, "it listens nowhere and a living worker was started with -sf for it"
+			return Stopping, "it listens nowhere and a worker that listens was started with -sf for it"
 		}
-		return Unknown, "it listens nowhere, but no living worker was started to replace it"
+		return Unknown, "it listens nowhere, but no worker that listens was started to replace it"
 	case in.CLIErr != nil:
 		return Unknown, in.CLIErr.Error()
 	}
@@ -398,7 +413,7 @@ func replacedPIDs(workers []proc) map[int]bool {
 
 // ShowProc asks the master for its workers.
 func (c *CLI) ShowProc(ctx context.Context) ([]ProcRow, error) {
-	answer, err := c.Run(ctx, "show proc")
+	answer, err := c.Run(ctx, "show proc", maxShort)
 	if err != nil {
 		return nil, err
 	}
@@ -407,7 +422,7 @@ func (c *CLI) ShowProc(ctx context.Context) ([]ProcRow, error) {
 
 // ShowInfo asks a worker, by its pid as the master knows it, for its state.
 func (c *CLI) ShowInfo(ctx context.Context, nspid int) (Info, error) {
-	answer, err := c.Worker(ctx, nspid, "show info")
+	answer, err := c.Worker(ctx, nspid, "show info", maxShort)
 	if err != nil {
 		return Info{}, err
 	}

@@ -1,6 +1,10 @@
 package haproxy
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -31,7 +35,7 @@ const (
    1: 0100007F:24E3 0100007F:AF30 01 00000000:00000000 00:00000000 00000000     0        0 8042 1 0000000000000000 20 4 30 10 -1                  
 `
 	statLine   = "3831 (haproxy (x) y) S 3828 3828 3820 0 -1 4194368 1211 0 0 0 5 3 0 0 20 0 2 0 98765 56000000 1200 18446744073709551615"
-	statusText = "Name:\thaproxy\nNSpid:\t3831\t7\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\n"
+	statusText = "Name:\thaproxy\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\n"
 )
 
 func TestParseShowProc(t *testing.T) {
@@ -108,7 +112,7 @@ func TestParseStat(t *testing.T) {
 		t.Errorf("%+v, %v", st, err)
 	}
 	s, err := parseStatus([]byte(statusText))
-	if err != nil || s != (status{rssAnon: 4980 << 10, swap: 20 << 10, nspid: 7}) {
+	if err != nil || s != (status{rssAnon: 4980 << 10, swap: 20 << 10, threads: 4, nspid: 7}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
@@ -180,4 +184,55 @@ func FuzzParsers(f *testing.F) {
 		parseStat([]byte(s))
 		parseStatus([]byte(s))
 	})
+}
+
+// A master that is read in the middle of execve(2) has no command line. Its workers are not forgotten for that. The moment is too
+// short to be met, so the files are made up.
+func TestScanOfAMasterInExec(t *testing.T) {
+	procfs := t.TempDir()
+	put := func(pid, ppid int, cmdline string) {
+		dir := filepath.Join(procfs, fmt.Sprint(pid))
+		stat := fmt.Sprintf("%d (haproxy) S %d%s %d 0", pid, ppid, strings.Repeat(" 0", 17), 1000+pid)
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(dir+"/stat", []byte(stat), 0o644),
+			os.WriteFile(dir+"/cmdline", []byte(cmdline), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("/usr/sbin/haproxy", dir+"/exe"); err != nil && !errors.Is(err, os.ErrExist) {
+			t.Fatal(err)
+		}
+	}
+	const master, worker = 1 << 30, 1<<30 + 1 // no process has these pids
+	put(master, 1, "haproxy\x00-W\x00")
+	put(worker, master, "haproxy\x00-W\x00")
+	s := NewScanner(procfs)
+	pids := []int{master, worker}
+	found, err := s.Scan(t.Context(), pids)
+	if err != nil || len(found) != 1 || len(found[0].Workers) != 1 || found[0].Workers[0].State != Unknown {
+		t.Fatalf("%+v, %v, want one worker of which nothing is known", found, err)
+	}
+	put(master, 1, "")
+	if found, err := s.Scan(t.Context(), pids); !errors.Is(err, ErrUnstable) {
+		t.Errorf("%+v, %v, want ErrUnstable", found, err)
+	}
+	put(master, 1, "haproxy\x00-W\x00")
+	if found, err := s.Scan(t.Context(), pids); err != nil || found[0].Workers[0].Generation != 1 {
+		t.Errorf("%+v, %v, want the same generation as before", found, err)
+	}
+	if found, err := s.Scan(t.Context(), pids[:1]); err != nil || len(found) != 0 {
+		t.Errorf("%+v, %v, want nothing: the worker has ended", found, err)
+	}
+}
+
+func TestShutdownError(t *testing.T) {
+	for _, good := range []string{"", "\n", "No such session (use 'show sess').\n"} {
+		if err := shutdownError(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	if err := shutdownError("Permission denied\n"); !errors.Is(err, ErrNoCLI) {
+		t.Errorf("a CLI that does not let us: %v", err)
+	}
+	if err := shutdownError("Unknown command\n"); err == nil || errors.Is(err, ErrNoCLI) {
+		t.Errorf("any other answer: %v", err)
+	}
 }

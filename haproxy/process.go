@@ -164,7 +164,8 @@ func parseStat(b []byte) (stat, error) {
 type status struct {
 	rssAnon uint64 // bytes of private memory in RAM
 	swap    uint64 // bytes of private memory in swap
-	nspid   int    // the pid as the process sees itself, in its own pid namespace
+	threads int
+	nspid   int // the pid as the process sees itself, in its own pid namespace
 }
 
 func readStatus(procfs string, pid int) (status, error) {
@@ -194,6 +195,9 @@ func parseStatus(b []byte) (status, error) {
 			seen++
 		case "VmSwap":
 			s.swap, err = parseKB(f)
+		case "Threads":
+			s.threads, err = strconv.Atoi(f[0])
+			seen++
 		case "NSpid":
 			s.nspid, err = strconv.Atoi(f[len(f)-1])
 			seen++
@@ -202,8 +206,8 @@ func parseStatus(b []byte) (status, error) {
 			return status{}, fmt.Errorf("parsing status line %q: %w", line, err)
 		}
 	}
-	if seen != 2 {
-		return status{}, errors.New("parsing status: no RssAnon or no NSpid (a kernel thread or a zombie)")
+	if seen != 3 {
+		return status{}, errors.New("parsing status: no RssAnon, Threads or NSpid (a kernel thread or a zombie)")
 	}
 	return s, nil
 }

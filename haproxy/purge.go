@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -31,15 +32,40 @@ func (p *Process) SharedMappings() ([]Mapping, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
 	}
+	dev, err := shmemDev()
+	if err != nil {
+		return nil, err
+	}
 	var shared []Mapping
 	for _, m := range all {
-		if m.Shared() {
+		if m.Shared() && m.Dev == dev {
 			shared = append(shared, m)
 		}
 	}
 	slices.SortFunc(shared, func(a, b Mapping) int { return cmp.Compare(b.Len(), a.Len()) })
 	return shared, nil
 }
+
+// shmemDev is the device, as /proc/PID/maps shows it, of the memory that the kernel makes for MAP_SHARED|MAP_ANONYMOUS. The name proves
+// nothing: in a mount namespace of its own a process can have a file that looks like anonymous memory, but that it can cut short under us.
+var shmemDev = sync.OnceValues(func() (string, error) {
+	page, err := unix.Mmap(-1, 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
+	if err != nil {
+		return "", fmt.Errorf("mapping a page of shared memory: %w", err)
+	}
+	defer unix.Munmap(page)
+	maps, err := readMaps("/proc", os.Getpid())
+	if err != nil {
+		return "", fmt.Errorf("reading our own mappings: %w", err)
+	}
+	start := uint64(uintptr(unsafe.Pointer(&page[0])))
+	for _, m := range maps {
+		if start >= m.Start && start < m.End && m.Inode != 0 {
+			return m.Dev, nil
+		}
+	}
+	return "", errors.New("reading our own mappings: the page just mapped is not there")
+})
 
 // OpenMapping pins the memory of m, one of SharedMappings. It needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE and ptrace access
 // to the process (fs/proc/base.c, proc_map_files_get_link).
@@ -58,7 +84,8 @@ func (p *Process) OpenMapping(m Mapping, write bool) (*CacheFile, error) {
 	c := &CacheFile{p: p, Mapping: m, f: f}
 	// Between the list and the open another mapping may have come to lie at the same addresses.
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Ino != m.Inode {
+	err = unix.Fstat(int(f.Fd()), &st)
+	if dev := fmt.Sprintf("%02x:%02x", unix.Major(st.Dev), unix.Minor(st.Dev)); err != nil || st.Ino != m.Inode || dev != m.Dev {
 		f.Close()
 		return nil, fmt.Errorf("opening a mapping of pid %d: inode %d instead of %d: %w", p.PID, st.Ino, m.Inode, ErrUnstable)
 	}

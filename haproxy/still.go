@@ -23,6 +23,9 @@ import (
 // swap device, say) does not stop until it wakes.
 const stopLimit = 100 * time.Millisecond
 
+// stopLooks bounds how often new threads are looked for. HAProxy starts all of its threads before it serves.
+const stopLooks = 10
+
 // still runs fn while every thread of the process is stopped, and returns how long the first of them was kept from running.
 // fn must be short and must not block. If the threads cannot be stopped fn is not run and the error is a *Refusal or ErrGone.
 func (p *Process) still(fn func() error) (held time.Duration, err error) {
@@ -68,7 +71,7 @@ func (t *tracer) run(fn func() error) (time.Duration, error) {
 
 // stopAll stops every thread, and looks again until a look finds no new one: a thread not yet stopped may start another.
 func (t *tracer) stopAll() error {
-	for {
+	for range stopLooks {
 		tids, err := t.p.threads()
 		if err != nil {
 			return err
@@ -84,7 +87,7 @@ func (t *tracer) stopAll() error {
 			}
 		}
 		if fresh == 0 {
-			return nil
+			return t.complete()
 		}
 		for tid, stopped := range t.stopped {
 			if !stopped {
@@ -94,6 +97,16 @@ func (t *tracer) stopAll() error {
 			}
 		}
 	}
+	return refuse(CannotStop, "pid %d makes new threads faster than they can be stopped", t.p.PID)
+}
+
+// complete checks that the threads stopped are all there are: a listing ends early if a thread exits while it is read.
+func (t *tracer) complete() error {
+	st, err := readStatus(t.p.procfs, t.p.PID)
+	if err == nil && st.threads != len(t.stopped) {
+		err = refuse(CannotStop, "%d of the %d threads of pid %d were stopped", len(t.stopped), st.threads, t.p.PID)
+	}
+	return err
 }
 
 func (t *tracer) seize(tid int) error {

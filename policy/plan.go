@@ -77,17 +77,30 @@ func (pl *planner) purge() {
 	}
 }
 
-// hardStop wants each worker ended that has been stopping for longer than the effective limit.
+// hardStop wants the oldest of the workers ended that have been stopping for longer than the effective limit. The next is given when
+// this one has ended, so that nothing is on its way any more once the tier is left.
 func (pl *planner) hardStop(h HardStop) {
 	limit := h.limit(pl.s.Now - pl.st.Entered[pl.tier])
+	var oldest *Worker
 	for i := range pl.s.Workers {
 		w := &pl.s.Workers[i]
 		m := pl.stopping(w)
-		if m == nil || w.StoppingFor < limit || m.ending() || !m.HardStop.ready(pl.s.Now) {
+		if m == nil {
 			continue
 		}
-		due := Due{Kind: HardStopAfter, HardStopIn: limit - w.StoppingFor, Spread: h.Spread}
-		pl.give(&m.HardStop, w, due, "the effective hard-stop-after is "+text(limit))
+		if m.HardStop.InFlight {
+			return
+		}
+		if w.StoppingFor < limit || m.ending() || !m.HardStop.ready(pl.s.Now) {
+			continue
+		}
+		if oldest == nil || w.Generation < oldest.Generation {
+			oldest = w
+		}
+	}
+	if oldest != nil {
+		due := Due{Kind: HardStopAfter, HardStopIn: limit - oldest.StoppingFor, Spread: h.Spread}
+		pl.give(&pl.stopping(oldest).HardStop, oldest, due, "the effective hard-stop-after is "+text(limit))
 	}
 }
 

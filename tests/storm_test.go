@@ -113,7 +113,7 @@ func TestHeapStorm(t *testing.T) {
 
 // Reloads faster than anything drains.
 func TestFloodStorm(t *testing.T) {
-	m := runStorm(t, "", `systemctl start hapressure; ./storm --kind flood --reloads 12 --out /out/storm.json`)
+	m := runStorm(t, "", `systemctl start hapressure; ./storm --kind flood --reloads 8 --out /out/storm.json`)
 	if m.storm.FreshFailed != 0 || m.storm.FreshOK == 0 {
 		t.Errorf("%d fresh requests answered, %d failed: %q", m.storm.FreshOK, m.storm.FreshFailed, m.storm.FreshErrors)
 	}
@@ -147,7 +147,7 @@ func TestKilledAtAnyTime(t *testing.T) {
 systemctl start hapressure
 (while sleep 4; do systemctl kill --signal=KILL hapressure || true; done) &
 killer=$!
-./storm --kind cache --interval 6s --out /out/storm.json
+./storm --kind cache --reloads 5 --interval 6s --out /out/storm.json
 kill $killer
 systemctl is-active hapressure || systemctl start hapressure
 `)
