@@ -145,7 +145,7 @@ func TestFailedReloadKeepsTheLiveWorker(t *testing.T) {
 func TestKilledAtAnyTime(t *testing.T) {
 	m := runStorm(t, "", `
 systemctl start hapressure
-(while sleep 4; do systemctl kill --signal=KILL hapressure || true; done) &
+(while sleep 10; do systemctl kill --signal=KILL hapressure || true; done) &
 killer=$!
 ./storm --kind cache --reloads 5 --interval 6s --out /out/storm.json
 kill $killer

@@ -71,7 +71,7 @@ func parseFlags(args []string) (settings, error) {
 		fs.StringVar(&s.ConfigDir, "config-dir", "/etc/haproxy", "where haproxy.cfg is overwritten")
 		fs.StringVar(&s.Out, "out", "", "also write the JSON line to this file")
 		fs.DurationVar(&s.Settle, "settle", 5*time.Second, "how long to watch after the last reload")
-		fs.DurationVar(&s.ReloadTimeout, "reload-timeout", 90*time.Second, "a reload that is not in service after this has failed")
+		fs.DurationVar(&s.ReloadTimeout, "reload-timeout", 5*time.Minute, "a reload that is not in service after this has failed")
 		fs.IntVar(&s.BreakAt, "break-config-at", 0, "number of the reload that is given an invalid configuration on purpose; 0 is none")
 		if err := fs.Parse(args); err != nil {
 			return settings{}, err

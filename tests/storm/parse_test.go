@@ -178,7 +178,7 @@ func TestParseFlags(t *testing.T) {
 	} {
 		got, err := parseFlags(strings.Fields(test.args))
 		test.want.Unit, test.want.Limit, test.want.ConfigDir, test.want.MaxConn = "haproxy.service", "1200M", "/etc/haproxy", 2000
-		test.want.Settle, test.want.ReloadTimeout = 5*time.Second, 90*time.Second
+		test.want.Settle, test.want.ReloadTimeout = 5*time.Second, 5*time.Minute
 		if err != nil || got != test.want {
 			t.Errorf("%q: got %+v, %v, want %+v", test.args, got, err, test.want)
 		}
