@@ -5,7 +5,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED = 0
 
-.PHONY: all build setup setup-guest test test-unit test-host test-guest lint demo clean
+.PHONY: all build setup test test-unit lint demo clean
 
 all: build
 
@@ -31,7 +31,7 @@ test-unit: setup-go
 test: setup lint
 	CGO_ENABLED=1 $(GO) test -race -short ./...
 	CGO_ENABLED=1 $(GO) test -race ./haproxy ./controller ./tests/storm
-	$(GO) test -timeout 60m -v ./tests/guest ./tests
+	$(GO) test -p 1 -count 1 -timeout 80m -v ./tests/guest ./tests
 
 lint: setup-go
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }

@@ -42,7 +42,7 @@ type Worker struct {
 	StoppingFor time.Duration
 	Cache       uint64 // bytes of memory held by its TLS session cache; see CacheErr
 	CacheErr    error  // why Cache is not known: a *Refusal if nothing there is recognised. Only looked at when Stopping
-	Shared      uint64 // bytes of all its shared anonymous memory
+	Shared      uint64 // bytes of all its shared anonymous memory. Shared and Private are not looked at when Stopping
 	Private     uint64 // bytes of its private memory, in RAM or swapped out
 	SizeErr     error  // why Shared and Private are not known
 }
@@ -66,8 +66,10 @@ type Scanner struct {
 type memory struct {
 	generation int
 	stopping   string   // why, once proven
+	nspid      int      // then known, too
 	since      uint64   // clock tick since which it has been stopping
 	cache      *Mapping // once recognised
+	refusal    *Refusal // or else why there is none
 	seen       bool
 }
 
@@ -278,6 +280,10 @@ func (s *Scanner) remember(id ID) *memory {
 
 // judge decides the worker's state. Nothing makes a stopping worker serve again, so a proof is kept.
 func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, rows []ProcRow, replaced map[int]bool) {
+	if m.stopping != "" {
+		w.State, w.Why, w.NSPID = Stopping, m.stopping, m.nspid
+		return
+	}
 	p, err := OpenProcess(s.procfs, w.ID)
 	if err != nil {
 		w.Why = err.Error()
@@ -290,13 +296,9 @@ func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, 
 		return
 	}
 	w.NSPID = st.nspid
-	if m.stopping != "" {
-		w.State, w.Why = Stopping, m.stopping
-		return
-	}
 	w.State, w.Why = p.prove(ctx, w.NSPID, in, rows, replaced)
 	if w.State == Stopping {
-		m.stopping = w.Why
+		m.stopping, m.nspid = w.Why, w.NSPID
 	}
 }
 
@@ -343,7 +345,8 @@ func (p *Process) prove(ctx context.Context, nspid int, in Instance, rows []Proc
 	return Stopping, "it says Stopping: 1, listens nowhere and is listed as old"
 }
 
-// measure reads what memory the worker holds.
+// measure reads what memory the worker holds: of a stopping one its cache, of others the whole. It is done in each tick for each of
+// perhaps hundreds of workers.
 func (s *Scanner) measure(w *Worker, m *memory) {
 	p, err := OpenProcess(s.procfs, w.ID)
 	if err != nil {
@@ -351,15 +354,16 @@ func (s *Scanner) measure(w *Worker, m *memory) {
 		return
 	}
 	defer p.Close()
+	if w.State == Stopping {
+		w.Cache, w.CacheErr = m.cacheSize(p)
+		return
+	}
 	st, err := readStatus(s.procfs, w.PID)
 	if err != nil {
-		w.SizeErr, w.CacheErr = err, err
+		w.SizeErr = err
 		return
 	}
 	w.Private = st.rssAnon + st.swap
-	if w.State == Stopping {
-		w.Cache, w.CacheErr = m.cacheSize(p)
-	}
 	maps, err := p.SharedMappings()
 	for _, mapping := range maps {
 		n, merr := p.resident(mapping)
@@ -369,18 +373,23 @@ func (s *Scanner) measure(w *Worker, m *memory) {
 	w.SizeErr = err
 }
 
-// cacheSize returns the bytes that the worker's TLS session cache holds. Once found, the cache stays where it is.
+// cacheSize returns the bytes that the worker's TLS session cache holds. Where it lies is looked for until there is an answer; that
+// does not change any more.
 func (m *memory) cacheSize(p *Process) (uint64, error) {
-	if m.cache == nil {
-		c, _, err := p.findSSLCache()
-		if err != nil {
-			return 0, err
-		}
-		defer c.Close()
-		m.cache = &c.Mapping
-		return c.Resident()
+	if m.refusal != nil {
+		return 0, m.refusal
 	}
-	return p.resident(*m.cache)
+	if m.cache != nil {
+		return p.resident(*m.cache)
+	}
+	c, _, err := p.findSSLCache()
+	if err != nil {
+		errors.As(err, &m.refusal)
+		return 0, err
+	}
+	defer c.Close()
+	m.cache = &c.Mapping
+	return c.Resident()
 }
 
 func (p *Process) resident(m Mapping) (uint64, error) {
