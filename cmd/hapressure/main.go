@@ -29,6 +29,8 @@ func main() {
 		Long: `hapressure watches the memory of HAProxy's systemd unit or cgroup and, when it runs short, frees what workers that were
 replaced by a reload still hold: first their TLS session caches, in place and with no connection lost; then their longest
 connections; at last the oldest worker as a whole. The worker that serves is never touched.`,
+		Args:          noArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -7,7 +7,10 @@ import (
 )
 
 func policyCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "policy", Short: "Work with policy files", Args: noArgs}
+	cmd := &cobra.Command{
+		Use: "policy", Short: "Work with policy files", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "check FILE",
 		Short: "Check a policy file and tell every mistake with its place",

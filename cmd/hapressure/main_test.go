@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// program builds hapressure and returns its path.
+func program(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "hapressure")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// The policy of README's example, with its mistake in line 7.
+const badPolicy = `version: 1
+tiers:
+  - name: purge
+    enter:
+      any:
+        - reload-room: {below: 2}
+        - usage: {over: 70%}
+    leave: {usage: {below: 60%}}
+    actions: [purge-ssl-cache: {}]
+`
+
+func TestCommandLine(t *testing.T) {
+	bin := program(t)
+	dir := t.TempDir()
+	good := strings.Replace(badPolicy, "over", "above", 1)
+	for name, text := range map[string]string{"bad.yaml": badPolicy, "good.yaml": good} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		args string
+		exit int
+		says string // on either output
+	}{
+		{"policy check good.yaml", 0, "good.yaml is good: 1 targets, 1 tiers\n"},
+		{"policy check bad.yaml", 1, "hapressure: the policy has mistakes:\nbad.yaml:7:18: usage has either above or below, this one has 0 of them\nbad.yaml:7:19: usage has an unknown key \"over\": known are above, below\n"},
+		{"policy check missing.yaml", 1, "open missing.yaml: no such file or directory"},
+		{"policy check", 2, "See 'hapressure policy check --help'."},
+		{"run --policy bad.yaml", 1, "bad.yaml:7:19:"},
+		{"run --policy missing.yaml", 1, "open missing.yaml: no such file or directory"},
+		{"run --nonsense", 2, "unknown flag: --nonsense"},
+		{"run extra", 2, "See 'hapressure run --help'."},
+		{"nonsense", 2, "unknown command \"nonsense\""},
+		{"policy nonsense", 2, "unknown command \"nonsense\""},
+		{"policy", 0, "Check a policy file"},
+		{"run --help", 0, "--dry-run"},
+		{"--version", 0, "hapressure version devel"},
+	}
+	for _, tt := range tests {
+		cmd := exec.Command(bin, strings.Fields(tt.args)...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		exit := 0
+		var e *exec.ExitError
+		if errors.As(err, &e) {
+			exit = e.ExitCode()
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if exit != tt.exit || !strings.Contains(string(out), tt.says) {
+			t.Errorf("hapressure %s: exit %d, want %d with %q:\n%s", tt.args, exit, tt.exit, tt.says, out)
+		}
+	}
+}
