@@ -14,10 +14,13 @@ import (
 )
 
 // cmdline: psi=1 as Debian's kernels may leave PSI off; panic=-1 ends QEMU at
-// a panic (-no-reboot). The others save seconds that emulation makes of
-// mitigations, of the kernel's tests of itself and of security modules
-// (systemd loads a BPF program where it finds that one).
-const cmdline = "console=ttyS0 root=/dev/vda rw quiet psi=1 panic=-1 mitigations=off tsc=reliable no_timer_check" +
+// a panic (-no-reboot). nohz and highres: under TCG a timer's interrupt to an
+// idle CPU was once lost, and that CPU then slept for ever (the console told of
+// RCU stalls, "timer wakeup didn't happen"); with a periodic tick the next one
+// wakes it. The others save seconds that emulation makes of mitigations, of the
+// kernel's tests of itself and of security modules (systemd loads a BPF program
+// where it finds that one).
+const cmdline = "console=ttyS0 root=/dev/vda rw quiet psi=1 panic=-1 nohz=off highres=off mitigations=off tsc=reliable no_timer_check" +
 	" nokaslr cryptomgr.notests random.trust_cpu=on lsm=capability audit=0"
 
 // machine is one run of QEMU, with its files in dir.
