@@ -43,6 +43,8 @@ type evaluator struct {
 	st   *State
 	s    *Sample
 	next int
+	// instant leaves every For out: what is true at this moment, however briefly. Nothing is remembered of it.
+	instant bool
 }
 
 // take returns the memory of the next condition.
@@ -55,6 +57,9 @@ func (e *evaluator) take() *Node {
 // eval tells whether c is true, and has been for its For.
 func (e *evaluator) eval(c *Condition) truth {
 	n := e.take()
+	if e.instant {
+		return e.raw(c, n)
+	}
 	return n.hold(e.raw(c, n), c.For, e.s.Now)
 }
 

@@ -19,6 +19,7 @@ type bench struct {
 	p       *Policy
 	st      *State
 	usage   float64
+	room    float64 // 0 = plenty
 	now     time.Duration
 	workers []Worker
 }
@@ -33,6 +34,9 @@ func (b *bench) expect(after time.Duration, want ...string) []Due {
 	b.now += after
 	s := calm(b.now)
 	s.Usage = have(b.usage)
+	if b.room != 0 {
+		s.ReloadRoom = have(b.room)
+	}
 	s.Workers = slices.Clone(b.workers)
 	d := Step(b.p, b.st, s)
 	var got []string
@@ -252,6 +256,27 @@ func TestNobodyIsCutWhileAllIsWell(t *testing.T) {
 	b.expect(30 * sec)
 	b.usage = 86 // between leave and enter: still too much
 	b.expect(sec, "hard 11")
+}
+
+// Memory is short again for a moment, if not for as long as entering the tier would take: that is not well.
+func TestAMomentOfShortageIsNotWell(t *testing.T) {
+	p := mustDecode(t, `
+version: 1
+tiers:
+  - name: terminate
+    enter: {any: [{usage: {above: 90%}}, {reload-room: {below: 1}, for: 5s}]}
+    leave: {usage: {below: 85%}, for: 1m}
+    settle: 0s
+    actions: [terminate-oldest: {settle: 0}]
+`)
+	b := newBench(t, p, 91)
+	b.room = 3
+	b.expect(0)
+	b.usage = 80
+	b.workers = append(b.workers, stopping(1, 1, CacheEmpty))
+	b.expect(sec)
+	b.room = 0.5
+	b.expect(sec, "terminate 11")
 }
 
 func TestTerminateWaitsUntilMemoryWasMeasuredAgain(t *testing.T) {

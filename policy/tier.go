@@ -26,7 +26,8 @@ type State struct {
 	TerminatedAt time.Duration
 
 	policy *Policy // the one that Entered and Nodes belong to
-	// Of the present step, by tier: leave holds though perhaps not for long enough, and urgent holds.
+	// Of the present step, by tier: leave holds though perhaps not for long enough and enter not even for a moment,
+	// and urgent holds.
 	calm, urgent []bool
 }
 
@@ -128,7 +129,8 @@ func (st *State) move(p *Policy, s *Sample, d *Decision) {
 		if enter == yes {
 			leave = no // or it would be entered again at once
 		}
-		st.calm[i] = leave == yes
+		now := evaluator{st: st, s: s, next: p.node(i + 1), instant: true}
+		st.calm[i] = leave == yes && now.eval(&t.Enter) != yes
 		leave = n.hold(leave, t.Leave.For, s.Now)
 		st.urgent[i] = e.eval(&t.Urgent) == yes
 		if i+1 == st.Tier {
