@@ -74,7 +74,7 @@ tiers:
     leave: {reload-room: {above: 2}, for: 2m}
     actions: [hard-stop-after: {limit: 60s, spread: 5s}]
   - name: terminate
-    enter: {any: [{usage: {above: 95%}}, {reload-room: {below: 1}, for: 5s}]}
+    enter: {any: [{usage: {above: 95%}}, {reload-room: {below: 1}, for: 2s}]}
     leave: {usage: {below: 85%}, for: 60s}
     settle: 2s
     actions: [terminate-oldest: {grace: 2s, settle: 1s, keep: 0}]
