@@ -19,7 +19,6 @@ type result struct {
 	took     time.Duration
 	held     time.Duration // how long the worker's threads were stopped
 	sessions int           // shut down
-	killed   bool
 }
 
 // act does one action on a worker: it checks it again, does it, waits for its end and measures what it freed.
@@ -104,9 +103,9 @@ func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Work
 		r.sessions = d.Sessions
 		return r
 	}
-	end, err := p.Terminate(ctx, hardStopGrace)
+	_, err := p.Terminate(ctx, hardStopGrace)
 	r := g.freed(before, berr, err)
-	r.sessions, r.killed = d.Sessions, end.Killed
+	r.sessions = d.Sessions
 	switch {
 	case err != nil:
 	case derr != nil:
@@ -121,7 +120,6 @@ func (g *guard) terminate(ctx context.Context, p *haproxy.Process, grace time.Du
 	before, berr := g.group.MemoryCurrent()
 	end, err := p.Terminate(ctx, grace)
 	r := g.freed(before, berr, err)
-	r.killed = end.Killed
 	if err == nil {
 		r.what = fmt.Sprintf("ended by SIGTERM, freed %s", mib(r.freed))
 		if end.Killed {

@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -235,5 +234,3 @@ func (g *guard) finish(e ended) {
 		Result: e.result.Result, FreedBytes: e.freed, Reason: e.why,
 	})
 }
-
-func (g *guard) String() string { return fmt.Sprintf("%s in %s", g.place.name, g.place.cgroup) }
