@@ -39,7 +39,7 @@ func (g *guard) tryAct(ctx context.Context, due policy.Due, w haproxy.Worker, su
 		return failure(err)
 	}
 	defer p.Close()
-	if due.Kind != policy.PurgeSSLCache && !successor {
+	if (due.Kind == policy.HardStopAfter || due.Kind == policy.TerminateOldest) && !successor {
 		return failure(errLast)
 	}
 	if g.c.DryRun {
@@ -48,6 +48,10 @@ func (g *guard) tryAct(ctx context.Context, due policy.Due, w haproxy.Worker, su
 	switch due.Kind {
 	case policy.PurgeSSLCache:
 		return g.purge(ctx, p)
+	case policy.TrimPools:
+		return relieved(p.TrimPools(ctx))
+	case policy.PageOut:
+		return relieved(p.PageOut(ctx))
 	case policy.HardStopAfter:
 		return g.hardStop(ctx, p, w, due.Spread)
 	case policy.TerminateOldest:
@@ -62,7 +66,7 @@ func failure(err error) result {
 	var refusal *haproxy.Refusal
 	if errors.As(err, &refusal) {
 		switch refusal.Reason {
-		case haproxy.NoCache, haproxy.OtherBlocks, haproxy.UnknownLayout, haproxy.TooSmall:
+		case haproxy.NoCache, haproxy.OtherBlocks, haproxy.UnknownLayout, haproxy.TooSmall, haproxy.NoHandler:
 			return result{Result: policy.Refused, what: "refused", why: err.Error()}
 		}
 	}
@@ -85,6 +89,17 @@ func (g *guard) purge(ctx context.Context, p *haproxy.Process) result {
 	r.freed, r.held = done.Freed(), done.Held
 	if err == nil {
 		r.what = fmt.Sprintf("freed %s; its threads stood still for %v", mib(r.freed), r.held.Round(time.Microsecond))
+	}
+	return r
+}
+
+func relieved(g haproxy.Given, err error) result {
+	if err != nil {
+		return failure(err)
+	}
+	r := result{Result: policy.Done, freed: g.Freed(), what: "gave nothing"}
+	if r.freed > 0 {
+		r.what = fmt.Sprintf("gave %s of %s", mib(r.freed), mib(g.Before))
 	}
 	return r
 }

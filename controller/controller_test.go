@@ -377,6 +377,32 @@ func TestDryRunTouchesNothing(t *testing.T) {
 	}
 }
 
+func TestTrimsPoolsOnce(t *testing.T) {
+	w := newWorld(t, haproxytest.Config{}, nil)
+	tunnel := w.reload()
+	w.guard(`version: 1
+tiers:
+  - name: relief
+    enter: always
+    actions: [trim-pools: {}, purge-ssl-cache: {}]
+`, false)
+	e := w.journal.wait(t, "the trim", 1, action(policy.TrimPools))[0]
+	if !strings.Contains(e.Message, "gave ") {
+		t.Errorf("%q does not say what it gave", e.Message)
+	}
+	// Another generation's comes and goes in the same ticks that could have given the first one's again.
+	w.reload()
+	w.journal.wait(t, "the next worker's", 2, action(policy.TrimPools))
+	if err := haproxytest.Echo(tunnel); err != nil {
+		t.Errorf("tunnel: %v", err)
+	}
+	if n := len(w.journal.all(func(e systemd.Entry) bool {
+		return e.Fields["HAPRESSURE_ACTION"] == policy.TrimPools && e.Fields["HAPRESSURE_GENERATION"] == "1"
+	})); n != 1 {
+		t.Errorf("%d trims of the first worker, of which nothing has changed", n)
+	}
+}
+
 // Where the kernel gives no pressure and no memory controller, the rest goes on, and each gap is told once.
 func TestGoesOnWithoutSensors(t *testing.T) {
 	files := map[string]string{}

@@ -55,7 +55,8 @@ type lane struct {
 }
 
 const (
-	purging = iota
+	purging   = iota
+	relieving // trim-pools and page-out
 	draining
 	terminating
 	lanes
@@ -65,6 +66,8 @@ func laneOf(kind string) int {
 	switch kind {
 	case policy.PurgeSSLCache:
 		return purging
+	case policy.TrimPools, policy.PageOut:
+		return relieving
 	case policy.HardStopAfter:
 		return draining
 	}

@@ -78,7 +78,9 @@ func (g *guard) senseLimits(v *view) {
 	host, herr := cgroup.Host(g.c.Procfs)
 	g.note("/proc/meminfo", herr)
 	if herr != nil {
-		v.Usage, v.ReloadRoom, v.LimitIn = absent(herr.Error()), absent(herr.Error()), absent(herr.Error())
+		for _, r := range []*policy.Reading{&v.Usage, &v.ReloadRoom, &v.LimitIn, &v.SwapRoom} {
+			*r = absent(herr.Error())
+		}
 		return
 	}
 	// Without the memory controller the host's own memory is still a limit.
@@ -93,6 +95,20 @@ func (g *guard) senseLimits(v *view) {
 		v.ReloadRoom = policy.Reading{Value: float64(v.nearest.Headroom()) / float64(g.footprint)}
 	}
 	v.LimitIn = g.slope.limitIn(v.Now, v.nearest)
+	v.SwapRoom = g.swapRoom(host)
+}
+
+// swapRoom is what the group may still swap out: the host's free swap, or less where the group or an ancestor has a limit of its own.
+func (g *guard) swapRoom(host cgroup.HostMemory) policy.Reading {
+	room := host.SwapFree
+	limits, err := g.group.SwapLimits()
+	if err != nil && !errors.Is(err, cgroup.ErrAbsent) { // a kernel that does not count swap does not limit it either
+		return absent(err.Error())
+	}
+	for _, l := range limits {
+		room = min(room, l.Headroom())
+	}
+	return policy.Reading{Value: float64(room)}
 }
 
 // slope remembers usage over the last seconds.
@@ -170,6 +186,7 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 		v.Workers = append(v.Workers, policy.Worker{
 			ID: policy.WorkerID(w.ID), Generation: w.Generation,
 			State: stateOf(w), StoppingFor: w.StoppingFor, Cache: cacheOf(w),
+			Private: w.Private, RAM: w.RAM, Files: w.Files,
 		})
 	}
 }

@@ -42,9 +42,11 @@ type Worker struct {
 	StoppingFor time.Duration
 	Cache       uint64 // bytes of memory held by its TLS session cache; see CacheErr
 	CacheErr    error  // why Cache is not known: a *Refusal if nothing there is recognised. Only looked at when Stopping
-	Shared      uint64 // bytes of all its shared anonymous memory. Shared and Private are not looked at when Stopping
+	Shared      uint64 // bytes of all its shared anonymous memory. Not looked at when Stopping
 	Private     uint64 // bytes of its private memory, in RAM or swapped out
-	SizeErr     error  // why Shared and Private are not known
+	RAM         uint64 // bytes of its memory that its page tables show in RAM: what PageOut works on
+	Files       int    // its open files, most of which are connections; 0 = not known, as before Linux 6.2
+	SizeErr     error  // why Shared, Private and RAM are not known
 }
 
 // Instance is one HAProxy in master-worker mode.
@@ -345,7 +347,7 @@ func (p *Process) prove(ctx context.Context, nspid int, in Instance, rows []Proc
 	return Stopping, "it says Stopping: 1, listens nowhere and is listed as old"
 }
 
-// measure reads what memory the worker holds: of a stopping one its cache, of others the whole. It is done in each tick for each of
+// measure reads what memory the worker holds: of a stopping one its cache, of others all that is shared. It is done in each tick for each of
 // perhaps hundreds of workers.
 func (s *Scanner) measure(w *Worker, m *memory) {
 	p, err := OpenProcess(s.procfs, w.ID)
@@ -354,16 +356,19 @@ func (s *Scanner) measure(w *Worker, m *memory) {
 		return
 	}
 	defer p.Close()
+	st, err := readStatus(s.procfs, w.PID)
+	if err != nil {
+		w.SizeErr, w.CacheErr = err, err
+		return
+	}
+	w.Private, w.RAM = st.rssAnon+st.swap, st.rssAnon+st.rssShmem
+	if fi, err := os.Stat(p.path("fd")); err == nil {
+		w.Files = int(fi.Size()) // fs/proc/fd.c, proc_fd_getattr
+	}
 	if w.State == Stopping {
 		w.Cache, w.CacheErr = m.cacheSize(p)
 		return
 	}
-	st, err := readStatus(s.procfs, w.PID)
-	if err != nil {
-		w.SizeErr = err
-		return
-	}
-	w.Private = st.rssAnon + st.swap
 	maps, err := p.SharedMappings()
 	for _, mapping := range maps {
 		n, merr := p.resident(mapping)

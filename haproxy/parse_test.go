@@ -35,7 +35,7 @@ const (
    1: 0100007F:24E3 0100007F:AF30 01 00000000:00000000 00:00000000 00000000     0        0 8042 1 0000000000000000 20 4 30 10 -1                  
 `
 	statLine   = "3831 (haproxy (x) y) S 3828 3828 3820 0 -1 4194368 1211 0 0 0 5 3 0 0 20 0 2 0 98765 56000000 1200 18446744073709551615"
-	statusText = "Name:\thaproxy\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\n"
+	statusText = "Name:\thaproxy\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\nSigCgt:\t0000000180014f07\n"
 )
 
 func TestParseShowProc(t *testing.T) {
@@ -112,7 +112,7 @@ func TestParseStat(t *testing.T) {
 		t.Errorf("%+v, %v", st, err)
 	}
 	s, err := parseStatus([]byte(statusText))
-	if err != nil || s != (status{rssAnon: 4980 << 10, swap: 20 << 10, threads: 4, nspid: 7}) {
+	if err != nil || s != (status{rssAnon: 4980 << 10, rssShmem: 72 << 10, swap: 20 << 10, threads: 4, nspid: 7, caught: 0x180014f07}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

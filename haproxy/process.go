@@ -162,10 +162,12 @@ func parseStat(b []byte) (stat, error) {
 
 // status is what we need of /proc/PID/status.
 type status struct {
-	rssAnon uint64 // bytes of private memory in RAM
-	swap    uint64 // bytes of private memory in swap
-	threads int
-	nspid   int // the pid as the process sees itself, in its own pid namespace
+	rssAnon  uint64 // bytes of private memory in RAM
+	rssShmem uint64 // bytes of shared anonymous memory in RAM that its page tables show
+	swap     uint64 // bytes of private memory in swap
+	threads  int
+	nspid    int    // the pid as the process sees itself, in its own pid namespace
+	caught   uint64 // signals that have a handler: bit n-1 for signal n
 }
 
 func readStatus(procfs string, pid int) (status, error) {
@@ -193,6 +195,9 @@ func parseStatus(b []byte) (status, error) {
 		case "RssAnon":
 			s.rssAnon, err = parseKB(f)
 			seen++
+		case "RssShmem":
+			s.rssShmem, err = parseKB(f)
+			seen++
 		case "VmSwap":
 			s.swap, err = parseKB(f)
 		case "Threads":
@@ -201,13 +206,16 @@ func parseStatus(b []byte) (status, error) {
 		case "NSpid":
 			s.nspid, err = strconv.Atoi(f[len(f)-1])
 			seen++
+		case "SigCgt":
+			s.caught, err = strconv.ParseUint(f[0], 16, 64)
+			seen++
 		}
 		if err != nil {
 			return status{}, fmt.Errorf("parsing status line %q: %w", line, err)
 		}
 	}
-	if seen != 3 {
-		return status{}, errors.New("parsing status: no RssAnon, Threads or NSpid (a kernel thread or a zombie)")
+	if seen != 5 {
+		return status{}, errors.New("parsing status: no RssAnon, RssShmem, Threads, NSpid or SigCgt (a kernel thread or a zombie)")
 	}
 	return s, nil
 }

@@ -154,14 +154,11 @@ func (c *CacheFile) owners(pids []int) (int, error) {
 
 // Purged is what a purge did.
 type Purged struct {
-	Before, After uint64        // bytes held by the cache
-	Held          time.Duration // how long the worker's threads were stopped, all tries together
-	Tries         int
-	Layout        string
+	Given                // what the cache held
+	Held   time.Duration // how long the worker's threads were stopped, all tries together
+	Tries  int
+	Layout string
 }
-
-// Freed is the memory given back, in bytes.
-func (p Purged) Freed() uint64 { return p.Before - min(p.Before, p.After) }
 
 const (
 	purgeTries = 20

@@ -63,6 +63,7 @@ const (
 	UnknownLayout = "unrecognised memory layout" // a release or build that we do not know
 	TooSmall      = "cache too small"            // nothing to win, and the argument in safety.md wants many blocks
 	ManyOwners    = "shared with another process"
+	NoHandler     = "worker does not handle the signal"
 	CannotStop    = "worker cannot be held still" // traced by somebody else, ptrace forbidden, a thread stuck in the kernel
 )
 

@@ -38,6 +38,8 @@ type Tier struct {
 // The kinds of action.
 const (
 	PurgeSSLCache   = "purge-ssl-cache"  // empty the TLS session cache of stopping workers
+	TrimPools       = "trim-pools"       // have stopping workers return what their memory pools keep for later
+	PageOut         = "page-out"         // move stopping workers' memory to swap
 	HardStopAfter   = "hard-stop-after"  // shorten the effective hard-stop-after of stopping workers
 	TerminateOldest = "terminate-oldest" // terminate the oldest stopping generation
 )

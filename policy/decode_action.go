@@ -6,7 +6,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-var kinds = []string{PurgeSSLCache, HardStopAfter, TerminateOldest}
+var kinds = []string{PurgeSSLCache, TrimPools, PageOut, HardStopAfter, TerminateOldest}
 
 func (d *decoder) actions(n *yaml.Node) []Action {
 	var actions []Action
@@ -36,7 +36,7 @@ func (d *decoder) actions(n *yaml.Node) []Action {
 func (d *decoder) action(kind string, key, n *yaml.Node) Action {
 	a := Action{Kind: kind}
 	switch kind {
-	case PurgeSSLCache:
+	case PurgeSSLCache, TrimPools, PageOut:
 		d.settings(n, kind)
 	case HardStopAfter:
 		a.HardStop = d.hardStop(n)

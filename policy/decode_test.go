@@ -106,7 +106,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"overlap, same direction", tierYAML(enter70, "{usage: {above: 90%}}", ""), "p.yaml:5:20: leave usage above 90% overlaps enter usage above 70% of line 4: write below 70% or less"},
 		{"overlap under not", tierYAML("{pressure: {full: 5%, window: 5s}}", "{not: {pressure: {full: 8%, window: 5s}}}", ""), "p.yaml:5:29: leave not pressure full 8% in 5s overlaps enter pressure full 5% in 5s of line 4: write not with 5% or less"},
 
-		{"unknown action", action("trim-pools: {}"), `p.yaml:6:9: unknown action "trim-pools": known are purge-ssl-cache, hard-stop-after, terminate-oldest`},
+		{"unknown action", action("burn: {}"), `p.yaml:6:9: unknown action "burn": known are purge-ssl-cache, trim-pools, page-out, hard-stop-after, terminate-oldest`},
 		{"action as a word", action("purge-ssl-cache"), "p.yaml:6:9: an action is a mapping with one key: write for example purge-ssl-cache: {}"},
 		{"action without settings", action("purge-ssl-cache:"), "p.yaml:6:25: purge-ssl-cache is not followed by its settings: write for example purge-ssl-cache: {}"},
 		{"purge with settings", action("purge-ssl-cache: {max: 1}"), "p.yaml:6:26: purge-ssl-cache has no settings: write purge-ssl-cache: {}"},

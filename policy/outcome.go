@@ -31,6 +31,8 @@ type Memory struct {
 	ID        WorkerID
 	Seen      time.Duration // when it was first sampled as stopping
 	Purge     Attempt
+	Trim      Attempt
+	PageOut   Attempt
 	HardStop  Attempt
 	Terminate Attempt
 }
@@ -42,6 +44,49 @@ type Attempt struct {
 	Tries    int           // how often it ended
 	Result   Result        // how it last ended
 	Retry    time.Duration // not to be given before this
+	After    Holding       // what the worker held when it was first sampled after the end
+}
+
+// Holding is what a worker holds of what an action may make it give: much the same as after the last try, and there is no reason for another.
+type Holding struct {
+	Bytes uint64
+	Files int
+}
+
+// holding returns what matters to a kind of action; nothing if that is not known.
+func (w *Worker) holding(kind string) Holding {
+	if kind == PageOut {
+		return Holding{Bytes: w.RAM}
+	}
+	return Holding{w.Private, w.Files}
+}
+
+// differs tells whether a figure is more than a tenth away from what it was, and by more than what comes and goes by itself.
+func (h Holding) differs(was Holding) bool {
+	far := func(now, then, least uint64) bool {
+		diff := max(now, then) - min(now, then)
+		return diff > then/10 && diff > least
+	}
+	return far(h.Bytes, was.Bytes, 4<<20) || far(uint64(h.Files), uint64(was.Files), 16)
+}
+
+// again tells whether an action that can be done any number of times may be given: the first time, after a failure, and once what the
+// worker holds has changed since it was last done.
+func (a *Attempt) again(held Holding, now time.Duration) bool {
+	switch {
+	case a.InFlight:
+		return false
+	case a.Tries == 0:
+		return true
+	case a.Result == Failed:
+		return now >= a.Retry
+	case a.Result != Done:
+		return false
+	case a.After == Holding{}:
+		a.After = held
+		return false
+	}
+	return now >= a.Retry && held.differs(a.After)
 }
 
 // ready tells whether the action may be given.
@@ -70,6 +115,10 @@ func (m *Memory) attempt(kind string) *Attempt {
 	switch kind {
 	case PurgeSSLCache:
 		return &m.Purge
+	case TrimPools:
+		return &m.Trim
+	case PageOut:
+		return &m.PageOut
 	case HardStopAfter:
 		return &m.HardStop
 	case TerminateOldest:
@@ -81,7 +130,7 @@ func (m *Memory) attempt(kind string) *Attempt {
 // restart makes all times begin anew after the clock jumped.
 func (m *Memory) restart(now time.Duration) {
 	m.Seen = now
-	for _, a := range []*Attempt{&m.Purge, &m.HardStop, &m.Terminate} {
+	for _, a := range []*Attempt{&m.Purge, &m.Trim, &m.PageOut, &m.HardStop, &m.Terminate} {
 		a.Given, a.Retry = now, now
 	}
 }
@@ -135,5 +184,6 @@ func (st *State) Done(o Outcome) {
 	a.InFlight = false
 	a.Tries++
 	a.Result = o.Result
+	a.After = Holding{}
 	a.Retry = o.At + backoff(a.Tries)
 }

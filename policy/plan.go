@@ -43,18 +43,24 @@ func plan(p *Policy, st *State, s *Sample, d *Decision) {
 			}
 		}
 		purging = purging || pl.outstanding(PurgeSSLCache)
-		waiting = waiting || pl.outstanding(HardStopAfter) || pl.outstanding(TerminateOldest)
+		waiting = waiting || pl.outstanding(TrimPools) || pl.outstanding(PageOut) || pl.outstanding(HardStopAfter) || pl.outstanding(TerminateOldest)
 	}
 }
 
 func (pl *planner) act(a *Action) {
 	first := len(pl.d.Actions)
-	if a.Kind != PurgeSSLCache && pl.st.calm[pl.tier] {
+	if (a.Kind == HardStopAfter || a.Kind == TerminateOldest) && pl.st.calm[pl.tier] {
 		return // the tier is held for the rest of its leave time, but nobody's connections are cut while all is well
 	}
 	switch a.Kind {
 	case PurgeSSLCache:
 		pl.purge()
+	case TrimPools:
+		pl.relieve(TrimPools, "its memory pools may keep what they no longer need")
+	case PageOut:
+		if pl.s.SwapRoom.Absent == "" && pl.s.SwapRoom.Value > 0 {
+			pl.relieve(PageOut, "there is room in swap for its memory")
+		}
 	case HardStopAfter:
 		pl.hardStop(a.HardStop)
 	case TerminateOldest:
@@ -74,6 +80,18 @@ func (pl *planner) purge() {
 			continue
 		}
 		pl.give(&m.Purge, w, Due{Kind: PurgeSSLCache}, "its session cache holds memory")
+	}
+}
+
+// relieve wants done what costs no connection and can be done again, unless the worker is being ended anyway.
+func (pl *planner) relieve(kind, reason string) {
+	for i := range pl.s.Workers {
+		w := &pl.s.Workers[i]
+		m := pl.stopping(w)
+		if m == nil || m.ending() || !m.attempt(kind).again(w.holding(kind), pl.s.Now) {
+			continue
+		}
+		pl.give(m.attempt(kind), w, Due{Kind: kind}, reason)
 	}
 }
 

@@ -20,6 +20,7 @@ type bench struct {
 	st      *State
 	usage   float64
 	room    float64 // 0 = plenty
+	swap    float64 // room in swap, bytes
 	now     time.Duration
 	workers []Worker
 }
@@ -37,6 +38,7 @@ func (b *bench) expect(after time.Duration, want ...string) []Due {
 	if b.room != 0 {
 		s.ReloadRoom = have(b.room)
 	}
+	s.SwapRoom = have(b.swap)
 	s.Workers = slices.Clone(b.workers)
 	d := Step(b.p, b.st, s)
 	var got []string
@@ -510,4 +512,59 @@ func TestHardStopLimitCountsFromTheTiersEntry(t *testing.T) {
 	b.expect(time.Hour)
 	b.expect(29 * sec)
 	b.expect(sec, "hard 11")
+}
+
+// What can be done any number of times is done again only when the worker has changed.
+func TestRelief(t *testing.T) {
+	p := mustDecode(t, `
+version: 1
+tiers:
+  - {name: relief, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [trim-pools: {}, page-out: {}]}
+`)
+	w := stopping(1, 1, CacheEmpty)
+	w.Private, w.RAM, w.Files = 100<<20, 50<<20, 1000
+	b := newBench(t, p, inPurge, w)
+	b.expect(0, "trim 11") // no room in swap
+	b.swap = 1
+	b.expect(sec, "page 11")
+	b.expect(sec) // both in flight
+	b.done(TrimPools, 11, Done)
+	b.done(PageOut, 11, Done)
+	b.expect(0)
+	b.expect(time.Minute) // nothing has changed since
+	b.workers[0].Private = 109 << 20
+	b.expect(sec) // not by enough
+	b.workers[0].Private = 111 << 20
+	b.expect(sec, "trim 11")
+	b.done(TrimPools, 11, Done)
+	b.workers[0].RAM = 40 << 20
+	b.expect(0, "page 11")
+	b.workers[0].Files = 901
+	b.expect(sec)
+	b.done(PageOut, 11, Done)
+	b.expect(sec) // this first look after the end is what later ones are compared with
+	b.workers[0].Files = 890
+	b.expect(sec, "trim 11")
+	b.done(TrimPools, 11, Failed)
+	b.expect(4*sec - 1)
+	b.expect(1, "trim 11")
+	b.done(TrimPools, 11, Refused)
+	b.workers[0].Private = 1 << 30
+	b.expect(time.Minute)
+}
+
+func TestReliefOnlyOfStoppingWorkersThatAreNotBeingEnded(t *testing.T) {
+	p := mustDecode(t, `
+version: 1
+tiers:
+  - {name: relief, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [trim-pools: {}, page-out: {}, hard-stop-after: {limit: 5s}]}
+`)
+	live := stopping(2, 1, CacheUnknown)
+	live.State = Current
+	b := newBench(t, p, inPurge, stopping(1, 1, CacheEmpty), live)
+	b.swap = 1
+	b.expect(0, "trim 11", "page 11", "hard 11")
+	b.done(TrimPools, 11, Failed)
+	b.done(PageOut, 11, Failed)
+	b.expect(time.Minute)
 }

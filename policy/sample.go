@@ -25,6 +25,7 @@ type Sample struct {
 	Full10, Full60, Full300 Reading            // the same of its full line
 	Events                  map[string]Reading // memory.events by the kernel's key (high, max, oom, oom_kill), counts since the group was made
 	Swap                    Reading            // memory.swap.current, bytes
+	SwapRoom                Reading            // what could still be swapped out, bytes
 	Shmem                   Reading            // shmem of memory.stat, bytes
 	Workers                 []Worker           // in any order
 	WorkersAbsent           string             // not empty: why the workers could not be listed; Workers then says nothing
@@ -43,6 +44,9 @@ type Worker struct {
 	State       WorkerState
 	StoppingFor time.Duration // since it was first known to be stopping
 	Cache       Cache
+	// What it holds, in bytes and open files; 0 = not known. An action that gave nothing is done again when these have changed.
+	Private, RAM uint64
+	Files        int
 }
 
 // WorkerState is what is proven about a worker.

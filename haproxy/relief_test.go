@@ -1,0 +1,121 @@
+package haproxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"hapressure/tests/haproxytest"
+)
+
+// stoppingWorker reloads h and returns the worker that stops by it, pinned.
+func stoppingWorker(t *testing.T, h *haproxytest.HAProxy) *Process {
+	t.Helper()
+	s := NewScanner("/proc")
+	h.SignalReload()
+	in := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current))
+	p, err := s.Recheck(in.Workers[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+func TestTrimPools(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{})
+	var tunnels []net.Conn
+	for range 300 {
+		tunnels = append(tunnels, h.Tunnel())
+	}
+	p := stoppingWorker(t, h)
+	for _, c := range tunnels[1:] {
+		c.Close()
+	}
+	h.Eventually("the closed tunnels are gone", func() error {
+		if !h.Ask(fmt.Sprintf("@!%d show info", p.PID), "\nCurrConns: 1\n") {
+			return errors.New("CurrConns is not 1")
+		}
+		return nil
+	})
+	first, err := p.TrimPools(t.Context())
+	if err != nil || first.Freed() == 0 {
+		t.Errorf("%+v, %v: want something freed", first, err)
+	}
+	second, err := p.TrimPools(t.Context())
+	if err != nil || second.Freed() > first.Freed()/4 {
+		t.Errorf("second time: %+v, %v, after %+v", second, err, first)
+	}
+	if err := haproxytest.Echo(tunnels[0]); err != nil {
+		t.Errorf("tunnel: %v", err)
+	}
+}
+
+// SIGQUIT would end a process that does not handle it.
+func TestTrimPoolsOnlyWithAHandler(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	p, err := OpenProcess("/proc", ID{PID: cmd.Process.Pid})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	_, err = p.TrimPools(t.Context())
+	var r *Refusal
+	if !errors.As(err, &r) || r.Reason != NoHandler {
+		t.Errorf("%v, want it refused", err)
+	}
+	if !p.Alive() {
+		t.Error("it has ended")
+	}
+}
+
+func TestPageOut(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
+	tunnels := []net.Conn{h.Tunnel(), h.Tunnel()}
+	p := stoppingWorker(t, h)
+	swap := swapOn(t)
+	g, err := p.PageOut(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if swap && g.After > g.Before/2 {
+		t.Errorf("%d of %d bytes are still in RAM", g.After, g.Before)
+	}
+	for _, c := range tunnels {
+		if err := haproxytest.Echo(c); err != nil {
+			t.Errorf("tunnel: %v", err)
+		}
+	}
+	if _, err := p.PurgeSSLCache(t.Context(), nil); err != nil {
+		t.Errorf("purge after it: %v", err)
+	}
+}
+
+// swapOn gives the machine some swap until the test ends, and reports whether it could.
+func swapOn(t *testing.T) bool {
+	file := filepath.Join(t.TempDir(), "swap")
+	if err := os.WriteFile(file, make([]byte, 64<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mkswap", file).CombinedOutput(); err != nil {
+		t.Fatalf("mkswap: %v\n%s", err, out)
+	}
+	name, _ := unix.BytePtrFromString(file)
+	if _, _, errno := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(name)), 0, 0); errno != 0 {
+		t.Logf("no swap can be had here (%v): only that nothing is lost is tested", errno)
+		return false
+	}
+	t.Cleanup(func() { unix.Syscall(unix.SYS_SWAPOFF, uintptr(unsafe.Pointer(name)), 0, 0) })
+	return true
+}
