@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -31,8 +30,9 @@ const (
 // CLI is the master's command line interface (management guide, 9.4). One command is one connection: a reload closes all of
 // the master's connections, and a connection to a worker that is left open keeps a stopping worker alive.
 type CLI struct {
-	dir     string // the master's root or working directory, in /proc
-	path    string // of the socket, below dir
+	procfs  string
+	master  int
+	path    string // of the socket, as the master sees it
 	timeout time.Duration
 }
 
@@ -65,22 +65,15 @@ func (c *CLI) Run(ctx context.Context, command string, limit int64) (string, err
 	return string(b), nil
 }
 
-// dial connects to the socket. Its path is resolved as the master sees it: a link in a container's file system must not lead to a
-// socket of the host.
+// dial connects to the socket.
 func (c *CLI) dial(ctx context.Context) (net.Conn, error) {
-	dir, err := unix.Open(c.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	sock, err := openAs(c.procfs, c.master, c.path, unix.O_PATH)
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", c.dir, err)
+		return nil, err
 	}
-	defer unix.Close(dir)
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	sock, err := unix.Openat2(dir, c.path, &how)
-	if err != nil {
-		return nil, fmt.Errorf("opening %s in %s: %w", c.path, c.dir, err)
-	}
-	defer unix.Close(sock)
+	defer sock.Close()
 	var d net.Dialer
-	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", sock))
+	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", sock.Fd()))
 }
 
 // Worker sends one command to the worker with this pid (in the master's pid namespace) through the master; see Run.
@@ -105,13 +98,8 @@ func masterCLI(procfs string, pid int, cmdline []string) (*CLI, error) {
 	}
 	addr, _, _ = strings.Cut(addr, ",")
 	path := strings.TrimPrefix(addr, "unix@")
-	dir := "root"
-	switch {
-	case strings.HasPrefix(path, "/"):
-	case strings.ContainsAny(path, ":@"):
+	if !strings.HasPrefix(path, "/") && strings.ContainsAny(path, ":@") {
 		return nil, fmt.Errorf("%w: %q is not a unix socket", ErrNoCLI, addr)
-	default:
-		dir = "cwd"
 	}
-	return &CLI{dir: filepath.Join(procfs, strconv.Itoa(pid), dir), path: path, timeout: 2 * time.Second}, nil
+	return &CLI{procfs: procfs, master: pid, path: path, timeout: 2 * time.Second}, nil
 }

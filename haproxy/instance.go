@@ -207,8 +207,8 @@ func (s *Scanner) readProc(pid int) (proc, error) {
 	}
 	dir := filepath.Join(s.procfs, strconv.Itoa(pid))
 	exe, err := os.Readlink(filepath.Join(dir, "exe"))
-	if errors.Is(err, os.ErrNotExist) {
-		return proc{}, ErrGone
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) && !strings.HasPrefix(st.comm, "haproxy") {
+		return proc{}, ErrGone // or not for us to look at, and nothing that we look for
 	}
 	if err != nil {
 		return proc{}, err
@@ -369,13 +369,18 @@ func (s *Scanner) measure(w *Worker, m *memory) {
 		w.Cache, w.CacheErr = m.cacheSize(p)
 		return
 	}
+	w.Shared, w.SizeErr = p.SharedMemory()
+}
+
+// SharedMemory is what all of the process's shared anonymous mappings hold, in bytes.
+func (p *Process) SharedMemory() (sum uint64, err error) {
 	maps, err := p.SharedMappings()
 	for _, mapping := range maps {
 		n, merr := p.resident(mapping)
-		w.Shared += n
+		sum += n
 		err = errors.Join(err, merr)
 	}
-	w.SizeErr = err
+	return sum, err
 }
 
 // cacheSize returns the bytes that the worker's TLS session cache holds. Where it lies is looked for until there is an answer; that

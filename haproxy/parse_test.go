@@ -108,7 +108,7 @@ func TestParseListening(t *testing.T) {
 
 func TestParseStat(t *testing.T) {
 	st, err := parseStat([]byte(statLine))
-	if err != nil || st != (stat{state: 'S', ppid: 3828, start: 98765}) {
+	if err != nil || st != (stat{comm: "haproxy (x) y", state: 'S', ppid: 3828, start: 98765}) {
 		t.Errorf("%+v, %v", st, err)
 	}
 	s, err := parseStatus([]byte(statusText))

@@ -122,6 +122,7 @@ func (p *Process) path(name string) string {
 
 // stat is what we need of /proc/PID/stat (proc_pid_stat(5)).
 type stat struct {
+	comm  string // the program's name, of which the process may make anything
 	state byte
 	ppid  int
 	start uint64
@@ -142,7 +143,7 @@ func readStat(procfs string, pid int) (stat, error) {
 // last closing one.
 func parseStat(b []byte) (stat, error) {
 	i := bytes.LastIndexByte(b, ')')
-	if i < 0 {
+	if i < 0 || bytes.IndexByte(b, '(') < 0 {
 		return stat{}, fmt.Errorf("parsing stat %q: no command", b)
 	}
 	f := strings.Fields(string(b[i+1:]))
@@ -157,7 +158,7 @@ func parseStat(b []byte) (stat, error) {
 	if err != nil {
 		return stat{}, fmt.Errorf("parsing start time in stat %q: %w", b, err)
 	}
-	return stat{state: f[0][0], ppid: ppid, start: start}, nil
+	return stat{comm: string(b[bytes.IndexByte(b, '(')+1 : i]), state: f[0][0], ppid: ppid, start: start}, nil
 }
 
 // status is what we need of /proc/PID/status.

@@ -172,29 +172,11 @@ const (
 // written and the error is a *Refusal. ErrBusy: the worker used its cache at every look; try again later. An ended context
 // stops the sweep between two chunks; a later call takes it up.
 func (p *Process) PurgeSSLCache(ctx context.Context, others []int) (Purged, error) {
-	c, cache, err := p.findSSLCache()
+	c, cache, res, err := p.prepare(others)
 	if err != nil {
-		return Purged{}, err
+		return res, err
 	}
 	defer c.Close()
-	res := Purged{Layout: cache.Layout}
-	if res.Before, err = c.Resident(); err != nil {
-		return res, err
-	}
-	res.After = res.Before
-	if pid, err := c.owners(others); err != nil {
-		return res, err
-	} else if pid != 0 {
-		return res, refuse(ManyOwners, "pid %d maps it too", pid)
-	}
-	threads, err := p.threads()
-	if err != nil {
-		return res, err
-	}
-	if cache.Blocks <= uint32(sessionBlocks*len(threads)) {
-		// Then nbav = 0 would not be our mark alone: the threads could hold all blocks at one time.
-		return res, refuse(TooSmall, "%d blocks for %d threads", cache.Blocks, len(threads))
-	}
 	if !cache.Empty {
 		if err := c.empty(ctx, cache, &res); err != nil {
 			return res, err
@@ -205,6 +187,47 @@ func (p *Process) PurgeSSLCache(ctx context.Context, others []int) (Purged, erro
 		res.After = after
 	}
 	return res, err
+}
+
+// CheckSSLCache looks whether the cache could be purged, with all the checks of PurgeSSLCache that write nothing and stop nobody.
+func (p *Process) CheckSSLCache(others []int) (Purged, error) {
+	c, _, res, err := p.prepare(others)
+	if err == nil {
+		c.Close()
+	}
+	return res, err
+}
+
+// prepare finds the cache, measures it and makes sure that it may be emptied.
+func (p *Process) prepare(others []int) (*CacheFile, *Cache, Purged, error) {
+	c, cache, err := p.findSSLCache()
+	if err != nil {
+		return nil, nil, Purged{}, err
+	}
+	res := Purged{Layout: cache.Layout}
+	if err = c.check(cache, others, &res); err != nil {
+		c.Close()
+	}
+	return c, cache, res, err
+}
+
+func (c *CacheFile) check(cache *Cache, others []int, res *Purged) error {
+	var err error
+	if res.Before, err = c.Resident(); err != nil {
+		return err
+	}
+	res.After = res.Before
+	if pid, err := c.owners(others); err != nil {
+		return err
+	} else if pid != 0 {
+		return refuse(ManyOwners, "pid %d maps it too", pid)
+	}
+	threads, err := c.p.threads()
+	if err == nil && cache.Blocks <= uint32(sessionBlocks*len(threads)) {
+		// Then nbav = 0 would not be our mark alone: the threads could hold all blocks at one time.
+		err = refuse(TooSmall, "%d blocks for %d threads", cache.Blocks, len(threads))
+	}
+	return err
 }
 
 // findSSLCache opens the one shared mapping that is a TLS session cache.

@@ -17,7 +17,7 @@ var allowed = map[string][]string{
 	"hapressure/haproxy":        {},
 	"hapressure/systemd":        {},
 	"hapressure/controller":     {"hapressure/policy", "hapressure/cgroup", "hapressure/haproxy", "hapressure/systemd"},
-	"hapressure/cmd/hapressure": {"hapressure/policy", "hapressure/cgroup", "hapressure/controller", "hapressure/systemd"},
+	"hapressure/cmd/hapressure": {"hapressure/policy", "hapressure/cgroup", "hapressure/controller", "hapressure/haproxy", "hapressure/systemd"},
 }
 
 // impure are the packages of the standard library that a package which touches nothing has no use for.

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,10 +15,11 @@ import (
 // version is set by the build.
 var version = "devel"
 
-// Exit codes: 0 done, 1 failed, 2 wrong usage.
+// Exit codes.
 const (
-	exitFailed = 1
-	exitUsage  = 2
+	exitFailed  = 1
+	exitUsage   = 2
+	exitRefused = 3
 )
 
 func main() {
@@ -36,16 +38,22 @@ connections; at last the oldest worker as a whole. The worker that serves is nev
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd, err} })
-	root.AddCommand(runCommand(), policyCommand())
+	root.AddCommand(runCommand(), workersCommand(), purgeCommand(), policyCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "hapressure: %v\n", err)
 		if u, ok := err.(usageError); ok {
 			fmt.Fprintf(os.Stderr, "See '%s --help'.\n", u.cmd.CommandPath())
 			os.Exit(exitUsage)
 		}
+		if errors.Is(err, errRefused) {
+			os.Exit(exitRefused)
+		}
 		os.Exit(exitFailed)
 	}
 }
+
+// errRefused says that what was asked for would not have been right to do.
+var errRefused = errors.New("refused")
 
 // usageError is a mistake on the command line.
 type usageError struct {

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"hapressure/tests/haproxytest"
+)
+
+// call runs the program and returns its exit code and what it printed.
+func call(t *testing.T, bin string, args ...string) (int, string) {
+	t.Helper()
+	out, err := exec.Command(bin, args...).Output()
+	var e *exec.ExitError
+	if errors.As(err, &e) {
+		return e.ExitCode(), string(out) + string(e.Stderr)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return 0, string(out)
+}
+
+// callJSON runs the program with --json and decodes what it printed.
+func callJSON[T any](t *testing.T, bin string, args ...string) (int, T) {
+	t.Helper()
+	code, out := call(t, bin, append(args, "--json")...)
+	var v T
+	if err := json.NewDecoder(strings.NewReader(out)).Decode(&v); err != nil {
+		t.Fatalf("%q: %v in %q", args, err, out)
+	}
+	return code, v
+}
+
+type masters struct{ Masters []masterRow }
+type purges struct{ Workers []purgeRow }
+
+func TestWorkersAndPurgeByHand(t *testing.T) {
+	const blocks = 50_000
+	bin := program(t)
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: blocks, Global: "hard-stop-after 10m"})
+	master := []string{"--pid", strconv.Itoa(h.Master)}
+	tunnel := h.Tunnel()
+	var list masters
+	listed := func(states ...string) {
+		t.Helper()
+		h.Eventually("the workers are "+strings.Join(states, ", "), func() error {
+			_, list = callJSON[masters](t, bin, append(master, "workers")...)
+			var got []string
+			for _, w := range list.Masters[0].Workers {
+				got = append(got, w.State)
+			}
+			if !slices.Equal(got, states) {
+				return errors.New(strings.Join(got, ", "))
+			}
+			return nil
+		})
+	}
+	listed("current")
+	if code, out := call(t, bin, append(master, "purge")...); code != 0 || !strings.Contains(out, "there is nothing to purge") {
+		t.Errorf("without a stopping worker: exit %d\n%s", code, out)
+	}
+	h.SignalReload()
+	listed("stopping", "current")
+	m := list.Masters[0]
+	old, cur := m.Workers[0], m.Workers[1]
+	if m.HardStopAfter == nil || *m.HardStopAfter != 600 || old.HardStopIn == nil || *old.HardStopIn > 600 || cur.HardStopIn != nil {
+		t.Errorf("hard-stop-after %v, in %v and %v", m.HardStopAfter, old.HardStopIn, cur.HardStopIn)
+	}
+	if old.Connections == nil || *old.Connections != 1 || old.Cache == nil || *old.Cache < blocks*248 || *old.Shared < *old.Cache || *old.Private == 0 {
+		t.Errorf("old worker: %+v", old)
+	}
+	if code, out := call(t, bin, append(master, "workers")...); code != 0 || !strings.Contains(out, "listed as old") {
+		t.Errorf("table: exit %d\n%s", code, out)
+	}
+
+	code, got := callJSON[purges](t, bin, "purge", "--dry-run", "--pid", strconv.Itoa(old.PID))
+	if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != wouldPurge || got.Workers[0].Before != *old.Cache || got.Workers[0].Layout == "" {
+		t.Errorf("dry run: exit %d, %+v", code, got)
+	}
+	if code, got = callJSON[purges](t, bin, "purge", "--pid", strconv.Itoa(cur.PID)); code != exitRefused || got.Workers[0].Result != refused ||
+		!strings.Contains(got.Workers[0].Reason, "Stopping: 0") {
+		t.Errorf("current worker: exit %d, %+v", code, got)
+	}
+	if code, got = callJSON[purges](t, bin, append(master, "purge")...); code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != purged ||
+		got.Workers[0].Before != *old.Cache || got.Workers[0].After > 64<<10 || got.Workers[0].Held == 0 {
+		t.Errorf("purge: exit %d, %+v", code, got)
+	}
+	if code, got = callJSON[purges](t, bin, append(master, "purge")...); code != 0 || got.Workers[0].Before > 64<<10 {
+		t.Errorf("second purge: exit %d, %+v", code, got)
+	}
+	if err := haproxytest.Echo(tunnel); err != nil {
+		t.Errorf("tunnel: %v", err)
+	}
+}
+
+// Without a cache there is nothing wrong, but nothing done either.
+func TestPurgeByHandIsRefused(t *testing.T) {
+	bin := program(t)
+	h := haproxytest.Start(t, haproxytest.Config{})
+	h.Tunnel()
+	h.Reload()
+	h.Eventually("the purge is refused", func() error {
+		code, out := call(t, bin, "purge", "--pid", strconv.Itoa(h.Master))
+		if code != exitRefused || !strings.Contains(out, "no TLS session cache") {
+			return errors.New(out)
+		}
+		return nil
+	})
+	if code, out := call(t, bin, "purge", "--pid", strconv.Itoa(os.Getpid())); code != exitFailed || !strings.Contains(out, "'hapressure workers' lists") {
+		t.Errorf("a process that is not HAProxy: exit %d\n%s", code, out)
+	}
+	if code, out := call(t, bin, "purge", "--pid", "1", "--all"); code != exitUsage {
+		t.Errorf("two choices: exit %d\n%s", code, out)
+	}
+	if code, out := call(t, bin, "workers", "--unit", "none-such"); code != exitFailed || !strings.Contains(out, "none-such.service") {
+		t.Errorf("no such unit: exit %d\n%s", code, out)
+	}
+}

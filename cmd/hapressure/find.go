@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hapressure/cgroup"
+	"hapressure/haproxy"
+	"hapressure/systemd"
+)
+
+const procfs = "/proc"
+
+// which are the flags that choose HAProxy instances on this host.
+type which struct {
+	unit string
+	pid  int
+	all  bool
+}
+
+func (w *which) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&w.unit, "unit", "u", "", "only HAProxy of this systemd unit")
+	cmd.Flags().IntVar(&w.pid, "pid", 0, "only the worker with this pid, or the workers of the master with it")
+	cmd.Flags().BoolVar(&w.all, "all", false, "all HAProxy on this host, as without any of these flags")
+}
+
+// find returns the chosen workers, and all processes of the host whose memory maps can be read.
+func (w *which) find(cmd *cobra.Command, s *haproxy.Scanner) ([]haproxy.Instance, []int, error) {
+	ctx := cmd.Context()
+	if w.unit != "" && w.pid != 0 || w.all && (w.unit != "" || w.pid != 0) {
+		return nil, nil, usageError{cmd, errors.New("give only one of --unit, --pid and --all")}
+	}
+	pids, err := allPIDs()
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := scan(ctx, s, pids)
+	if err != nil {
+		return nil, nil, err
+	}
+	in := func(pid int) bool { return true }
+	switch {
+	case w.pid != 0:
+		in = func(pid int) bool { return pid == w.pid }
+	case w.unit != "":
+		of, err := unitPIDs(ctx, w.unit)
+		if err != nil {
+			return nil, nil, err
+		}
+		in = func(pid int) bool { return slices.Contains(of, pid) }
+	}
+	for i := range found {
+		if !in(found[i].Master.PID) {
+			found[i].Workers = slices.DeleteFunc(found[i].Workers, func(w haproxy.Worker) bool { return !in(w.PID) })
+		}
+	}
+	found = slices.DeleteFunc(found, func(i haproxy.Instance) bool { return len(i.Workers) == 0 })
+	if len(found) == 0 && w.pid != 0 {
+		return nil, nil, fmt.Errorf("pid %d is no worker or master of a HAProxy in master-worker mode (-W, -Ws): "+
+			"'hapressure workers' lists those there are", w.pid)
+	}
+	return found, slices.DeleteFunc(pids, func(pid int) bool {
+		f, err := os.Open(filepath.Join(procfs, strconv.Itoa(pid), "maps"))
+		if err == nil {
+			f.Close()
+		}
+		return err != nil // gone, or of a user namespace that we are not in: a worker's memory is not shared with it
+	}), nil
+}
+
+// scan looks again while a master executes itself anew in a reload; that takes some milliseconds.
+func scan(ctx context.Context, s *haproxy.Scanner, pids []int) ([]haproxy.Instance, error) {
+	for end := time.Now().Add(5 * time.Second); ; {
+		found, err := s.Scan(ctx, pids)
+		if errors.Is(err, haproxy.ErrUnstable) && time.Now().Before(end) && ctx.Err() == nil {
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("looking at other users' processes needs root: run this with sudo (%w)", err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("looking for HAProxy: %w", err)
+		}
+		return found, nil
+	}
+}
+
+func allPIDs() ([]int, error) {
+	d, err := os.Open(procfs)
+	if err != nil {
+		return nil, fmt.Errorf("listing processes: %w", err)
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("listing processes: %w", err)
+	}
+	var pids []int
+	for _, n := range names {
+		if pid, err := strconv.Atoi(n); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// unitPIDs lists the processes of a systemd unit.
+func unitPIDs(ctx context.Context, name string) ([]int, error) {
+	if !strings.Contains(name, ".") {
+		name += ".service"
+	}
+	mount, err := cgroup.Mount()
+	if err != nil {
+		return nil, fmt.Errorf("looking for the processes of %s: %w", name, err)
+	}
+	bus, err := systemd.Connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking systemd for %s: %w", name, err)
+	}
+	defer bus.Close()
+	u, err := bus.Unit(ctx, name)
+	if err == nil && u.ControlGroup == "" {
+		err = errors.New("it is not running")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking systemd for %s: %w", name, err)
+	}
+	group, err := cgroup.Open(mount, u.ControlGroup)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the processes of %s: %w", name, err)
+	}
+	defer group.Close()
+	return group.Procs()
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// size shows bytes in the unit that people read best.
+func size(b uint64) string {
+	switch {
+	case b >= 10<<30:
+		return fmt.Sprintf("%.1f GiB", float64(b)/(1<<30))
+	case b >= 10<<20:
+		return fmt.Sprintf("%.0f MiB", float64(b)/(1<<20))
+	}
+	return fmt.Sprintf("%.0f KiB", float64(b)/(1<<10))
+}
+
+// span shows a time in its two largest units: 3d4h, 5m10s.
+func span(d time.Duration) string {
+	switch {
+	case d >= 24*time.Hour:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

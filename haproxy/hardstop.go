@@ -1,0 +1,149 @@
+package haproxy
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// configLimit bounds how much of a configuration file is read, in bytes.
+const configLimit = 64 << 20
+
+// HardStopAfter returns what hard-stop-after is set to in the files that the instance's master was started with (-f); ok is false
+// if none of them sets it. It is the setting of the files as they are now: a worker goes by what they held when it was started.
+func (s *Scanner) HardStopAfter(in Instance) (d time.Duration, ok bool, err error) {
+	p, err := s.readProc(in.Master.PID)
+	if err != nil {
+		return 0, false, fmt.Errorf("reading the command line of master %d: %w", in.Master.PID, err)
+	}
+	for _, name := range configArgs(p.cmdline) {
+		if err := s.hardStopIn(p.PID, name, &d, &ok); err != nil {
+			return 0, false, fmt.Errorf("reading %s of master %d: %w", name, p.PID, err)
+		}
+	}
+	return d, ok, nil
+}
+
+// configArgs collects what follows -f, and all that follows -- (doc/management.txt, 3).
+func configArgs(cmdline []string) []string {
+	var names []string
+	for i := 1; i < len(cmdline); i++ {
+		switch cmdline[i] {
+		case "-f":
+			if i++; i < len(cmdline) {
+				names = append(names, cmdline[i])
+			}
+		case "--":
+			return append(names, cmdline[i+1:]...)
+		}
+	}
+	return names
+}
+
+// hardStopIn reads a configuration file, or all *.cfg of a directory in the order of their names.
+func (s *Scanner) hardStopIn(pid int, name string, d *time.Duration, ok *bool) error {
+	f, err := openAs(s.procfs, pid, name, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case fi.Mode().IsRegular():
+		set, found, err := ParseHardStopAfter(io.LimitReader(f, configLimit))
+		if found {
+			*d, *ok = set, true
+		}
+		return err
+	case !fi.IsDir():
+		return errors.New("neither a file nor a directory")
+	}
+	names, err := f.Readdirnames(-1)
+	slices.Sort(names)
+	for _, n := range names {
+		if err == nil && strings.HasSuffix(n, ".cfg") && !strings.HasPrefix(n, ".") {
+			err = s.hardStopIn(pid, filepath.Join(name, n), d, ok)
+		}
+	}
+	return err
+}
+
+// openAs opens a file by the path that it has for a process: below its root directory, or its working directory if it is not absolute. A link in
+// a container's file system leads nowhere else.
+func openAs(procfs string, pid int, name string, flags int) (*os.File, error) {
+	from := "cwd"
+	if strings.HasPrefix(name, "/") {
+		from = "root"
+	}
+	from = filepath.Join(procfs, strconv.Itoa(pid), from)
+	dir, err := unix.Open(from, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", from, err)
+	}
+	defer unix.Close(dir)
+	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(dir, name, &how)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s in %s: %w", name, from, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// ParseHardStopAfter finds the last hard-stop-after of a configuration file. A setting that depends on the environment or
+// on a condition is an error: what it comes to is only known to HAProxy.
+func ParseHardStopAfter(r io.Reader) (d time.Duration, ok bool, err error) {
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 1<<20)
+	conditions := 0
+	for n := 1; sc.Scan(); n++ {
+		line, _, _ := strings.Cut(sc.Text(), "#")
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		switch f[0] {
+		case ".if":
+			conditions++
+		case ".endif":
+			conditions--
+		case "hard-stop-after": // a keyword of the global section, and of no other
+			if len(f) < 2 || conditions > 0 {
+				return 0, false, fmt.Errorf("parsing hard-stop-after in line %d: it depends on a condition, or has no value", n)
+			}
+			if d, err = parseTime(strings.Trim(f[1], `"'`)); err != nil {
+				return 0, false, fmt.Errorf("parsing hard-stop-after in line %d: %w", n, err)
+			}
+			ok = true
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return 0, false, err
+	}
+	return d, ok, nil
+}
+
+// parseTime reads a time of HAProxy's configuration: a number and a unit, without one milliseconds (doc/configuration.txt, 2.5).
+func parseTime(s string) (time.Duration, error) {
+	digits := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyz")
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil {
+		return 0, err
+	}
+	unit, ok := map[string]time.Duration{"us": time.Microsecond, "": time.Millisecond, "ms": time.Millisecond, "s": time.Second,
+		"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[s[len(digits):]]
+	if !ok {
+		return 0, fmt.Errorf("%q has no known unit of time", s)
+	}
+	return time.Duration(n) * unit, nil
+}

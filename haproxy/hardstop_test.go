@@ -1,0 +1,63 @@
+package haproxy
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hapressure/tests/haproxytest"
+)
+
+func TestParseHardStopAfter(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"global\n    hard-stop-after 30s\n":                            30 * time.Second,
+		"global\n hard-stop-after 5000 # in ms\n":                      5 * time.Second,
+		"global\nhard-stop-after\t\"1h\"\n":                            time.Hour,
+		"global\n hard-stop-after 1m\nglobal\n hard-stop-after 2m\n":   2 * time.Minute,
+		"global\n# hard-stop-after 1m\n description hard-stop-after\n": 0,
+		".if defined(X)\n.endif\nglobal\n hard-stop-after 3d\n":        72 * time.Hour,
+	} {
+		d, ok, err := ParseHardStopAfter(strings.NewReader(text))
+		if d != want || ok != (want != 0) || err != nil {
+			t.Errorf("%q: %v, %v, %v, want %v", text, d, ok, err, want)
+		}
+	}
+	for _, bad := range []string{"hard-stop-after\n", "hard-stop-after x\n", "hard-stop-after 5w\n", "hard-stop-after ${T}\n",
+		".if defined(X)\nhard-stop-after 5s\n.endif\n", "hard-stop-after 99999999999s\n"} {
+		if d, _, err := ParseHardStopAfter(strings.NewReader(bad)); err == nil {
+			t.Errorf("%q: %v, want an error", bad, d)
+		}
+	}
+}
+
+func FuzzParseHardStopAfter(f *testing.F) {
+	f.Add("global\n    log /dev/log local0\n    hard-stop-after 30s\ndefaults\n    timeout client 1h\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if d, ok, err := ParseHardStopAfter(strings.NewReader(text)); d < 0 || err != nil && (ok || d != 0) {
+			t.Errorf("%v, %v, %v", d, ok, err)
+		}
+	})
+}
+
+func TestConfigArgs(t *testing.T) {
+	got := configArgs([]string{"haproxy", "-Ws", "-f", "/etc/a.cfg", "-p", "/run/p", "-f", "b", "-sf", "12", "--", "c", "d"})
+	if strings.Join(got, " ") != "/etc/a.cfg b c d" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestHardStopAfterOfARunningMaster(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{Global: "hard-stop-after 7m"})
+	s := NewScanner("/proc")
+	in := scan(t, s, h, "one current worker", hasStates(Current))
+	if d, ok, err := s.HardStopAfter(in); d != 7*time.Minute || !ok || err != nil {
+		t.Errorf("%v, %v, %v", d, ok, err)
+	}
+	os.Remove(filepath.Join(h.Dir, "haproxy.cfg"))
+	if d, ok, err := s.HardStopAfter(in); err == nil {
+		t.Errorf("without the file: %v, %v", d, ok)
+	}
+	h.WriteConfig("")
+}
