@@ -249,11 +249,8 @@ tiers:
     actions: [hard-stop-after: {limit: 1s, floor: 1s, spread: 100ms}]
 `, false)
 			e := w.journal.wait(t, "the hard stop", 1, action(policy.HardStopAfter))[0]
-			if sessions := e.Fields["HAPRESSURE_SESSIONS"]; !noCLI && sessions == "0" {
+			if sessions := e.Fields["HAPRESSURE_SESSIONS"]; sessions == "0" {
 				t.Errorf("no session was shut down: %q", e.Message)
-			}
-			if noCLI && !strings.Contains(e.Message, "without a master CLI") {
-				t.Errorf("the entry does not say that nothing was drained: %q", e.Message)
 			}
 			if err := haproxytest.Echo(old); err == nil {
 				t.Error("the tunnel of the worker that was ended is still open")

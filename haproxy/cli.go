@@ -14,8 +14,7 @@ import (
 )
 
 var (
-	// ErrNoCLI says that the master was started without a CLI that can be used from here (-S with a unix socket), or that it does not
-	// let us do what was asked.
+	// ErrNoCLI says that there is no CLI that can be used from here, or that it does not let us do what was asked.
 	ErrNoCLI = errors.New("no master CLI")
 	// errTooLong says that an answer was longer than it may be. What there is of it is returned with it.
 	errTooLong = errors.New("answer too long")
@@ -27,47 +26,52 @@ const (
 	maxSess  = 4 << 20   // show sess, some 15,000 sessions; a drain asks again for the rest
 )
 
-// CLI is the master's command line interface (management guide, 9.4). One command is one connection: a reload closes all of
-// the master's connections, and a connection to a worker that is left open keeps a stopping worker alive.
-type CLI struct {
+// A cli is the master's command line interface (management guide, 9.4), and through it that of each worker.
+type cli struct {
 	procfs  string
-	master  int
-	path    string // of the socket, as the master sees it
+	master  ID
+	path    string // of the master's socket, as the master sees it; "" = it has none
 	timeout time.Duration
 }
 
-// Run sends one command and returns its answer, of limit bytes at the most. While a reload is under way the master refuses
+// run sends one command to the master and returns its answer, of limit bytes at the most. While a reload is under way the master refuses
 // connections: that is an error like any other, and the answer is not to be had at the moment.
-func (c *CLI) Run(ctx context.Context, command string, limit int64) (string, error) {
+func (c *cli) run(ctx context.Context, command string, limit int64) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return "", fmt.Errorf("connecting to the master CLI: %w", err)
 	}
+	return converse(ctx, conn, command, limit)
+}
+
+// converse sends one command, reads the answer and closes the connection. One command is one connection: a reload closes all of the
+// master's connections, and a connection to a worker that is left open keeps a stopping worker alive.
+func converse(ctx context.Context, conn net.Conn, command string, limit int64) (string, error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := io.WriteString(conn, command+"\n"); err != nil {
-		return "", fmt.Errorf("sending %q to the master CLI: %w", command, err)
+		return "", fmt.Errorf("sending %q to the CLI: %w", command, err)
 	}
 	// Some releases wait for more commands until we say that there are none.
 	if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
-		return "", fmt.Errorf("sending %q to the master CLI: %w", command, err)
+		return "", fmt.Errorf("sending %q to the CLI: %w", command, err)
 	}
 	b, err := io.ReadAll(io.LimitReader(conn, limit+1))
 	if err == nil && int64(len(b)) > limit {
 		err = errTooLong
 	}
 	if err != nil {
-		return string(b), fmt.Errorf("reading the answer to %q from the master CLI: %w", command, err)
+		return string(b), fmt.Errorf("reading the answer to %q from the CLI: %w", command, err)
 	}
 	return string(b), nil
 }
 
 // dial connects to the socket.
-func (c *CLI) dial(ctx context.Context) (net.Conn, error) {
-	sock, err := openAs(c.procfs, c.master, c.path, unix.O_PATH)
+func (c *cli) dial(ctx context.Context) (net.Conn, error) {
+	sock, err := openAs(c.procfs, c.master.PID, c.path, unix.O_PATH)
 	if err != nil {
 		return nil, err
 	}
@@ -76,17 +80,49 @@ func (c *CLI) dial(ctx context.Context) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", sock.Fd()))
 }
 
-// Worker sends one command to the worker with this pid (in the master's pid namespace) through the master; see Run.
-func (c *CLI) Worker(ctx context.Context, pid int, command string, limit int64) (string, error) {
-	answer, err := c.Run(ctx, "@!"+strconv.Itoa(pid)+" "+command, limit)
-	if err == nil && strings.HasPrefix(answer, "Can't ") {
-		err = fmt.Errorf("sending %q to worker %d: the master says %q", command, pid, strings.TrimSpace(answer))
+// ask sends one command to a worker through the master and returns its answer, of limit bytes at the most. Where the master does not do
+// that, it goes around the master. ErrNoCLI: there is no way to the worker.
+func (w *Worker) ask(ctx context.Context, command string, limit int64) (string, error) {
+	c := w.cli
+	err := error(ErrNoCLI)
+	if c.path != "" {
+		answer, merr := c.run(ctx, "@!"+strconv.Itoa(w.NSPID)+" "+command, limit)
+		if merr == nil && strings.HasPrefix(answer, "Can't ") {
+			merr = fmt.Errorf("sending %q to worker %d: the master says %q", command, w.NSPID, strings.TrimSpace(answer))
+		}
+		if err = merr; err == nil || errors.Is(err, errTooLong) || ctx.Err() != nil {
+			return answer, err
+		}
 	}
-	return answer, err
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	conn, derr := dialWorker(c.procfs, w.Master, w.ID, w.NSPID)
+	switch {
+	case errors.Is(derr, ErrNoCLI) && c.path != "":
+		return "", err // the master's CLI is only away for a while
+	case derr != nil:
+		return "", derr
+	}
+	return converse(ctx, conn, command, limit)
 }
 
-// masterCLI finds the CLI's socket from the master's command line: -S unix socket[,options], in the master's own file system.
-func masterCLI(procfs string, pid int, cmdline []string) (*CLI, error) {
+// ShowInfo asks the worker for its state. See ask for errors.
+func (w *Worker) ShowInfo(ctx context.Context) (Info, error) {
+	answer, err := w.ask(ctx, "show info", maxShort)
+	if err != nil {
+		return Info{}, err
+	}
+	in, err := ParseShowInfo(answer)
+	if err == nil && in.PID != w.NSPID {
+		err = fmt.Errorf("show info answers for pid %d", in.PID)
+	}
+	return in, err
+}
+
+// masterCLI finds the CLI's socket from the master's command line: -S unix socket[,options], in the master's own file system. Where
+// there is none, what it returns beside ErrNoCLI still leads to workers.
+func masterCLI(procfs string, master ID, cmdline []string) (*cli, error) {
+	c := &cli{procfs: procfs, master: master, timeout: 2 * time.Second}
 	var addr string
 	for i, a := range cmdline {
 		if a == "-S" && i+1 < len(cmdline) {
@@ -94,12 +130,13 @@ func masterCLI(procfs string, pid int, cmdline []string) (*CLI, error) {
 		}
 	}
 	if addr == "" {
-		return nil, fmt.Errorf("%w: the master was started without -S", ErrNoCLI)
+		return c, fmt.Errorf("%w: the master was started without -S", ErrNoCLI)
 	}
 	addr, _, _ = strings.Cut(addr, ",")
 	path := strings.TrimPrefix(addr, "unix@")
 	if !strings.HasPrefix(path, "/") && strings.ContainsAny(path, ":@") {
-		return nil, fmt.Errorf("%w: %q is not a unix socket", ErrNoCLI, addr)
+		return c, fmt.Errorf("%w: %q is not a unix socket", ErrNoCLI, addr)
 	}
-	return &CLI{procfs: procfs, master: pid, path: path, timeout: 2 * time.Second}, nil
+	c.path = path
+	return c, nil
 }

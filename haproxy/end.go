@@ -27,13 +27,9 @@ const drainPause = 200 * time.Millisecond
 // reach its sessions.
 func Drain(ctx context.Context, w Worker, p *Process, spread time.Duration) (Drained, error) {
 	var d Drained
-	cli, nspid := w.CLI, w.NSPID
-	if cli == nil {
-		return d, ErrNoCLI
-	}
 	end := time.Now().Add(2 * spread)
 	for {
-		answer, err := cli.Worker(ctx, nspid, "show sess", maxSess)
+		answer, err := w.ask(ctx, "show sess", maxSess)
 		if !p.Alive() {
 			return d, nil
 		}
@@ -54,7 +50,7 @@ func Drain(ctx context.Context, w Worker, p *Process, spread time.Duration) (Dra
 			d.Left = true
 			return d, nil
 		}
-		n, err := shutdownAll(ctx, cli, p, nspid, ids, spread, end)
+		n, err := w.shutdownAll(ctx, p, ids, spread, end)
 		d.Sessions += n
 		if err != nil {
 			return d, err
@@ -66,7 +62,7 @@ func Drain(ctx context.Context, w Worker, p *Process, spread time.Duration) (Dra
 	}
 }
 
-func shutdownAll(ctx context.Context, cli *CLI, p *Process, nspid int, ids []string, spread time.Duration, end time.Time) (int, error) {
+func (w *Worker) shutdownAll(ctx context.Context, p *Process, ids []string, spread time.Duration, end time.Time) (int, error) {
 	begin := time.Now()
 	for i, id := range ids {
 		due := begin.Add(spread * time.Duration(i) / time.Duration(len(ids)))
@@ -76,7 +72,7 @@ func shutdownAll(ctx context.Context, cli *CLI, p *Process, nspid int, ids []str
 		if time.Now().After(end) {
 			return i, nil
 		}
-		answer, err := cli.Worker(ctx, nspid, "shutdown session "+id, maxShort)
+		answer, err := w.ask(ctx, "shutdown session "+id, maxShort)
 		if err == nil {
 			err = shutdownError(answer)
 		}

@@ -31,8 +31,8 @@ func (s State) String() string { return [...]string{"unknown", "current", "stopp
 type Worker struct {
 	ID
 	Master     ID
-	NSPID      int    // its pid as the master and the CLI know it
-	CLI        *CLI   // its master's; nil if there is none
+	NSPID      int // its pid as the master and the CLI know it
+	cli        *cli
 	Generation int    // 1 for the oldest that this Scanner has seen; a younger worker has a higher one; never used twice
 	State      State  // see Why
 	Why        string // what State rests on, for people
@@ -53,8 +53,7 @@ type Worker struct {
 type Instance struct {
 	Master  ID
 	Workers []Worker // the oldest first
-	CLI     *CLI     // nil if it has none
-	CLIErr  error    // why the CLI could not be asked: ErrNoCLI, or a passing fault, as during a reload
+	CLIErr  error    // why the master's CLI could not be asked: ErrNoCLI, or a passing fault, as during a reload
 }
 
 // Scanner finds HAProxy instances among processes. It remembers what cannot change any more: the generation of a worker, that it is
@@ -169,15 +168,13 @@ func families(procs map[int]proc) []family {
 	return found
 }
 
-// ask asks the master for its workers, if it can be asked.
-func (f family) ask(ctx context.Context, procfs string) (Instance, []ProcRow) {
-	in := Instance{Master: f.master.ID}
-	var rows []ProcRow
-	in.CLI, in.CLIErr = masterCLI(procfs, f.master.PID, f.master.cmdline)
-	if in.CLIErr == nil {
-		rows, in.CLIErr = in.CLI.ShowProc(ctx)
+// showProc asks the master for its workers.
+func (c *cli) showProc(ctx context.Context) ([]ProcRow, error) {
+	answer, err := c.run(ctx, "show proc", maxShort)
+	if err != nil {
+		return nil, err
 	}
-	return in, rows
+	return ParseShowProc(answer)
 }
 
 func (s *Scanner) readProcs(pids []int) (map[int]proc, error) {
@@ -231,16 +228,18 @@ func splitCmdline(b []byte) []string {
 }
 
 func (s *Scanner) instance(ctx context.Context, f family) Instance {
-	in, rows := f.ask(ctx, s.procfs)
-	replaced := map[int]bool{}
-	if errors.Is(in.CLIErr, ErrNoCLI) {
-		replaced = replacedPIDs(slices.DeleteFunc(slices.Clone(f.workers), func(p proc) bool { return !s.listens(p.ID) }))
+	in := Instance{Master: f.master.ID}
+	var rows []ProcRow
+	c, err := masterCLI(s.procfs, f.master.ID, f.master.cmdline)
+	if err == nil {
+		rows, err = c.showProc(ctx)
 	}
+	in.CLIErr = err
 	now := bootTicks()
 	for i, p := range f.workers {
 		m := s.remember(p.ID)
-		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), Master: f.master.ID, CLI: in.CLI}
-		s.judge(ctx, &w, m, in, rows, replaced)
+		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), Master: f.master.ID, cli: c}
+		s.judge(ctx, &w, m, in, rows)
 		if w.State == Stopping {
 			since := now
 			if i+1 < len(f.workers) {
@@ -258,17 +257,6 @@ func (s *Scanner) instance(ctx context.Context, f family) Instance {
 	return in
 }
 
-// listens reports whether a worker is known to listen.
-func (s *Scanner) listens(id ID) bool {
-	p, err := OpenProcess(s.procfs, id)
-	if err != nil {
-		return false
-	}
-	defer p.Close()
-	listens, err := p.listening()
-	return err == nil && listens
-}
-
 func (s *Scanner) remember(id ID) *memory {
 	m := s.workers[id]
 	if m == nil {
@@ -281,7 +269,7 @@ func (s *Scanner) remember(id ID) *memory {
 }
 
 // judge decides the worker's state. Nothing makes a stopping worker serve again, so a proof is kept.
-func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, rows []ProcRow, replaced map[int]bool) {
+func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, rows []ProcRow) {
 	if m.stopping != "" {
 		w.State, w.Why, w.NSPID = Stopping, m.stopping, m.nspid
 		return
@@ -298,7 +286,7 @@ func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, 
 		return
 	}
 	w.NSPID = st.nspid
-	w.State, w.Why = p.prove(ctx, w.NSPID, in, rows, replaced)
+	w.State, w.Why = p.prove(ctx, w, in, rows)
 	if w.State == Stopping {
 		m.stopping, m.nspid = w.Why, w.NSPID
 	}
@@ -306,42 +294,30 @@ func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, 
 
 // prove gathers what shows that a worker is stopping. All that can be asked must agree:
 //   - no TCP socket of it listens,
-//   - with a master CLI: it is listed as old, and says of itself "Stopping: 1". The list alone lies: after a failed reload
-//     the worker that serves stands among the old ones;
-//   - without: a living sibling that listens was started to replace it (its pid after -sf). A reload that is under way, or has failed,
-//     has no sibling that listens.
-func (p *Process) prove(ctx context.Context, nspid int, in Instance, rows []ProcRow, replaced map[int]bool) (State, string) {
+//   - it says of itself "Stopping: 1",
+//   - if its master's CLI answers, it is listed as old. The list alone lies: after a failed reload the worker that serves stands among
+//     the old ones.
+func (p *Process) prove(ctx context.Context, w *Worker, in Instance, rows []ProcRow) (State, string) {
 	listens, err := p.listening()
 	if err != nil {
 		return Unknown, err.Error()
 	}
+	info, err := w.ShowInfo(ctx)
+	listed := slices.IndexFunc(rows, func(r ProcRow) bool { return r.PID == w.NSPID })
 	switch {
-	case errors.Is(in.CLIErr, ErrNoCLI):
-		switch {
-		case listens:
-			return Current, "it listens"
-		case replaced[nspid]:
-			return Stopping, "it listens nowhere and a worker that listens was started with -sf for it"
-		}
-		return Unknown, "it listens nowhere, but no worker that listens was started to replace it"
-	case in.CLIErr != nil:
-		return Unknown, in.CLIErr.Error()
-	}
-	i := slices.IndexFunc(rows, func(r ProcRow) bool { return r.PID == nspid })
-	if i < 0 {
-		return Unknown, "the master does not list it"
-	}
-	info, err := in.CLI.ShowInfo(ctx, nspid)
-	switch {
+	case errors.Is(err, ErrNoCLI) && listens:
+		return Current, "it listens" // as the only worker of a master without -S that was never reloaded
 	case err != nil:
 		return Unknown, err.Error()
-	case info.PID != nspid:
-		return Unknown, fmt.Sprintf("show info answers for pid %d", info.PID)
 	case !info.Stopping:
 		return Current, "it says Stopping: 0"
 	case listens:
 		return Unknown, "it says Stopping: 1 but still listens"
-	case !rows[i].Old:
+	case in.CLIErr != nil:
+		return Stopping, "it says Stopping: 1 and listens nowhere"
+	case listed < 0:
+		return Unknown, "the master does not list it"
+	case !rows[listed].Old:
 		return Unknown, "it says Stopping: 1 but the master lists it as current"
 	}
 	return Stopping, "it says Stopping: 1, listens nowhere and is listed as old"
@@ -409,43 +385,6 @@ func (p *Process) resident(m Mapping) (uint64, error) {
 	}
 	defer c.Close()
 	return c.Resident()
-}
-
-// replacedPIDs collects the pids that living workers were started to replace: what follows -sf or -st on their command lines.
-func replacedPIDs(workers []proc) map[int]bool {
-	pids := map[int]bool{}
-	for _, w := range workers {
-		after := false
-		for _, a := range w.cmdline {
-			if a == "-sf" || a == "-st" {
-				after = true
-				continue
-			}
-			pid, err := strconv.Atoi(a)
-			if after = after && err == nil; after {
-				pids[pid] = true
-			}
-		}
-	}
-	return pids
-}
-
-// ShowProc asks the master for its workers.
-func (c *CLI) ShowProc(ctx context.Context) ([]ProcRow, error) {
-	answer, err := c.Run(ctx, "show proc", maxShort)
-	if err != nil {
-		return nil, err
-	}
-	return ParseShowProc(answer)
-}
-
-// ShowInfo asks a worker, by its pid as the master knows it, for its state.
-func (c *CLI) ShowInfo(ctx context.Context, nspid int) (Info, error) {
-	answer, err := c.Worker(ctx, nspid, "show info", maxShort)
-	if err != nil {
-		return Info{}, err
-	}
-	return ParseShowInfo(answer)
 }
 
 // userHZ is the unit of start times in /proc/PID/stat, in ticks a second: 100 on all that Go runs on (asm-generic/param.h).

@@ -117,18 +117,6 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-func TestReplacedPIDs(t *testing.T) {
-	got := replacedPIDs([]proc{
-		{cmdline: strings.Fields("haproxy -W -f 99")},
-		{cmdline: strings.Fields("haproxy -sf 3831 3790 -x sockpair@3 -W -f 5")},
-		{cmdline: strings.Fields("haproxy -W -st 12")},
-	})
-	if want := map[int]bool{3831: true, 3790: true, 12: true}; !reflect.DeepEqual(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-}
-
-// A pid in use again is another process: here it is ours, with another start time.
 func TestReusedPIDIsGone(t *testing.T) {
 	pid := unix.Getpid()
 	st, err := readStat("/proc", pid)
@@ -155,8 +143,17 @@ func TestTicks(t *testing.T) {
 	}
 }
 
+func TestParseProcesses(t *testing.T) {
+	env := []byte("PATH=/bin\x00HAPROXY_PROCESSES=|type=m;fd=-1;pid=10;reloads=3|type=w;fd=6;cfd=7;pid=11;reloads=2;id=;version=3.0.11|" +
+		"type=e;fd=-1;pid=12|type=w;fd=9;pid=13|type=w;fd=x;pid=14|type=w;fd=1;pid=15\x00X=|type=w;fd=8;pid=16\x00")
+	if got := parseProcesses(env); !reflect.DeepEqual(got, map[int]int{11: 6, 13: 9}) {
+		t.Errorf("%v", got)
+	}
+}
+
 func FuzzParsers(f *testing.F) {
-	for _, s := range []string{showProc26, showSess26, showInfo26, maps26, tcp, statLine, statusText} {
+	for _, s := range []string{showProc26, showSess26, showInfo26, maps26, tcp, statLine, statusText,
+		"HAPROXY_PROCESSES=|type=w;fd=6;cfd=7;pid=11;reloads=2;id=;version=3.0.11\x00"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -177,6 +174,11 @@ func FuzzParsers(f *testing.F) {
 		for _, m := range maps {
 			if m.End <= m.Start {
 				t.Errorf("maps: %+v", m)
+			}
+		}
+		for pid, fd := range parseProcesses([]byte(s)) {
+			if pid <= 0 || fd <= 2 {
+				t.Errorf("processes: %d=%d", pid, fd)
 			}
 		}
 		ParseShowInfo(s)

@@ -384,6 +384,30 @@ func TestDrainAndTerminate(t *testing.T) {
 }
 
 // A worker that cannot answer SIGTERM is killed after its grace.
+// While a reload is under way the master answers nobody. Its workers can be reached all the same.
+func TestWorkersAreReachedAroundTheirMaster(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{})
+	h.Tunnel()
+	h.Reload()
+	if err := os.Remove(h.Socket()); err != nil {
+		t.Fatal(err)
+	}
+	s := NewScanner("/proc")
+	in := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current))
+	if in.CLIErr == nil {
+		t.Error("the master's CLI answers without its socket")
+	}
+	w := in.Workers[0]
+	p, err := s.Recheck(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if d, err := Drain(t.Context(), w, p, time.Minute); err != nil || d.Sessions != 1 {
+		t.Errorf("%+v, %v, want one session shut down", d, err)
+	}
+}
+
 func TestTerminateKillsAWorkerThatHangs(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	s := NewScanner("/proc")

@@ -108,9 +108,7 @@ func describeWorker(ctx context.Context, w haproxy.Worker) workerRow {
 	if row.SizeError = text(w.SizeErr); w.SizeErr == nil {
 		row.Private, row.Shared = &w.Private, &w.Shared
 	}
-	if w.CLI == nil {
-		row.ConnError = haproxy.ErrNoCLI.Error()
-	} else if info, err := w.CLI.ShowInfo(ctx, w.NSPID); err != nil {
+	if info, err := w.ShowInfo(ctx); err != nil {
 		row.ConnError = err.Error()
 	} else {
 		row.Connections = &info.Connections
