@@ -53,7 +53,7 @@ func (g *guard) tryAct(ctx context.Context, due policy.Due, w haproxy.Worker, su
 	case policy.PageOut:
 		return relieved(p.PageOut(ctx))
 	case policy.HardStopAfter:
-		return g.hardStop(ctx, p, w, due.Spread)
+		return g.hardStop(ctx, p, w, haproxy.Pace{Spread: due.Spread, PerSecond: due.PerSecond})
 	case policy.TerminateOldest:
 		return g.terminate(ctx, p, due.Grace)
 	}
@@ -110,9 +110,9 @@ const hardStopGrace = time.Second
 // hardStop does what HAProxy's hard-stop-after does when its time has come, spread over time: the sessions are shut down, then the
 // worker ends. A worker whose sessions cannot be reached at the moment is left for another try; where there is no CLI at all they end
 // with it.
-func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Worker, spread time.Duration) result {
+func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Worker, pace haproxy.Pace) result {
 	before, berr := g.group.MemoryCurrent()
-	d, derr := haproxy.Drain(ctx, w, p, spread)
+	d, derr := haproxy.Drain(ctx, w, p, pace)
 	if derr != nil && !errors.Is(derr, haproxy.ErrNoCLI) {
 		r := failure(derr)
 		r.sessions = d.Sessions
@@ -126,7 +126,10 @@ func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Work
 	case derr != nil:
 		r.what = fmt.Sprintf("the worker ended with its sessions, which cannot be shut down one by one without a master CLI; freed %s", mib(r.freed))
 	default:
-		r.what = fmt.Sprintf("%d sessions shut down over %v and the worker ended, freed %s", d.Sessions, spread, mib(r.freed))
+		r.what = fmt.Sprintf("%d sessions shut down and the worker ended, freed %s", d.Sessions, mib(r.freed))
+		if d.Left {
+			r.what += "; its last sessions ended with it"
+		}
 	}
 	return r
 }

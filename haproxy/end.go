@@ -19,53 +19,75 @@ type Drained struct {
 	Left     bool // some were still there when the drain's time was over
 }
 
-// drainPause is how long the streams of one round are given to end before the next look.
-const drainPause = 200 * time.Millisecond
+const (
+	drainPause = 200 * time.Millisecond // how long the streams of one round are given to end before the next look
+	drainExtra = 2 * time.Second        // for those that come late
+)
 
-// Drain shuts down the sessions of a stopping worker, spread evenly over a time so that their clients do not all come back at one
-// moment. It returns once there are none left, or the worker has ended, or the time has passed twice. ErrNoCLI: there is no way to
-// reach its sessions.
-func Drain(ctx context.Context, w Worker, p *Process, spread time.Duration) (Drained, error) {
+// Pace is how fast sessions are shut down, so that their clients do not all come back at one moment.
+type Pace struct {
+	Spread    time.Duration // evenly over this time
+	PerSecond int           // but never more in a second, however long it takes then; 0 = no bound
+}
+
+// over is the time that n sessions take.
+func (p Pace) over(n int) time.Duration {
+	if p.PerSecond == 0 {
+		return p.Spread
+	}
+	return max(p.Spread, time.Duration(n)*time.Second/time.Duration(p.PerSecond))
+}
+
+// Drain shuts down the sessions of a stopping worker, those that have been idle for longest first. It returns once there are none
+// left, or the worker has ended, or a good way past the time that its pace takes. ErrNoCLI: there is no way to reach its sessions.
+func Drain(ctx context.Context, w Worker, p *Process, pace Pace) (Drained, error) {
 	var d Drained
-	end := time.Now().Add(2 * spread)
+	var end time.Time
 	for {
-		answer, err := w.ask(ctx, "show sess", maxSess)
+		ids, err := w.sessions(ctx)
 		if !p.Alive() {
 			return d, nil
 		}
-		if errors.Is(err, errTooLong) { // the whole lines of it are enough for this round
-			answer, err = answer[:strings.LastIndexByte(answer, '\n')+1], nil
-		}
-		if err != nil {
-			return d, fmt.Errorf("listing the sessions of worker %d: %w", p.PID, err)
-		}
-		ids, err := ParseShowSess(answer)
 		if err != nil {
 			return d, fmt.Errorf("listing the sessions of worker %d: %w", p.PID, err)
 		}
 		if len(ids) == 0 {
 			return d, nil
 		}
-		if time.Now().After(end) {
+		if end.IsZero() {
+			end = time.Now().Add(2*pace.over(len(ids)) + drainExtra)
+		} else if time.Now().After(end) {
 			d.Left = true
 			return d, nil
 		}
-		n, err := w.shutdownAll(ctx, p, ids, spread, end)
+		n, err := w.shutdownAll(ctx, p, ids, pace.over(len(ids)), end)
 		d.Sessions += n
 		if err != nil {
 			return d, err
 		}
-		spread = 0 // what is left came late: no reason to wait for it again
+		pace.Spread = 0 // what is left came late: no reason to wait for it again
 		if err := pause(ctx, p, drainPause); err != nil {
 			return d, err
 		}
 	}
 }
 
-func (w *Worker) shutdownAll(ctx context.Context, p *Process, ids []string, spread time.Duration, end time.Time) (int, error) {
+func (w *Worker) sessions(ctx context.Context) ([]string, error) {
+	answer, err := w.ask(ctx, "show sess", maxSess)
+	if errors.Is(err, errTooLong) { // the whole lines of it are enough for this round
+		answer, err = answer[:strings.LastIndexByte(answer, '\n')+1], nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ParseShowSess(answer)
+}
+
+// shutdownAll shuts sessions down, evenly over a time.
+func (w *Worker) shutdownAll(ctx context.Context, p *Process, ids []string, over time.Duration, end time.Time) (int, error) {
 	begin := time.Now()
 	for i, id := range ids {
-		due := begin.Add(spread * time.Duration(i) / time.Duration(len(ids)))
+		due := begin.Add(over * time.Duration(i) / time.Duration(len(ids)))
 		if err := pause(ctx, p, time.Until(due)); err != nil {
 			return i, err
 		}

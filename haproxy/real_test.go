@@ -366,7 +366,7 @@ func TestDrainAndTerminate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	d, err := Drain(t.Context(), in.Workers[0], p, 200*time.Millisecond)
+	d, err := Drain(t.Context(), in.Workers[0], p, Pace{Spread: 200 * time.Millisecond, PerSecond: 100})
 	if err != nil || d.Sessions < len(tunnels) || d.Left {
 		t.Errorf("drain: %+v, %v", d, err)
 	}
@@ -403,7 +403,7 @@ func TestWorkersAreReachedAroundTheirMaster(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if d, err := Drain(t.Context(), w, p, time.Minute); err != nil || d.Sessions != 1 {
+	if d, err := Drain(t.Context(), w, p, Pace{}); err != nil || d.Sessions != 1 {
 		t.Errorf("%+v, %v, want one session shut down", d, err)
 	}
 }

@@ -1,10 +1,14 @@
 package haproxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ProcRow is one worker of `show proc` (src/mworker.c, cli_io_handler_show_proc).
@@ -106,10 +110,11 @@ func ParseShowInfo(answer string) (Info, error) {
 	return in, nil
 }
 
-// ParseShowSess reads the answer to `show sess` and returns the streams that belong to somebody: their ids as
-// `shutdown session` wants them. Those of the CLI itself are left out (src/stream.c, cli_io_handler_dump_sess).
+// ParseShowSess reads the answer to `show sess` and returns the streams that belong to somebody, those that have been idle for longest
+// first: their ids as `shutdown session` wants them. Those of the CLI itself are left out (src/stream.c, cli_io_handler_dump_sess).
 func ParseShowSess(answer string) ([]string, error) {
 	var ids []string
+	left := map[string]time.Duration{}
 	for line := range strings.Lines(answer) {
 		id, rest, ok := strings.Cut(line, ": ")
 		if !ok || !strings.HasPrefix(id, "0x") {
@@ -125,6 +130,36 @@ func ParseShowSess(answer string) ([]string, error) {
 			continue
 		}
 		ids = append(ids, id)
+		left[id] = untilTimeout(rest)
 	}
+	slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(left[a], left[b]) })
 	return ids, nil
+}
+
+var receiveTimeout = regexp.MustCompile(`,re?x=([0-9dhms]+)`)
+
+// untilTimeout is how much is left of the timeout for receiving, of the side where that is more: it is set anew with all that comes in, so
+// the less is left the longer the stream has been idle.
+func untilTimeout(line string) time.Duration {
+	var most time.Duration
+	for _, m := range receiveTimeout.FindAllStringSubmatch(line, -1) {
+		most = max(most, parseHumanTime(m[1]))
+	}
+	return most
+}
+
+// parseHumanTime reads what HAProxy shows a time as, such as 2d3h or 59m57s (src/tools.c, human_time); what it cannot read is 0.
+func parseHumanTime(s string) (sum time.Duration) {
+	for s != "" {
+		i := strings.IndexAny(s, "dhms")
+		if i < 0 {
+			return 0
+		}
+		d, err := parseTime(s[:i+1])
+		if err != nil {
+			return 0
+		}
+		sum, s = sum+d, s[i+1:]
+	}
+	return sum
 }

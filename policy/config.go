@@ -58,6 +58,7 @@ type HardStop struct {
 	HalveEvery time.Duration // the limit is halved each time the tier was held this long; 0 = never
 	Floor      time.Duration // the limit is not halved below this
 	Spread     time.Duration // the worker's sessions are shut down over this time, not all at once
+	PerSecond  int           // and never more of them in a second; 0 = no bound
 }
 
 // limit is the effective hard-stop-after once the tier has been held for a time.
@@ -77,12 +78,15 @@ type Terminate struct {
 	Grace  time.Duration // between SIGTERM and SIGKILL
 	Settle time.Duration // between the end of one generation and the next one's turn
 	Keep   int           // this many of the youngest stopping generations are never terminated
+	Limit  int           // never more workers than this in a minute
 }
 
 const (
+	defaultPerSecond       = 200
 	defaultSettle          = 10 * time.Second
 	defaultTerminateGrace  = 2 * time.Second
 	defaultTerminateSettle = time.Second
+	defaultTerminateLimit  = 20
 )
 
 //go:embed default.yaml

@@ -63,7 +63,7 @@ func (d *decoder) settings(n *yaml.Node, kind string, known ...string) map[strin
 
 func (d *decoder) hardStop(n *yaml.Node) HardStop {
 	h := HardStop{}
-	f := d.settings(n, HardStopAfter, "limit", "halve-every", "floor", "spread")
+	f := d.settings(n, HardStopAfter, "limit", "halve-every", "floor", "spread", "per-second")
 	if f == nil {
 		return h
 	}
@@ -74,6 +74,10 @@ func (d *decoder) hardStop(n *yaml.Node) HardStop {
 	}
 	if v := f["spread"]; v != nil {
 		h.Spread = d.duration(v, "spread")
+	}
+	h.PerSecond = defaultPerSecond
+	if v := f["per-second"]; v != nil {
+		h.PerSecond = d.count(v, "per-second", 1)
 	}
 	if v := f["floor"]; v != nil {
 		h.Floor = d.duration(v, "floor")
@@ -92,13 +96,16 @@ func (d *decoder) hardStop(n *yaml.Node) HardStop {
 }
 
 func (d *decoder) terminate(n *yaml.Node) Terminate {
-	t := Terminate{Grace: defaultTerminateGrace, Settle: defaultTerminateSettle}
-	f := d.settings(n, TerminateOldest, "grace", "settle", "keep")
+	t := Terminate{Grace: defaultTerminateGrace, Settle: defaultTerminateSettle, Limit: defaultTerminateLimit}
+	f := d.settings(n, TerminateOldest, "grace", "settle", "keep", "limit")
 	if v := f["grace"]; v != nil {
 		t.Grace = d.duration(v, "grace")
 	}
 	if v := f["settle"]; v != nil {
 		t.Settle = d.duration(v, "settle")
+	}
+	if v := f["limit"]; v != nil {
+		t.Limit = d.count(v, "limit", 1)
 	}
 	if v := f["keep"]; v != nil {
 		t.Keep = d.count(v, "keep", 0)

@@ -16,6 +16,7 @@ type Due struct {
 	Generation int
 	HardStopIn time.Duration // hard-stop-after: the effective deadline, from now; 0 or less = due
 	Spread     time.Duration // hard-stop-after: shut the sessions down over this time
+	PerSecond  int           // hard-stop-after: but not more sessions in a second; 0 = no bound
 	Grace      time.Duration // terminate-oldest: between SIGTERM and SIGKILL
 	Settle     time.Duration // terminate-oldest: pause after it
 	Why        string        // for the journal
@@ -117,7 +118,7 @@ func (pl *planner) hardStop(h HardStop) {
 		}
 	}
 	if oldest != nil {
-		due := Due{Kind: HardStopAfter, HardStopIn: limit - oldest.StoppingFor, Spread: h.Spread}
+		due := Due{Kind: HardStopAfter, HardStopIn: limit - oldest.StoppingFor, Spread: h.Spread, PerSecond: h.PerSecond}
 		pl.give(&pl.stopping(oldest).HardStop, oldest, due, "the effective hard-stop-after is "+text(limit))
 	}
 }
@@ -132,6 +133,7 @@ func (pl *planner) terminateOldest(t Terminate) {
 	if st.Terminated && now-st.TerminatedAt < t.Settle {
 		return
 	}
+	st.Terminations = slices.DeleteFunc(st.Terminations, func(at time.Duration) bool { return now-at >= time.Minute })
 	for i := range st.Workers {
 		if a := &st.Workers[i].Terminate; a.InFlight || a.Result == Done || a.Result == Skipped {
 			return // not gone yet
@@ -157,6 +159,10 @@ func (pl *planner) terminate(generation int, t Terminate) bool {
 			continue
 		}
 		given = true
+		if len(pl.st.Terminations) >= t.Limit {
+			return true // the rest of the generation is for later
+		}
+		pl.st.Terminations = append(pl.st.Terminations, pl.s.Now)
 		due := Due{Kind: TerminateOldest, Grace: t.Grace, Settle: t.Settle}
 		pl.give(&m.Terminate, w, due, fmt.Sprintf("generation %d is the oldest that can be terminated, %d younger are stopping", generation, pl.younger(generation)))
 	}

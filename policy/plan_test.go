@@ -568,3 +568,19 @@ tiers:
 	b.done(PageOut, 11, Failed)
 	b.expect(time.Minute)
 }
+
+func TestTerminateNotMoreThanItsLimit(t *testing.T) {
+	b := newBench(t, three(t, "    urgent: true", "{settle: 0s, limit: 2}"), inTermin,
+		stopping(1, 1, CacheEmpty), stopping(1, 2, CacheEmpty), stopping(1, 3, CacheEmpty), stopping(2, 1, CacheEmpty))
+	b.expect(0, "terminate 11", "terminate 12")
+	b.done(TerminateOldest, 11, Done)
+	b.done(TerminateOldest, 12, Done)
+	b.kill(11, 12)
+	b.expect(sec)
+	b.expect(59*sec - 1)
+	b.expect(1, "terminate 13")
+	b.done(TerminateOldest, 13, Done)
+	b.kill(13)
+	b.expect(sec)
+	b.expect(2*sec, "terminate 21")
+}

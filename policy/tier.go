@@ -24,6 +24,7 @@ type State struct {
 	Terminated bool          // a termination ended or failed, at TerminatedAt
 	// TerminatedAt is when a terminated worker was last seen to be gone, or could not be terminated.
 	TerminatedAt time.Duration
+	Terminations []time.Duration // when those of the last minute were given
 
 	policy *Policy // the one that Entered and Nodes belong to
 	// Of the present step, by tier: leave holds though perhaps not for long enough and enter not even for a moment,
@@ -105,6 +106,9 @@ func (st *State) clock(now time.Duration) {
 		st.Workers[i].restart(now)
 	}
 	st.Effect, st.TerminatedAt = now, now
+	for i := range st.Terminations {
+		st.Terminations[i] = now
+	}
 }
 
 // move evaluates every tier and changes to another where that is decided.
