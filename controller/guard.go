@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hapressure/cgroup"
 	"hapressure/haproxy"
 	"hapressure/policy"
@@ -26,7 +28,6 @@ type guard struct {
 	group   *cgroup.Group
 	scanner *haproxy.Scanner
 	stop    context.CancelFunc
-	began   time.Time
 	woken   chan struct{}
 	ended   chan ended // of actions
 
@@ -82,14 +83,16 @@ type ended struct {
 }
 
 func newGuard(c *Controller, p place, group *cgroup.Group, stop context.CancelFunc) *guard {
-	return &guard{
+	g := &guard{
 		c: c, place: p, group: group, stop: stop,
 		scanner: haproxy.NewScanner(c.Procfs),
-		began:   time.Now(), ticked: time.Now(),
+		ticked:  time.Now(),
 		woken:   make(chan struct{}, 1),
 		ended:   make(chan ended),
 		missing: map[string]string{},
 	}
+	g.cliAnswered = g.now()
+	return g
 }
 
 func (g *guard) wakeUp() {
@@ -99,7 +102,14 @@ func (g *guard) wakeUp() {
 	}
 }
 
-func (g *guard) now() time.Duration { return time.Since(g.began) }
+// now is the time since the machine was started, suspends included: the same clock for whoever goes on after us.
+func (g *guard) now() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic(err) // every Linux that has cgroup v2 has it
+	}
+	return time.Duration(ts.Nano())
+}
 
 func (g *guard) lastTick() time.Time {
 	g.mu.Lock()
