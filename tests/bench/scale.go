@@ -41,6 +41,7 @@ func (s settings) scale(ctx context.Context, t *table) error {
 	}
 	var all, purgeable []*stopping
 	var held []time.Duration
+	again := 0
 	var steps []step
 	for _, n := range []int{s.workers / 8, s.workers / 4, s.workers / 2, s.workers} {
 		for len(all) < n {
@@ -75,15 +76,18 @@ func (s settings) scale(ctx context.Context, t *table) error {
 				return err
 			}
 			took, held = append(took, p.Took), append(held, p.Held)
+			again += p.Tries - 1
 		}
 		st.workers, st.purge = n, median(took)
 		steps = append(steps, st)
 	}
-	report(t, steps, held)
+	report(t, steps)
+	t.add(fmt.Sprintf("threads held still, %d purges", len(held)), "median %d ns, p99 %d ns, worst %d ns; %d had to be tried again",
+		median(held).Nanoseconds(), quantile(held, 0.99).Nanoseconds(), quantile(held, 1).Nanoseconds(), again)
 	return nil
 }
 
-func report(t *table, steps []step, held []time.Duration) {
+func report(t *table, steps []step) {
 	for _, st := range steps {
 		each := func(d time.Duration) string { return fmt.Sprintf("%.1f µs", d.Seconds()*1e6/float64(st.workers)) }
 		t.add(fmt.Sprintf("scan of %d stopping workers", st.workers), "%s, %s a worker, %.1f allocations a worker; by a new Scanner %s, %s a worker; %d proven",
@@ -99,8 +103,6 @@ func report(t *table, steps []step, held []time.Duration) {
 	t.atMost("allocations of a scan a worker"+growth, float64(b.mallocs)/float64(a.mallocs)/grow, 1.2)
 	t.atMost("time of a new Scanner's scan a worker"+growth, b.first.Seconds()/a.first.Seconds()/grow, 1.5)
 	t.atMost("time of a purge"+growth, b.purge.Seconds()/a.purge.Seconds(), 1.5)
-	t.add(fmt.Sprintf("threads held still, %d purges", len(held)), "median %d ns, p99 %d ns, worst %d ns",
-		median(held).Nanoseconds(), quantile(held, 0.99).Nanoseconds(), quantile(held, 1).Nanoseconds())
 }
 
 func allPIDs(servers []*server) ([]int, error) {

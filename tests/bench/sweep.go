@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -129,10 +130,14 @@ func timePurge(ctx context.Context, size uint64) (time.Duration, error) {
 	return p.Took, err
 }
 
-// purged is a purge as it was measured from outside.
+// purgeTries is how often a purge that something passing prevents is tried: on a busy machine a thread may not get to stop in time.
+const purgeTries = 10
+
+// purged is a purge as it was measured from outside, and how many it took until one was done.
 type purged struct {
 	Took, Held time.Duration
 	Freed      uint64
+	Tries      int
 }
 
 func purgeWorker(ctx context.Context, pid int, pids []int) (purged, error) {
@@ -141,9 +146,15 @@ func purgeWorker(ctx context.Context, pid int, pids []int) (purged, error) {
 		return purged{}, err
 	}
 	defer p.Close()
-	began := time.Now()
-	res, err := p.PurgeSSLCache(ctx, pids)
-	return purged{time.Since(began), res.Held, res.Freed()}, err
+	for tries := 1; ; tries++ {
+		began := time.Now()
+		res, err := p.PurgeSSLCache(ctx, pids)
+		var r *haproxy.Refusal
+		passing := errors.Is(err, haproxy.ErrBusy) || errors.As(err, &r) && r.Reason == haproxy.CannotStop
+		if err == nil || !passing || tries == purgeTries {
+			return purged{time.Since(began), res.Held, res.Freed(), tries}, err
+		}
+	}
 }
 
 func timeKill(ctx context.Context, size uint64) (time.Duration, error) {
