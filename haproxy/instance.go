@@ -1,7 +1,6 @@
 package haproxy
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -82,9 +81,8 @@ func NewScanner(procfs string) *Scanner {
 // proc is a process that looks like HAProxy.
 type proc struct {
 	ID
-	ppid    int
-	exe     string
-	cmdline []string
+	ppid int
+	exe  string
 }
 
 // Scan looks at the processes in pids (those of a cgroup) and returns the HAProxy masters among them with their workers. A worker
@@ -100,7 +98,11 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	}
 	var found []Instance
 	for _, f := range families(procs) {
-		found = append(found, s.instance(ctx, f))
+		cmdline, err := s.cmdline(f.master.PID)
+		if err != nil {
+			continue
+		}
+		found = append(found, s.instance(ctx, f, cmdline))
 	}
 	for id, m := range s.workers {
 		switch p, alive := procs[id.PID]; {
@@ -202,35 +204,31 @@ func (s *Scanner) readProc(pid int) (proc, error) {
 	if st.state == 'Z' {
 		return proc{}, ErrGone
 	}
-	dir := filepath.Join(s.procfs, strconv.Itoa(pid))
-	exe, err := os.Readlink(filepath.Join(dir, "exe"))
+	exe, err := os.Readlink(filepath.Join(s.procfs, strconv.Itoa(pid), "exe"))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) && !strings.HasPrefix(st.comm, "haproxy") {
 		return proc{}, ErrGone // or not for us to look at, and nothing that we look for
 	}
 	if err != nil {
 		return proc{}, err
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-	if err != nil || len(b) == 0 {
-		return proc{}, ErrGone // or in the middle of execve(2), as a master is in each reload: the next look finds it whole
-	}
 	// An upgrade of the package leaves old workers of a deleted file.
 	exe = strings.TrimSuffix(exe, " (deleted)")
-	return proc{ID{pid, st.start}, st.ppid, exe, splitCmdline(b)}, nil
+	return proc{ID{pid, st.start}, st.ppid, exe}, nil
 }
 
-func splitCmdline(b []byte) []string {
-	var args []string
-	for a := range bytes.SplitSeq(bytes.TrimSuffix(b, []byte{0}), []byte{0}) {
-		args = append(args, string(a))
+// cmdline reads the command line of a master. Those of workers, which list all older workers after -sf, are better left unread.
+func (s *Scanner) cmdline(pid int) ([]string, error) {
+	b, err := os.ReadFile(filepath.Join(s.procfs, strconv.Itoa(pid), "cmdline"))
+	if err != nil || len(b) == 0 {
+		return nil, ErrGone // or in the middle of execve(2), as a master is in each reload: the next look finds it whole
 	}
-	return args
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
 }
 
-func (s *Scanner) instance(ctx context.Context, f family) Instance {
+func (s *Scanner) instance(ctx context.Context, f family, cmdline []string) Instance {
 	in := Instance{Master: f.master.ID}
 	var rows []ProcRow
-	c, err := masterCLI(s.procfs, f.master.ID, f.master.cmdline)
+	c, err := masterCLI(s.procfs, f.master.ID, cmdline)
 	if err == nil {
 		rows, err = c.showProc(ctx)
 	}
