@@ -32,9 +32,10 @@ type Worker struct {
 	Master     ID
 	NSPID      int // its pid as the master and the CLI know it
 	cli        *cli
-	Generation int    // 1 for the oldest that this Scanner has seen; a younger worker has a higher one; never used twice
-	State      State  // see Why
-	Why        string // what State rests on, for people
+	shared     map[int][]uint64 // what stopping workers map, by pid; see CacheFile.owners
+	Generation int              // 1 for the oldest that this Scanner has seen; a younger worker has a higher one; never used twice
+	State      State            // see Why
+	Why        string           // what State rests on, for people
 	Age        time.Duration
 	// StoppingFor is the age of the next younger generation: its start is what made this one stop. If that one was gone already
 	// when this Scanner first looked, it is shorter than the truth. 0 unless Stopping.
@@ -60,7 +61,8 @@ type Instance struct {
 type Scanner struct {
 	procfs  string
 	workers map[ID]*memory
-	last    int // highest generation given
+	shared  map[int][]uint64 // memory.shared by pid, of the last Scan
+	last    int              // highest generation given
 }
 
 type memory struct {
@@ -68,6 +70,7 @@ type memory struct {
 	stopping   string   // why, once proven
 	nspid      int      // then known, too
 	since      uint64   // clock tick since which it has been stopping
+	shared     []uint64 // then, inodes of the shared memory that it maps
 	cache      *Mapping // once recognised
 	refusal    *Refusal // or else why there is none
 	seen       bool
@@ -96,6 +99,7 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	for _, m := range s.workers {
 		m.seen = false
 	}
+	s.shared = map[int][]uint64{}
 	var found []Instance
 	for _, f := range families(procs) {
 		cmdline, err := s.cmdline(f.master.PID)
@@ -137,6 +141,7 @@ func (s *Scanner) Recheck(w Worker) (*Process, error) {
 		p.Close()
 		return nil, err
 	}
+	p.shared = w.shared
 	return p, nil
 }
 
@@ -236,7 +241,7 @@ func (s *Scanner) instance(ctx context.Context, f family, cmdline []string) Inst
 	now := bootTicks()
 	for i, p := range f.workers {
 		m := s.remember(p.ID)
-		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), Master: f.master.ID, cli: c}
+		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), Master: f.master.ID, cli: c, shared: s.shared}
 		s.judge(ctx, &w, m, in, rows)
 		if w.State == Stopping {
 			since := now
@@ -341,6 +346,9 @@ func (s *Scanner) measure(w *Worker, m *memory) {
 	}
 	if w.State == Stopping {
 		w.Cache, w.CacheErr = m.cacheSize(p)
+		if m.shared != nil {
+			s.shared[w.PID] = m.shared
+		}
 		return
 	}
 	w.Shared, w.SizeErr = p.SharedMemory()
@@ -360,6 +368,12 @@ func (p *Process) SharedMemory() (sum uint64, err error) {
 // cacheSize returns the bytes that the worker's TLS session cache holds. Where it lies is looked for until there is an answer; that
 // does not change any more.
 func (m *memory) cacheSize(p *Process) (uint64, error) {
+	if m.shared == nil {
+		var err error
+		if m.shared, err = p.shmemInodes(); err != nil {
+			return 0, err
+		}
+	}
 	if m.refusal != nil {
 		return 0, m.refusal
 	}

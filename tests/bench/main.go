@@ -127,7 +127,7 @@ func purge(ctx context.Context, args []string) error {
 	}
 	fmt.Println("ready")
 	fmt.Scanln()
-	p, err := purgeWorker(ctx, pids[0], pids)
+	p, err := purgeWorker(ctx, pids, opener(pids[0]))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
 	"time"
 
@@ -39,44 +40,42 @@ func (s settings) scale(ctx context.Context, t *table) error {
 		}
 		servers = append(servers, srv)
 	}
-	var all, purgeable []*stopping
 	var held []time.Duration
-	again := 0
+	made, again := 0, 0
 	var steps []step
 	for _, n := range []int{s.workers / 8, s.workers / 4, s.workers / 2, s.workers} {
-		for len(all) < n {
-			progress("scale, reload %d of %d", len(all)+1, s.workers)
-			w, err := servers[len(all)%len(servers)].leave(ctx)
+		for ; made < n; made++ {
+			progress("scale, reload %d of %d", made+1, s.workers)
+			w, err := servers[made%len(servers)].leave(ctx)
 			if err != nil {
-				return err
+				return fmt.Errorf("reload %d: %w", made+1, err)
 			}
 			defer w.tunnel.Close()
-			all = append(all, w)
-			purgeable = append(purgeable, w)
 		}
 		pids, err := allPIDs(servers)
 		if err != nil {
 			return err
 		}
 		progress("scale, scans of %d workers", n)
-		st, err := measureScan(ctx, pids)
+		st, scanner, full, err := measureScan(ctx, pids)
 		if err != nil {
 			return err
 		}
-		some := purgeable[:purgesEach]
-		if n == s.workers {
-			some = purgeable
+		if n < s.workers {
+			full = full[:min(purgesEach, len(full))]
 		}
-		purgeable = purgeable[len(some):]
 		var took []time.Duration
-		for i, w := range some {
-			progress("scale, purge %d of %d among %d workers", i+1, len(some), n)
-			p, err := purgeWorker(ctx, w.pid, pids)
+		for i, w := range full {
+			progress("scale, purge %d of %d among %d workers", i+1, len(full), n)
+			p, err := purgeWorker(ctx, pids, func() (*haproxy.Process, error) { return scanner.Recheck(w) })
 			if err != nil {
 				return err
 			}
 			took, held = append(took, p.Took), append(held, p.Held)
 			again += p.Tries - 1
+		}
+		if len(took) == 0 {
+			return fmt.Errorf("none of %d workers is proven to be stopping", n)
 		}
 		st.workers, st.purge = n, median(took)
 		steps = append(steps, st)
@@ -117,15 +116,15 @@ func allPIDs(servers []*server) ([]int, error) {
 	return all, nil
 }
 
-func measureScan(ctx context.Context, pids []int) (step, error) {
+// measureScan also returns the last Scanner, and the workers that it has found to be stopping with a full cache.
+func measureScan(ctx context.Context, pids []int) (st step, s *haproxy.Scanner, full []haproxy.Worker, err error) {
 	const times = 5
-	var st step
 	var first, steady []time.Duration
 	for range times {
-		s := haproxy.NewScanner("/proc")
+		s = haproxy.NewScanner("/proc")
 		began := time.Now()
 		if _, err := s.Scan(ctx, pids); err != nil {
-			return st, err
+			return st, s, nil, err
 		}
 		first = append(first, time.Since(began))
 		var before, after runtime.MemStats
@@ -133,19 +132,22 @@ func measureScan(ctx context.Context, pids []int) (step, error) {
 		began = time.Now()
 		found, err := s.Scan(ctx, pids)
 		if err != nil {
-			return st, err
+			return st, s, nil, err
 		}
 		steady = append(steady, time.Since(began))
 		runtime.ReadMemStats(&after)
-		st.mallocs, st.proven = after.Mallocs-before.Mallocs, 0
+		st.mallocs, st.proven, full = after.Mallocs-before.Mallocs, 0, nil
 		for _, in := range found {
 			for _, w := range in.Workers {
 				if w.State == haproxy.Stopping {
 					st.proven++
 				}
+				if w.Cache > uint64(os.Getpagesize()) {
+					full = append(full, w)
+				}
 			}
 		}
 	}
 	st.first, st.steady = median(first), median(steady)
-	return st, nil
+	return st, s, full, nil
 }

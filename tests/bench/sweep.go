@@ -123,7 +123,7 @@ func timePurge(ctx context.Context, size uint64) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	p, err := purgeWorker(ctx, w.pid, pids)
+	p, err := purgeWorker(ctx, pids, opener(w.pid))
 	if err == nil && p.Freed < size/100*99 {
 		err = fmt.Errorf("only %d bytes were freed", p.Freed)
 	}
@@ -140,21 +140,25 @@ type purged struct {
 	Tries      int
 }
 
-func purgeWorker(ctx context.Context, pid int, pids []int) (purged, error) {
-	p, err := haproxy.OpenProcess("/proc", haproxy.ID{PID: pid})
-	if err != nil {
-		return purged{}, err
-	}
-	defer p.Close()
+func purgeWorker(ctx context.Context, others []int, open func() (*haproxy.Process, error)) (purged, error) {
 	for tries := 1; ; tries++ {
 		began := time.Now()
-		res, err := p.PurgeSSLCache(ctx, pids)
+		p, err := open()
+		if err != nil {
+			return purged{}, err
+		}
+		res, err := p.PurgeSSLCache(ctx, others)
+		p.Close()
 		var r *haproxy.Refusal
 		passing := errors.Is(err, haproxy.ErrBusy) || errors.As(err, &r) && r.Reason == haproxy.CannotStop
 		if err == nil || !passing || tries == purgeTries {
 			return purged{time.Since(began), res.Held, res.Freed(), tries}, err
 		}
 	}
+}
+
+func opener(pid int) func() (*haproxy.Process, error) {
+	return func() (*haproxy.Process, error) { return haproxy.OpenProcess("/proc", haproxy.ID{PID: pid}) }
 }
 
 func timeKill(ctx context.Context, size uint64) (time.Duration, error) {
@@ -191,7 +195,7 @@ func kill(ctx context.Context, pid int, size uint64) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	p, err := haproxy.OpenProcess("/proc", haproxy.ID{PID: pid})
+	p, err := opener(pid)()
 	if err != nil {
 		return 0, err
 	}
