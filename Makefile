@@ -1,11 +1,11 @@
-# make build | test | test-unit | lint | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
+# make build | test | test-unit | lint | demo | bench. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
 # need it run themselves: as root it installs, else it says what is missing.
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED = 0
 
-.PHONY: all build setup test test-unit lint demo clean
+.PHONY: all build setup test test-unit lint demo bench clean
 
 all: build
 
@@ -41,6 +41,10 @@ lint: setup-go
 
 demo: setup
 	$(GO) run ./tests/demo
+
+# As root, with HAProxy installed, on a machine with nothing else to do: some ten minutes. BENCH='-parts sweep -sizes 1' is quicker.
+bench: setup-go
+	$(GO) run ./tests/bench $(BENCH)
 
 clean:
 	rm -rf bin dist

@@ -21,13 +21,13 @@ const configLimit = 64 << 20
 // HardStopAfter returns what hard-stop-after is set to in the files that the instance's master was started with (-f); ok is false
 // if none of them sets it. It is the setting of the files as they are now: a worker goes by what they held when it was started.
 func (s *Scanner) HardStopAfter(in Instance) (d time.Duration, ok bool, err error) {
-	p, err := s.readProc(in.Master.PID)
+	cmdline, err := s.cmdline(in.Master.PID)
 	if err != nil {
 		return 0, false, fmt.Errorf("reading the command line of master %d: %w", in.Master.PID, err)
 	}
-	for _, name := range configArgs(p.cmdline) {
-		if err := s.hardStopIn(p.PID, name, &d, &ok); err != nil {
-			return 0, false, fmt.Errorf("reading %s of master %d: %w", name, p.PID, err)
+	for _, name := range configArgs(cmdline) {
+		if err := s.hardStopIn(in.Master.PID, name, &d, &ok); err != nil {
+			return 0, false, fmt.Errorf("reading %s of master %d: %w", name, in.Master.PID, err)
 		}
 	}
 	return d, ok, nil

@@ -1,7 +1,6 @@
 package haproxy
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -33,9 +32,10 @@ type Worker struct {
 	Master     ID
 	NSPID      int // its pid as the master and the CLI know it
 	cli        *cli
-	Generation int    // 1 for the oldest that this Scanner has seen; a younger worker has a higher one; never used twice
-	State      State  // see Why
-	Why        string // what State rests on, for people
+	shared     map[int][]uint64 // what stopping workers map, by pid; see CacheFile.owners
+	Generation int              // 1 for the oldest that this Scanner has seen; a younger worker has a higher one; never used twice
+	State      State            // see Why
+	Why        string           // what State rests on, for people
 	Age        time.Duration
 	// StoppingFor is the age of the next younger generation: its start is what made this one stop. If that one was gone already
 	// when this Scanner first looked, it is shorter than the truth. 0 unless Stopping.
@@ -61,7 +61,8 @@ type Instance struct {
 type Scanner struct {
 	procfs  string
 	workers map[ID]*memory
-	last    int // highest generation given
+	shared  map[int][]uint64 // memory.shared by pid, of the last Scan
+	last    int              // highest generation given
 }
 
 type memory struct {
@@ -69,6 +70,7 @@ type memory struct {
 	stopping   string   // why, once proven
 	nspid      int      // then known, too
 	since      uint64   // clock tick since which it has been stopping
+	shared     []uint64 // then, inodes of the shared memory that it maps
 	cache      *Mapping // once recognised
 	refusal    *Refusal // or else why there is none
 	seen       bool
@@ -82,9 +84,8 @@ func NewScanner(procfs string) *Scanner {
 // proc is a process that looks like HAProxy.
 type proc struct {
 	ID
-	ppid    int
-	exe     string
-	cmdline []string
+	ppid int
+	exe  string
 }
 
 // Scan looks at the processes in pids (those of a cgroup) and returns the HAProxy masters among them with their workers. A worker
@@ -98,9 +99,14 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	for _, m := range s.workers {
 		m.seen = false
 	}
+	s.shared = map[int][]uint64{}
 	var found []Instance
 	for _, f := range families(procs) {
-		found = append(found, s.instance(ctx, f))
+		cmdline, err := s.cmdline(f.master.PID)
+		if err != nil {
+			continue
+		}
+		found = append(found, s.instance(ctx, f, cmdline))
 	}
 	for id, m := range s.workers {
 		switch p, alive := procs[id.PID]; {
@@ -135,6 +141,7 @@ func (s *Scanner) Recheck(w Worker) (*Process, error) {
 		p.Close()
 		return nil, err
 	}
+	p.shared = w.shared
 	return p, nil
 }
 
@@ -202,35 +209,31 @@ func (s *Scanner) readProc(pid int) (proc, error) {
 	if st.state == 'Z' {
 		return proc{}, ErrGone
 	}
-	dir := filepath.Join(s.procfs, strconv.Itoa(pid))
-	exe, err := os.Readlink(filepath.Join(dir, "exe"))
+	exe, err := os.Readlink(filepath.Join(s.procfs, strconv.Itoa(pid), "exe"))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) && !strings.HasPrefix(st.comm, "haproxy") {
 		return proc{}, ErrGone // or not for us to look at, and nothing that we look for
 	}
 	if err != nil {
 		return proc{}, err
 	}
-	b, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-	if err != nil || len(b) == 0 {
-		return proc{}, ErrGone // or in the middle of execve(2), as a master is in each reload: the next look finds it whole
-	}
 	// An upgrade of the package leaves old workers of a deleted file.
 	exe = strings.TrimSuffix(exe, " (deleted)")
-	return proc{ID{pid, st.start}, st.ppid, exe, splitCmdline(b)}, nil
+	return proc{ID{pid, st.start}, st.ppid, exe}, nil
 }
 
-func splitCmdline(b []byte) []string {
-	var args []string
-	for a := range bytes.SplitSeq(bytes.TrimSuffix(b, []byte{0}), []byte{0}) {
-		args = append(args, string(a))
+// cmdline reads the command line of a master. Those of workers, which list all older workers after -sf, are better left unread.
+func (s *Scanner) cmdline(pid int) ([]string, error) {
+	b, err := os.ReadFile(filepath.Join(s.procfs, strconv.Itoa(pid), "cmdline"))
+	if err != nil || len(b) == 0 {
+		return nil, ErrGone // or in the middle of execve(2), as a master is in each reload: the next look finds it whole
 	}
-	return args
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
 }
 
-func (s *Scanner) instance(ctx context.Context, f family) Instance {
+func (s *Scanner) instance(ctx context.Context, f family, cmdline []string) Instance {
 	in := Instance{Master: f.master.ID}
 	var rows []ProcRow
-	c, err := masterCLI(s.procfs, f.master.ID, f.master.cmdline)
+	c, err := masterCLI(s.procfs, f.master.ID, cmdline)
 	if err == nil {
 		rows, err = c.showProc(ctx)
 	}
@@ -238,7 +241,7 @@ func (s *Scanner) instance(ctx context.Context, f family) Instance {
 	now := bootTicks()
 	for i, p := range f.workers {
 		m := s.remember(p.ID)
-		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), Master: f.master.ID, cli: c}
+		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), Master: f.master.ID, cli: c, shared: s.shared}
 		s.judge(ctx, &w, m, in, rows)
 		if w.State == Stopping {
 			since := now
@@ -343,6 +346,9 @@ func (s *Scanner) measure(w *Worker, m *memory) {
 	}
 	if w.State == Stopping {
 		w.Cache, w.CacheErr = m.cacheSize(p)
+		if m.shared != nil {
+			s.shared[w.PID] = m.shared
+		}
 		return
 	}
 	w.Shared, w.SizeErr = p.SharedMemory()
@@ -362,6 +368,12 @@ func (p *Process) SharedMemory() (sum uint64, err error) {
 // cacheSize returns the bytes that the worker's TLS session cache holds. Where it lies is looked for until there is an answer; that
 // does not change any more.
 func (m *memory) cacheSize(p *Process) (uint64, error) {
+	if m.shared == nil {
+		var err error
+		if m.shared, err = p.shmemInodes(); err != nil {
+			return 0, err
+		}
+	}
 	if m.refusal != nil {
 		return 0, m.refusal
 	}

@@ -28,6 +28,7 @@ type Process struct {
 	ID
 	procfs string
 	pidfd  int
+	shared map[int][]uint64 // of its Worker
 }
 
 // OpenProcess pins the process named by id. It fails with ErrGone if that process has ended, and also if its pid is in

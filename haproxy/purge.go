@@ -46,6 +46,25 @@ func (p *Process) SharedMappings() ([]Mapping, error) {
 	return shared, nil
 }
 
+// shmemInodes lists the inodes of all anonymous memory that the process may share with others. It is never nil without an error.
+func (p *Process) shmemInodes() ([]uint64, error) {
+	maps, err := readMaps(p.procfs, p.PID)
+	if err != nil {
+		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
+	}
+	dev, err := shmemDev()
+	if err != nil {
+		return nil, err
+	}
+	inodes := []uint64{}
+	for _, m := range maps {
+		if m.Dev == dev {
+			inodes = append(inodes, m.Inode)
+		}
+	}
+	return inodes, nil
+}
+
 // shmemDev is the device, as /proc/PID/maps shows it, of the memory that the kernel makes for MAP_SHARED|MAP_ANONYMOUS. The name proves
 // nothing: in a mount namespace of its own a process can have a file that looks like anonymous memory, but that it can cut short under us.
 var shmemDev = sync.OnceValues(func() (string, error) {
@@ -131,9 +150,12 @@ func (c *CacheFile) Recognise() (*Cache, error) {
 }
 
 // owners returns a process other than c's own, among pids, that maps the same memory; 0 if there is none.
+//
+// Each stopping worker is read but once, and not again for each of the others: anonymous memory comes to be shared at birth only, by fork(2),
+// and a stopping worker makes no cache that another could inherit.
 func (c *CacheFile) owners(pids []int) (int, error) {
 	for _, pid := range pids {
-		if pid == c.p.PID {
+		if shared, known := c.p.shared[pid]; pid == c.p.PID || known && !slices.Contains(shared, c.Mapping.Inode) {
 			continue
 		}
 		maps, err := readMaps(c.p.procfs, pid)

@@ -279,7 +279,7 @@ func TestSharedCacheIsRefused(t *testing.T) {
 	s := NewScanner("/proc")
 	h.SignalReload()
 	old := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
-	p, err := OpenProcess("/proc", old.ID)
+	p, err := s.Recheck(old)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,6 +289,9 @@ func TestSharedCacheIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	if !slices.Contains(p.shared[old.PID], c.Mapping.Inode) {
+		t.Errorf("the cache's inode %d is not among those remembered of its worker: %v", c.Mapping.Inode, p.shared)
+	}
 	// We become the second owner ourselves.
 	mem, err := syscall.Mmap(int(c.f.Fd()), 0, int(pageSize), syscall.PROT_READ, syscall.MAP_SHARED)
 	if err != nil {

@@ -62,8 +62,12 @@ func Start(t testing.TB, conf Config) *HAProxy {
 	}
 	h := &HAProxy{t: t, Dir: t.TempDir(), conf: conf}
 	h.echo = echoServer(t)
-	h.Addr = freeAddr(t)
-	writeCert(t, filepath.Join(h.Dir, "site.pem"))
+	if h.Addr, err = FreeAddr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteCert(filepath.Join(h.Dir, "site.pem")); err != nil {
+		t.Fatal(err)
+	}
 	h.WriteConfig("")
 	args := []string{"-W", "-f", filepath.Join(h.Dir, "haproxy.cfg")}
 	if !conf.NoCLI {
@@ -300,32 +304,32 @@ func echoServer(t testing.TB) string {
 	return l.Addr().String()
 }
 
-func freeAddr(t testing.TB) string {
+// FreeAddr returns an address of this host that nobody listened on a moment ago.
+func FreeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer l.Close()
-	return l.Addr().String()
+	return l.Addr().String(), nil
 }
 
-func writeCert(t testing.TB, path string) {
+// WriteCert makes a throwaway certificate and writes it with its key to path, as HAProxy's crt wants it.
+func WriteCert(path string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0), DNSNames: []string{"localhost"}}
 	cert, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	b := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
 		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})...)
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return os.WriteFile(path, b, 0o600)
 }

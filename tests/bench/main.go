@@ -1,0 +1,159 @@
+// Bench measures what the purge and the scan cost on a real HAProxy of this machine, and exits 1 if one of them misses its target. It needs
+// root, HAProxy 2.5 to 3.0, and a machine with nothing else to do: all targets are ratios of two figures of the same run, but a busy
+// machine makes them worthless all the same.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+type settings struct {
+	parts   string
+	sizes   string
+	rounds  int
+	gapSize int
+	pairs   int
+	workers int
+	masters int
+}
+
+func main() {
+	var s settings
+	flag.StringVar(&s.parts, "parts", "sweep,gap,scale", "what to measure")
+	flag.StringVar(&s.sizes, "sizes", "1,4,16", "sweep: caches of so many GiB; those that MemAvailable has no room for are left out")
+	flag.IntVar(&s.rounds, "rounds", 3, "sweep: how often each size is measured; the medians are compared")
+	flag.IntVar(&s.gapSize, "gap-size", 4, "gap: GiB swept")
+	flag.IntVar(&s.pairs, "pairs", 5, "gap: pairs of a sweep and an idle time of the same length")
+	flag.IntVar(&s.workers, "workers", 1000, "scale: how many stopping workers")
+	flag.IntVar(&s.masters, "masters", 1, "scale: among how many masters")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch flag.Arg(0) {
+	case "":
+		err = s.run(ctx)
+	case "hold": // the other two are the processes that the measurements start
+		err = hold(flag.Arg(1))
+	case "purge":
+		err = purge(ctx, flag.Args()[1:])
+	default:
+		err = fmt.Errorf("unknown argument %q", flag.Arg(0))
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func (s settings) run(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return errors.New("it reads and empties other processes' memory: run it as root")
+	}
+	if _, err := exec.LookPath("haproxy"); err != nil {
+		return fmt.Errorf("looking for HAProxy (apt install haproxy): %w", err)
+	}
+	// Should memory run out all the same, it is ours that the kernel takes.
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0o644); err != nil {
+		return err
+	}
+	t := table{}
+	for part := range strings.SplitSeq(s.parts, ",") {
+		var err error
+		switch part {
+		case "sweep":
+			err = s.sweep(ctx, &t)
+		case "gap":
+			err = s.gap(ctx, &t)
+		case "scale":
+			err = s.scale(ctx, &t)
+		default:
+			err = errors.New("want sweep, gap or scale")
+		}
+		if err != nil {
+			t.print(os.Stdout) // what there is
+			return fmt.Errorf("measuring %q: %w", part, err)
+		}
+	}
+	return t.print(os.Stdout)
+}
+
+// self starts this program again for one of its other tasks.
+func self(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// hold keeps a shared anonymous mapping of so many bytes, every page of it written, until it is killed.
+func hold(bytes string) error {
+	n, err := strconv.Atoi(bytes)
+	if err != nil {
+		return err
+	}
+	mem, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
+	if err != nil {
+		return fmt.Errorf("mapping %d bytes: %w", n, err)
+	}
+	for i := 0; i < n; i += os.Getpagesize() {
+		mem[i] = 1
+	}
+	fmt.Println("ready")
+	select {}
+}
+
+// purge waits for a line, purges the worker named by the first pid, and prints what came of it.
+func purge(ctx context.Context, args []string) error {
+	var pids []int
+	for _, a := range args {
+		pid, err := strconv.Atoi(a)
+		if err != nil {
+			return err
+		}
+		pids = append(pids, pid)
+	}
+	fmt.Println("ready")
+	fmt.Scanln()
+	p, err := purgeWorker(ctx, pids, opener(pids[0]))
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(p)
+}
+
+// memInfo returns a field of /proc/meminfo in bytes.
+func memInfo(field string) (uint64, error) {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, ok := strings.Cut(string(b), "\n"+field+":")
+	var kb uint64
+	if _, err := fmt.Sscan(rest, &kb); !ok || err != nil {
+		return 0, fmt.Errorf("parsing meminfo: no %s", field)
+	}
+	return kb << 10, nil
+}
+
+// progress shows on a terminal what is being done.
+func progress(format string, args ...any) {
+	if _, err := unix.IoctlGetTermios(int(os.Stderr.Fd()), unix.TCGETS); err != nil {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "\r\x1b[K"+format, args...)
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.3f ms", d.Seconds()*1e3) }

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"hapressure/haproxy"
+)
+
+// purgesEach is how many purges are timed at each step.
+const purgesEach = 10
+
+// step is what was measured with so many stopping workers.
+type step struct {
+	workers, proven int
+	first, steady   time.Duration // of a Scan by a new Scanner, and of one by a Scanner that knows them all
+	mallocs         uint64        // of the latter
+	purge           time.Duration
+}
+
+// scale measures a Scan and a purge among more and more stopping workers. Both must be linear: what a Scan costs a worker must not grow,
+// and nor may what a purge costs, as there is one for each worker.
+func (s settings) scale(ctx context.Context, t *table) error {
+	if err := openFiles(); err != nil {
+		return err
+	}
+	var servers []*server
+	defer func() {
+		for _, srv := range servers {
+			srv.stop()
+		}
+	}()
+	for range s.masters {
+		srv, err := start(ctx, smallCache)
+		if err != nil {
+			return err
+		}
+		servers = append(servers, srv)
+	}
+	var held []time.Duration
+	made, again := 0, 0
+	var steps []step
+	for _, n := range []int{s.workers / 8, s.workers / 4, s.workers / 2, s.workers} {
+		for ; made < n; made++ {
+			progress("scale, reload %d of %d", made+1, s.workers)
+			w, err := servers[made%len(servers)].leave(ctx)
+			if err != nil {
+				return fmt.Errorf("reload %d: %w", made+1, err)
+			}
+			defer w.tunnel.Close()
+		}
+		pids, err := allPIDs(servers)
+		if err != nil {
+			return err
+		}
+		progress("scale, scans of %d workers", n)
+		st, scanner, full, err := measureScan(ctx, pids)
+		if err != nil {
+			return err
+		}
+		if n < s.workers {
+			full = full[:min(purgesEach, len(full))]
+		}
+		var took []time.Duration
+		for i, w := range full {
+			progress("scale, purge %d of %d among %d workers", i+1, len(full), n)
+			p, err := purgeWorker(ctx, pids, func() (*haproxy.Process, error) { return scanner.Recheck(w) })
+			if err != nil {
+				return err
+			}
+			took, held = append(took, p.Took), append(held, p.Held)
+			again += p.Tries - 1
+		}
+		if len(took) == 0 {
+			return fmt.Errorf("none of %d workers is proven to be stopping", n)
+		}
+		st.workers, st.purge = n, median(took)
+		steps = append(steps, st)
+	}
+	report(t, steps)
+	t.add(fmt.Sprintf("threads held still, %d purges", len(held)), "median %d ns, p99 %d ns, worst %d ns; %d had to be tried again",
+		median(held).Nanoseconds(), quantile(held, 0.99).Nanoseconds(), quantile(held, 1).Nanoseconds(), again)
+	return nil
+}
+
+func report(t *table, steps []step) {
+	for _, st := range steps {
+		each := func(d time.Duration) string { return fmt.Sprintf("%.1f µs", d.Seconds()*1e6/float64(st.workers)) }
+		t.add(fmt.Sprintf("scan of %d stopping workers", st.workers), "%s, %s a worker, %.1f allocations a worker; by a new Scanner %s, %s a worker; %d proven",
+			ms(st.steady), each(st.steady), float64(st.mallocs)/float64(st.workers), ms(st.first), each(st.first), st.proven)
+	}
+	for _, st := range steps {
+		t.add(fmt.Sprintf("purge of a small cache among %d workers", st.workers), "%s", ms(st.purge))
+	}
+	a, b := steps[0], steps[len(steps)-1]
+	grow := float64(b.workers) / float64(a.workers)
+	growth := fmt.Sprintf(", %d against %d workers", b.workers, a.workers)
+	t.atMost("time of a scan a worker"+growth, b.steady.Seconds()/a.steady.Seconds()/grow, 1.5)
+	t.atMost("allocations of a scan a worker"+growth, float64(b.mallocs)/float64(a.mallocs)/grow, 1.2)
+	t.atMost("time of a new Scanner's scan a worker"+growth, b.first.Seconds()/a.first.Seconds()/grow, 1.5)
+	t.atMost("time of a purge"+growth, b.purge.Seconds()/a.purge.Seconds(), 1.5)
+}
+
+func allPIDs(servers []*server) ([]int, error) {
+	var all []int
+	for _, s := range servers {
+		pids, err := s.pids()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, pids...)
+	}
+	return all, nil
+}
+
+// measureScan also returns the last Scanner, and the workers that it has found to be stopping with a full cache.
+func measureScan(ctx context.Context, pids []int) (st step, s *haproxy.Scanner, full []haproxy.Worker, err error) {
+	const times = 5
+	var first, steady []time.Duration
+	for range times {
+		s = haproxy.NewScanner("/proc")
+		began := time.Now()
+		if _, err := s.Scan(ctx, pids); err != nil {
+			return st, s, nil, err
+		}
+		first = append(first, time.Since(began))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		began = time.Now()
+		found, err := s.Scan(ctx, pids)
+		if err != nil {
+			return st, s, nil, err
+		}
+		steady = append(steady, time.Since(began))
+		runtime.ReadMemStats(&after)
+		st.mallocs, st.proven, full = after.Mallocs-before.Mallocs, 0, nil
+		for _, in := range found {
+			for _, w := range in.Workers {
+				if w.State == haproxy.Stopping {
+					st.proven++
+				}
+				if w.Cache > uint64(os.Getpagesize()) {
+					full = append(full, w)
+				}
+			}
+		}
+	}
+	st.first, st.steady = median(first), median(steady)
+	return st, s, full, nil
+}
