@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -196,7 +197,7 @@ func (h *HAProxy) Pids() []int { return append([]int{h.Master}, h.Children()...)
 func (h *HAProxy) SignalReload() {
 	h.t.Helper()
 	h.Eventually("the master waits for signals", func() error {
-		// A master that is still loading loses the signal.
+		// A master that is still loading loses the signal. Up to 3.0 it executes itself anew when it has loaded.
 		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", h.Master))
 		if err != nil {
 			return err
@@ -205,7 +206,7 @@ func (h *HAProxy) SignalReload() {
 		if err != nil {
 			return err
 		}
-		if h.executesItself() && !bytes.Contains(env, []byte("HAPROXY_MWORKER_WAIT_ONLY=1")) || !catches(status, syscall.SIGUSR2) || !bytes.Contains(status, []byte("State:\tS")) {
+		if h.Before(3, 1) && !bytes.Contains(env, []byte("HAPROXY_MWORKER_WAIT_ONLY=1")) || !catches(status, syscall.SIGUSR2) || !bytes.Contains(status, []byte("State:\tS")) {
 			return errors.New("it is still loading")
 		}
 		if err == nil && !h.Ask("show proc", "worker") {
@@ -218,11 +219,11 @@ func (h *HAProxy) SignalReload() {
 	}
 }
 
-// executesItself tells whether the master executes itself anew when it has loaded its configuration, as it does up to 3.0.
-func (h *HAProxy) executesItself() bool {
-	var major, minor int
-	fmt.Sscanf(h.Version, "%d.%d", &major, &minor)
-	return major < 3 || major == 3 && minor == 0
+// Before reports whether the release is older than major.minor.
+func (h *HAProxy) Before(major, minor int) bool {
+	var v [2]int
+	fmt.Sscanf(h.Version, "%d.%d", &v[0], &v[1])
+	return slices.Compare(v[:], []int{major, minor}) < 0
 }
 
 // catches reports whether a process has a handler for sig, going by its /proc/PID/status.
