@@ -226,7 +226,7 @@ func (m *torment) checkLock(p *Process) {
 
 // Lines that HAProxy writes when nothing is amiss. A worker of 2.6 may crash in its own exit, when we have let go of it long since.
 var harmless = regexp.MustCompile(`^$|^\[NOTICE\] |` +
-	`^\[WARNING\] .* (Proxy \S+ stopped |HAProxy was started as (the )?root |This configuration binds \d+ threads to a total of \d+ CPUs)|` +
+	`^\[WARNING\] .* (Proxy \S+ stopped |HAProxy was started as (the )?root |This configuration \w+ \d+ threads .*total of \d+ CPUs)|` +
 	`^\[WARNING\] .* Former worker .* exited with code 0 |^\[(ALERT|WARNING)\] .* Former worker .* exited with code 139 `)
 
 // complaints fails the test if HAProxy wrote a warning, or what its watchdog writes.
