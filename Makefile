@@ -1,11 +1,11 @@
-# make build | test | test-unit | lint | demo | bench. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
+# make build | test | test-unit | torture | bench | lint | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
 # need it run themselves: as root it installs, else it says what is missing.
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED = 0
 
-.PHONY: all build setup test test-unit lint demo bench clean
+.PHONY: all build setup test test-unit torture bench lint demo clean
 
 all: build
 
@@ -32,6 +32,11 @@ test: setup lint
 	CGO_ENABLED=1 $(GO) test -race -short ./...
 	CGO_ENABLED=1 $(GO) test -race ./haproxy ./controller ./tests/storm
 	$(GO) test -p 1 -count 1 -timeout 80m -v ./tests/guest ./tests
+
+# A thousand purges under load, on each HAProxy release that we have: about half an hour. HAPRESSURE_HAPROXY=/path/to/haproxy takes
+# that one instead.
+torture: setup
+	$(GO) test -run Torture -count 1 -timeout 3h -v ./haproxy -torture 64
 
 lint: setup-go
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }

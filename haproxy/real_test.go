@@ -2,20 +2,15 @@ package haproxy
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"hapressure/tests/haproxytest"
 )
@@ -52,6 +47,13 @@ func states(in Instance) []State {
 
 func hasStates(want ...State) func(Instance) bool {
 	return func(in Instance) bool { return slices.Equal(states(in), want) }
+}
+
+// reload makes a new generation and returns the worker that the reload stopped, the only one besides the new.
+func reload(t *testing.T, s *Scanner, h *haproxytest.HAProxy) Worker {
+	t.Helper()
+	h.SignalReload()
+	return scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
 }
 
 func TestScanFollowsGenerations(t *testing.T) {
@@ -134,8 +136,7 @@ func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 	for range 10 {
 		tunnels = append(tunnels, h.Tunnel())
 	}
-	h.SignalReload()
-	old := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
+	old := reload(t, s, h)
 
 	p, err := s.Recheck(old)
 	if err != nil {
@@ -160,104 +161,6 @@ func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 	}
 }
 
-// The harder case: a current worker whose cache is in use all the time by full and resumed handshakes. No policy does this; the
-// protocol must stand it.
-func TestPurgeUnderHandshakes(t *testing.T) {
-	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, Threads: 4})
-	worker := h.Children()[0]
-	tunnel := h.Tunnel()
-	ctx, cancel := context.WithCancel(t.Context())
-	var handshakes, failed atomic.Int64
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			conf := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}
-			if i%2 == 0 {
-				conf.ClientSessionCache = tls.NewLRUClientSessionCache(4)
-			}
-			for ctx.Err() == nil {
-				c, err := (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", h.Addr)
-				if err == nil {
-					err = haproxytest.Echo(c)
-					c.Close()
-				}
-				if err != nil && ctx.Err() == nil {
-					failed.Add(1)
-					t.Errorf("handshake: %v", err)
-					return
-				}
-				handshakes.Add(1)
-			}
-		})
-	}
-	p, err := OpenProcess("/proc", ID{PID: worker})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	var held []time.Duration
-	for round := range 30 {
-		before := handshakes.Load()
-		res, err := p.PurgeSSLCache(t.Context(), h.Pids())
-		if err != nil && !errors.Is(err, ErrBusy) && !errorIs(err, CannotStop) { // a busy machine may take its time
-			t.Fatalf("purge %d: %v", round, err)
-		}
-		if err == nil && res.Held > 0 {
-			held = append(held, res.Held)
-			refill(t, p)
-		}
-		h.Eventually("handshakes go on", func() error {
-			if handshakes.Load() < before+20 && failed.Load() == 0 {
-				return fmt.Errorf("%d of them", handshakes.Load())
-			}
-			return nil
-		})
-	}
-	cancel()
-	wg.Wait()
-	if len(held) < 10 {
-		t.Errorf("only %d of 30 purges found the cache free", len(held))
-	}
-	if got := h.Children(); !slices.Equal(got, []int{worker}) {
-		t.Fatalf("worker %d is not what is left: %v", worker, got)
-	}
-	if err := haproxytest.Echo(tunnel); err != nil {
-		t.Errorf("tunnel opened before: %v", err)
-	}
-	slices.Sort(held)
-	t.Logf("%d handshakes, %d purges, threads held still: median %v, worst %v", handshakes.Load(), len(held), held[len(held)/2], held[len(held)-1])
-}
-
-// refill makes an emptied cache usable again, as shctx_init does, so that one worker can be purged many times.
-func refill(t *testing.T, p *Process) {
-	t.Helper()
-	c, cache, err := p.findSSLCache()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if !cache.Empty {
-		t.Fatalf("after a purge: %+v", cache)
-	}
-	mem, err := syscall.Mmap(int(c.f.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer syscall.Munmap(mem)
-	lock := (*uint64)(unsafe.Pointer(&mem[offLock]))
-	for busy := true; busy; {
-		_, err := p.still(func() error {
-			if busy = atomic.LoadUint64(lock) != 0; busy {
-				return nil
-			}
-			return writeCache(mem, cache.layout, c.Mapping.Start, (len(mem)-cache.layout.firstBlock)/blockStride)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func TestHTTPCacheIsRefused(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 0, Sections: "cache big\n    total-max-size 20\n"})
 	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
@@ -277,8 +180,7 @@ func TestSharedCacheIsRefused(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	h.Tunnel()
 	s := NewScanner("/proc")
-	h.SignalReload()
-	old := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
+	old := reload(t, s, h)
 	p, err := s.Recheck(old)
 	if err != nil {
 		t.Fatal(err)
@@ -361,15 +263,14 @@ func TestDrainAndTerminate(t *testing.T) {
 	for range 5 {
 		tunnels = append(tunnels, h.Tunnel())
 	}
-	h.SignalReload()
-	in := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current))
+	old := reload(t, s, h)
 	young := h.Tunnel()
-	p, err := s.Recheck(in.Workers[0])
+	p, err := s.Recheck(old)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	d, err := Drain(t.Context(), in.Workers[0], p, Pace{Spread: 200 * time.Millisecond, PerSecond: 100})
+	d, err := Drain(t.Context(), old, p, Pace{Spread: 200 * time.Millisecond, PerSecond: 100})
 	if err != nil || d.Sessions < len(tunnels) || d.Left {
 		t.Errorf("drain: %+v, %v", d, err)
 	}
@@ -415,8 +316,7 @@ func TestTerminateKillsAWorkerThatHangs(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	s := NewScanner("/proc")
 	h.Tunnel()
-	h.SignalReload()
-	old := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
+	old := reload(t, s, h)
 	p, err := OpenProcess("/proc", old.ID)
 	if err != nil {
 		t.Fatal(err)

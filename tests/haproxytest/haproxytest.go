@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +30,7 @@ const Deadline = 60 * time.Second
 
 // Config is what tests vary.
 type Config struct {
+	Release   string // one of Releases; "" is the host's HAProxy
 	CacheSize int    // tune.ssl.cachesize; 0 disables the cache
 	Threads   int    // nbthread, default 2
 	NoCLI     bool   // start the master without -S
@@ -38,13 +40,18 @@ type Config struct {
 
 // HAProxy is a running master with its workers.
 type HAProxy struct {
-	t      testing.TB
-	Dir    string // holds haproxy.cfg, master.sock and the log
-	Addr   string // address of the TLS front
-	Master int
-	conf   Config
-	cmd    *exec.Cmd
-	echo   string
+	t          testing.TB
+	Version    string // such as 2.6.12
+	Dir        string // holds haproxy.cfg, master.sock and the log
+	Addr       string // address of the TLS front, which gives no tickets
+	TicketAddr string // the same with tickets
+	HTTPAddr   string // address of the HTTP/2 front
+	Master     int
+	conf       Config
+	root       string // the directory HAProxy has for /, "" for the host's
+	program    string
+	cmd        *exec.Cmd
+	echo, web  string
 }
 
 // Start runs HAProxy until the test ends. It skips the test under -short, and fails it if there is no HAProxy.
@@ -53,31 +60,38 @@ func Start(t testing.TB, conf Config) *HAProxy {
 	if testing.Short() {
 		t.Skip("needs a real HAProxy: left out under -short")
 	}
-	bin, err := exec.LookPath("haproxy")
-	if err != nil {
-		t.Fatalf("this test needs HAProxy (apt install haproxy): %v", err)
-	}
 	if conf.Threads == 0 {
 		conf.Threads = 2
 	}
-	h := &HAProxy{t: t, Dir: t.TempDir(), conf: conf}
-	h.echo = echoServer(t)
-	if h.Addr, err = FreeAddr(); err != nil {
+	h := &HAProxy{t: t, conf: conf}
+	h.root, h.program = install(t, conf.Release)
+	out, err := h.command("-v").Output()
+	if _, serr := fmt.Sscanf(string(out), "HAProxy version %s", &h.Version); serr != nil {
+		t.Fatalf("asking HAProxy for its version: %q, %v", out, err)
+	}
+	if h.Dir, err = os.MkdirTemp(filepath.Join(h.root, "/tmp"), "haproxy"); err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(h.Dir) })
+	h.echo, h.web = echoServer(t), httpEchoServer(t)
+	for _, addr := range []*string{&h.Addr, &h.TicketAddr, &h.HTTPAddr} {
+		if *addr, err = FreeAddr(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := WriteCert(filepath.Join(h.Dir, "site.pem")); err != nil {
 		t.Fatal(err)
 	}
 	h.WriteConfig("")
-	args := []string{"-W", "-f", filepath.Join(h.Dir, "haproxy.cfg")}
+	args := []string{"-W", "-f", h.inside("haproxy.cfg")}
 	if !conf.NoCLI {
-		args = append(args, "-S", h.Socket())
+		args = append(args, "-S", h.inside("master.sock"))
 	}
 	log, err := os.Create(filepath.Join(h.Dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.cmd = exec.Command(bin, args...)
+	h.cmd = h.command(args...)
 	h.cmd.Stdout, h.cmd.Stderr = log, log
 	if err := h.cmd.Start(); err != nil {
 		t.Fatalf("starting HAProxy: %v", err)
@@ -94,8 +108,7 @@ func Start(t testing.TB, conf Config) *HAProxy {
 		}
 		log.Close()
 		if t.Failed() {
-			b, _ := os.ReadFile(log.Name())
-			t.Logf("HAProxy's log:\n%s", b)
+			t.Logf("HAProxy's log:\n%s", h.Log())
 		}
 	})
 	h.Eventually("HAProxy answers", func() error {
@@ -106,6 +119,29 @@ func Start(t testing.TB, conf Config) *HAProxy {
 		return err
 	})
 	return h
+}
+
+func (h *HAProxy) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(h.program, args...)
+	if h.root != "" {
+		cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: h.root}
+	}
+	return cmd
+}
+
+// inside is the path, as HAProxy sees it, of a file in Dir.
+func (h *HAProxy) inside(name string) string {
+	return filepath.Join(strings.TrimPrefix(h.Dir, h.root), name)
+}
+
+// Log is what HAProxy wrote so far.
+func (h *HAProxy) Log() string {
+	h.t.Helper()
+	b, err := os.ReadFile(filepath.Join(h.Dir, "log"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(b)
 }
 
 // Socket is the path of the master CLI's socket.
@@ -123,13 +159,22 @@ defaults
     timeout client 1h
     timeout server 1h
 frontend tunnels
-    bind %s ssl crt %s no-tls-tickets
+    bind %[4]s ssl crt %[7]s no-tls-tickets
+    bind %[5]s ssl crt %[7]s
     default_backend echo
 backend echo
-    server echo %s
-%s
-%s
-`, h.conf.Threads, h.conf.CacheSize, h.conf.Global, h.Addr, filepath.Join(h.Dir, "site.pem"), h.echo, h.conf.Sections, broken)
+    server echo %[8]s
+frontend web
+    mode http
+    bind %[6]s ssl crt %[7]s alpn h2
+    default_backend webecho
+backend webecho
+    mode http
+    server web %[9]s
+%[10]s
+%[11]s
+`, h.conf.Threads, h.conf.CacheSize, h.conf.Global, h.Addr, h.TicketAddr, h.HTTPAddr, h.inside("site.pem"), h.echo, h.web,
+		h.conf.Sections, broken)
 	if err := os.WriteFile(filepath.Join(h.Dir, "haproxy.cfg"), []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
@@ -167,7 +212,7 @@ func (h *HAProxy) SignalReload() {
 		if err != nil {
 			return err
 		}
-		if !bytes.Contains(env, []byte("HAPROXY_MWORKER_WAIT_ONLY=1")) || !catches(status, syscall.SIGUSR2) || !bytes.Contains(status, []byte("State:\tS")) {
+		if h.Before(3, 1) && !bytes.Contains(env, []byte("HAPROXY_MWORKER_WAIT_ONLY=1")) || !catches(status, syscall.SIGUSR2) || !bytes.Contains(status, []byte("State:\tS")) {
 			return errors.New("it is still loading")
 		}
 		if err == nil && !h.Ask("show proc", "worker") {
@@ -178,6 +223,13 @@ func (h *HAProxy) SignalReload() {
 	if err := syscall.Kill(h.Master, syscall.SIGUSR2); err != nil {
 		h.t.Fatalf("reloading: %v", err)
 	}
+}
+
+// Before reports whether the release is older than major.minor.
+func (h *HAProxy) Before(major, minor int) bool {
+	var v [2]int
+	fmt.Sscanf(h.Version, "%d.%d", &v[0], &v[1])
+	return slices.Compare(v[:], []int{major, minor}) < 0
 }
 
 // catches reports whether a process has a handler for sig, going by its /proc/PID/status.
@@ -249,8 +301,14 @@ func (h *HAProxy) Tunnel() net.Conn {
 	return c
 }
 
+// Tunnel is a connection or a Stream.
+type Tunnel interface {
+	io.ReadWriteCloser
+	SetDeadline(time.Time) error
+}
+
 // Echo sends a message through a tunnel and wants it back.
-func Echo(c net.Conn) error {
+func Echo(c Tunnel) error {
 	msg := []byte("ping through the tunnel\n")
 	if err := c.SetDeadline(time.Now().Add(Deadline)); err != nil {
 		return err
