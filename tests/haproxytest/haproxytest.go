@@ -29,6 +29,7 @@ const Deadline = 60 * time.Second
 
 // Config is what tests vary.
 type Config struct {
+	Release   string // one of Releases; "" is the host's HAProxy
 	CacheSize int    // tune.ssl.cachesize; 0 disables the cache
 	Threads   int    // nbthread, default 2
 	NoCLI     bool   // start the master without -S
@@ -38,13 +39,18 @@ type Config struct {
 
 // HAProxy is a running master with its workers.
 type HAProxy struct {
-	t      testing.TB
-	Dir    string // holds haproxy.cfg, master.sock and the log
-	Addr   string // address of the TLS front
-	Master int
-	conf   Config
-	cmd    *exec.Cmd
-	echo   string
+	t          testing.TB
+	Version    string // such as 2.6.12
+	Dir        string // holds haproxy.cfg, master.sock and the log
+	Addr       string // address of the TLS front, which gives no tickets
+	TicketAddr string // the same with tickets
+	HTTPAddr   string // address of the HTTP/2 front
+	Master     int
+	conf       Config
+	root       string // the directory HAProxy has for /, "" for the host's
+	program    string
+	cmd        *exec.Cmd
+	echo, web  string
 }
 
 // Start runs HAProxy until the test ends. It skips the test under -short, and fails it if there is no HAProxy.
@@ -53,27 +59,32 @@ func Start(t testing.TB, conf Config) *HAProxy {
 	if testing.Short() {
 		t.Skip("needs a real HAProxy: left out under -short")
 	}
-	bin, err := exec.LookPath("haproxy")
-	if err != nil {
-		t.Fatalf("this test needs HAProxy (apt install haproxy): %v", err)
-	}
 	if conf.Threads == 0 {
 		conf.Threads = 2
 	}
-	h := &HAProxy{t: t, Dir: t.TempDir(), conf: conf}
-	h.echo = echoServer(t)
-	h.Addr = freeAddr(t)
+	h := &HAProxy{t: t, conf: conf}
+	h.root, h.program = install(t, conf.Release)
+	out, err := h.command("-v").Output()
+	if _, serr := fmt.Sscanf(string(out), "HAProxy version %s", &h.Version); serr != nil {
+		t.Fatalf("asking HAProxy for its version: %q, %v", out, err)
+	}
+	if h.Dir, err = os.MkdirTemp(filepath.Join(h.root, "/tmp"), "haproxy"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(h.Dir) })
+	h.echo, h.web = echoServer(t), httpEchoServer(t)
+	h.Addr, h.TicketAddr, h.HTTPAddr = freeAddr(t), freeAddr(t), freeAddr(t)
 	writeCert(t, filepath.Join(h.Dir, "site.pem"))
 	h.WriteConfig("")
-	args := []string{"-W", "-f", filepath.Join(h.Dir, "haproxy.cfg")}
+	args := []string{"-W", "-f", h.inside("haproxy.cfg")}
 	if !conf.NoCLI {
-		args = append(args, "-S", h.Socket())
+		args = append(args, "-S", h.inside("master.sock"))
 	}
 	log, err := os.Create(filepath.Join(h.Dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.cmd = exec.Command(bin, args...)
+	h.cmd = h.command(args...)
 	h.cmd.Stdout, h.cmd.Stderr = log, log
 	if err := h.cmd.Start(); err != nil {
 		t.Fatalf("starting HAProxy: %v", err)
@@ -90,8 +101,7 @@ func Start(t testing.TB, conf Config) *HAProxy {
 		}
 		log.Close()
 		if t.Failed() {
-			b, _ := os.ReadFile(log.Name())
-			t.Logf("HAProxy's log:\n%s", b)
+			t.Logf("HAProxy's log:\n%s", h.Log())
 		}
 	})
 	h.Eventually("HAProxy answers", func() error {
@@ -102,6 +112,29 @@ func Start(t testing.TB, conf Config) *HAProxy {
 		return err
 	})
 	return h
+}
+
+func (h *HAProxy) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(h.program, args...)
+	if h.root != "" {
+		cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: h.root}
+	}
+	return cmd
+}
+
+// inside is the path, as HAProxy sees it, of a file in Dir.
+func (h *HAProxy) inside(name string) string {
+	return filepath.Join(strings.TrimPrefix(h.Dir, h.root), name)
+}
+
+// Log is what HAProxy wrote so far.
+func (h *HAProxy) Log() string {
+	h.t.Helper()
+	b, err := os.ReadFile(filepath.Join(h.Dir, "log"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(b)
 }
 
 // Socket is the path of the master CLI's socket.
@@ -119,13 +152,22 @@ defaults
     timeout client 1h
     timeout server 1h
 frontend tunnels
-    bind %s ssl crt %s no-tls-tickets
+    bind %[4]s ssl crt %[7]s no-tls-tickets
+    bind %[5]s ssl crt %[7]s
     default_backend echo
 backend echo
-    server echo %s
-%s
-%s
-`, h.conf.Threads, h.conf.CacheSize, h.conf.Global, h.Addr, filepath.Join(h.Dir, "site.pem"), h.echo, h.conf.Sections, broken)
+    server echo %[8]s
+frontend web
+    mode http
+    bind %[6]s ssl crt %[7]s alpn h2
+    default_backend webecho
+backend webecho
+    mode http
+    server web %[9]s
+%[10]s
+%[11]s
+`, h.conf.Threads, h.conf.CacheSize, h.conf.Global, h.Addr, h.TicketAddr, h.HTTPAddr, h.inside("site.pem"), h.echo, h.web,
+		h.conf.Sections, broken)
 	if err := os.WriteFile(filepath.Join(h.Dir, "haproxy.cfg"), []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
@@ -154,7 +196,7 @@ func (h *HAProxy) Pids() []int { return append([]int{h.Master}, h.Children()...)
 func (h *HAProxy) SignalReload() {
 	h.t.Helper()
 	h.Eventually("the master waits for signals", func() error {
-		// A master that is still loading loses the signal. Up to 3.0 it executes itself anew when it has loaded.
+		// A master that is still loading loses the signal.
 		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", h.Master))
 		if err != nil {
 			return err
@@ -163,7 +205,7 @@ func (h *HAProxy) SignalReload() {
 		if err != nil {
 			return err
 		}
-		if !bytes.Contains(env, []byte("HAPROXY_MWORKER_WAIT_ONLY=1")) || !catches(status, syscall.SIGUSR2) || !bytes.Contains(status, []byte("State:\tS")) {
+		if h.executesItself() && !bytes.Contains(env, []byte("HAPROXY_MWORKER_WAIT_ONLY=1")) || !catches(status, syscall.SIGUSR2) || !bytes.Contains(status, []byte("State:\tS")) {
 			return errors.New("it is still loading")
 		}
 		if err == nil && !h.Ask("show proc", "worker") {
@@ -174,6 +216,13 @@ func (h *HAProxy) SignalReload() {
 	if err := syscall.Kill(h.Master, syscall.SIGUSR2); err != nil {
 		h.t.Fatalf("reloading: %v", err)
 	}
+}
+
+// executesItself tells whether the master executes itself anew when it has loaded its configuration, as it does up to 3.0.
+func (h *HAProxy) executesItself() bool {
+	var major, minor int
+	fmt.Sscanf(h.Version, "%d.%d", &major, &minor)
+	return major < 3 || major == 3 && minor == 0
 }
 
 // catches reports whether a process has a handler for sig, going by its /proc/PID/status.
@@ -245,8 +294,14 @@ func (h *HAProxy) Tunnel() net.Conn {
 	return c
 }
 
+// Tunnel is a connection or a Stream.
+type Tunnel interface {
+	io.ReadWriteCloser
+	SetDeadline(time.Time) error
+}
+
 // Echo sends a message through a tunnel and wants it back.
-func Echo(c net.Conn) error {
+func Echo(c Tunnel) error {
 	msg := []byte("ping through the tunnel\n")
 	if err := c.SetDeadline(time.Now().Add(Deadline)); err != nil {
 		return err
