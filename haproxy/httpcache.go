@@ -43,7 +43,7 @@ var httpLayouts = []httpLayout{
 
 // Further reasons of a Refusal.
 const (
-	NoHTTPCache = "no HTTP cache"
+	NoHTTPCache = "no HTTP cache of a known layout"
 	VaryCache   = "HTTP cache with process-vary" // 2.9 to 3.4 can lose count of its blocks
 )
 
