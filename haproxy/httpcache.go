@@ -25,8 +25,7 @@ const (
 // httpLayout is where the fields of a `cache` section lie: struct shared_context, struct cache, then the blocks.
 type httpLayout struct {
 	layout
-	self      int // the callbacks' argument, which is the address of struct cache, 2.9 on; 0 = there is none
-	cache     int // struct cache
+	self      int // the callbacks' argument, 2.9 on: the address of struct cache, which begins with the trees; 0 = there is none
 	maxBlocks int // as configured; the limit of object size follows it
 	vary      int // whether `process-vary` is on; 0 = that does not matter
 	node      int // where a block has the node of its tree
@@ -35,10 +34,10 @@ type httpLayout struct {
 // httpLayouts are the shapes we know. There are CACHE_TREE_NUM trees from 2.9 on; a build with another number than 8 is refused.
 // In 3.5 the cache has more lists than are known here.
 var httpLayouts = []httpLayout{
-	{layout{name: "2.5-2.8", http: true, hot: 24, nbav: 40, maxObj: 44, freeBlock: 48, blockSize: 56, root: 74, firstBlock: 152},
-		0, 58, 94, 0, blockHeader + 16},
+	{layout{name: "2.4-2.8", http: true, hot: 24, nbav: 40, maxObj: 44, freeBlock: 48, blockSize: 56, root: 74, firstBlock: 152},
+		0, 94, 0, blockHeader + 16},
 	{layout{name: "2.9-3.4", http: true, nbav: 24, maxObj: 28, freeBlock: 32, reserveFinish: 40, blockSize: 56, root: 64, trees: 8, firstBlock: 704},
-		48, 64, 596, 608, blockHeader + 24},
+		48, 596, 608, blockHeader + 24},
 }
 
 // Further reasons of a Refusal.
@@ -125,7 +124,7 @@ func (l httpLayout) recognise(r io.ReaderAt, h []byte, start, length uint64, isC
 	switch {
 	case !isCode(l.u64(h, l.freeBlock)) || l.reserveFinish != 0 && !isCode(l.u64(h, l.reserveFinish)):
 		return nil, refuse(UnknownLayout, "as %s: no code at its callbacks", l.name)
-	case l.self != 0 && l.u64(h, l.self) != start+uint64(l.cache):
+	case l.self != 0 && l.u64(h, l.self) != start+uint64(l.root):
 		return nil, refuse(UnknownLayout, "as %s: its callbacks are for %#x", l.name, l.u64(h, l.self))
 	case n == 0 || size > length || length-size >= pageSize:
 		return nil, refuse(UnknownLayout, "as %s: %d blocks in %d bytes", l.name, n, length)

@@ -51,7 +51,7 @@ func fakeHTTPCache(l httpLayout, blocks int) []byte {
 	binary.LittleEndian.PutUint64(mem[l.freeBlock:], fakeCode)
 	if l.reserveFinish != 0 {
 		binary.LittleEndian.PutUint64(mem[l.reserveFinish:], fakeCode)
-		binary.LittleEndian.PutUint64(mem[l.self:], fakeStart+uint64(l.cache))
+		binary.LittleEndian.PutUint64(mem[l.self:], fakeStart+uint64(l.root))
 	}
 	binary.LittleEndian.PutUint32(mem[l.maxBlocks:], uint32(blocks))
 	binary.LittleEndian.PutUint32(mem[l.maxBlocks+4:], fakeLimit)
