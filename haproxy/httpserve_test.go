@@ -553,3 +553,22 @@ func TestHTTPCacheLivesWithEveryStoreBeingTheLast(t *testing.T) {
 		})
 	}
 }
+
+func TestHTTPCacheWithVaryIsRefused(t *testing.T) {
+	for _, release := range haproxytest.Releases() {
+		h := haproxytest.Start(t, haproxytest.Config{Release: release, Sections: "cache v\n    total-max-size 4\n    process-vary on\n"})
+		p, err := OpenProcess("/proc", ID{PID: h.Children()[len(h.Children())-1]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		res, err := p.PurgeHTTPCaches(t.Context(), h.Pids())
+		if strings.HasPrefix(h.Version, "2.") && h.Version < "2.9" {
+			if err != nil || res.Freed() == 0 {
+				t.Errorf("HAProxy %s: %+v, %v", h.Version, res, err)
+			}
+		} else if !errorIs(err, VaryCache) {
+			t.Errorf("HAProxy %s: %+v, %v, want a refusal", h.Version, res, err)
+		}
+	}
+}

@@ -351,7 +351,7 @@ func (h *header) clear() error {
 	}
 	atomic.StoreUint32(h.u32(h.l.nbav), 0)
 	for i := range max(h.l.trees, 1) {
-		*h.u64(h.l.tree(i)) = 0 // not atomic: in 2.5 to 2.8 an HTTP cache's tree is not aligned to its size
+		*h.u64(h.l.tree(i)) = 0 // not atomic: up to 2.8 an HTTP cache's tree is not aligned to its size
 	}
 	atomic.StoreUint64(h.u64(offAvail), h.start+offAvail)
 	atomic.StoreUint64(h.u64(offAvail+8), h.start+offAvail)
