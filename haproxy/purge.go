@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"sync"
@@ -124,7 +125,11 @@ func (c *CacheFile) Resident() (uint64, error) {
 }
 
 // Recognise reads the cache's header and decides what it is, as the function of that name does. ErrBusy: it changed at every look.
-func (c *CacheFile) Recognise() (*Cache, error) {
+func (c *CacheFile) Recognise() (*Cache, error) { return c.recognise(Recognise) }
+
+type recogniser func(r io.ReaderAt, start, length uint64, isCode func(addr uint64) bool) (*Cache, error)
+
+func (c *CacheFile) recognise(recognise recogniser) (*Cache, error) {
 	maps, err := readMaps(c.p.procfs, c.p.PID)
 	if err != nil {
 		return nil, fmt.Errorf("listing the mappings of pid %d: %w", c.p.PID, err)
@@ -138,7 +143,7 @@ func (c *CacheFile) Recognise() (*Cache, error) {
 		return false
 	}
 	for try := 1; ; try++ {
-		cache, err := Recognise(c.f, c.Mapping.Start, c.Mapping.Len(), isCode)
+		cache, err := recognise(c.f, c.Mapping.Start, c.Mapping.Len(), isCode)
 		if !errors.Is(err, ErrUnstable) {
 			return cache, err
 		}
@@ -199,12 +204,17 @@ func (p *Process) PurgeSSLCache(ctx context.Context, others []int) (Purged, erro
 		return res, err
 	}
 	defer c.Close()
+	return c.purge(ctx, cache, res)
+}
+
+// purge empties a recognised and checked cache, whose measures are in res, and gives its memory back.
+func (c *CacheFile) purge(ctx context.Context, cache *Cache, res Purged) (Purged, error) {
 	if !cache.Empty {
 		if err := c.empty(ctx, cache, &res); err != nil {
 			return res, err
 		}
 	}
-	err = c.sweep(ctx)
+	err := c.sweep(ctx)
 	if after, rerr := c.Resident(); rerr == nil {
 		res.After = after
 	}
@@ -293,7 +303,10 @@ func (c *CacheFile) empty(ctx context.Context, cache *Cache, res *Purged) error 
 	h := header{page: page, l: cache.layout, start: c.Mapping.Start, blocks: cache.Blocks}
 	wait := time.Millisecond
 	for res.Tries = 1; ; res.Tries++ {
-		held, err := c.p.still(h.clear)
+		held, err := time.Duration(0), ErrBusy
+		if !h.l.http || h.idle() { // a client may be slow: do not stop the worker just to find its response still there
+			held, err = c.p.still(h.clear)
+		}
 		res.Held += held
 		if !errors.Is(err, ErrBusy) || res.Tries == purgeTries {
 			return err
@@ -318,29 +331,50 @@ type header struct {
 func (h *header) u32(off int) *uint32 { return (*uint32)(unsafe.Pointer(&h.page[off])) }
 func (h *header) u64(off int) *uint64 { return (*uint64)(unsafe.Pointer(&h.page[off])) }
 
-// clear empties the header if nothing of the cache is in use. It runs while every thread of the worker is stopped.
-//
-// Nothing is in use when the lock is free (no thread is between taking and releasing it) and every block is available (no thread
-// has taken blocks that it has yet to put into the tree: since 2.9 a store lets go of the lock in between).
+// idle tells whether nothing of the cache is in use: the locks are free (no thread is between taking and releasing one) and every block
+// is available (no thread or stream has taken blocks that it has yet to put back: since 2.9 a store lets go of the lock in between).
+func (h *header) idle() bool {
+	nbav := *h.u32(h.l.nbav)
+	if atomic.LoadUint64(h.u64(offLock)) != 0 || nbav != h.blocks && (nbav != 0 || h.l.http) {
+		return false
+	}
+	if h.l.hot != 0 && !h.isEmptyList(h.l.hot) {
+		return false
+	}
+	for i := range h.l.trees {
+		tree := h.l.tree(i)
+		if *h.u64(tree + treeLock) != 0 || *h.u64(tree + treeCleanupLock) != 0 || !h.isEmptyList(tree+treeCleanup) {
+			return false
+		}
+	}
+	return true
+}
+
+func (h *header) isEmptyList(off int) bool {
+	self := h.start + uint64(off)
+	return *h.u64(off) == self && *h.u64(off + 8) == self
+}
+
+// clear empties the header if it is idle. It runs while every thread of the worker is stopped.
 //
 // Each store leaves a cache that HAProxy can go on with for ever, should it be the last that we ever do:
-//  1. nbav = 0: a store of a session is refused for want of blocks; lookups still hit.
-//  2. tree = empty: lookups and removals find nothing. No path is left that leads to a block.
-//  3. avail = empty list: as the list is in a cache that has no block. Nothing reads it while nbav is 0.
+//  1. HTTP only, the limit of object size = 1 byte: a store of a response is refused as too large; lookups still hit.
+//  2. nbav = 0: a store is refused for want of blocks; lookups still hit.
+//  3. trees = empty: lookups and removals find nothing. No path is left that leads to a block.
+//  4. avail = empty list: as the list is in a cache that has no block. Nothing reads it while nbav is 0.
 //
-// The lock, b[1] of the tree (unique keys) and the callbacks are left as they are.
+// The locks, b[1] of a tree (unique keys) and the callbacks are left as they are.
 func (h *header) clear() error {
-	if atomic.LoadUint64(h.u64(offLock)) != 0 {
+	if !h.idle() {
 		return ErrBusy
 	}
-	if nbav := *h.u32(h.l.nbav); nbav != h.blocks && nbav != 0 {
-		return ErrBusy
-	}
-	if h.l.hot != 0 && (*h.u64(h.l.hot) != h.start+uint64(h.l.hot) || *h.u64(h.l.hot + 8) != h.start+uint64(h.l.hot)) {
-		return ErrBusy
+	if h.l.http {
+		atomic.StoreUint32(h.u32(h.l.maxObj), noObject)
 	}
 	atomic.StoreUint32(h.u32(h.l.nbav), 0)
-	atomic.StoreUint64(h.u64(h.l.root), 0)
+	for i := range max(h.l.trees, 1) {
+		*h.u64(h.l.tree(i)) = 0 // not atomic: up to 2.8 an HTTP cache's tree is not aligned to its size
+	}
 	atomic.StoreUint64(h.u64(offAvail), h.start+offAvail)
 	atomic.StoreUint64(h.u64(offAvail+8), h.start+offAvail)
 	return nil

@@ -28,7 +28,13 @@ type layout struct {
 	reserveFinish    int // callback, 2.9 on; 0 = there is none
 	blockSize        int
 	root, firstBlock int // eb_root of the session tree, and what follows it
+
+	http  bool // a `cache` section's, see httpLayouts
+	trees int  // how many trees with locks of their own (struct cache_tree) begin at root; 0 = one that has none
 }
+
+// tree is where the eb_root of a tree lies.
+func (l layout) tree(i int) int { return l.root + i*treeStride }
 
 const (
 	offLock  = 0
