@@ -76,7 +76,10 @@ func (p *Process) OpenMapping(m Mapping, write bool) (*CacheFile, error) {
 	}
 	f, err := os.OpenFile(p.path(m.file()), flags, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("opening a mapping of pid %d: %w", p.PID, ErrGone)
+		err = ErrGone
+		if p.Alive() {
+			err = fmt.Errorf("it is not there any more: %w", ErrUnstable)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening a mapping of pid %d: %w", p.PID, err)
@@ -110,10 +113,14 @@ func (c *CacheFile) Recognise() (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the mappings of pid %d: %w", c.p.PID, err)
 	}
+	exe, err := os.Readlink(c.p.path("exe")) // as in maps, with " (deleted)" after an upgrade
+	if err != nil {
+		return nil, fmt.Errorf("reading what program pid %d runs: %w", c.p.PID, err)
+	}
 	isCode := func(addr uint64) bool {
 		for _, m := range maps {
 			if addr >= m.Start && addr < m.End {
-				return m.Perms == "r-xp" && m.Inode != 0
+				return m.Perms == "r-xp" && m.Path == exe
 			}
 		}
 		return false
@@ -231,9 +238,7 @@ func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
 		if !errors.As(err, &r) {
 			return nil, nil, fmt.Errorf("recognising the cache of pid %d: %w", p.PID, err)
 		}
-		if refusal == nil {
-			refusal = err
-		}
+		refusal = telling(refusal, err)
 	}
 	if refusal == nil {
 		refusal = refuse(NoCache, "pid %d has no shared anonymous memory", p.PID)
@@ -290,6 +295,9 @@ func (h *header) u64(off int) *uint64 { return (*uint64)(unsafe.Pointer(&h.page[
 func (h *header) clear() error {
 	if atomic.LoadUint64(h.u64(offLock)) != 0 {
 		return ErrBusy
+	}
+	if err := h.l.matches(h.page, func(uint64) bool { return true }); err != nil {
+		return fmt.Errorf("recognising the cache again: %w", err)
 	}
 	if nbav := *h.u32(h.l.nbav); nbav != h.blocks && nbav != 0 {
 		return ErrBusy
