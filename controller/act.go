@@ -66,7 +66,8 @@ func failure(err error) result {
 	var refusal *haproxy.Refusal
 	if errors.As(err, &refusal) {
 		switch refusal.Reason {
-		case haproxy.NoCache, haproxy.OtherBlocks, haproxy.UnknownLayout, haproxy.TooSmall, haproxy.NoHandler:
+		case haproxy.ManyOwners, haproxy.CannotStop:
+		default:
 			return result{Result: policy.Refused, what: "refused", why: err.Error()}
 		}
 	}

@@ -10,7 +10,6 @@ import (
 
 // Facts about HAProxy's shared context when it holds a `cache` section (src/cache.c), the same on every 64-bit build.
 const (
-	httpBlockSize   = 1024 // CACHE_BLOCKSIZE
 	httpStride      = blockHeader + httpBlockSize
 	httpHeaderBytes = 1024 // enough for every layout's struct shared_context and struct cache
 

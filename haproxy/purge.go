@@ -96,7 +96,10 @@ func (p *Process) OpenMapping(m Mapping, write bool) (*CacheFile, error) {
 	}
 	f, err := os.OpenFile(p.path(m.file()), flags, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("opening a mapping of pid %d: %w", p.PID, ErrGone)
+		err = ErrGone
+		if p.Alive() {
+			err = fmt.Errorf("it is not there any more: %w", ErrUnstable)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening a mapping of pid %d: %w", p.PID, err)
@@ -134,10 +137,14 @@ func (c *CacheFile) recognise(recognise recogniser) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing the mappings of pid %d: %w", c.p.PID, err)
 	}
+	exe, err := os.Readlink(c.p.path("exe")) // as in maps, with " (deleted)" after an upgrade
+	if err != nil {
+		return nil, fmt.Errorf("reading what program pid %d runs: %w", c.p.PID, err)
+	}
 	isCode := func(addr uint64) bool {
 		for _, m := range maps {
 			if addr >= m.Start && addr < m.End {
-				return m.Perms == "r-xp" && m.Inode != 0
+				return m.Perms == "r-xp" && m.Path == exe
 			}
 		}
 		return false
@@ -283,9 +290,7 @@ func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
 		if !errors.As(err, &r) {
 			return nil, nil, fmt.Errorf("recognising the cache of pid %d: %w", p.PID, err)
 		}
-		if refusal == nil {
-			refusal = err
-		}
+		refusal = telling(refusal, err)
 	}
 	if refusal == nil {
 		refusal = refuse(NoCache, "pid %d has no shared anonymous memory", p.PID)
@@ -367,6 +372,11 @@ func (h *header) isEmptyList(off int) bool {
 func (h *header) clear() error {
 	if !h.idle() {
 		return ErrBusy
+	}
+	if !h.l.http {
+		if err := h.l.matches(h.page, func(uint64) bool { return true }); err != nil {
+			return fmt.Errorf("recognising the cache again: %w", err)
+		}
 	}
 	if h.l.http {
 		atomic.StoreUint32(h.u32(h.l.maxObj), noObject)

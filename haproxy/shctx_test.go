@@ -66,18 +66,33 @@ func recognise(mem []byte) (*Cache, error) {
 	return Recognise(bytes.NewReader(mem), fakeStart, uint64(len(mem)), isFakeCode)
 }
 
+// The machine's page decides how much room there may be behind the last block: 4 KiB on amd64, up to 64 KiB on arm64.
 func TestRecogniseCountsBlocks(t *testing.T) {
-	for _, l := range layouts {
-		for blocks := 20_000; blocks < 20_040; blocks++ {
-			c, err := recognise(fakeCache(t, l, blocks))
-			if err != nil {
-				t.Fatalf("%s, %d blocks: %v", l.name, blocks, err)
-			}
-			if c.Blocks != uint32(blocks) || c.Layout != l.name || c.Empty {
-				t.Fatalf("%s, %d blocks: %+v", l.name, blocks, c)
+	defer func(own uint64) { pageSize = own }(pageSize)
+	for _, pageSize = range []uint64{4 << 10, 16 << 10, 64 << 10} {
+		for _, l := range layouts {
+			for blocks := 1000; blocks <= 1000+int(pageSize)/blockStride+1; blocks++ {
+				c, err := recognise(fakeCache(t, l, blocks))
+				if err != nil {
+					t.Fatalf("%s, %d blocks: %v", l.name, blocks, err)
+				}
+				if c.Blocks != uint32(blocks) || c.Layout != l.name || c.Empty {
+					t.Fatalf("%s, %d blocks: %+v", l.name, blocks, c)
+				}
 			}
 		}
 	}
+}
+
+// longerLock makes the beginning of the cache in mem what it is in a build whose lock takes n bytes.
+func longerLock(l layout, mem []byte, n int) {
+	old := bytes.Clone(mem[:l.firstBlock])
+	to := l.withLock(n)
+	clear(mem[:to.root])
+	copy(mem[n:], old[offAvail:l.blockSize+2])
+	copy(mem[to.root:], old[l.root:])
+	binary.LittleEndian.PutUint64(mem[n:], fakeStart+uint64(to.root)+16)
+	binary.LittleEndian.PutUint64(mem[to.root+16+8:], fakeStart+uint64(n))
 }
 
 func TestRecogniseRefuses(t *testing.T) {
@@ -89,7 +104,8 @@ func TestRecogniseRefuses(t *testing.T) {
 		change func(l layout, mem []byte)
 		reason string
 	}{
-		{"an HTTP cache's blocks", func(l layout, m []byte) { u16(m[l.blockSize:], 1024) }, OtherBlocks},
+		{"an HTTP cache's blocks", func(l layout, m []byte) { u16(m[l.blockSize:], 1024) }, HTTPCache},
+		{"other blocks", func(l layout, m []byte) { u16(m[l.blockSize:], 328) }, OtherBlocks},
 		{"a limit of object size", func(l layout, m []byte) { u32(m[l.maxObj:], 1<<20) }, OtherBlocks},
 		{"a callback that is not code", func(l layout, m []byte) { u64(m[l.freeBlock:], fakeCode+1) }, UnknownLayout},
 		{"no callback", func(l layout, m []byte) { u64(m[l.freeBlock:], 0) }, UnknownLayout},
@@ -100,8 +116,10 @@ func TestRecogniseRefuses(t *testing.T) {
 		{"a list that points between blocks", func(l layout, m []byte) { u64(m[offAvail+8:], fakeStart+uint64(l.firstBlock)+8) }, UnknownLayout},
 		{"more blocks available than there are", func(l layout, m []byte) { u32(m[l.nbav:], 20_001) }, UnknownLayout},
 		{"no blocks at the end", func(l layout, m []byte) { clear(m[len(m)/2:]) }, UnknownLayout},
-		{"nothing", func(l layout, m []byte) { clear(m) }, UnknownLayout},
-		{"a longer lock (DEBUG_THREAD)", func(l layout, m []byte) { copy(m[8:], bytes.Clone(m[:len(m)-8])) }, ""},
+		{"no list", func(l layout, m []byte) { clear(m[offAvail:][:16]) }, UnknownLayout},
+		{"nothing", func(l layout, m []byte) { clear(m) }, NotACache},
+		{"a lock of another length", func(l layout, m []byte) { longerLock(l, m, 56) }, DebugBuild},
+		{"the longest lock", func(l layout, m []byte) { longerLock(l, m, lockMost) }, DebugBuild},
 	}
 	for _, tt := range tests {
 		for _, l := range layouts {
@@ -109,8 +127,22 @@ func TestRecogniseRefuses(t *testing.T) {
 			tt.change(l, mem)
 			c, err := recognise(mem)
 			var r *Refusal
-			if !errors.As(err, &r) || tt.reason != "" && r.Reason != tt.reason {
+			if !errors.As(err, &r) || r.Reason != tt.reason {
 				t.Errorf("%s, %s: %+v, %v, want refusal %q", l.name, tt.name, c, err, tt.reason)
+			}
+		}
+	}
+}
+
+// Of several mappings that are refused, the one that is most like a TLS session cache gives the reason.
+func TestTelling(t *testing.T) {
+	order := []string{NotACache, OtherBlocks, HTTPCache, DebugBuild}
+	for i, vague := range order {
+		for _, clear := range order[i:] {
+			for _, err := range []error{telling(refuse(vague, ""), refuse(clear, "")), telling(refuse(clear, ""), refuse(vague, ""))} {
+				if !errorIs(err, clear) {
+					t.Errorf("%s and %s: %v", vague, clear, err)
+				}
 			}
 		}
 	}
@@ -190,6 +222,9 @@ func FuzzRecognise(f *testing.F) {
 	for _, l := range layouts {
 		f.Add(fakeCache(f, l, 40))
 	}
+	for _, s := range parseSamples(f) {
+		f.Add(s.at(fakeStart, fakeCode))
+	}
 	f.Fuzz(func(t *testing.T, mem []byte) {
 		c, err := recognise(mem)
 		if err != nil {
@@ -254,7 +289,7 @@ m=mmap.mmap(-1,8<<20); m[56]=200; m[72]=1; print("ready",flush=True); sys.stdin.
 	}
 	defer p.Close()
 	_, err = p.PurgeSSLCache(t.Context(), []int{os.Getpid()})
-	if !errorIs(err, UnknownLayout) {
+	if !errorIs(err, NotACache) {
 		t.Errorf("purge of python: %v", err)
 	}
 }

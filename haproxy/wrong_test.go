@@ -1,0 +1,319 @@
+package haproxy
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"reflect"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"hapressure/tests/haproxytest"
+)
+
+// What is not a stopping worker's TLS session cache is never written: each test here compares the process's shared memory, byte for
+// byte, with what it was before.
+
+// sharedSums returns a checksum of each shared writable mapping of p, files too, as the process itself sees it.
+func sharedSums(t *testing.T, p *Process) map[string][32]byte {
+	t.Helper()
+	all, err := readMaps("/proc", p.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem, err := os.Open(p.path("mem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	sums := map[string][32]byte{}
+	for _, m := range all {
+		if m.Perms != "rw-s" {
+			continue
+		}
+		b := make([]byte, m.Len())
+		if _, err := mem.ReadAt(b, int64(m.Start)); err != nil {
+			t.Fatal(err)
+		}
+		sums[m.file()] = sha256.Sum256(b)
+	}
+	return sums
+}
+
+func open(t *testing.T, pid int) *Process {
+	t.Helper()
+	p, err := OpenProcess("/proc", ID{PID: pid})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+const twoHTTPCaches = "cache small\n    total-max-size 4\ncache big\n    total-max-size 20\n"
+
+func TestWorkerWithoutTLSCacheIsNotWritten(t *testing.T) {
+	tests := []struct{ name, sections, reason string }{
+		{"HTTP caches", twoHTTPCaches, HTTPCache},
+		{"a ring and a stick table", "ring r\n    size 1048576\nbackend table\n    stick-table type ip size 100k store gpc0\n", NoCache},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := haproxytest.Start(t, haproxytest.Config{Sections: tt.sections})
+			p := open(t, h.Children()[0])
+			before := sharedSums(t, p)
+			_, err := p.PurgeSSLCache(t.Context(), h.Pids())
+			if !errorIs(err, tt.reason) {
+				t.Errorf("purge: %v, want refusal %q", err, tt.reason)
+			}
+			if !maps.Equal(before, sharedSums(t, p)) {
+				t.Error("its shared memory was written")
+			}
+		})
+	}
+}
+
+// A purge of a worker that has a TLS cache leaves its HTTP caches as they are.
+func TestPurgeWritesNothingElse(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, Sections: twoHTTPCaches})
+	p := open(t, h.Children()[0])
+	c, _, err := p.findSSLCache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tls := c.Mapping.file()
+	c.Close()
+	before := sharedSums(t, p)
+	if len(before) != 3 {
+		t.Fatalf("%d shared mappings, want 3", len(before))
+	}
+	if _, err := p.PurgeSSLCache(t.Context(), h.Pids()); err != nil {
+		t.Fatal(err)
+	}
+	after := sharedSums(t, p)
+	if before[tls] == after[tls] {
+		t.Error("the TLS cache was not emptied")
+	}
+	delete(before, tls)
+	delete(after, tls)
+	if !maps.Equal(before, after) {
+		t.Error("other shared memory was written")
+	}
+}
+
+// The rest is done to a process that is not HAProxy: this test binary, run anew, with a perfect copy of a cache.
+
+func init() {
+	if kind := os.Getenv("HAPRESSURE_LOOKALIKE"); kind != "" {
+		if err := lookalike(kind); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+}
+
+// lookalike maps a copy of an unused cache, says "ready", and does what it is told until its standard input ends.
+func lookalike(kind string) error {
+	size := uintptr(8 << 20)
+	flags, fd := unix.MAP_SHARED|unix.MAP_ANON, -1
+	switch kind {
+	case "private":
+		flags = unix.MAP_PRIVATE | unix.MAP_ANON
+	case "file":
+		f, err := os.CreateTemp("/dev/shm", "lookalike")
+		if err != nil {
+			return err
+		}
+		os.Remove(f.Name())
+		if err := f.Truncate(int64(size)); err != nil {
+			return err
+		}
+		flags, fd = unix.MAP_SHARED, int(f.Fd())
+	}
+	addr, err := unix.MmapPtr(fd, 0, nil, size, unix.PROT_READ|unix.PROT_WRITE, flags)
+	if err != nil {
+		return err
+	}
+	mem := unsafe.Slice((*byte)(addr), size)
+	l := layouts[0]
+	blocks := (len(mem) - l.firstBlock) / blockStride
+	if err := writeCache(mem, l, uint64(uintptr(addr)), blocks); err != nil {
+		return err
+	}
+	code := uint64(reflect.ValueOf(lookalike).Pointer())
+	if kind == "other code" {
+		f, err := os.Open("/bin/true")
+		if err != nil {
+			return err
+		}
+		text, err := unix.MmapPtr(int(f.Fd()), 0, nil, uintptr(pageSize), unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)
+		if err != nil {
+			return err
+		}
+		code = uint64(uintptr(text))
+	}
+	binary.LittleEndian.PutUint64(mem[l.freeBlock:], code)
+	fmt.Println("ready")
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		switch in.Text() {
+		case "map another":
+			if _, err := unix.MmapPtr(-1, 0, addr, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON|unix.MAP_FIXED); err != nil {
+				return err
+			}
+			for i := range mem {
+				mem[i] = 0xa5
+			}
+		case "unmap":
+			if err := unix.MunmapPtr(addr, size); err != nil {
+				return err
+			}
+		case "become an HTTP cache":
+			binary.LittleEndian.PutUint16(mem[l.blockSize:], httpBlockSize)
+		}
+		fmt.Println("done")
+	}
+	return in.Err()
+}
+
+type lookalikeProcess struct {
+	*Process
+	t   *testing.T
+	in  io.Writer
+	out *bufio.Scanner
+}
+
+func startLookalike(t *testing.T, kind string) lookalikeProcess {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "HAPRESSURE_LOOKALIKE="+kind)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); cmd.Wait() })
+	p := lookalikeProcess{open(t, cmd.Process.Pid), t, in, bufio.NewScanner(out)}
+	p.hears("ready")
+	return p
+}
+
+func (p lookalikeProcess) hears(want string) {
+	p.t.Helper()
+	if !p.out.Scan() || p.out.Text() != want {
+		p.t.Fatalf("the lookalike says %q, want %q", p.out.Text(), want)
+	}
+}
+
+func (p lookalikeProcess) tell(what string) {
+	p.t.Helper()
+	fmt.Fprintln(p.in, what)
+	p.hears("done")
+}
+
+func TestLookalikeIsRefused(t *testing.T) {
+	for kind, reason := range map[string]string{
+		"private":    NoCache,
+		"file":       NoCache,
+		"other code": UnknownLayout, // HAProxy's callback is in HAProxy's own program
+	} {
+		t.Run(kind, func(t *testing.T) {
+			p := startLookalike(t, kind)
+			before := sharedSums(t, p.Process)
+			if _, err := p.PurgeSSLCache(t.Context(), []int{p.PID}); !errorIs(err, reason) {
+				t.Errorf("purge: %v, want refusal %q", err, reason)
+			}
+			if !maps.Equal(before, sharedSums(t, p.Process)) {
+				t.Error("its shared memory was written")
+			}
+		})
+	}
+}
+
+// A perfect copy is recognised: structure cannot tell it. What stops us is that it is not a stopping worker, not even as the child of
+// a process that runs the same program, whose file's name begins with haproxy.
+func TestLookalikeIsNoStoppingWorker(t *testing.T) {
+	p := startLookalike(t, "shared")
+	c, _, err := p.findSSLCache()
+	if err != nil {
+		t.Fatalf("the copy is not perfect: %v", err)
+	}
+	c.Close()
+	s := NewScanner("/proc")
+	found, err := s.Scan(t.Context(), []int{os.Getpid(), p.PID})
+	if err != nil || len(found) != 1 || !slices.Equal(states(found[0]), []State{Unknown}) {
+		t.Fatalf("%+v, %v, want one worker of which nothing is known", found, err)
+	}
+	if _, err := s.Recheck(found[0].Workers[0]); !errors.Is(err, ErrNotStopping) {
+		t.Errorf("Recheck: %v, want ErrNotStopping", err)
+	}
+}
+
+// What comes to lie at the cache's addresses between two steps of a purge is not written.
+func TestMappingReplacedDuringAPurge(t *testing.T) {
+	t.Run("before it is opened", func(t *testing.T) {
+		for _, what := range []string{"map another", "unmap"} {
+			p := startLookalike(t, "shared")
+			shared, err := p.SharedMappings()
+			if err != nil || len(shared) != 1 {
+				t.Fatalf("%v, %v", shared, err)
+			}
+			p.tell(what)
+			if c, err := p.OpenMapping(shared[0], true); !errors.Is(err, ErrUnstable) {
+				t.Errorf("%s: %+v, %v, want ErrUnstable", what, c, err)
+			}
+		}
+	})
+	t.Run("after it is recognised", func(t *testing.T) {
+		p := startLookalike(t, "shared")
+		c, cache, err := p.findSSLCache()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		p.tell("map another")
+		before := sharedSums(t, p.Process)
+		// The file that was recognised is what is emptied and swept. It is nobody's any more.
+		if err := errors.Join(c.empty(t.Context(), cache, new(Purged)), c.sweep(t.Context())); err != nil {
+			t.Error(err)
+		}
+		if n, err := c.Resident(); err != nil || n > pageSize {
+			t.Errorf("%d bytes left of the file, %v", n, err)
+		}
+		if !maps.Equal(before, sharedSums(t, p.Process)) {
+			t.Error("what lies there now was written")
+		}
+	})
+	t.Run("in place", func(t *testing.T) {
+		p := startLookalike(t, "shared")
+		c, cache, err := p.findSSLCache()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		p.tell("become an HTTP cache")
+		before := sharedSums(t, p.Process)
+		if err := c.empty(t.Context(), cache, new(Purged)); !errorIs(err, HTTPCache) {
+			t.Errorf("%v, want refusal %q", err, HTTPCache)
+		}
+		if !maps.Equal(before, sharedSums(t, p.Process)) {
+			t.Error("it was written")
+		}
+	})
+}
