@@ -46,7 +46,7 @@ func TestCommandLine(t *testing.T) {
 		says string // on either output
 	}{
 		{"policy check good.yaml", 0, "good.yaml is good: 1 targets, 1 tiers\n"},
-		{"policy check bad.yaml", 1, "hapressure: the policy has mistakes:\nbad.yaml:7:18: usage has either above or below, this one has 0 of them\nbad.yaml:7:19: usage has an unknown key \"over\": known are above, below\n"},
+		{"policy check bad.yaml", 1, "hapressure: the policy has mistakes:\nbad.yaml:7:19: usage has an unknown key \"over\": known are above, below\n"},
 		{"policy check missing.yaml", 1, "open missing.yaml: no such file or directory"},
 		{"policy check", 2, "See 'hapressure policy check --help'."},
 		{"run --policy bad.yaml", 1, "bad.yaml:7:19:"},

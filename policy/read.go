@@ -1,0 +1,205 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// maxDepth is how deep conditions may nest.
+const maxDepth = 8
+
+func (d *decoder) place(n *yaml.Node) place { return place{d.file, n.Line, n.Column} }
+
+// read reads a value of a form, a scalar or a list of them. It reports every mistake and is never nil.
+func (d *decoder) read(n *yaml.Node, k *key, what string) *value {
+	if item, ok := strings.CutPrefix(k.of, "[]"); ok {
+		return d.list(n, k, formOf(item))
+	}
+	f := formOf(k.of)
+	if f == nil {
+		return d.scalar(n, k.of, what)
+	}
+	if n.Kind == yaml.ScalarNode && k.words != nil {
+		text, ok := d.single(n, what)
+		if ok = ok && slices.Contains(k.words, text); !ok && text != "" {
+			d.errorf(d.place(n), "%s %q is not known: write %s or %s", what, text, strings.Join(k.words, ", "), f.what)
+		}
+		return &value{at: d.place(n), of: k.of, text: text, bad: !ok}
+	}
+	return d.mapping(n, f, what)
+}
+
+// written reports whether n is a value written out in place. Aliases could make a small file huge, and tags change what
+// a value means.
+func (d *decoder) written(n *yaml.Node, what string) bool {
+	switch {
+	case n.Kind == yaml.AliasNode:
+		d.errorf(d.place(n), "%s is an alias, which a policy may not have: write the value out", what)
+	case n.Anchor != "":
+		d.errorf(d.place(n), "%s has the anchor &%s, which a policy may not have: leave it out", what, n.Anchor)
+	case n.Style&yaml.TaggedStyle != 0:
+		d.errorf(d.place(n), "%s has the tag %s, which a policy may not have: leave it out", what, n.Tag)
+	default:
+		return true
+	}
+	return false
+}
+
+func (d *decoder) single(n *yaml.Node, what string) (string, bool) {
+	if !d.written(n, what) {
+		return "", false
+	}
+	if n.Kind != yaml.ScalarNode {
+		d.errorf(d.place(n), "%s is not a single value", what)
+		return "", false
+	}
+	if n.Value == "" || n.Tag == "!!null" {
+		d.errorf(d.place(n), "%s has no value", what)
+		return "", false
+	}
+	return n.Value, true
+}
+
+func (d *decoder) list(n *yaml.Node, k *key, f *form) *value {
+	v := &value{at: d.place(n), of: k.of}
+	switch {
+	case !d.written(n, k.name):
+		v.bad = true
+	case n.Kind != yaml.SequenceNode:
+		d.errorf(v.at, "%s is not a list: begin each item with -", k.name)
+		v.bad = true
+	case len(n.Content) == 0 && !k.empty:
+		d.errorf(v.at, "%s is an empty list: give at least one, or leave the key out", k.name)
+	}
+	if v.bad {
+		return v
+	}
+	for _, node := range n.Content {
+		item := d.mapping(node, f, f.what)
+		if i := find(v.items, item.id()); i >= 0 {
+			d.errorf(item.at, "%s %s is given twice: the first is in line %d", f.name, item.id(), v.items[i].at.line)
+		}
+		v.items = append(v.items, item)
+	}
+	return v
+}
+
+func (d *decoder) mapping(n *yaml.Node, f *form, what string) *value {
+	v := &value{at: d.place(n), of: f.name, fields: map[string]*value{}}
+	if f.name == "condition" {
+		if d.depth++; d.depth > maxDepth+1 {
+			d.errorf(v.at, "conditions are nested deeper than %d", maxDepth)
+			v.bad = true
+		}
+		defer func() { d.depth-- }()
+	}
+	if v.bad = v.bad || !d.written(n, what); v.bad {
+		return v
+	}
+	if n.Kind != yaml.MappingNode {
+		d.errorf(v.at, "%s is not a mapping of %s: %s", what, or(f.names(0)), f.hint)
+		v.bad = true
+		return v
+	}
+	if d.fields(n, v, f) {
+		v.bad = !d.complete(v, f, !f.merges)
+	} else {
+		v.bad = f.keys[0].one > 0 // what a condition or an action is depends on the key; elsewhere the rest stands
+	}
+	return v
+}
+
+// fields reads the keys of a mapping. It returns false where one of them is none of the form's.
+func (d *decoder) fields(n *yaml.Node, v *value, f *form) bool {
+	known := true
+	lines := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		name, ok := d.single(n.Content[i], "a key of "+f.what)
+		if !ok {
+			known = false
+			continue
+		}
+		at := d.place(n.Content[i])
+		if line, twice := lines[name]; twice {
+			d.errorf(at, "%s has the key %q twice: the first is in line %d", f.what, name, line)
+			continue
+		}
+		lines[name] = at.line
+		k := f.key(name)
+		if k == nil {
+			known = false
+			d.errorf(at, "%s has an unknown key %q: %s", f.what, name, suggest(name, f.names(0)))
+			continue
+		}
+		what := name
+		if f.what == f.name { // a signal or action: its keys alone say little
+			what = f.name + " " + name
+		}
+		v.fields[name] = d.read(n.Content[i+1], k, what)
+	}
+	return known
+}
+
+// complete reports keys that are missing or too many, and fills in the defaults. What may be merged is not whole before it was: then
+// only the first key must be there. It returns false where the mapping cannot be used.
+func (d *decoder) complete(v *value, f *form, whole bool) bool {
+	good := true
+	for group := 1; len(f.names(group)) > 0; group++ {
+		given := slices.DeleteFunc(f.names(group), func(name string) bool { return v.fields[name] == nil })
+		switch len(given) {
+		case 1:
+			continue
+		case 0:
+			d.errorf(v.at, "%s needs one of %s: %s", f.what, or(f.names(group)), f.hint)
+		default:
+			d.errorf(v.at, "%s has %s, of which it may have only one: %s", f.what, and(given), f.hint)
+		}
+		good = false
+	}
+	for i, k := range f.keys {
+		switch {
+		case v.fields[k.name] != nil || !whole && i > 0:
+		case k.need:
+			good = false
+			d.errorf(v.at, "%s needs %s: %s", f.what, k.name, f.hint)
+		case k.def != "" && whole:
+			v.fields[k.name] = &value{of: k.of, text: k.def}
+		}
+	}
+	if f.name == "only" && len(v.fields) == 0 {
+		d.errorf(v.at, "only has none of %s: leave it out, or %s", or(f.names(0)), f.hint)
+	}
+	return good
+}
+
+// suggest helps with a name that is not known.
+func suggest(name string, known []string) string {
+	for _, k := range known {
+		if distance(name, k) <= min(2, len(k)/2) {
+			return "did you mean " + k + "?"
+		}
+	}
+	return "known are " + strings.Join(known, ", ")
+}
+
+// distance counts the letters to insert, delete or replace between two words.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}
