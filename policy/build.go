@@ -38,8 +38,8 @@ func (d *decoder) ladder(tiers *value) []Tier {
 			d.errorf(v.at, "tier %s needs leave, or enter: always", t.Name)
 		}
 		d.overlaps(comparisons(v.get("enter"), true), comparisons(v.get("leave"), true))
-		d.possible(v.get("enter"), true)
-		d.possible(v.get("leave"), true)
+		d.possible(v.get("enter"))
+		d.possible(v.get("leave"))
 		d.reachable(milder, v)
 		milder = append(milder, v)
 		ladder = append(ladder, t)

@@ -125,6 +125,12 @@ var defaultYAML []byte
 // BuiltIn is the policy that runs without a file, with a reason beside every number. Packages ship it as well.
 var BuiltIn = File{"built-in", defaultYAML}
 
+// Schema is the JSON Schema (draft 2020-12) of a policy file, for editors. It is written by go test -update from the same table that
+// decoding works with, and can say less: nothing between two values, or two files.
+//
+//go:embed schema.json
+var Schema []byte
+
 // Default returns the built-in policy.
 func Default() *Policy {
 	p, err := DecodeFiles(BuiltIn)

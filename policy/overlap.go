@@ -98,40 +98,27 @@ func overlapRemedy(e placed) string {
 	}
 }
 
-// possible reports comparisons that are never true, alone or together.
-func (d *decoder) possible(v *value, positive bool) {
-	if v == nil || v.text != "" {
+// possible reports comparisons that are never true, alone or joined by all.
+func (d *decoder) possible(v *value) {
+	if v == nil {
 		return
 	}
-	var joined []placed // all must be true
-	part := v.get(v.one())
-	switch op := v.one(); {
-	case part == nil:
-	case op == string(Not):
-		d.possible(part, !positive)
-	case strings.HasPrefix(part.of, "[]"):
-		for _, item := range part.list() {
-			if c := comparisons(item, positive); len(c) == 1 && (op == string(All)) == positive {
-				joined = append(joined, c[0])
-			}
-			d.possible(item, positive)
+	var joined []placed
+	for _, item := range v.get(v.one()).list() {
+		if c := comparisons(item, true); len(c) == 1 && v.one() == string(All) {
+			joined = append(joined, c[0])
 		}
-	default:
-		for _, c := range comparisons(v, positive) {
-			if c.test.Below && positive && c.test.Limit == 0 {
-				d.errorf(c.at, "%s is never true: write more than 0", c)
+		d.possible(item)
+	}
+	for _, down := range joined {
+		for _, up := range joined {
+			if !down.up() && up.up() && same(up.test, down.test, true) && down.test.Limit <= up.test.Limit {
+				d.errorf(down.at, "%s is never true together with %s of %s: join them with any", down, up, up.at.from(down.at))
 			}
 		}
 	}
-	for i, down := range joined {
-		for _, up := range joined {
-			if down.up() || !up.up() || !same(up.test, down.test, true) || down.test.Limit > up.test.Limit {
-				continue
-			}
-			if down.test.Limit < up.test.Limit || down.positive || up.positive {
-				d.errorf(joined[i].at, "%s is never true together with %s of %s: join them with any", down, up, up.at.from(down.at))
-			}
-		}
+	if test := v.get(v.one()); test.get("below") != nil && test.get("below").amount() == 0 {
+		d.errorf(test.at, "%s below %s is never true: write more than 0", test.of, test.get("below").text)
 	}
 }
 
@@ -189,5 +176,5 @@ func (p place) from(other place) string {
 	if p.file == other.file {
 		return fmt.Sprintf("line %d", p.line)
 	}
-	return fmt.Sprintf("%s:%d", p.file, p.line)
+	return p.String()
 }

@@ -99,7 +99,7 @@ func (d *decoder) mapping(n *yaml.Node, f *form, what string) *value {
 		return v
 	}
 	if n.Kind != yaml.MappingNode {
-		d.errorf(v.at, "%s is not a mapping of %s: %s", what, or(f.names(0)), f.hint)
+		d.errorf(v.at, "%s is not a mapping of %s: %s", what, join(f.names(0), " or "), f.hint)
 		v.bad = true
 		return v
 	}
@@ -152,9 +152,9 @@ func (d *decoder) complete(v *value, f *form, whole bool) bool {
 		case 1:
 			continue
 		case 0:
-			d.errorf(v.at, "%s needs one of %s: %s", f.what, or(f.names(group)), f.hint)
+			d.errorf(v.at, "%s needs one of %s: %s", f.what, join(f.names(group), " or "), f.hint)
 		default:
-			d.errorf(v.at, "%s has %s, of which it may have only one: %s", f.what, and(given), f.hint)
+			d.errorf(v.at, "%s has %s, of which it may have only one: %s", f.what, join(given, " and "), f.hint)
 		}
 		good = false
 	}
@@ -169,7 +169,7 @@ func (d *decoder) complete(v *value, f *form, whole bool) bool {
 		}
 	}
 	if f.name == "only" && len(v.fields) == 0 {
-		d.errorf(v.at, "only has none of %s: leave it out, or %s", or(f.names(0)), f.hint)
+		d.errorf(v.at, "only has none of %s: leave it out, or %s", join(f.names(0), " or "), f.hint)
 	}
 	return good
 }

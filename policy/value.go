@@ -164,7 +164,7 @@ func (d *decoder) scalar(n *yaml.Node, name, what string) *value {
 	case problem != "":
 		d.errorf(v.at, "%s %q %s", what, v.text, problem)
 	case s.words != nil && !slices.Contains(s.words, v.text):
-		d.errorf(v.at, "%s %q is not known: write %s", what, v.text, or(s.words))
+		d.errorf(v.at, "%s %q is not known: write %s", what, v.text, join(s.words, " or "))
 	case s.words == nil && !patterns[name].MatchString(v.text):
 		d.wrong(v, what, s)
 	case s.lo != "" && (v.amount() < amount(s.lo) || v.amount() > amount(s.hi)):
@@ -194,11 +194,8 @@ func (d *decoder) wrong(v *value, what string, s scalar) {
 	}
 }
 
-func or(words []string) string  { return enumerate(words, " or ") }
-func and(words []string) string { return enumerate(words, " and ") }
-
-// enumerate joins words for a message.
-func enumerate(words []string, last string) string {
+// join joins words for a message.
+func join(words []string, last string) string {
 	n := len(words) - 1
 	if n < 1 {
 		return strings.Join(words, "")

@@ -1,0 +1,298 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"gopkg.in/yaml.v3"
+)
+
+// TestLanguageRefersToItself holds that the table is whole: each key's value is a form or a scalar, each default is a value of it, and
+// each example and bound can be read.
+func TestLanguageRefersToItself(t *testing.T) {
+	for _, f := range forms {
+		if _, both := scalars[f.name]; both {
+			t.Errorf("%s is a form and a scalar", f.name)
+		}
+		for _, k := range f.keys {
+			of := strings.TrimPrefix(k.of, "[]")
+			if _, ok := scalars[of]; !ok && formOf(of) == nil {
+				t.Errorf("%s %s is of %s, which is not there", f.name, k.name, k.of)
+			}
+			if k.def != "" && k.words == nil {
+				d := &decoder{}
+				if v := d.scalar(&yaml.Node{Kind: yaml.ScalarNode, Value: k.def}, k.of, k.name); v.bad {
+					t.Errorf("%s: %v", f.name, d.errs)
+				}
+			}
+		}
+	}
+	for name, s := range scalars {
+		for _, text := range []string{s.lo, s.hi, s.example()} {
+			if text != "" && s.words == nil && name != "tier-name" && !patterns[name].MatchString(text) {
+				t.Errorf("%s does not fit its own %q", name, text)
+			}
+		}
+	}
+}
+
+func TestSchemaIsCurrent(t *testing.T) { golden(t, "schema.json", schema()) }
+
+func TestReferenceIsCurrent(t *testing.T) {
+	golden(t, filepath.FromSlash("../docs/policy.md"), reference())
+}
+
+// beyondSchema are the bad samples that the schema lets pass: it sees what YAML makes of a value, one file and one value at a time.
+var beyondSchema = []string{}
+
+// TestSchemaAndSamples holds that the schema and DecodeFiles agree on each sample.
+func TestSchemaAndSamples(t *testing.T) {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("policy.schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("policy.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	passes := func(files []File) bool {
+		for _, f := range files {
+			var v any
+			if yaml.Unmarshal(f.Text, &v) != nil || s.Validate(v) != nil {
+				return false
+			}
+		}
+		return true
+	}
+	for name, files := range samples(t, "good") {
+		if !passes(files) {
+			t.Errorf("%s does not pass", name)
+		}
+	}
+	if !passes([]File{BuiltIn}) {
+		t.Error("the built-in policy does not pass")
+	}
+	var beyond []string
+	for name, files := range samples(t, "bad") {
+		if passes(files) {
+			beyond = append(beyond, filepath.Base(name))
+		}
+	}
+	slices.Sort(beyond)
+	if !slices.Equal(beyond, beyondSchema) {
+		t.Errorf("these bad samples pass: %q", beyond)
+	}
+}
+
+const introduction = `# The policy language
+
+<!-- Written by "go test ./policy -run Current -update" from policy/language.go. -->
+
+A policy says what is watched, and a ladder of tiers: when each is entered and left, and what it does meanwhile. It is YAML, read strictly:
+a key or unit that is not known, a value out of range or conditions that contradict each other are errors, told all at once with file, line
+and column. Nothing is guessed: every value has its unit, 010 is no number, and there are no anchors, aliases and tags.
+
+    hapressure policy check            # the policy of this host; or check FILE...
+    hapressure policy show             # what it comes to, with the place of each value
+    hapressure policy explain          # in words
+    hapressure policy schema           # JSON Schema, for editors
+
+In an editor with the YAML language server, this line on top of a file brings completion and checks:
+
+    # yaml-language-server: $schema=/usr/share/hapressure/policy.schema.json
+
+## Files
+
+` + "`/etc/hapressure/policy.yaml`" + ` is the policy; without it, or where it has no targets or no tiers, those are the built-in policy's. Files in
+` + "`/etc/hapressure/policy.d`, `/run/hapressure/policy.d` and `/usr/lib/hapressure/policy.d`" + ` that end in .yaml are laid over it in the order of
+their names, wherever they are. Of two of the same name the one in the folder named first here counts, and one that is a link to /dev/null
+counts for nothing.
+
+A drop-in's targets and tiers change those of the same name key by key; a new name is added at the end. Each file begins with
+` + "`version: 1`" + `. This makes terminate spare two generations, and keeps the rest as it is:
+
+    version: 1
+    tiers:
+      - name: terminate
+        actions:
+          - terminate-oldest: {keep: 2}
+
+## How a tier acts
+
+The tier rises at once to the harshest one whose ` + "`enter`" + ` is true. It falls one at a time: when the present one's ` + "`leave`" + ` has been true for its
+` + "`for`" + ` and its ` + "`enter`" + ` is not. A tier acts once the milder ones have done what they can or have had their ` + "`settle`" + `; what costs connections
+is not done while ` + "`leave`" + ` is true.
+
+A limit that a signal is compared with does not lie in both ` + "`enter`" + ` and ` + "`leave`" + `: the tier would be entered and left at once.
+` + "`above` and `below`" + ` do not include the limit itself; pressure and events are true at it.
+
+An action's ` + "`only`" + ` is for some of the stopping workers. Harsher tiers do not wait for the others.
+`
+
+// reference writes docs/policy.md.
+func reference() string {
+	var s strings.Builder
+	s.WriteString(introduction)
+	for i := range forms {
+		f := &forms[i]
+		fmt.Fprintf(&s, "\n## %s\n\n", f.name)
+		if f.doc != "" {
+			fmt.Fprintf(&s, "%s\n\n", f.doc)
+		}
+		s.WriteString("| key | value | left out | |\n|---|---|---|---|\n")
+		for _, k := range f.keys {
+			fmt.Fprintf(&s, "| `%s` | %s | %s | %s |\n", k.name, k.values(), k.leftOut(), k.doc)
+		}
+		for group := 1; len(f.names(group)) > 0; group++ {
+			fmt.Fprintf(&s, "\nExactly one of `%s`.\n", strings.Join(f.names(group), "`, `"))
+		}
+	}
+	s.WriteString("\n## Values\n\n| value | | from | to |\n|---|---|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(scalars)) {
+		sc := scalars[name]
+		how := sc.write
+		if sc.words != nil {
+			how = "`" + strings.Join(sc.words, "`, `") + "`"
+		}
+		if sc.doc != "" {
+			how += "; " + sc.doc
+		}
+		fmt.Fprintf(&s, "| <a id=\"value-%s\"></a>%s | %s | %s | %s |\n", name, name, how, sc.lo, sc.hi)
+	}
+	return s.String()
+}
+
+func (k *key) values() string {
+	item, list := strings.CutPrefix(k.of, "[]")
+	link := "[" + item + "](#" + item + ")"
+	if formOf(item) == nil {
+		link = "[" + item + "](#value-" + item + ")"
+	}
+	if k.words != nil {
+		link = "`" + strings.Join(k.words, "`, `") + "` or " + link
+	}
+	if list {
+		link = "list of " + link
+	}
+	return link
+}
+
+func (k *key) leftOut() string {
+	switch {
+	case k.need:
+		return "needed"
+	case k.def != "":
+		return "`" + k.def + "`"
+	}
+	return ""
+}
+
+// object is a JSON object. encoding/json writes its keys in alphabetical order.
+type object = map[string]any
+
+// schema writes the JSON Schema (draft 2020-12) of the language. What it cannot say, as what is between values, is left to DecodeFiles.
+func schema() string {
+	root := object{
+		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A policy of hapressure",
+		"$ref": "#/$defs/policy", "$defs": object{},
+	}
+	defs := root["$defs"].(object)
+	for i := range forms {
+		defs[forms[i].name] = forms[i].schema()
+	}
+	for name, s := range scalars {
+		defs[name] = s.schema()
+	}
+	text, err := json.MarshalIndent(root, "", "  ")
+	if err != nil {
+		panic(err) // maps, slices, strings and numbers only
+	}
+	return string(text) + "\n"
+}
+
+func (f *form) schema() object {
+	properties, need, groups := object{}, []string{}, []object{}
+	for i, k := range f.keys {
+		properties[k.name] = k.schema()
+		if k.need && (i == 0 || !f.merges) {
+			need = append(need, k.name)
+		}
+	}
+	for group := 1; len(f.names(group)) > 0; group++ {
+		var one []object
+		for _, name := range f.names(group) {
+			one = append(one, object{"required": []string{name}})
+		}
+		groups = append(groups, object{"oneOf": one})
+	}
+	s := object{"type": "object", "additionalProperties": false, "properties": properties, "required": need, "description": f.doc}
+	if len(groups) > 0 {
+		s["allOf"] = groups
+	}
+	if f.name == "only" {
+		s["minProperties"] = 1
+	}
+	return s
+}
+
+func (k *key) schema() object {
+	s := object{"description": k.doc}
+	item, list := strings.CutPrefix(k.of, "[]")
+	ref := object{"$ref": "#/$defs/" + item}
+	switch {
+	case list:
+		s["type"], s["items"] = "array", ref
+		if !k.empty {
+			s["minItems"] = 1
+		}
+	case k.words != nil:
+		s["anyOf"] = []object{ref, {"enum": values(k.words)}}
+	default:
+		s["$ref"] = ref["$ref"]
+	}
+	if k.def != "" {
+		s["default"] = values([]string{k.def})[0]
+	}
+	return s
+}
+
+func (s scalar) schema() object {
+	switch {
+	case s.words != nil:
+		return object{"enum": values(s.words)}
+	case s.pattern == whole || s.pattern == decimal:
+		kind := map[bool]string{true: "integer", false: "number"}[s.pattern == whole]
+		return object{"type": kind, "minimum": amount(s.lo), "maximum": amount(s.hi)}
+	}
+	o := object{"type": "string", "pattern": "^(?:" + s.pattern + ")$", "description": s.doc}
+	if s.pattern == duration {
+		return object{"anyOf": []object{o, {"const": 0}}}
+	}
+	return o
+}
+
+// values are words as YAML reads them.
+func values(words []string) []any {
+	out := make([]any, len(words))
+	for i, w := range words {
+		out[i] = w
+		if n, err := strconv.Atoi(w); err == nil {
+			out[i] = n
+		} else if b, err := strconv.ParseBool(w); err == nil {
+			out[i] = b
+		}
+	}
+	return out
+}
