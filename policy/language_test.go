@@ -51,7 +51,15 @@ func TestReferenceIsCurrent(t *testing.T) {
 }
 
 // beyondSchema are the bad samples that the schema lets pass: it sees what YAML makes of a value, one file and one value at a time.
-var beyondSchema = []string{}
+var beyondSchema = []string{
+	"action-twice", "always-with-leave", "anchor-unused", "cgroup-bad-glob", "cgroup-upwards", "deep", "drop-in-of-no-tier",
+	"drop-in-overlaps", "duration-overflow", "floor-above-limit", "halve-every-without-floor", "hexadecimal", "leave-missing",
+	"never-below-zero", "never-not-itself", "never-together", "number-with-leading-zero", "only-cache-of-zero", "overlap",
+	"overlap-downwards", "overlap-same-direction", "overlap-under-not", "percent-too-large", "pressure-of-0", "second-document",
+	"settle-too-long", "tag", "target-cgroup-twice", "target-tier-overlap", "target-tier-twice", "target-tier-unknown", "target-twice",
+	"the-root-cgroup", "tier-name-twice", "tier-without-leave", "underscore", "unit-bad-glob", "unreachable-before-always",
+	"unreachable-by-for", "unreachable-by-threshold", "unreachable-downwards", "window-too-long", "window-too-short", "zeros",
+}
 
 // TestSchemaAndSamples holds that the schema and DecodeFiles agree on each sample.
 func TestSchemaAndSamples(t *testing.T) {
