@@ -54,7 +54,7 @@ func TestCommandLine(t *testing.T) {
 		{"policy show good.yaml dropin.yaml", 0, "settle: 7s # dropin.yaml:2\n"},
 		{"policy show bad.yaml", 1, "bad.yaml:7:19: "},
 		{"policy show missing.yaml", 1, "reading the policy: open missing.yaml: no such file or directory"},
-		{"policy explain good.yaml", 0, "Tier 1, purge. "},
+		{"policy explain good.yaml", 0, "Tier 1, purge, is entered when "},
 		{"policy explain bad.yaml", 1, "bad.yaml:7:19: "},
 		{"policy schema", 0, `"$schema": "https://json-schema.org/draft/2020-12/schema"`},
 		{"policy schema extra", 2, "See 'hapressure policy schema --help'."},
