@@ -18,27 +18,35 @@ import (
 // TestLanguageRefersToItself holds that the table is whole: each key's value is a form or a scalar, each default is a value of it, and
 // each example and bound can be read.
 func TestLanguageRefersToItself(t *testing.T) {
-	for _, f := range forms {
-		if _, both := scalars[f.name]; both {
-			t.Errorf("%s is a form and a scalar", f.name)
+	dec := yaml.NewDecoder(bytes.NewReader(languageYAML))
+	dec.KnownFields(true)
+	var again struct {
+		Forms   []form
+		Scalars map[string]*scalar
+	}
+	if err := dec.Decode(&again); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range language.Forms {
+		if language.Scalars[f.Name] != nil {
+			t.Errorf("%s is a form and a scalar", f.Name)
 		}
-		for _, k := range f.keys {
-			of := strings.TrimPrefix(k.of, "[]")
-			if _, ok := scalars[of]; !ok && formOf(of) == nil {
-				t.Errorf("%s %s is of %s, which is not there", f.name, k.name, k.of)
+		for _, k := range f.Keys {
+			of := strings.TrimPrefix(k.Of, "[]")
+			s := language.Scalars[of]
+			if s == nil && formOf(of) == nil {
+				t.Errorf("%s %s is of %s, which is not there", f.Name, k.Name, k.Of)
 			}
-			if k.def != "" && k.words == nil {
-				d := &decoder{}
-				if v := d.scalar(&yaml.Node{Kind: yaml.ScalarNode, Value: k.def}, k.of, k.name); v.bad {
-					t.Errorf("%s: %v", f.name, d.errs)
-				}
+			if s != nil && k.Default != "" && s.problem(of, k.Default) != "" {
+				t.Errorf("%s %s: %s", f.Name, k.Name, s.problem(of, k.Default))
 			}
 		}
 	}
-	for name, s := range scalars {
-		for _, text := range []string{s.lo, s.hi, s.example()} {
-			if text != "" && s.words == nil && name != "tier-name" && !patterns[name].MatchString(text) {
-				t.Errorf("%s does not fit its own %q", name, text)
+	for name, s := range language.Scalars {
+		example, _ := strings.CutPrefix(s.Write, "for example ")
+		for _, text := range []string{s.Lo, s.Hi, example} {
+			if text != "" && name != "tier-name" && s.problem(name, text) != "" {
+				t.Errorf("%s: %s", name, s.problem(name, text))
 			}
 		}
 	}
@@ -106,7 +114,7 @@ func TestSchemaAndSamples(t *testing.T) {
 
 const introduction = `# The policy language
 
-<!-- Written by "go test ./policy -run Current -update" from policy/language.go. -->
+<!-- Written by "go test ./policy -run Current -update" from policy/language.yaml. -->
 
 A policy says what is watched, and a ladder of tiers: when each is entered and left, and what it does meanwhile. It is YAML, read strictly:
 a key or unit that is not known, a value out of range or conditions that contradict each other are errors, told all at once with file, line
@@ -153,43 +161,43 @@ An action's ` + "`only`" + ` is for some of the stopping workers. Harsher tiers 
 func reference() string {
 	var s strings.Builder
 	s.WriteString(introduction)
-	for i := range forms {
-		f := &forms[i]
-		fmt.Fprintf(&s, "\n## %s\n\n", f.name)
-		if f.doc != "" {
-			fmt.Fprintf(&s, "%s\n\n", f.doc)
+	for i := range language.Forms {
+		f := &language.Forms[i]
+		fmt.Fprintf(&s, "\n## %s\n\n", f.Name)
+		if f.Doc != "" {
+			fmt.Fprintf(&s, "%s\n\n", f.Doc)
 		}
 		s.WriteString("| key | value | left out | |\n|---|---|---|---|\n")
-		for _, k := range f.keys {
-			fmt.Fprintf(&s, "| `%s` | %s | %s | %s |\n", k.name, k.values(), k.leftOut(), k.doc)
+		for _, k := range f.Keys {
+			fmt.Fprintf(&s, "| `%s` | %s | %s | %s |\n", k.Name, k.values(), k.leftOut(), k.Doc)
 		}
 		for group := 1; len(f.names(group)) > 0; group++ {
 			fmt.Fprintf(&s, "\nExactly one of `%s`.\n", strings.Join(f.names(group), "`, `"))
 		}
 	}
 	s.WriteString("\n## Values\n\n| value | | from | to |\n|---|---|---|---|\n")
-	for _, name := range slices.Sorted(maps.Keys(scalars)) {
-		sc := scalars[name]
-		how := sc.write
-		if sc.words != nil {
-			how = "`" + strings.Join(sc.words, "`, `") + "`"
+	for _, name := range slices.Sorted(maps.Keys(language.Scalars)) {
+		sc := language.Scalars[name]
+		how := sc.Write
+		if sc.Words != nil {
+			how = "`" + strings.Join(sc.Words, "`, `") + "`"
 		}
-		if sc.doc != "" {
-			how += "; " + sc.doc
+		if sc.Doc != "" {
+			how += "; " + sc.Doc
 		}
-		fmt.Fprintf(&s, "| <a id=\"value-%s\"></a>%s | %s | %s | %s |\n", name, name, how, sc.lo, sc.hi)
+		fmt.Fprintf(&s, "| <a id=\"value-%s\"></a>%s | %s | %s | %s |\n", name, name, how, sc.Lo, sc.Hi)
 	}
 	return s.String()
 }
 
 func (k *key) values() string {
-	item, list := strings.CutPrefix(k.of, "[]")
+	item, list := strings.CutPrefix(k.Of, "[]")
 	link := "[" + item + "](#" + item + ")"
 	if formOf(item) == nil {
 		link = "[" + item + "](#value-" + item + ")"
 	}
-	if k.words != nil {
-		link = "`" + strings.Join(k.words, "`, `") + "` or " + link
+	if k.Words != nil {
+		link = "`" + strings.Join(k.Words, "`, `") + "` or " + link
 	}
 	if list {
 		link = "list of " + link
@@ -199,10 +207,10 @@ func (k *key) values() string {
 
 func (k *key) leftOut() string {
 	switch {
-	case k.need:
+	case k.Need:
 		return "needed"
-	case k.def != "":
-		return "`" + k.def + "`"
+	case k.Default != "":
+		return "`" + k.Default + "`"
 	}
 	return ""
 }
@@ -217,10 +225,10 @@ func schema() string {
 		"$ref": "#/$defs/policy", "$defs": object{},
 	}
 	defs := root["$defs"].(object)
-	for i := range forms {
-		defs[forms[i].name] = forms[i].schema()
+	for i := range language.Forms {
+		defs[language.Forms[i].Name] = language.Forms[i].schema()
 	}
-	for name, s := range scalars {
+	for name, s := range language.Scalars {
 		defs[name] = s.schema()
 	}
 	text, err := json.MarshalIndent(root, "", "  ")
@@ -232,10 +240,10 @@ func schema() string {
 
 func (f *form) schema() object {
 	properties, need, groups := object{}, []string{}, []object{}
-	for i, k := range f.keys {
-		properties[k.name] = k.schema()
-		if k.need && (i == 0 || !f.merges) {
-			need = append(need, k.name)
+	for i, k := range f.Keys {
+		properties[k.Name] = k.schema()
+		if k.Need && (i == 0 || !f.Merges) {
+			need = append(need, k.Name)
 		}
 	}
 	for group := 1; len(f.names(group)) > 0; group++ {
@@ -245,47 +253,50 @@ func (f *form) schema() object {
 		}
 		groups = append(groups, object{"oneOf": one})
 	}
-	s := object{"type": "object", "additionalProperties": false, "properties": properties, "required": need, "description": f.doc}
+	s := object{"type": "object", "additionalProperties": false, "properties": properties, "required": need, "description": f.Doc}
 	if len(groups) > 0 {
 		s["allOf"] = groups
 	}
-	if f.name == "only" {
+	if f.Name == "only" {
 		s["minProperties"] = 1
 	}
 	return s
 }
 
 func (k *key) schema() object {
-	s := object{"description": k.doc}
-	item, list := strings.CutPrefix(k.of, "[]")
+	s := object{"description": k.Doc}
+	item, list := strings.CutPrefix(k.Of, "[]")
 	ref := object{"$ref": "#/$defs/" + item}
 	switch {
 	case list:
 		s["type"], s["items"] = "array", ref
-		if !k.empty {
+		if !k.Empty {
 			s["minItems"] = 1
 		}
-	case k.words != nil:
-		s["anyOf"] = []object{ref, {"enum": values(k.words)}}
+	case k.Words != nil:
+		s["anyOf"] = []object{ref, {"enum": values(k.Words)}}
 	default:
 		s["$ref"] = ref["$ref"]
 	}
-	if k.def != "" {
-		s["default"] = values([]string{k.def})[0]
+	if k.Default != "" {
+		s["default"] = values([]string{k.Default})[0]
 	}
 	return s
 }
 
-func (s scalar) schema() object {
+func (s *scalar) schema() object {
 	switch {
-	case s.words != nil:
-		return object{"enum": values(s.words)}
-	case s.pattern == whole || s.pattern == decimal:
-		kind := map[bool]string{true: "integer", false: "number"}[s.pattern == whole]
-		return object{"type": kind, "minimum": amount(s.lo), "maximum": amount(s.hi)}
+	case s.Words != nil:
+		return object{"enum": values(s.Words)}
+	case s.Lo != "" && s.regexp.MatchString("1"):
+		kind := "integer"
+		if s.regexp.MatchString("1.5") {
+			kind = "number"
+		}
+		return object{"type": kind, "minimum": amount(s.Lo), "maximum": amount(s.Hi)}
 	}
-	o := object{"type": "string", "pattern": "^(?:" + s.pattern + ")$", "description": s.doc}
-	if s.pattern == duration {
+	o := object{"type": "string", "pattern": s.Pattern, "description": s.Doc}
+	if s.Lo != "" && s.regexp.MatchString("0") {
 		return object{"anyOf": []object{o, {"const": 0}}}
 	}
 	return o

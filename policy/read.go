@@ -14,19 +14,19 @@ func (d *decoder) place(n *yaml.Node) place { return place{d.file, n.Line, n.Col
 
 // read reads a value of a form, a scalar or a list of them. It reports every mistake and is never nil.
 func (d *decoder) read(n *yaml.Node, k *key, what string) *value {
-	if item, ok := strings.CutPrefix(k.of, "[]"); ok {
+	if item, ok := strings.CutPrefix(k.Of, "[]"); ok {
 		return d.list(n, k, formOf(item))
 	}
-	f := formOf(k.of)
+	f := formOf(k.Of)
 	if f == nil {
-		return d.scalar(n, k.of, what)
+		return d.scalar(n, k.Of, what)
 	}
-	if n.Kind == yaml.ScalarNode && k.words != nil {
+	if n.Kind == yaml.ScalarNode && k.Words != nil {
 		text, ok := d.single(n, what)
-		if ok = ok && slices.Contains(k.words, text); !ok && text != "" {
-			d.errorf(d.place(n), "%s %q is not known: write %s or %s", what, text, strings.Join(k.words, ", "), f.what)
+		if ok = ok && slices.Contains(k.Words, text); !ok && text != "" {
+			d.errorf(d.place(n), "%s %q is not known: write %s or %s", what, text, strings.Join(k.Words, ", "), f.What)
 		}
-		return &value{at: d.place(n), of: k.of, text: text, bad: !ok}
+		return &value{at: d.place(n), of: k.Of, text: text, bad: !ok}
 	}
 	return d.mapping(n, f, what)
 }
@@ -63,23 +63,23 @@ func (d *decoder) single(n *yaml.Node, what string) (string, bool) {
 }
 
 func (d *decoder) list(n *yaml.Node, k *key, f *form) *value {
-	v := &value{at: d.place(n), of: k.of}
+	v := &value{at: d.place(n), of: k.Of}
 	switch {
-	case !d.written(n, k.name):
+	case !d.written(n, k.Name):
 		v.bad = true
 	case n.Kind != yaml.SequenceNode:
-		d.errorf(v.at, "%s is not a list: begin each item with -", k.name)
+		d.errorf(v.at, "%s is not a list: begin each item with -", k.Name)
 		v.bad = true
-	case len(n.Content) == 0 && !k.empty:
-		d.errorf(v.at, "%s is an empty list: give at least one, or leave the key out", k.name)
+	case len(n.Content) == 0 && !k.Empty:
+		d.errorf(v.at, "%s is an empty list: give at least one, or leave the key out", k.Name)
 	}
 	if v.bad {
 		return v
 	}
 	for _, node := range n.Content {
-		item := d.mapping(node, f, f.what)
+		item := d.mapping(node, f, f.What)
 		if i := find(v.items, item.id()); i >= 0 {
-			d.errorf(item.at, "%s %s is given twice: the first is in line %d", f.name, item.id(), v.items[i].at.line)
+			d.errorf(item.at, "%s %s is given twice: the first is in line %d", f.Name, item.id(), v.items[i].at.line)
 		}
 		v.items = append(v.items, item)
 	}
@@ -87,8 +87,8 @@ func (d *decoder) list(n *yaml.Node, k *key, f *form) *value {
 }
 
 func (d *decoder) mapping(n *yaml.Node, f *form, what string) *value {
-	v := &value{at: d.place(n), of: f.name, fields: map[string]*value{}}
-	if f.name == "condition" {
+	v := &value{at: d.place(n), of: f.Name, fields: map[string]*value{}}
+	if f.Name == "condition" {
 		if d.depth++; d.depth > maxDepth+1 {
 			d.errorf(v.at, "conditions are nested deeper than %d", maxDepth)
 			v.bad = true
@@ -99,14 +99,14 @@ func (d *decoder) mapping(n *yaml.Node, f *form, what string) *value {
 		return v
 	}
 	if n.Kind != yaml.MappingNode {
-		d.errorf(v.at, "%s is not a mapping of %s: %s", what, join(f.names(0), " or "), f.hint)
+		d.errorf(v.at, "%s is not a mapping of %s: %s", what, join(f.names(0), " or "), f.Hint)
 		v.bad = true
 		return v
 	}
 	if d.fields(n, v, f) {
-		v.bad = !d.complete(v, f, !f.merges)
+		v.bad = !d.complete(v, f, !f.Merges)
 	} else {
-		v.bad = f.keys[0].one > 0 // what a condition or an action is depends on the key; elsewhere the rest stands
+		v.bad = f.Keys[0].One > 0 // what a condition or an action is depends on the key; elsewhere the rest stands
 	}
 	return v
 }
@@ -115,29 +115,30 @@ func (d *decoder) mapping(n *yaml.Node, f *form, what string) *value {
 func (d *decoder) fields(n *yaml.Node, v *value, f *form) bool {
 	known := true
 	lines := map[string]int{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		name, ok := d.single(n.Content[i], "a key of "+f.what)
+	for at := 0; at+1 < len(n.Content); at += 2 {
+		word, value := n.Content[at], n.Content[at+1]
+		name, ok := d.single(word, "a key of "+f.What)
 		if !ok {
 			known = false
 			continue
 		}
-		at := d.place(n.Content[i])
+		at := d.place(word)
 		if line, twice := lines[name]; twice {
-			d.errorf(at, "%s has the key %q twice: the first is in line %d", f.what, name, line)
+			d.errorf(at, "%s has the key %q twice: the first is in line %d", f.What, name, line)
 			continue
 		}
 		lines[name] = at.line
-		k := f.key(name)
-		if k == nil {
+		i := slices.IndexFunc(f.Keys, func(k key) bool { return k.Name == name })
+		if i < 0 {
 			known = false
-			d.errorf(at, "%s has an unknown key %q: %s", f.what, name, suggest(name, f.names(0)))
+			d.errorf(at, "%s has an unknown key %q: %s", f.What, name, suggest(name, f.names(0)))
 			continue
 		}
 		what := name
-		if f.what == f.name { // a signal or action: its keys alone say little
-			what = f.name + " " + name
+		if f.What == f.Name { // a signal or action: its keys alone say little
+			what = f.Name + " " + name
 		}
-		v.fields[name] = d.read(n.Content[i+1], k, what)
+		v.fields[name] = d.read(value, &f.Keys[i], what)
 	}
 	return known
 }
@@ -152,24 +153,24 @@ func (d *decoder) complete(v *value, f *form, whole bool) bool {
 		case 1:
 			continue
 		case 0:
-			d.errorf(v.at, "%s needs one of %s: %s", f.what, join(f.names(group), " or "), f.hint)
+			d.errorf(v.at, "%s needs one of %s: %s", f.What, join(f.names(group), " or "), f.Hint)
 		default:
-			d.errorf(v.at, "%s has %s, of which it may have only one: %s", f.what, join(given, " and "), f.hint)
+			d.errorf(v.at, "%s has %s, of which it may have only one: %s", f.What, join(given, " and "), f.Hint)
 		}
 		good = false
 	}
-	for i, k := range f.keys {
+	for i, k := range f.Keys {
 		switch {
-		case v.fields[k.name] != nil || !whole && i > 0:
-		case k.need:
+		case v.fields[k.Name] != nil || !whole && i > 0:
+		case k.Need:
 			good = false
-			d.errorf(v.at, "%s needs %s: %s", f.what, k.name, f.hint)
-		case k.def != "" && whole:
-			v.fields[k.name] = &value{of: k.of, text: k.def}
+			d.errorf(v.at, "%s needs %s: %s", f.What, k.Name, f.Hint)
+		case k.Default != "" && whole:
+			v.fields[k.Name] = &value{of: k.Of, text: k.Default}
 		}
 	}
-	if f.name == "only" && len(v.fields) == 0 {
-		d.errorf(v.at, "only has none of %s: leave it out, or %s", join(f.names(0), " or "), f.hint)
+	if f.Name == "only" && len(v.fields) == 0 {
+		d.errorf(v.at, "only has none of %s: leave it out, or %s", join(f.names(0), " or "), f.Hint)
 	}
 	return good
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"math"
 	"path"
 	"regexp"
@@ -93,7 +94,7 @@ func find(items []*value, id string) int {
 func merge(v, over *value) *value {
 	item, list := strings.CutPrefix(over.of, "[]")
 	f := formOf(item)
-	if v == nil || f == nil || !f.merges {
+	if v == nil || f == nil || !f.Merges {
 		return over
 	}
 	out := *v
@@ -119,15 +120,8 @@ func merge(v, over *value) *value {
 
 var (
 	decimalOnly = regexp.MustCompile(`^` + decimal + `$`)
-	leadingZero = regexp.MustCompile(`^0+[0-9]`)
-	patterns    = map[string]*regexp.Regexp{}
+	leadingZero = regexp.MustCompile(`^0+([0-9])`)
 )
-
-func init() {
-	for name, s := range scalars {
-		patterns[name] = regexp.MustCompile(`^(?:` + s.pattern + `)$`)
-	}
-}
 
 // amount reads a number that fits the pattern of its scalar.
 func amount(text string) float64 {
@@ -149,49 +143,40 @@ func amount(text string) float64 {
 
 // scalar reads a single word.
 func (d *decoder) scalar(n *yaml.Node, name, what string) *value {
-	v := &value{at: d.place(n), of: name}
-	s := scalars[name]
-	var ok bool
-	if v.text, ok = d.single(n, what); !ok {
-		v.bad = true
-		return v
+	text, ok := d.single(n, what)
+	v := &value{at: d.place(n), of: name, text: text, bad: !ok}
+	if ok {
+		if problem := language.Scalars[name].problem(name, text); problem != "" {
+			d.errorf(v.at, "%s %s", what, problem)
+			v.bad = true
+		}
 	}
-	problem := ""
-	if s.problem != nil {
-		problem = s.problem(v.text)
-	}
-	switch {
-	case problem != "":
-		d.errorf(v.at, "%s %q %s", what, v.text, problem)
-	case s.words != nil && !slices.Contains(s.words, v.text):
-		d.errorf(v.at, "%s %q is not known: write %s", what, v.text, join(s.words, " or "))
-	case s.words == nil && !patterns[name].MatchString(v.text):
-		d.wrong(v, what, s)
-	case s.lo != "" && (v.amount() < amount(s.lo) || v.amount() > amount(s.hi)):
-		d.errorf(v.at, "%s %s is out of range: write from %s to %s", what, v.text, s.lo, s.hi)
-	default:
-		return v
-	}
-	v.bad = true
 	return v
 }
 
-// wrong reports a value that is not written as it must be, with the likeliest right one.
-func (d *decoder) wrong(v *value, what string, s scalar) {
-	switch {
-	case leadingZero.MatchString(v.text) && s.lo != "":
-		short := strings.TrimLeft(v.text, "0")
-		if short == "" || short[0] < '0' || short[0] > '9' {
-			short = "0" + short
+// problem tells what is wrong with a value, and what would likely be right; "" for nothing.
+func (s *scalar) problem(name, text string) string {
+	number := s.Lo != "" && decimalOnly.MatchString(text)
+	switch name := badName(name, text); {
+	case name != "":
+		return fmt.Sprintf("%q %s", text, name)
+	case s.Words != nil && !slices.Contains(s.Words, text):
+		return fmt.Sprintf("%q is not known: write %s", text, join(s.Words, " or "))
+	case s.Words != nil:
+		return ""
+	case s.regexp.MatchString(text):
+		if s.Lo != "" && (amount(text) < amount(s.Lo) || amount(text) > amount(s.Hi)) {
+			return fmt.Sprintf("%s is out of range: write from %s to %s", text, s.Lo, s.Hi)
 		}
-		d.errorf(v.at, "%s %s has a leading zero, which YAML may read as octal: write %s", what, v.text, short)
-	case s.unit != "" && decimalOnly.MatchString(v.text):
-		d.errorf(v.at, "%s %s has no unit: write %s%s", what, v.text, v.text, s.unit)
-	case s.pattern == whole && decimalOnly.MatchString(v.text):
-		d.errorf(v.at, "%s %s is not whole: write %.0f", what, v.text, math.Ceil(v.amount()))
-	default:
-		d.errorf(v.at, "%s %q is not understood: write %s", what, v.text, s.write)
+		return ""
+	case s.Lo != "" && leadingZero.MatchString(text):
+		return fmt.Sprintf("%s has a leading zero, which YAML may read as octal: write %s", text, leadingZero.ReplaceAllString(text, "$1"))
+	case number && s.Unit != "":
+		return fmt.Sprintf("%s has no unit: write %s%s", text, text, s.Unit)
+	case number:
+		return fmt.Sprintf("%s is not whole: write %.0f", text, math.Ceil(amount(text)))
 	}
+	return fmt.Sprintf("%q is not understood: write %s", text, s.Write)
 }
 
 // join joins words for a message.
