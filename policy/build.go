@@ -37,10 +37,7 @@ func (d *decoder) ladder(tiers *value) []Tier {
 		case !always && v.get("enter") != nil && v.fields["leave"] == nil:
 			d.errorf(v.at, "tier %s needs leave, or enter: always", t.Name)
 		}
-		d.overlaps(comparisons(v.get("enter"), true), comparisons(v.get("leave"), true))
-		d.possible(v.get("enter"))
-		d.possible(v.get("leave"))
-		d.reachable(milder, v)
+		d.moves(v, milder)
 		milder = append(milder, v)
 		ladder = append(ladder, t)
 	}

@@ -32,17 +32,16 @@ type Target struct {
 func (p *Policy) For(name string) *Policy {
 	var found *Target
 	for i := range p.Targets {
-		t := &p.Targets[i]
-		pattern, name := t.Unit, name
+		t, name := &p.Targets[i], name
+		pattern := t.Unit
 		if t.Cgroup != "" {
 			pattern, name = path.Clean("/"+t.Cgroup), path.Clean("/"+name)
 		}
-		if pattern == name {
+		if ok, _ := path.Match(pattern, name); pattern == name || ok && found == nil { // decoding found the pattern good
 			found = t
-			break
 		}
-		if ok, err := path.Match(pattern, name); ok && err == nil && found == nil {
-			found = t
+		if pattern == name {
+			break
 		}
 	}
 	switch {

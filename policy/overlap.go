@@ -7,34 +7,37 @@ import (
 	"time"
 )
 
-// placed is one comparison of a condition.
+// placed is one comparison of a condition, and what the conditions around it make of it.
 type placed struct {
 	test     Test
-	positive bool // not under a not
 	at       place
+	positive bool          // not under a not
+	alone    bool          // it is enough for the whole to be true
+	joined   *value        // the all that it is directly in
 	wait     time.Duration // its for and those around it
 }
 
-// comparisons returns all comparisons in a condition that was understood.
-func comparisons(v *value, positive bool) []placed {
-	if v == nil || v.text != "" {
-		return nil
-	}
-	part := v.get(v.one())
-	var found []placed
-	switch op := v.one(); {
+// comparisons returns all comparisons in a condition that were understood. outer is what is around it.
+func comparisons(v *value, outer placed) (found []placed) {
+	op := v.one()
+	part := v.get(op)
+	outer.wait += v.get("for").duration()
+	switch {
 	case part == nil:
 	case op == string(Not):
-		found = comparisons(part, !positive)
+		outer.positive, outer.alone = !outer.positive, false
+		return comparisons(part, outer)
 	case strings.HasPrefix(part.of, "[]"):
+		outer.alone, outer.joined = outer.alone && op == string(Any), nil
+		if op == string(All) && outer.positive {
+			outer.joined = v
+		}
 		for _, item := range part.list() {
-			found = append(found, comparisons(item, positive)...)
+			found = append(found, comparisons(item, outer)...)
 		}
 	case part.get(part.one()) != nil:
-		found = []placed{{test: test(part), positive: positive, at: part.at}}
-	}
-	for i := range found {
-		found[i].wait += v.get("for").duration()
+		outer.test, outer.at = test(part), part.at
+		found = []placed{outer}
 	}
 	return found
 }
@@ -49,9 +52,20 @@ func (p placed) String() string {
 	return "not " + p.test.String()
 }
 
-// same tells whether two comparisons are of the same signal; exactly: measured the same way as well.
-func same(a, b Test, exactly bool) bool {
-	return a.Signal == b.Signal && a.Of == b.Of && (!exactly || a.Window == b.Window && a.Average == b.Average)
+// moves reports what is wrong between the comparisons of a tier's enter and leave, and with harsher tiers' enter in those of milder ones.
+func (d *decoder) moves(tier *value, milder []*value) {
+	root := placed{positive: true, alone: true}
+	enter, leave := comparisons(tier.get("enter"), root), comparisons(tier.get("leave"), root)
+	d.possible(enter)
+	d.possible(leave)
+	d.overlaps(enter, leave)
+	for _, m := range milder {
+		at, always := m.get("enter"), tier.get("enter").word() == "always"
+		if at != nil && at.word() != "always" && (always || implies(comparisons(at, root), enter)) {
+			d.errorf(at.at, "tier %s is never entered by itself: the enter of tier %s (%s) is true whenever this one is: put the milder tier first",
+				m.id(), tier.id(), tier.at)
+		}
+	}
 }
 
 // overlaps reports each comparison in leave that can be true at a value at which one of enter's is as well: the tier
@@ -59,100 +73,59 @@ func same(a, b Test, exactly bool) bool {
 func (d *decoder) overlaps(enter, leave []placed) {
 	for _, l := range leave {
 		for _, e := range enter {
-			if !same(l.test, e.test, false) {
+			if l.test.Signal != e.test.Signal || l.test.Of != e.test.Of {
 				continue
 			}
 			up, down := e, l
 			if !e.up() {
 				up, down = l, e
 			}
-			if e.up() != l.up() && down.test.Limit <= up.test.Limit {
-				continue
-			}
-			if at := d.later(e.at, l.at); at != l.at { // a drop-in changed the enter alone
-				d.errorf(at, "enter %s overlaps leave %s of %s: change leave as well", e, l, l.at.from(at))
-			} else {
-				d.errorf(at, "leave %s overlaps enter %s of %s: %s", l, e, e.at.from(at), overlapRemedy(e))
+			switch {
+			case e.up() != l.up() && down.test.Limit <= up.test.Limit:
+			case slices.Index(d.files, e.at.file) > slices.Index(d.files, l.at.file): // a drop-in changed the enter alone
+				d.errorf(e.at, "enter %s overlaps leave %s (%s): change leave as well", e, l, l.at)
+			default:
+				d.errorf(l.at, "leave %s overlaps enter %s (%s): %s", l, e, e.at, e.remedy())
 			}
 		}
 	}
 }
 
-// later returns the place in the file that was laid over the other's, b in the same one: there it was changed last.
-func (d *decoder) later(a, b place) place {
-	if slices.Index(d.files, a.file) > slices.Index(d.files, b.file) {
-		return a
+// remedy tells what to write in leave, for a comparison in enter.
+func (p placed) remedy() string {
+	limit := p.test.format(p.test.Limit)
+	switch {
+	case p.test.Signal == Pressure || p.test.Signal == Events:
+		return fmt.Sprintf("write not with %s or less", limit)
+	case p.up():
+		return fmt.Sprintf("write below %s or less", limit)
 	}
-	return b
+	return fmt.Sprintf("write above %s or more", limit)
 }
 
-func overlapRemedy(e placed) string {
-	limit := e.test.format(e.test.Limit)
-	switch {
-	case e.test.Signal == Pressure || e.test.Signal == Events:
-		return fmt.Sprintf("write not with %s or less", limit)
-	case e.up():
-		return fmt.Sprintf("write below %s or less", limit)
-	default:
-		return fmt.Sprintf("write above %s or more", limit)
-	}
+// measured is what a test compares, without the limit.
+func (t Test) measured() Test {
+	t.Limit, t.Below = 0, false
+	return t
 }
 
 // possible reports comparisons that are never true, alone or joined by all.
-func (d *decoder) possible(v *value) {
-	if v == nil {
-		return
-	}
-	var joined []placed
-	for _, item := range v.get(v.one()).list() {
-		if c := comparisons(item, true); len(c) == 1 && v.one() == string(All) {
-			joined = append(joined, c[0])
+func (d *decoder) possible(all []placed) {
+	for _, down := range all {
+		if down.test.Below && down.positive && down.test.Limit == 0 {
+			d.errorf(down.at, "%s is never true: write more than 0", down)
 		}
-		d.possible(item)
-	}
-	for _, down := range joined {
-		for _, up := range joined {
-			if !down.up() && up.up() && same(up.test, down.test, true) && down.test.Limit <= up.test.Limit {
-				d.errorf(down.at, "%s is never true together with %s of %s: join them with any", down, up, up.at.from(down.at))
+		for _, up := range all {
+			if down.joined != nil && down.joined == up.joined && !down.up() && up.up() &&
+				up.test.measured() == down.test.measured() && down.test.Limit <= up.test.Limit {
+				d.errorf(down.at, "%s is never true together with %s (%s): join them with any", down, up, up.at)
 			}
 		}
 	}
-	if test := v.get(v.one()); test.get("below") != nil && test.get("below").amount() == 0 {
-		d.errorf(test.at, "%s below %s is never true: write more than 0", test.of, test.get("below").text)
-	}
 }
 
-// reachable reports tiers that are never entered by themselves, because whenever their enter is true that of a harsher one is too.
-func (d *decoder) reachable(milder []*value, v *value) {
-	harsher := v.get("enter")
-	for _, m := range milder {
-		enter := m.get("enter")
-		if enter.word() == "always" || harsher == nil || enter == nil {
-			continue
-		}
-		if harsher.word() == "always" || implies(alternatives(enter), alternatives(harsher)) {
-			d.errorf(enter.at, "tier %s is never entered by itself: the enter of tier %s of %s is true whenever this one is: put the milder tier first",
-				m.get("name").word(), v.get("name").word(), v.at.from(enter.at))
-		}
-	}
-}
-
-// alternatives returns the comparisons of which one is enough, nil where it is not as simple.
-func alternatives(v *value) []placed {
-	switch op := v.one(); {
-	case v.text != "" || op == string(All) || op == string(Not):
-		return nil
-	case op == string(Any):
-		for _, item := range v.get(op).list() {
-			if len(alternatives(item)) == 0 {
-				return nil
-			}
-		}
-	}
-	return comparisons(v, true)
-}
-
-// implies tells whether each of a comes with one of b, and is not the same throughout.
+// implies tells whether a condition of the comparisons a, each of which is enough, is only true when one of b is enough for its own,
+// and not the same throughout.
 func implies(a, b []placed) bool {
 	stricter := false
 	for _, x := range a {
@@ -161,20 +134,12 @@ func implies(a, b []placed) bool {
 			if x.test.Below {
 				harder = x.test.Limit <= y.test.Limit
 			}
-			return same(x.test, y.test, true) && x.test.Below == y.test.Below && harder && x.wait >= y.wait
+			return y.alone && x.test.measured() == y.test.measured() && x.test.Below == y.test.Below && harder && x.wait >= y.wait
 		})
-		if i < 0 {
+		if !x.alone || i < 0 {
 			return false
 		}
 		stricter = stricter || x.test.Limit != b[i].test.Limit || x.wait != b[i].wait
 	}
-	return stricter && len(a) > 0
-}
-
-// from tells where a place is, seen from another.
-func (p place) from(other place) string {
-	if p.file == other.file {
-		return fmt.Sprintf("line %d", p.line)
-	}
-	return p.String()
+	return stricter
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -47,35 +48,32 @@ func (d *decoder) written(n *yaml.Node, what string) bool {
 	return false
 }
 
-func (d *decoder) single(n *yaml.Node, what string) (string, bool) {
-	if !d.written(n, what) {
-		return "", false
-	}
-	if n.Kind != yaml.ScalarNode {
+// single returns a single word, with ok false after a mistake.
+func (d *decoder) single(n *yaml.Node, what string) (text string, ok bool) {
+	switch {
+	case !d.written(n, what):
+	case n.Kind != yaml.ScalarNode:
 		d.errorf(d.place(n), "%s is not a single value", what)
-		return "", false
-	}
-	if n.Value == "" || n.Tag == "!!null" {
+	case n.Value == "" || n.Tag == "!!null":
 		d.errorf(d.place(n), "%s has no value", what)
-		return "", false
+	default:
+		return n.Value, true
 	}
-	return n.Value, true
+	return "", false
 }
 
 func (d *decoder) list(n *yaml.Node, k *key, f *form) *value {
-	v := &value{at: d.place(n), of: k.Of}
+	v := &value{at: d.place(n), of: k.Of, bad: true}
 	switch {
 	case !d.written(n, k.Name):
-		v.bad = true
+		return v
 	case n.Kind != yaml.SequenceNode:
 		d.errorf(v.at, "%s is not a list: begin each item with -", k.Name)
-		v.bad = true
+		return v
 	case len(n.Content) == 0 && !k.Empty:
 		d.errorf(v.at, "%s is an empty list: give at least one, or leave the key out", k.Name)
 	}
-	if v.bad {
-		return v
-	}
+	v.bad = false
 	for _, node := range n.Content {
 		item := d.mapping(node, f, f.What)
 		if i := find(v.items, item.id()); i >= 0 {
@@ -89,23 +87,21 @@ func (d *decoder) list(n *yaml.Node, k *key, f *form) *value {
 func (d *decoder) mapping(n *yaml.Node, f *form, what string) *value {
 	v := &value{at: d.place(n), of: f.Name, fields: map[string]*value{}}
 	if f.Name == "condition" {
-		if d.depth++; d.depth > maxDepth+1 {
-			d.errorf(v.at, "conditions are nested deeper than %d", maxDepth)
-			v.bad = true
-		}
+		d.depth++
 		defer func() { d.depth-- }()
 	}
-	if v.bad = v.bad || !d.written(n, what); v.bad {
-		return v
-	}
-	if n.Kind != yaml.MappingNode {
+	switch {
+	case d.depth > maxDepth+1:
+		d.errorf(v.at, "conditions are nested deeper than %d", maxDepth)
+		v.bad = true
+	case !d.written(n, what):
+		v.bad = true
+	case n.Kind != yaml.MappingNode:
 		d.errorf(v.at, "%s is not a mapping of %s: %s", what, join(f.names(0), " or "), f.Hint)
 		v.bad = true
-		return v
-	}
-	if d.fields(n, v, f) {
+	case d.fields(n, v, f):
 		v.bad = !d.complete(v, f, !f.Merges)
-	} else {
+	default:
 		v.bad = f.Keys[0].One > 0 // what a condition or an action is depends on the key; elsewhere the rest stands
 	}
 	return v
@@ -177,10 +173,9 @@ func (d *decoder) complete(v *value, f *form, whole bool) bool {
 
 // suggest helps with a name that is not known.
 func suggest(name string, known []string) string {
-	for _, k := range known {
-		if distance(name, k) <= min(2, len(k)/2) {
-			return "did you mean " + k + "?"
-		}
+	near := slices.MinFunc(known, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
+	if distance(name, near) <= min(2, len(near)/2) {
+		return "did you mean " + near + "?"
 	}
 	return "known are " + strings.Join(known, ", ")
 }

@@ -62,6 +62,9 @@ func (v *value) count() int { return int(v.amount()) }
 
 // one returns the key that is given of those of which there is exactly one.
 func (v *value) one() string {
+	if v == nil || v.fields == nil {
+		return ""
+	}
 	for _, name := range formOf(v.of).names(1) {
 		if v.fields[name] != nil {
 			return name

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -17,9 +16,6 @@ const policyFile = "/etc/hapressure/policy.yaml"
 
 // dropIns are the folders of drop-ins: of files of the same name the first counts.
 var dropIns = []string{"/etc/hapressure/policy.d", "/run/hapressure/policy.d", "/usr/lib/hapressure/policy.d"}
-
-// maxPolicy is more than a policy may have, so that it is the decoder that tells.
-const maxPolicy = 1 << 20
 
 // loadPolicy reads and decodes the given files, of which all but the first are drop-ins, or without any this system's. It also
 // tells, in words, what the policy is.
@@ -45,62 +41,44 @@ func policyFiles(names ...string) ([]policy.File, error) {
 	if len(names) == 0 {
 		return systemFiles("/")
 	}
-	var files []policy.File
-	for _, name := range names {
-		f, err := readPolicy(name)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, f)
-	}
-	return files, nil
+	return readAll(nil, names)
 }
 
 // systemFiles reads the policy of the system whose root folder is given: its file, or the built-in policy, and the drop-ins by name.
 func systemFiles(root string) ([]policy.File, error) {
-	first, err := readPolicy(filepath.Join(root, policyFile))
+	files, err := readAll(nil, []string{filepath.Join(root, policyFile)})
 	if errors.Is(err, fs.ErrNotExist) {
-		first, err = policy.BuiltIn, nil
+		files, err = []policy.File{policy.BuiltIn}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	paths := map[string]string{} // by name
-	for _, dir := range dropIns {
+	for _, dir := range slices.Backward(dropIns) {
 		found, err := filepath.Glob(filepath.Join(root, dir, "*.yaml"))
 		if err != nil {
 			return nil, err
 		}
 		for _, path := range found {
-			if name := filepath.Base(path); paths[name] == "" {
-				paths[name] = path
-			}
+			paths[filepath.Base(path)] = path
 		}
 	}
-	files := []policy.File{first}
+	var names []string
 	for _, name := range slices.Sorted(maps.Keys(paths)) {
-		if to, err := os.Readlink(paths[name]); err == nil && to == os.DevNull {
-			continue // masked
+		if to, err := os.Readlink(paths[name]); err != nil || to != os.DevNull { // such a link masks
+			names = append(names, paths[name])
 		}
-		f, err := readPolicy(paths[name])
+	}
+	return readAll(files, names)
+}
+
+func readAll(files []policy.File, names []string) ([]policy.File, error) {
+	for _, name := range names {
+		text, err := os.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, f)
+		files = append(files, policy.File{Name: name, Text: text})
 	}
 	return files, nil
-}
-
-// readPolicy reads one file, "-" from standard input.
-func readPolicy(name string) (policy.File, error) {
-	f := os.Stdin
-	if name != "-" {
-		var err error
-		if f, err = os.Open(name); err != nil {
-			return policy.File{}, err
-		}
-		defer f.Close()
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxPolicy))
-	return policy.File{Name: name, Text: text}, err
 }
