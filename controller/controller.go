@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -146,6 +148,9 @@ func (c *Controller) look(ctx context.Context, units Units) {
 	defer c.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		p := found[name]
+		if c.Policy.For(name) == nil {
+			continue // disabled
+		}
 		if g := c.guards[name]; g != nil {
 			if g.place.cgroup != p.cgroup {
 				g.stop() // the unit went and came back elsewhere; a look after its end finds the new place
@@ -172,7 +177,7 @@ func (c *Controller) guarded(cgroup string) bool {
 // places resolves one target. What is not there now gives nothing: it may come.
 func (c *Controller) places(ctx context.Context, units Units, t policy.Target) []place {
 	if t.Cgroup != "" {
-		return []place{{name: path.Clean("/" + t.Cgroup), cgroup: path.Clean("/" + t.Cgroup)}}
+		return c.groups(t.Cgroup)
 	}
 	if units == nil {
 		return nil
@@ -198,6 +203,27 @@ func (c *Controller) places(ctx context.Context, units Units, t policy.Target) [
 		}
 		if u.ControlGroup != "" {
 			places = append(places, place{name: name, cgroup: u.ControlGroup, mainPID: u.MainPID})
+		}
+	}
+	return places
+}
+
+// groups resolves a cgroup's path or glob.
+func (c *Controller) groups(pattern string) []place {
+	pattern = path.Clean("/" + pattern)
+	if !strings.ContainsAny(pattern, "*?[") {
+		return []place{{name: pattern, cgroup: pattern}}
+	}
+	dirs, err := filepath.Glob(c.Cgroups + pattern)
+	if err != nil {
+		c.report.sensorMissing(pattern, "cgroup", err)
+	}
+	var places []place
+	for _, dir := range dirs {
+		group := strings.TrimPrefix(dir, c.Cgroups)
+		// A group has files that a glob meets as well.
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err == nil && len(places) < matchLimit {
+			places = append(places, place{name: group, cgroup: group})
 		}
 	}
 	return places

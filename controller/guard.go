@@ -25,6 +25,7 @@ const (
 type guard struct {
 	c       *Controller
 	place   place
+	policy  *policy.Policy // as it is for this target
 	group   *cgroup.Group
 	scanner *haproxy.Scanner
 	stop    context.CancelFunc
@@ -84,7 +85,7 @@ type ended struct {
 
 func newGuard(c *Controller, p place, group *cgroup.Group, stop context.CancelFunc) *guard {
 	g := &guard{
-		c: c, place: p, group: group, stop: stop,
+		c: c, place: p, group: group, stop: stop, policy: c.Policy.For(p.name),
 		scanner: haproxy.NewScanner(c.Procfs),
 		ticked:  time.Now(),
 		woken:   make(chan struct{}, 1),
@@ -195,7 +196,7 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	if v.WorkersAbsent == "" {
 		g.workers = v.workers
 	}
-	d := policy.Step(g.c.Policy, &g.state, v.Sample)
+	d := policy.Step(g.policy, &g.state, v.Sample)
 	for _, ch := range d.Changes {
 		g.c.report.tierChanged(g.place.name, ch, v)
 	}

@@ -185,7 +185,7 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 		}
 		v.Workers = append(v.Workers, policy.Worker{
 			ID: policy.WorkerID(w.ID), Generation: w.Generation,
-			State: stateOf(w), StoppingFor: w.StoppingFor, Cache: cacheOf(w),
+			State: stateOf(w), StoppingFor: w.StoppingFor, Cache: cacheOf(w), CacheBytes: w.Cache,
 			Private: w.Private, RAM: w.RAM, Files: w.Files,
 		})
 	}

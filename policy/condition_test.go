@@ -2,7 +2,6 @@ package policy
 
 import (
 	"math"
-	"strings"
 	"testing"
 	"time"
 )
@@ -21,16 +20,18 @@ func calm(now time.Duration) Sample {
 	}
 }
 
+// leave is a leave that goes with any enter.
+func leave(enter string) string {
+	if enter == "always" {
+		return "" // left out
+	}
+	return "{events: {oom_kill: 1000000, window: 10m}}"
+}
+
 // condition decodes one enter condition on its own and returns a func that evaluates it on one sample after another.
 func condition(t *testing.T, text string) func(Sample) (truth, string) {
 	t.Helper()
-	d := &decoder{file: "c"}
-	p := d.document([]byte("version: 1\ntiers:\n- name: a\n  leave: {usage: {below: 0%}}\n  actions: [purge-ssl-cache: {}]\n  enter: " + text + "\n"))
-	for _, e := range d.errs {
-		if !strings.Contains(e.Problem, "leave") { // the leave is a dummy
-			t.Fatal(e)
-		}
-	}
+	p := mustDecode(t, tierYAML(text, leave(text), ""))
 	c := &p.Tiers[0].Enter
 	st := &State{Nodes: make([]Node, c.count())}
 	return func(s Sample) (truth, string) {

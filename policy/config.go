@@ -6,9 +6,9 @@
 package policy
 
 import (
-	"bytes"
 	_ "embed"
 	"fmt"
+	"path"
 	"time"
 )
 
@@ -18,10 +18,39 @@ type Policy struct {
 	Tiers   []Tier // from the mildest to the harshest
 }
 
-// Target names what is watched; exactly one field is set.
+// Target names what is watched, by exactly one of Unit and Cgroup.
 type Target struct {
-	Unit   string // a systemd unit, or a glob of them: haproxy@*.service
-	Cgroup string // a cgroup's path below the cgroup mount
+	Unit     string // a systemd unit, or a glob of them: haproxy@*.service
+	Cgroup   string // a cgroup's path below the cgroup mount, or a glob of them
+	Disabled bool   // not watched, also where the glob of another target matches it
+
+	own *Policy // with the tiers as this target changes them; nil = it changes none
+}
+
+// For returns the policy that Step takes for one target, named by its unit or its cgroup's path: p itself, or one with the tiers as
+// the target changes them. It is the same for the same name, and nil for what is disabled or not a target.
+func (p *Policy) For(name string) *Policy {
+	var found *Target
+	for i := range p.Targets {
+		t, name := &p.Targets[i], name
+		pattern := t.Unit
+		if t.Cgroup != "" {
+			pattern, name = path.Clean("/"+t.Cgroup), path.Clean("/"+name)
+		}
+		if ok, _ := path.Match(pattern, name); pattern == name || ok && found == nil { // decoding found the pattern good
+			found = t
+		}
+		if pattern == name {
+			break
+		}
+	}
+	switch {
+	case found == nil || found.Disabled:
+		return nil
+	case found.own != nil:
+		return found.own
+	}
+	return p
 }
 
 // Tier is one step of the ladder. To be in a tier is to be in all below it.
@@ -47,8 +76,16 @@ const (
 // Action is something a tier does. Only the field that belongs to Kind is set.
 type Action struct {
 	Kind      string
+	Only      Only
 	HardStop  HardStop
 	Terminate Terminate
+}
+
+// Only tells which stopping workers an action is for: those to which all that is set applies.
+type Only struct {
+	StoppingAbove time.Duration // it has been stopping for longer
+	CacheAbove    uint64        // its TLS session cache holds more, in bytes
+	OlderThan     int           // so many younger generations are stopping, at least
 }
 
 // HardStop are the settings of hard-stop-after, called like HAProxy's own keyword, which is read only once, when the
@@ -81,21 +118,21 @@ type Terminate struct {
 	Limit  int           // never more workers than this in a minute
 }
 
-const (
-	defaultPerSecond       = 200
-	defaultSettle          = 10 * time.Second
-	defaultTerminateGrace  = 2 * time.Second
-	defaultTerminateSettle = time.Second
-	defaultTerminateLimit  = 20
-)
-
 //go:embed default.yaml
 var defaultYAML []byte
 
-// Default returns the built-in policy. It is decoded from default.yaml, which packages ship as well, so that the file
-// an administrator reads is what runs without one.
+// BuiltIn is the policy that runs without a file, with a reason beside every number. Packages ship it as well.
+var BuiltIn = File{"built-in", defaultYAML}
+
+// Schema is the JSON Schema (draft 2020-12) of a policy file, for editors. It is written by go test -update from the same table that
+// decoding works with, and can say less: nothing between two values, or two files.
+//
+//go:embed schema.json
+var Schema []byte
+
+// Default returns the built-in policy.
 func Default() *Policy {
-	p, err := Decode("default.yaml", bytes.NewReader(defaultYAML))
+	p, err := DecodeFiles(BuiltIn)
 	if err != nil {
 		panic(fmt.Sprintf("decoding the built-in policy: %v", err)) // a test decodes it: cannot happen in a release
 	}

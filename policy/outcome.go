@@ -147,8 +147,15 @@ func (st *State) memory(id WorkerID) *Memory {
 
 // meet begins to remember workers that are stopping, and forgets those that are gone.
 func (st *State) meet(s *Sample) {
+	if st.index == nil {
+		st.index = map[WorkerID]int{}
+	}
+	clear(st.index)
+	for i := range s.Workers {
+		st.index[s.Workers[i].ID] = -1 // seen, not known
+	}
 	st.Workers = slices.DeleteFunc(st.Workers, func(m Memory) bool {
-		if slices.ContainsFunc(s.Workers, func(w Worker) bool { return w.ID == m.ID }) {
+		if _, seen := st.index[m.ID]; seen {
 			return false
 		}
 		if m.ending() {
@@ -159,11 +166,23 @@ func (st *State) meet(s *Sample) {
 		}
 		return true
 	})
-	for _, w := range s.Workers {
-		if w.State == Stopping && st.memory(w.ID) == nil {
+	for i := range st.Workers {
+		st.index[st.Workers[i].ID] = i
+	}
+	st.generations = st.generations[:0]
+	for i := range s.Workers {
+		w := &s.Workers[i]
+		if w.State != Stopping {
+			continue
+		}
+		if st.index[w.ID] < 0 {
+			st.index[w.ID] = len(st.Workers)
 			st.Workers = append(st.Workers, Memory{ID: w.ID, Seen: s.Now})
 		}
+		st.generations = append(st.generations, w.Generation)
 	}
+	slices.Sort(st.generations)
+	st.generations = slices.Compact(st.generations)
 }
 
 // Done takes note of how a Due ended. Each must be reported, and once; of a worker that is gone meanwhile it may be.

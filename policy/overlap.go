@@ -2,37 +2,44 @@ package policy
 
 import (
 	"fmt"
-
-	"gopkg.in/yaml.v3"
+	"slices"
+	"strings"
+	"time"
 )
 
-// conditions are the comparisons of one enter or leave, for overlaps.
-type conditions []placed
-
+// placed is one comparison of a condition, and what the conditions around it make of it.
 type placed struct {
 	test     Test
-	positive bool // not under a not
-	at       *yaml.Node
+	at       place
+	positive bool          // not under a not
+	alone    bool          // it is enough for the whole to be true
+	joined   *value        // the all that it is directly in
+	wait     time.Duration // its for and those around it
 }
 
-// overlaps reports each comparison in leave that can be true at a value at which one of enter's is as well: the tier
-// would be entered and left at once.
-func (d *decoder) overlaps(enter, leave conditions) {
-	for _, l := range leave {
-		for _, e := range enter {
-			if l.test.Signal != e.test.Signal || l.test.Of != e.test.Of {
-				continue
-			}
-			up, down := e, l
-			if !e.up() {
-				up, down = l, e
-			}
-			if e.up() != l.up() && down.test.Limit <= up.test.Limit {
-				continue
-			}
-			d.errorf(l.at, "leave %s overlaps enter %s of line %d: %s", l, e, e.at.Line, overlapRemedy(e))
+// comparisons returns all comparisons in a condition that were understood. outer is what is around it.
+func comparisons(v *value, outer placed) (found []placed) {
+	op := v.one()
+	part := v.get(op)
+	outer.wait += v.get("for").duration()
+	switch {
+	case part == nil:
+	case op == string(Not):
+		outer.positive, outer.alone = !outer.positive, false
+		return comparisons(part, outer)
+	case strings.HasPrefix(part.of, "[]"):
+		outer.alone, outer.joined = outer.alone && op == string(Any), nil
+		if op == string(All) && outer.positive {
+			outer.joined = v
 		}
+		for _, item := range part.list() {
+			found = append(found, comparisons(item, outer)...)
+		}
+	case part.get(part.one()) != nil:
+		outer.test, outer.at = test(part), part.at
+		found = []placed{outer}
 	}
+	return found
 }
 
 // up tells whether the comparison is true for large values.
@@ -45,14 +52,94 @@ func (p placed) String() string {
 	return "not " + p.test.String()
 }
 
-func overlapRemedy(e placed) string {
-	limit := e.test.format(e.test.Limit)
-	switch {
-	case e.test.Signal == Pressure || e.test.Signal == Events:
-		return fmt.Sprintf("write not with %s or less", limit)
-	case e.up():
-		return fmt.Sprintf("write below %s or less", limit)
-	default:
-		return fmt.Sprintf("write above %s or more", limit)
+// moves reports what is wrong between the comparisons of a tier's enter and leave, and with harsher tiers' enter in those of milder ones.
+func (d *decoder) moves(tier *value, milder []*value) {
+	root := placed{positive: true, alone: true}
+	enter, leave := comparisons(tier.get("enter"), root), comparisons(tier.get("leave"), root)
+	d.possible(enter)
+	d.possible(leave)
+	d.overlaps(enter, leave)
+	for _, m := range milder {
+		at, always := m.get("enter"), tier.get("enter").word() == "always"
+		if at != nil && at.word() != "always" && (always || implies(comparisons(at, root), enter)) {
+			d.errorf(at.at, "tier %s is never entered by itself: the enter of tier %s (%s) is true whenever this one is: put the milder tier first",
+				m.id(), tier.id(), tier.at)
+		}
 	}
+}
+
+// overlaps reports each comparison in leave that can be true at a value at which one of enter's is as well: the tier
+// would be entered and left at once.
+func (d *decoder) overlaps(enter, leave []placed) {
+	for _, l := range leave {
+		for _, e := range enter {
+			if l.test.Signal != e.test.Signal || l.test.Of != e.test.Of {
+				continue
+			}
+			up, down := e, l
+			if !e.up() {
+				up, down = l, e
+			}
+			switch {
+			case e.up() != l.up() && down.test.Limit <= up.test.Limit:
+			case slices.Index(d.files, e.at.file) > slices.Index(d.files, l.at.file): // a drop-in changed the enter alone
+				d.errorf(e.at, "enter %s overlaps leave %s (%s): change leave as well", e, l, l.at)
+			default:
+				d.errorf(l.at, "leave %s overlaps enter %s (%s): %s", l, e, e.at, e.remedy())
+			}
+		}
+	}
+}
+
+// remedy tells what to write in leave, for a comparison in enter.
+func (p placed) remedy() string {
+	limit := p.test.format(p.test.Limit)
+	switch {
+	case p.test.Signal == Pressure || p.test.Signal == Events:
+		return fmt.Sprintf("write not with %s or less", limit)
+	case p.up():
+		return fmt.Sprintf("write below %s or less", limit)
+	}
+	return fmt.Sprintf("write above %s or more", limit)
+}
+
+// measured is what a test compares, without the limit.
+func (t Test) measured() Test {
+	t.Limit, t.Below = 0, false
+	return t
+}
+
+// possible reports comparisons that are never true, alone or joined by all.
+func (d *decoder) possible(all []placed) {
+	for _, down := range all {
+		if down.test.Below && down.positive && down.test.Limit == 0 {
+			d.errorf(down.at, "%s is never true: write more than 0", down)
+		}
+		for _, up := range all {
+			if down.joined != nil && down.joined == up.joined && !down.up() && up.up() &&
+				up.test.measured() == down.test.measured() && down.test.Limit <= up.test.Limit {
+				d.errorf(down.at, "%s is never true together with %s (%s): join them with any", down, up, up.at)
+			}
+		}
+	}
+}
+
+// implies tells whether a condition of the comparisons a, each of which is enough, is only true when one of b is enough for its own,
+// and not the same throughout.
+func implies(a, b []placed) bool {
+	stricter := false
+	for _, x := range a {
+		i := slices.IndexFunc(b, func(y placed) bool {
+			harder := x.test.Limit >= y.test.Limit
+			if x.test.Below {
+				harder = x.test.Limit <= y.test.Limit
+			}
+			return y.alone && x.test.measured() == y.test.measured() && x.test.Below == y.test.Below && harder && x.wait >= y.wait
+		})
+		if !x.alone || i < 0 {
+			return false
+		}
+		stricter = stricter || x.test.Limit != b[i].test.Limit || x.wait != b[i].wait
+	}
+	return stricter
 }

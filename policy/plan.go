@@ -29,6 +29,7 @@ type planner struct {
 	p    *Policy
 	tier int // from 0
 	d    *Decision
+	only Only // of the present action
 }
 
 // plan adds the due actions of every tier that is held, from the mildest.
@@ -36,7 +37,7 @@ func plan(p *Policy, st *State, s *Sample, d *Decision) {
 	purging, waiting := false, false // for a tier below
 	for i := range p.Tiers[:st.Tier] {
 		t := &p.Tiers[i]
-		pl := planner{st, s, p, i, d}
+		pl := planner{st: st, s: s, p: p, tier: i, d: d}
 		// Urgency does not wait for connections to drain, but always for a purge: that is done at once and costs nobody any.
 		if !purging && (!waiting || st.urgent[i]) {
 			for j := range t.Actions {
@@ -53,6 +54,7 @@ func (pl *planner) act(a *Action) {
 	if (a.Kind == HardStopAfter || a.Kind == TerminateOldest) && pl.st.calm[pl.tier] {
 		return // the tier is held for the rest of its leave time, but nobody's connections are cut while all is well
 	}
+	pl.only = a.Only
 	switch a.Kind {
 	case PurgeSSLCache:
 		pl.purge()
@@ -77,7 +79,7 @@ func (pl *planner) purge() {
 	for i := range pl.s.Workers {
 		w := &pl.s.Workers[i]
 		m := pl.stopping(w)
-		if m == nil || w.Cache != CacheFull || m.ending() || m.Purge.Result == Refused || !m.Purge.ready(pl.s.Now) {
+		if m == nil || !pl.admits(w) || w.Cache != CacheFull || m.ending() || m.Purge.Result == Refused || !m.Purge.ready(pl.s.Now) {
 			continue
 		}
 		pl.give(&m.Purge, w, Due{Kind: PurgeSSLCache}, "its session cache holds memory")
@@ -89,7 +91,7 @@ func (pl *planner) relieve(kind, reason string) {
 	for i := range pl.s.Workers {
 		w := &pl.s.Workers[i]
 		m := pl.stopping(w)
-		if m == nil || m.ending() || !m.attempt(kind).again(w.holding(kind), pl.s.Now) {
+		if m == nil || !pl.admits(w) || m.ending() || !m.attempt(kind).again(w.holding(kind), pl.s.Now) {
 			continue
 		}
 		pl.give(m.attempt(kind), w, Due{Kind: kind}, reason)
@@ -110,7 +112,7 @@ func (pl *planner) hardStop(h HardStop) {
 		if m.HardStop.InFlight {
 			return
 		}
-		if w.StoppingFor < limit || m.ending() || !m.HardStop.ready(pl.s.Now) {
+		if w.StoppingFor < limit || !pl.admits(w) || m.ending() || !m.HardStop.ready(pl.s.Now) {
 			continue
 		}
 		if oldest == nil || w.Generation < oldest.Generation {
@@ -139,11 +141,8 @@ func (pl *planner) terminateOldest(t Terminate) {
 			return // not gone yet
 		}
 	}
-	for g, ok := pl.generation(nil); ok; g, ok = pl.generation(&g) {
-		if pl.younger(g) < t.Keep {
-			return
-		}
-		if pl.terminate(g, t) {
+	for _, g := range st.generations {
+		if pl.younger(g) < t.Keep || pl.terminate(g, t) {
 			return
 		}
 	}
@@ -155,7 +154,7 @@ func (pl *planner) terminate(generation int, t Terminate) bool {
 	for i := range pl.s.Workers {
 		w := &pl.s.Workers[i]
 		m := pl.stopping(w)
-		if m == nil || w.Generation != generation || m.HardStop.Result == Done || !m.Terminate.ready(pl.s.Now) {
+		if m == nil || w.Generation != generation || !pl.admits(w) || m.HardStop.Result == Done || !m.Terminate.ready(pl.s.Now) {
 			continue
 		}
 		given = true
@@ -169,24 +168,18 @@ func (pl *planner) terminate(generation int, t Terminate) bool {
 	return given
 }
 
-// generation returns the oldest stopping generation that is younger than the given one.
-func (pl *planner) generation(than *int) (oldest int, ok bool) {
-	for i := range pl.s.Workers {
-		w := &pl.s.Workers[i]
-		if w.State == Stopping && (than == nil || w.Generation > *than) && (!ok || w.Generation < oldest) {
-			oldest, ok = w.Generation, true
-		}
-	}
-	return oldest, ok
-}
-
 // younger counts the stopping generations younger than g.
 func (pl *planner) younger(g int) int {
-	n := 0
-	for next, ok := pl.generation(&g); ok; next, ok = pl.generation(&next) {
-		n++
-	}
-	return n
+	i, _ := slices.BinarySearch(pl.st.generations, g+1)
+	return len(pl.st.generations) - i
+}
+
+// admits tells whether the present action is for w.
+func (pl *planner) admits(w *Worker) bool {
+	o := &pl.only
+	return (o.StoppingAbove == 0 || w.StoppingFor > o.StoppingAbove) &&
+		(o.CacheAbove == 0 || w.CacheBytes > o.CacheAbove) &&
+		pl.younger(w.Generation) >= o.OlderThan
 }
 
 // stopping returns the memory of a worker that may be acted upon, or nil. Every action passes here.
@@ -194,7 +187,7 @@ func (pl *planner) stopping(w *Worker) *Memory {
 	if w.State != Stopping {
 		return nil
 	}
-	return pl.st.memory(w.ID)
+	return &pl.st.Workers[pl.st.index[w.ID]] // meet put it there
 }
 
 // give makes an action due.
@@ -217,7 +210,10 @@ func (pl *planner) outstanding(kind string) bool {
 			continue
 		}
 		for j := range t.Actions {
-			if t.Actions[j].Kind == kind && pl.waits(kind, w, m, t.Settle) {
+			if pl.only = t.Actions[j].Only; w.Cache == CacheUnknown {
+				pl.only.CacheAbove = 0 // it may turn out to be
+			}
+			if t.Actions[j].Kind == kind && pl.admits(w) && pl.waits(kind, w, m, t.Settle) {
 				return true
 			}
 		}

@@ -584,3 +584,86 @@ func TestTerminateNotMoreThanItsLimit(t *testing.T) {
 	b.expect(sec)
 	b.expect(2*sec, "terminate 21")
 }
+
+// TestOnly holds what each filter lets through, at its very edge.
+func TestOnly(t *testing.T) {
+	worker := func(generation int, long time.Duration, cache uint64) Worker {
+		w := stopping(generation, 1, CacheFull)
+		w.StoppingFor, w.CacheBytes = long, cache
+		return w
+	}
+	edge := []Worker{worker(1, 30*sec, 64<<20), worker(2, 30*sec+1, 64<<20), worker(3, 30*sec, 64<<20+1)}
+	for _, tt := range []struct {
+		only string
+		want []string
+	}{
+		{"{stopping-for: {above: 30s}}", []string{"purge 21"}},
+		{"{cache: {above: 64MiB}}", []string{"purge 31"}},
+		{"{generation: {older-than: 2}}", []string{"purge 11"}},
+		{"{generation: {older-than: 3}}", nil},
+		{"{generation: {older-than: 1}, stopping-for: {above: 1s}}", []string{"purge 11", "purge 21"}},
+		{"{cache: {above: 64MiB}, stopping-for: {above: 30s}}", nil},
+	} {
+		p := mustDecode(t, tierYAML("always", "", ""))
+		p.Tiers[0].Actions = mustDecode(t, strings.Replace(tierYAML("always", "", ""), "cache: {}", "cache: {only: "+tt.only+"}", 1)).Tiers[0].Actions
+		newBench(t, p, 50, edge...).expect(0, tt.want...)
+	}
+}
+
+func TestOnlyWithHardStopAndTerminate(t *testing.T) {
+	old := stopping(1, 1, CacheEmpty)
+	old.StoppingFor = time.Hour
+	other := stopping(2, 1, CacheEmpty)
+	other.StoppingFor = 30 * time.Minute
+	p := three(t, "", "{only: {generation: {older-than: 1}}}")
+	p.Tiers[1].Actions[0].Only.CacheAbove = 1
+	b := newBench(t, p, inTermin, old, other)
+	b.expect(0, "terminate 11") // nothing to drain, so nothing to wait for
+	b.done(TerminateOldest, 11, Done)
+	b.kill(11)
+	b.expect(time.Minute) // 21 is the youngest
+
+	// A worker that is being drained is waited for, also when the filter is not for it any more.
+	old.CacheBytes, other.CacheBytes = 2, 2
+	b = newBench(t, p, inShort, old, other)
+	b.expect(0, "hard 11")
+	b.workers[0].CacheBytes = 0
+	b.expect(sec)
+}
+
+// TestTiersDoNotWaitForWorkersThatAnActionIsNotFor holds that a filtered purge blocks nobody, and an unknown cache still does.
+func TestTiersDoNotWaitForWorkersThatAnActionIsNotFor(t *testing.T) {
+	p := three(t, "", "{}")
+	p.Tiers[0].Actions[0].Only.CacheAbove = 64 << 20
+	w := stopping(1, 1, CacheFull)
+	w.CacheBytes = 64 << 20
+	newBench(t, p, inTermin, w).expect(0, "terminate 11")
+	newBench(t, p, inTermin, stopping(1, 1, CacheUnknown)).expect(0)
+	w.CacheBytes++
+	newBench(t, p, inTermin, w).expect(0, "purge 11")
+}
+
+func TestFor(t *testing.T) {
+	p := mustDecode(t, string(samples(t, "good")["testdata/good/target-of-its-own"][0].Text))
+	if p.For("haproxy@a.service") != p || p.For("haproxy@test.service") != nil || p.For("other.service") != nil {
+		t.Error("a target without tiers of its own, or a disabled one")
+	}
+	b := p.For("haproxy@b.service")
+	if b != p.For("haproxy@b.service") {
+		t.Error("not the same policy each time: Step would begin anew")
+	}
+	var got []string
+	for _, tier := range b.Tiers {
+		got = append(got, fmt.Sprint(tier.Name, " ", tier.Settle, " ", tier.Actions[0].Kind))
+	}
+	if want := []string{"purge 10s purge-ssl-cache", "shorten 20s hard-stop-after", "last 10s terminate-oldest"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if len(b.Tiers[1].Enter.Of) != 3 || b.Tiers[1].Actions[0].HardStop.Limit != 10*time.Minute || len(p.Tiers) != 3 {
+		t.Errorf("not the tier as changed: %+v", b.Tiers[1])
+	}
+	groups := mustDecode(t, "version: 1\ntargets: [{cgroup: 'a/*/b'}, {cgroup: /a/x/b, disabled: true}]\n")
+	if groups.For("/a/y/b") != groups || groups.For("a/y/b") != groups || groups.For("/a/x/b") != nil || groups.For("/a/y/z/b") != nil {
+		t.Error("cgroups")
+	}
+}

@@ -47,6 +47,7 @@ type Worker struct {
 	// What it holds, in bytes and open files; 0 = not known. An action that gave nothing is done again when these have changed.
 	Private, RAM uint64
 	Files        int
+	CacheBytes   uint64 // what the cache holds; 0 while that is not known
 }
 
 // WorkerState is what is proven about a worker.

@@ -30,6 +30,8 @@ type State struct {
 	// Of the present step, by tier: leave holds though perhaps not for long enough and enter not even for a moment,
 	// and urgent holds.
 	calm, urgent []bool
+	index        map[WorkerID]int // in Workers, of the workers sensed; below 0 where it has none
+	generations  []int            // that are stopping, from the oldest
 }
 
 // Change is one change of tier.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -186,14 +187,44 @@ func TestStateIsJSON(t *testing.T) {
 	}
 }
 
-func TestStepDoesNotAllocateWhenNothingHappens(t *testing.T) {
+// crowd is a target with many stopping workers, usage percent of memory and a clock that goes on with each step. What is given is
+// in flight for ever.
+func crowd(usage float64) (step func() Decision) {
 	p, st, s := Default(), &State{}, calm(0)
-	s.Workers = []Worker{{ID: WorkerID{1, 1}, State: Current}, {ID: WorkerID{2, 2}, State: Stopping, Cache: CacheEmpty}}
-	step := func() { s.Now += 100 * time.Millisecond; Step(p, st, s) }
-	for range 1000 {
-		step()
+	s.Usage = have(usage)
+	for i := range 100 {
+		s.Workers = append(s.Workers, Worker{ID: WorkerID{i, 1}, Generation: 1 + i, State: Stopping, StoppingFor: time.Duration(i) * time.Second, Cache: CacheEmpty})
 	}
-	if n := testing.AllocsPerRun(100, step); n != 0 {
-		t.Errorf("%g allocations a step", n)
+	return func() Decision { s.Now += 100 * time.Millisecond; return Step(p, st, s) }
+}
+
+func TestStepDoesNotAllocateWhenNothingHappens(t *testing.T) {
+	for tier, usage := range []float64{20, 75, 88, 99} {
+		step := crowd(usage)
+		for range 1000 {
+			step()
+		}
+		if d := step(); d.Tier != tier || len(d.Actions) > 0 {
+			t.Fatalf("not steady at %g%%: %+v", usage, d)
+		}
+		if n := testing.AllocsPerRun(100, func() { step() }); n != 0 {
+			t.Errorf("%g allocations a step in tier %d", n, tier)
+		}
+	}
+}
+
+func BenchmarkStep(b *testing.B) {
+	for _, usage := range []float64{20, 99} {
+		b.Run(fmt.Sprintf("%g%%", usage), func(b *testing.B) {
+			step := crowd(usage)
+			for range 1000 {
+				step()
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				step()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/worker")
+		})
 	}
 }

@@ -35,7 +35,7 @@ func TestCommandLine(t *testing.T) {
 	bin := program(t)
 	dir := t.TempDir()
 	good := strings.Replace(badPolicy, "over", "above", 1)
-	for name, text := range map[string]string{"bad.yaml": badPolicy, "good.yaml": good} {
+	for name, text := range map[string]string{"bad.yaml": badPolicy, "good.yaml": good, "dropin.yaml": "version: 1\ntiers: [{name: purge, settle: 7s}]\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -45,17 +45,27 @@ func TestCommandLine(t *testing.T) {
 		exit int
 		says string // on either output
 	}{
-		{"policy check good.yaml", 0, "good.yaml is good: 1 targets, 1 tiers\n"},
-		{"policy check bad.yaml", 1, "hapressure: the policy has mistakes:\nbad.yaml:7:18: usage has either above or below, this one has 0 of them\nbad.yaml:7:19: usage has an unknown key \"over\": known are above, below\n"},
+		{"policy check good.yaml", 0, "the policy good.yaml is good: 1 targets, 1 tiers\n"},
+		{"policy check bad.yaml", 1, "hapressure: the policy has mistakes:\nbad.yaml:7:19: usage has an unknown key \"over\": known are above, below\n"},
 		{"policy check missing.yaml", 1, "open missing.yaml: no such file or directory"},
-		{"policy check", 2, "See 'hapressure policy check --help'."},
+		{"policy check --json bad.yaml", 1, `[{"file":"bad.yaml","line":7,"column":19,"problem":"usage has an unknown key \"over\": known are above, below"}]` + "\n"},
+		{"policy check --json good.yaml", 0, "[]\n"},
+		{"policy check good.yaml dropin.yaml", 0, "good.yaml, dropin.yaml is good: 1 targets, 1 tiers\n"},
+		{"policy show good.yaml dropin.yaml", 0, "settle: 7s # dropin.yaml:2\n"},
+		{"policy show bad.yaml", 1, "bad.yaml:7:19: "},
+		{"policy show missing.yaml", 1, "reading the policy: open missing.yaml: no such file or directory"},
+		{"policy explain good.yaml", 0, "Tier 1, purge, is entered when "},
+		{"policy explain bad.yaml", 1, "bad.yaml:7:19: "},
+		{"policy schema", 0, `"$schema": "https://json-schema.org/draft/2020-12/schema"`},
+		{"policy schema extra", 2, "See 'hapressure policy schema --help'."},
+		{"policy check --nonsense", 2, "See 'hapressure policy check --help'."},
 		{"run --policy bad.yaml", 1, "bad.yaml:7:19:"},
 		{"run --policy missing.yaml", 1, "open missing.yaml: no such file or directory"},
 		{"run --nonsense", 2, "unknown flag: --nonsense"},
 		{"run extra", 2, "See 'hapressure run --help'."},
 		{"nonsense", 2, "unknown command \"nonsense\""},
 		{"policy nonsense", 2, "unknown command \"nonsense\""},
-		{"policy", 0, "Check a policy file"},
+		{"policy", 0, "Check a policy and tell"},
 		{"run --help", 0, "--dry-run"},
 		{"--version", 0, "hapressure version devel"},
 	}

@@ -1,37 +1,87 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
+
+	"hapressure/policy"
 )
 
 func policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "policy", Short: "Work with policy files", Args: noArgs,
+		Long: `Work with policy files. Several files are one policy: all but the first are drop-ins, laid over it in this order. Without a file it is
+the policy of this host: ` + policyFile + `, or the built-in policy, and the drop-ins in
+` + dropIns[0] + `, ` + dropIns[1] + ` and ` + dropIns[2] + `.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(&cobra.Command{
-		Use:   "check FILE",
-		Short: "Check a policy file and tell every mistake with its place",
-		Long: `Check a policy file. Every mistake is told as FILE:LINE:COLUMN with what would be right.
+	var asJSON bool
+	check := &cobra.Command{
+		Use:   "check [FILE...]",
+		Short: "Check a policy and tell every mistake with its place",
+		Long: `Check a policy. Every mistake is told as FILE:LINE:COLUMN with what would be right. See 'hapressure policy' for what the files are.
 
-Exit codes: 0 the file is good, 1 it has mistakes or cannot be read, 2 wrong usage.`,
+Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong usage.`,
 		Example: "  hapressure policy check /etc/hapressure/policy.yaml",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-				return usageError{cmd, err}
+		RunE:    func(cmd *cobra.Command, names []string) error { return check(cmd.OutOrStdout(), names, asJSON) },
+	}
+	check.Flags().BoolVar(&asJSON, "json", false, "the mistakes as a JSON array of file, line, column and problem, empty for a good policy")
+	cmd.AddCommand(check, &cobra.Command{
+		Use:   "show [FILE...]",
+		Short: "Print what a policy comes to, with the place of each value",
+		Long:  "Print what a policy comes to as one file: drop-ins merged, defaults written out, and beside each value where it is from.",
+		RunE: func(cmd *cobra.Command, names []string) error {
+			files, err := policyFiles(names...)
+			if err != nil {
+				return fmt.Errorf("reading the policy: %w", err)
 			}
-			return nil
+			text, err := policy.Show(files...)
+			if err != nil {
+				return fmt.Errorf("the policy has mistakes:\n%w", err)
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			p, _, err := loadPolicy(args[0], true)
+	}, &cobra.Command{
+		Use:   "explain [FILE...]",
+		Short: "Tell in words what a policy does",
+		RunE: func(cmd *cobra.Command, names []string) error {
+			p, _, err := loadPolicy(names...)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is good: %d targets, %d tiers\n", args[0], len(p.Targets), len(p.Tiers))
-			return nil
+			_, err = io.WriteString(cmd.OutOrStdout(), policy.Explain(p))
+			return err
+		},
+	}, &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of policy files, for editors",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(policy.Schema)
+			return err
 		},
 	})
 	return cmd
+}
+
+func check(out io.Writer, names []string, asJSON bool) error {
+	p, origin, err := loadPolicy(names...)
+	var mistakes policy.Errors
+	switch {
+	case asJSON && (err == nil || errors.As(err, &mistakes)):
+		if mistakes == nil {
+			mistakes = policy.Errors{}
+		}
+		if werr := json.NewEncoder(out).Encode(mistakes); werr != nil {
+			return fmt.Errorf("writing the mistakes: %w", werr)
+		}
+	case err == nil:
+		fmt.Fprintf(out, "%s is good: %d targets, %d tiers\n", origin, len(p.Targets), len(p.Tiers))
+	}
+	return err
 }

@@ -2,24 +2,20 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"hapressure/cgroup"
 	"hapressure/controller"
-	"hapressure/policy"
 	"hapressure/systemd"
 )
 
-const defaultPolicy = "/etc/hapressure/policy.yaml"
-
 func runCommand() *cobra.Command {
-	var file string
+	var files []string
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -27,24 +23,25 @@ func runCommand() *cobra.Command {
 		Long: `Guard the targets of the policy until SIGTERM or SIGINT. Every change of tier and every action is one entry in the journal, or
 one line on standard error where that is not the journal.
 
-Without --policy the file ` + defaultPolicy + ` is used if it exists, else the built-in policy, which guards haproxy.service.`,
+Without --policy the policy is ` + policyFile + ` if it exists, else the built-in one, which guards haproxy.service, with the
+drop-ins in ` + dropIns[0] + `.`,
 		Example: "  hapressure run --dry-run\n  hapressure run --policy ./policy.yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return run(cmd.Context(), file, cmd.Flags().Changed("policy"), dryRun)
+			return run(cmd.Context(), files, dryRun)
 		},
 	}
-	cmd.Flags().StringVarP(&file, "policy", "p", defaultPolicy, "policy file")
+	cmd.Flags().StringArrayVarP(&files, "policy", "p", nil, "policy `FILE` instead of this host's; given again, a drop-in")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "decide and tell, but touch no worker")
 	return cmd
 }
 
-func run(ctx context.Context, file string, must, dryRun bool) error {
+func run(ctx context.Context, files []string, dryRun bool) error {
 	journal := systemd.NewJournal(os.Stderr)
-	p, origin, err := loadPolicy(file, must)
+	p, origin, err := loadPolicy(files...)
 	if err != nil {
 		journal.Send(systemd.Entry{MessageID: systemd.PolicyRejected, Priority: 3, Message: err.Error(),
-			Fields: map[string]string{"HAPRESSURE_POLICY": file}})
+			Fields: map[string]string{"HAPRESSURE_POLICY": strings.Join(files, " ")}})
 		return err
 	}
 	mount, err := cgroup.Mount()
@@ -71,23 +68,6 @@ func run(ctx context.Context, file string, must, dryRun bool) error {
 	notify.Stopping()
 	journal.Send(systemd.Entry{MessageID: systemd.Stopped, Message: "hapressure stopped; HAProxy goes on as it is"})
 	return err
-}
-
-// loadPolicy reads the policy file, or takes the built-in policy where the file may be missing and is.
-func loadPolicy(file string, must bool) (*policy.Policy, string, error) {
-	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) && !must {
-		return policy.Default(), "the built-in policy", nil
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("reading the policy: %w", err)
-	}
-	defer f.Close()
-	p, err := policy.Decode(file, f)
-	if err != nil {
-		return nil, "", fmt.Errorf("the policy has mistakes:\n%w", err)
-	}
-	return p, "the policy " + file, nil
 }
 
 // watchdog tells systemd that we are alive as long as no target goes unlooked at.

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"hapressure/policy"
+)
+
+const policyFile = "/etc/hapressure/policy.yaml"
+
+// dropIns are the folders of drop-ins: of files of the same name the first counts.
+var dropIns = []string{"/etc/hapressure/policy.d", "/run/hapressure/policy.d", "/usr/lib/hapressure/policy.d"}
+
+// loadPolicy reads and decodes the given files, of which all but the first are drop-ins, or without any this system's. It also
+// tells, in words, what the policy is.
+func loadPolicy(names ...string) (p *policy.Policy, origin string, err error) {
+	files, err := policyFiles(names...)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the policy: %w", err)
+	}
+	if p, err = policy.DecodeFiles(files...); err != nil {
+		return nil, "", fmt.Errorf("the policy has mistakes:\n%w", err)
+	}
+	origin = "the policy " + files[0].Name
+	if files[0].Name == policy.BuiltIn.Name {
+		origin = "the built-in policy"
+	}
+	for _, f := range files[1:] {
+		origin += ", " + f.Name
+	}
+	return p, origin, nil
+}
+
+func policyFiles(names ...string) ([]policy.File, error) {
+	if len(names) == 0 {
+		return systemFiles("/")
+	}
+	return readAll(nil, names)
+}
+
+// systemFiles reads the policy of the system whose root folder is given: its file, or the built-in policy, and the drop-ins by name.
+func systemFiles(root string) ([]policy.File, error) {
+	files, err := readAll(nil, []string{filepath.Join(root, policyFile)})
+	if errors.Is(err, fs.ErrNotExist) {
+		files, err = []policy.File{policy.BuiltIn}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	paths := map[string]string{} // by name
+	for _, dir := range slices.Backward(dropIns) {
+		found, err := filepath.Glob(filepath.Join(root, dir, "*.yaml"))
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range found {
+			paths[filepath.Base(path)] = path
+		}
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(paths)) {
+		if to, err := os.Readlink(paths[name]); err != nil || to != os.DevNull { // such a link masks
+			names = append(names, paths[name])
+		}
+	}
+	return readAll(files, names)
+}
+
+func readAll(files []policy.File, names []string) ([]policy.File, error) {
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, policy.File{Name: name, Text: text})
+	}
+	return files, nil
+}

@@ -1,0 +1,41 @@
+package controller
+
+import (
+	"slices"
+	"testing"
+
+	"hapressure/cgroup/cgrouptest"
+	"hapressure/systemd"
+)
+
+// TestTargetsByGlob holds that a glob finds groups and nothing else, that a disabled target is left alone, and that each target gets its
+// own tiers.
+func TestTargetsByGlob(t *testing.T) {
+	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
+	for _, group := range []string{"/pods/a/haproxy", "/pods/b/haproxy", "/pods/off/haproxy", "/pods/a/other"} {
+		w.tree.Group(group, nil)
+	}
+	w.guard(`version: 1
+targets:
+  - cgroup: pods/*/h*
+  - cgroup: pods/off/haproxy
+    disabled: true
+  - cgroup: pods/b/haproxy
+    tiers:
+      - {name: purge, disabled: true}
+      - {name: mine, enter: always, actions: []}
+tiers:
+  - {name: purge, enter: always, actions: []}
+`, false)
+	var got []string
+	for _, e := range w.journal.wait(t, "changes of tier", 2, kind(systemd.TierChanged)) {
+		got = append(got, e.Fields["HAPRESSURE_TARGET"]+" "+e.Fields["HAPRESSURE_TIER"])
+	}
+	slices.Sort(got)
+	if want := []string{"/pods/a/haproxy purge", "/pods/b/haproxy mine"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if n := len(w.journal.all(kind(systemd.TargetFound))); n != 2 {
+		t.Errorf("%d targets", n)
+	}
+}

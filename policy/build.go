@@ -1,0 +1,120 @@
+package policy
+
+import "strings"
+
+// policy builds what Step works with from a policy that was read, and reports what is wrong between its parts.
+func (d *decoder) policy(v *value) *Policy {
+	tiers := v.get("tiers")
+	p := &Policy{Tiers: d.ladder(tiers)}
+	for _, v := range v.get("targets").list() {
+		d.complete(v, formOf("target"), true)
+		t := Target{Unit: v.get("unit").word(), Cgroup: v.get("cgroup").word(), Disabled: v.get("disabled").word() == "true"}
+		if own := v.get("tiers"); own != nil {
+			t.own = &Policy{Targets: []Target{t}, Tiers: d.ladder(merge(tiers, own))}
+		}
+		p.Targets = append(p.Targets, t)
+	}
+	return p
+}
+
+func (d *decoder) ladder(tiers *value) []Tier {
+	var ladder []Tier
+	var milder []*value
+	for _, v := range tiers.list() {
+		if !d.complete(v, formOf("tier"), true) || v.get("disabled").word() == "true" {
+			continue
+		}
+		t := Tier{
+			Name: v.get("name").word(), Settle: v.get("settle").duration(),
+			Enter: conditionOf(v.get("enter")), Leave: conditionOf(v.get("leave")), Urgent: conditionOf(v.get("urgent")),
+		}
+		for _, a := range v.get("actions").list() {
+			t.Actions = append(t.Actions, d.action(a))
+		}
+		switch always := t.Enter.Op == Always; {
+		case always && v.fields["leave"] != nil:
+			d.errorf(v.fields["leave"].at, "a tier with enter: always is never left: leave out leave")
+		case !always && v.get("enter") != nil && v.fields["leave"] == nil:
+			d.errorf(v.at, "tier %s needs leave, or enter: always", t.Name)
+		}
+		d.moves(v, milder)
+		milder = append(milder, v)
+		ladder = append(ladder, t)
+	}
+	return ladder
+}
+
+// conditionOf builds a condition, the zero one from nil and false.
+func conditionOf(v *value) Condition {
+	switch v.word() {
+	case "always", "true":
+		return Condition{Op: Always}
+	case "false":
+		return Condition{}
+	}
+	if v == nil {
+		return Condition{}
+	}
+	c := Condition{Op: Op(v.one()), For: v.get("for").duration()}
+	switch part := v.get(v.one()); {
+	case part == nil:
+	case c.Op == Not:
+		c.Of = []Condition{conditionOf(part)}
+	case strings.HasPrefix(part.of, "[]"):
+		for _, item := range part.list() {
+			c.Of = append(c.Of, conditionOf(item))
+		}
+	default:
+		c.Op, c.Test = Compare, test(part)
+	}
+	return c
+}
+
+// test builds a comparison from what stands behind a signal.
+func test(v *value) Test {
+	limit := v.one()
+	t := Test{Signal: v.of, Below: limit == "below", Limit: v.get(limit).amount(), Window: v.get("window").duration(), Average: v.get("average").duration()}
+	switch v.of {
+	case Pressure, Events:
+		t.Of = limit
+	case LimitIn:
+		t.Limit = v.get(limit).duration().Seconds()
+	}
+	return t
+}
+
+func (d *decoder) action(v *value) Action {
+	a := Action{Kind: v.one()}
+	s := v.get(a.Kind)
+	if s == nil {
+		return a
+	}
+	only := s.get("only")
+	a.Only = Only{
+		StoppingAbove: only.get("stopping-for").get("above").duration(),
+		CacheAbove:    uint64(only.get("cache").get("above").amount()),
+		OlderThan:     only.get("generation").get("older-than").count(),
+	}
+	switch a.Kind {
+	case HardStopAfter:
+		a.HardStop = d.hardStop(s)
+	case TerminateOldest:
+		a.Terminate = Terminate{Grace: s.get("grace").duration(), Settle: s.get("settle").duration(), Keep: s.get("keep").count(), Limit: s.get("limit").count()}
+	}
+	return a
+}
+
+func (d *decoder) hardStop(v *value) HardStop {
+	h := HardStop{
+		Limit: v.get("limit").duration(), HalveEvery: v.get("halve-every").duration(), Floor: v.get("floor").duration(),
+		Spread: v.get("spread").duration(), PerSecond: v.get("per-second").count(),
+	}
+	if v.get("limit") != nil && h.Floor > h.Limit {
+		d.errorf(v.get("floor").at, "floor %s is above limit %s: write at most that", text(h.Floor), text(h.Limit))
+	}
+	// Without a floor the limit soon is next to nothing, which nobody means who leaves it out.
+	if floor := v.fields["floor"]; h.HalveEvery > 0 && (floor == nil || floor.at == place{}) {
+		d.errorf(v.get("halve-every").at, "halve-every needs floor, how short the limit may get: write for example floor: 15s")
+	}
+	return h
+}

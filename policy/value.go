@@ -1,0 +1,192 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// place is where a value was written; the zero one is a default's.
+type place struct {
+	file         string
+	line, column int
+}
+
+// value is one value of a policy, checked against the language: a mapping, a list or a single word.
+type value struct {
+	at     place
+	of     string            // its form or scalar, with [] before it a list
+	fields map[string]*value // of a mapping
+	items  []*value          // of a list
+	text   string            // of a single word, as written
+	bad    bool              // it has a mistake, which was reported
+}
+
+// get returns what was read for a key, nil where it is not given or has a mistake.
+func (v *value) get(key string) *value {
+	if v == nil || v.fields[key] == nil || v.fields[key].bad {
+		return nil
+	}
+	return v.fields[key]
+}
+
+// list returns the items that have no mistake, none for nil.
+func (v *value) list() []*value {
+	if v == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(v.items), func(item *value) bool { return item.bad })
+}
+
+// word returns a single word, "" for nil.
+func (v *value) word() string {
+	if v == nil {
+		return ""
+	}
+	return v.text
+}
+
+// amount returns a number in its base unit: percent, bytes, nanoseconds; 0 for nil.
+func (v *value) amount() float64 { return amount(v.word()) }
+
+func (v *value) duration() time.Duration { return time.Duration(v.amount()) }
+
+func (v *value) count() int { return int(v.amount()) }
+
+// one returns the key that is given of those of which there is exactly one.
+func (v *value) one() string {
+	if v == nil || v.fields == nil {
+		return ""
+	}
+	for _, name := range formOf(v.of).names(1) {
+		if v.fields[name] != nil {
+			return name
+		}
+	}
+	return ""
+}
+
+// id is what a list may have one of only; "" = it may have many.
+func (v *value) id() string {
+	switch v.of {
+	case "tier":
+		return v.get("name").word()
+	case "target":
+		if group := v.get("cgroup").word(); group != "" {
+			return path.Clean("/" + group)
+		}
+		return v.get("unit").word()
+	case "action":
+		return v.one()
+	}
+	return ""
+}
+
+func find(items []*value, id string) int {
+	return slices.IndexFunc(items, func(v *value) bool { return id != "" && v.id() == id })
+}
+
+// merge returns v with over laid over it: tiers and targets by their names and key by key, all else as a whole.
+func merge(v, over *value) *value {
+	item, list := strings.CutPrefix(over.of, "[]")
+	f := formOf(item)
+	if v == nil || f == nil || !f.Merges {
+		return over
+	}
+	out := *v
+	if list {
+		out.items = slices.Clone(v.items)
+		for _, o := range over.items {
+			if i := find(out.items, o.id()); i >= 0 {
+				out.items[i] = merge(out.items[i], o)
+			} else {
+				out.items = append(out.items, o)
+			}
+		}
+		return &out
+	}
+	out.fields = map[string]*value{}
+	for _, name := range f.names(0) {
+		if out.fields[name] = v.fields[name]; over.fields[name] != nil {
+			out.fields[name] = merge(v.fields[name], over.fields[name])
+		}
+	}
+	return &out
+}
+
+var (
+	decimalOnly = regexp.MustCompile(`^` + decimal + `$`)
+	leadingZero = regexp.MustCompile(`^0+([0-9])`)
+)
+
+// amount reads a number that fits the pattern of its scalar.
+func amount(text string) float64 {
+	for unit, factor := range map[string]float64{"%": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+		if number, ok := strings.CutSuffix(text, unit); ok {
+			v, _ := strconv.ParseFloat(number, 64)
+			return v * factor
+		}
+	}
+	if v, err := strconv.ParseFloat(text, 64); err == nil {
+		return v
+	}
+	v, err := time.ParseDuration(text)
+	if err != nil && text != "" {
+		return math.Inf(1) // so long that it overflows
+	}
+	return float64(v)
+}
+
+// scalar reads a single word.
+func (d *decoder) scalar(n *yaml.Node, name, what string) *value {
+	text, ok := d.single(n, what)
+	v := &value{at: d.place(n), of: name, text: text, bad: !ok}
+	if ok {
+		if problem := language.Scalars[name].problem(name, text); problem != "" {
+			d.errorf(v.at, "%s %s", what, problem)
+			v.bad = true
+		}
+	}
+	return v
+}
+
+// problem tells what is wrong with a value, and what would likely be right; "" for nothing.
+func (s *scalar) problem(name, text string) string {
+	number := s.Lo != "" && decimalOnly.MatchString(text)
+	switch name := badName(name, text); {
+	case name != "":
+		return fmt.Sprintf("%q %s", text, name)
+	case s.Words != nil && !slices.Contains(s.Words, text):
+		return fmt.Sprintf("%q is not known: write %s", text, join(s.Words, " or "))
+	case s.Words != nil:
+		return ""
+	case s.regexp.MatchString(text):
+		if s.Lo != "" && (amount(text) < amount(s.Lo) || amount(text) > amount(s.Hi)) {
+			return fmt.Sprintf("%s is out of range: write from %s to %s", text, s.Lo, s.Hi)
+		}
+		return ""
+	case s.Lo != "" && leadingZero.MatchString(text):
+		return fmt.Sprintf("%s has a leading zero, which YAML may read as octal: write %s", text, leadingZero.ReplaceAllString(text, "$1"))
+	case number && s.Unit != "":
+		return fmt.Sprintf("%s has no unit: write %s%s", text, text, s.Unit)
+	case number:
+		return fmt.Sprintf("%s is not whole: write %.0f", text, math.Ceil(amount(text)))
+	}
+	return fmt.Sprintf("%q is not understood: write %s", text, s.Write)
+}
+
+// join joins words for a message.
+func join(words []string, last string) string {
+	n := len(words) - 1
+	if n < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:n], ", ") + last + words[n]
+}
