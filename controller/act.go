@@ -47,7 +47,9 @@ func (g *guard) tryAct(ctx context.Context, due policy.Due, w haproxy.Worker, su
 	}
 	switch due.Kind {
 	case policy.PurgeSSLCache:
-		return g.purge(ctx, p)
+		return g.purge(ctx, p.PurgeSSLCache)
+	case policy.PurgeHTTPCache:
+		return g.purge(ctx, p.PurgeHTTPCaches)
 	case policy.TrimPools:
 		return relieved(p.TrimPools(ctx))
 	case policy.PageOut:
@@ -77,12 +79,12 @@ func failure(err error) result {
 // errLast says that a worker is all that its master has: when the last worker ends, so does the master.
 var errLast = errors.New("no younger worker serves in its place")
 
-func (g *guard) purge(ctx context.Context, p *haproxy.Process) result {
+func (g *guard) purge(ctx context.Context, do func(context.Context, []int) (haproxy.Purged, error)) result {
 	pids, err := g.group.Procs()
 	if err != nil {
 		return failure(err)
 	}
-	done, err := p.PurgeSSLCache(ctx, pids)
+	done, err := do(ctx, pids)
 	r := result{Result: policy.Done}
 	if err != nil {
 		r = failure(err)

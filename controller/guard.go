@@ -66,7 +66,7 @@ const (
 
 func laneOf(kind string) int {
 	switch kind {
-	case policy.PurgeSSLCache:
+	case policy.PurgeSSLCache, policy.PurgeHTTPCache:
 		return purging
 	case policy.TrimPools, policy.PageOut:
 		return relieving

@@ -67,6 +67,7 @@ type Tier struct {
 // The kinds of action.
 const (
 	PurgeSSLCache   = "purge-ssl-cache"  // empty the TLS session cache of stopping workers
+	PurgeHTTPCache  = "purge-http-cache" // empty the HTTP caches (cache sections) of stopping workers
 	TrimPools       = "trim-pools"       // have stopping workers return what their memory pools keep for later
 	PageOut         = "page-out"         // move stopping workers' memory to swap
 	HardStopAfter   = "hard-stop-after"  // shorten the effective hard-stop-after of stopping workers

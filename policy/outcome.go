@@ -31,6 +31,7 @@ type Memory struct {
 	ID        WorkerID
 	Seen      time.Duration // when it was first sampled as stopping
 	Purge     Attempt
+	PurgeHTTP Attempt
 	Trim      Attempt
 	PageOut   Attempt
 	HardStop  Attempt
@@ -115,6 +116,8 @@ func (m *Memory) attempt(kind string) *Attempt {
 	switch kind {
 	case PurgeSSLCache:
 		return &m.Purge
+	case PurgeHTTPCache:
+		return &m.PurgeHTTP
 	case TrimPools:
 		return &m.Trim
 	case PageOut:
@@ -130,7 +133,7 @@ func (m *Memory) attempt(kind string) *Attempt {
 // restart makes all times begin anew after the clock jumped.
 func (m *Memory) restart(now time.Duration) {
 	m.Seen = now
-	for _, a := range []*Attempt{&m.Purge, &m.Trim, &m.PageOut, &m.HardStop, &m.Terminate} {
+	for _, a := range []*Attempt{&m.Purge, &m.PurgeHTTP, &m.Trim, &m.PageOut, &m.HardStop, &m.Terminate} {
 		a.Given, a.Retry = now, now
 	}
 }

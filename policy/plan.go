@@ -45,7 +45,7 @@ func plan(p *Policy, st *State, s *Sample, d *Decision) {
 			}
 		}
 		purging = purging || pl.outstanding(PurgeSSLCache)
-		waiting = waiting || pl.outstanding(TrimPools) || pl.outstanding(PageOut) || pl.outstanding(HardStopAfter) || pl.outstanding(TerminateOldest)
+		waiting = waiting || pl.outstanding(PurgeHTTPCache) || pl.outstanding(TrimPools) || pl.outstanding(PageOut) || pl.outstanding(HardStopAfter) || pl.outstanding(TerminateOldest)
 	}
 }
 
@@ -57,7 +57,9 @@ func (pl *planner) act(a *Action) {
 	pl.only = a.Only
 	switch a.Kind {
 	case PurgeSSLCache:
-		pl.purge()
+		pl.purge(PurgeSSLCache, "its session cache holds memory")
+	case PurgeHTTPCache:
+		pl.purge(PurgeHTTPCache, "its HTTP caches may hold memory")
 	case TrimPools:
 		pl.relieve(TrimPools, "its memory pools may keep what they no longer need")
 	case PageOut:
@@ -74,15 +76,19 @@ func (pl *planner) act(a *Action) {
 	})
 }
 
-// purge wants each full cache emptied, unless its worker is being ended anyway.
-func (pl *planner) purge() {
+// purge wants each full cache emptied, unless its worker is being ended anyway. How full an HTTP cache is, is not sampled.
+func (pl *planner) purge(kind, reason string) {
 	for i := range pl.s.Workers {
 		w := &pl.s.Workers[i]
 		m := pl.stopping(w)
-		if m == nil || !pl.admits(w) || w.Cache != CacheFull || m.ending() || m.Purge.Result == Refused || !m.Purge.ready(pl.s.Now) {
+		if m == nil || !pl.admits(w) || kind == PurgeSSLCache && w.Cache != CacheFull || m.ending() {
 			continue
 		}
-		pl.give(&m.Purge, w, Due{Kind: PurgeSSLCache}, "its session cache holds memory")
+		a := m.attempt(kind)
+		if a.Result == Refused || !a.ready(pl.s.Now) {
+			continue
+		}
+		pl.give(a, w, Due{Kind: kind}, reason)
 	}
 }
 

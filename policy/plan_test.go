@@ -667,3 +667,20 @@ func TestFor(t *testing.T) {
 		t.Error("cgroups")
 	}
 }
+
+// How full an HTTP cache is, is not known: it is purged once.
+func TestPurgeHTTPCache(t *testing.T) {
+	p := mustDecode(t, `
+version: 1
+tiers:
+  - {name: purge, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [purge-http-cache: {}]}
+`)
+	b := newBench(t, p, inPurge, stopping(1, 1, CacheEmpty), stopping(2, 1, CacheEmpty), stopping(3, 1, CacheEmpty))
+	b.expect(0, "purge 11", "purge 21", "purge 31")
+	b.done(PurgeHTTPCache, 11, Done)
+	b.done(PurgeHTTPCache, 21, Refused)
+	b.done(PurgeHTTPCache, 31, Failed) // it was being served from
+	b.expect(sec, "purge 31")
+	b.done(PurgeHTTPCache, 31, Done)
+	b.expect(time.Minute)
+}
