@@ -52,14 +52,41 @@ type Controller struct {
 	report reporter
 	wg     sync.WaitGroup
 
-	mu     sync.Mutex
+	again chan struct{} // to look for targets again
+
+	mu     sync.Mutex        // of what follows, and of Config.Policy
 	guards map[string]*guard // by the target's name: the unit, or the cgroup's path
 	status string
 }
 
 // New makes a Controller.
 func New(c Config) *Controller {
-	return &Controller{Config: c, report: reporter{c.Journal}, guards: map[string]*guard{}}
+	return &Controller{Config: c, report: reporter{c.Journal}, again: make(chan struct{}, 1), guards: map[string]*guard{}}
+}
+
+// SetPolicy makes p the policy from the next tick on. A target stays in its tier where p has one of that name; one that p does not
+// have, or disables, is no longer guarded.
+func (c *Controller) SetPolicy(p *policy.Policy) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Policy = p
+	for name, g := range c.guards {
+		if own := p.For(name); own != nil {
+			g.setPolicy(own)
+		} else {
+			g.stop()
+		}
+	}
+	select {
+	case c.again <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Controller) policy() *policy.Policy {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.Policy
 }
 
 const (
@@ -112,6 +139,8 @@ func (c *Controller) follow(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			look = true
+		case <-c.again:
+			look = true
 		case name, ok := <-changes:
 			if !ok {
 				return errors.New("the connection to systemd was lost")
@@ -124,7 +153,7 @@ func (c *Controller) follow(ctx context.Context) error {
 
 // concerns reports whether a unit is, or may become, a target: a host has many that come and go all the time.
 func (c *Controller) concerns(unit string) bool {
-	return slices.ContainsFunc(c.Policy.Targets, func(t policy.Target) bool {
+	return slices.ContainsFunc(c.policy().Targets, func(t policy.Target) bool {
 		ok, err := path.Match(t.Unit, unit)
 		return ok && err == nil
 	})
@@ -139,7 +168,7 @@ type place struct {
 // look finds the targets that there are now and starts a guard for each that has none.
 func (c *Controller) look(ctx context.Context, units Units) {
 	found := map[string]place{}
-	for _, t := range c.Policy.Targets {
+	for _, t := range c.policy().Targets {
 		for _, p := range c.places(ctx, units, t) {
 			found[p.name] = p
 		}

@@ -156,20 +156,26 @@ func (w *world) reload() net.Conn {
 	return c
 }
 
-func (w *world) guard(text string, dryRun bool) {
+func (w *world) guard(text string, dryRun bool) *Controller {
 	w.t.Helper()
-	p, err := policy.Decode("test.yaml", strings.NewReader(text))
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	c := New(Config{
-		Policy: p, DryRun: dryRun, Procfs: "/proc", Cgroups: w.tree.Mount, Journal: w.journal,
+		Policy: decode(w.t, text), DryRun: dryRun, Procfs: "/proc", Cgroups: w.tree.Mount, Journal: w.journal,
 		Connect: func(context.Context) (Units, error) { return w.units, nil },
 	})
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})
 	go func() { c.Run(ctx); close(done) }()
 	w.t.Cleanup(func() { cancel(); <-done })
+	return c
+}
+
+func decode(t *testing.T, text string) *policy.Policy {
+	t.Helper()
+	p, err := policy.Decode("test.yaml", strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 const purgeAlways = `version: 1
@@ -440,6 +446,29 @@ func TestTargetGoesAndComesBack(t *testing.T) {
 	w.journal.wait(t, "its return", 2, kind(systemd.TargetFound))
 	w.reload()
 	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
+}
+
+// A policy that is put in the place of another takes over its tier by name, and ends what it does not have.
+func TestPolicyIsSwapped(t *testing.T) {
+	const text = `version: 1
+targets: [unit: %s]
+tiers:
+  - {name: first, enter: always, actions: []}
+  - {name: second, enter: always, actions: [%s]}
+`
+	w := newWorld(t, haproxytest.Config{}, nil)
+	w.reload()
+	c := w.guard(fmt.Sprintf(text, "haproxy.service", ""), false)
+	w.journal.wait(t, "the tier", 1, kind(systemd.TierChanged))
+	c.SetPolicy(decode(t, fmt.Sprintf(text, "haproxy.service", "purge-ssl-cache: {}")))
+	w.journal.wait(t, "what the new policy does in the same tier", 1, action(policy.PurgeSSLCache))
+	if n := len(w.journal.all(kind(systemd.TierChanged))); n != 1 {
+		t.Errorf("%d changes of tier", n)
+	}
+	c.SetPolicy(decode(t, fmt.Sprintf(text, "another.service", "")))
+	w.journal.wait(t, "the end of its target", 1, kind(systemd.TargetLost))
+	c.SetPolicy(decode(t, fmt.Sprintf(text, "haproxy.service", "")))
+	w.journal.wait(t, "its return", 2, kind(systemd.TargetFound))
 }
 
 func TestLimitIn(t *testing.T) {

@@ -25,7 +25,6 @@ const (
 type guard struct {
 	c       *Controller
 	place   place
-	policy  *policy.Policy // as it is for this target
 	group   *cgroup.Group
 	scanner *haproxy.Scanner
 	stop    context.CancelFunc
@@ -45,6 +44,7 @@ type guard struct {
 	lanes     [lanes]lane
 
 	mu     sync.Mutex
+	policy *policy.Policy // as it is for this target
 	ticked time.Time
 	text   string
 }
@@ -110,6 +110,19 @@ func (g *guard) now() time.Duration {
 		panic(err) // every Linux that has cgroup v2 has it
 	}
 	return time.Duration(ts.Nano())
+}
+
+func (g *guard) setPolicy(p *policy.Policy) {
+	g.mu.Lock()
+	g.policy = p
+	g.mu.Unlock()
+	g.wakeUp()
+}
+
+func (g *guard) currentPolicy() *policy.Policy {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.policy
 }
 
 func (g *guard) lastTick() time.Time {
@@ -196,7 +209,7 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	if v.WorkersAbsent == "" {
 		g.workers = v.workers
 	}
-	d := policy.Step(g.policy, &g.state, v.Sample)
+	d := policy.Step(g.currentPolicy(), &g.state, v.Sample)
 	for _, ch := range d.Changes {
 		g.c.report.tierChanged(g.place.name, ch, v)
 	}

@@ -24,6 +24,10 @@ func loadPolicy(names ...string) (p *policy.Policy, origin string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("reading the policy: %w", err)
 	}
+	return decodePolicy(files)
+}
+
+func decodePolicy(files []policy.File) (p *policy.Policy, origin string, err error) {
 	if p, err = policy.DecodeFiles(files...); err != nil {
 		return nil, "", fmt.Errorf("the policy has mistakes:\n%w", err)
 	}

@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,36 +38,38 @@ drop-ins in ` + dropIns[0] + `.`,
 }
 
 func run(ctx context.Context, files []string, dryRun bool) error {
-	journal := systemd.NewJournal(os.Stderr)
-	p, origin, err := loadPolicy(files...)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // before systemd is told that we are ready for it
+	r := &reloader{hup: hup, names: files, journal: systemd.NewJournal(os.Stderr)}
+	p, origin, err := r.load()
 	if err != nil {
-		journal.Send(systemd.Entry{MessageID: systemd.PolicyRejected, Priority: 3, Message: err.Error(),
-			Fields: map[string]string{"HAPRESSURE_POLICY": strings.Join(files, " ")}})
+		r.tell(systemd.PolicyRejected, 3, err.Error())
 		return err
 	}
 	mount, err := cgroup.Mount()
 	if err != nil {
 		return fmt.Errorf("looking for cgroup v2: %w", err)
 	}
-	notify := systemd.Notifier{}
 	c := controller.New(controller.Config{
-		Policy: p, DryRun: dryRun, Procfs: "/proc", Cgroups: mount, Journal: journal,
+		Policy: p, DryRun: dryRun, Procfs: "/proc", Cgroups: mount, Journal: r.journal,
 		Connect: func(ctx context.Context) (controller.Units, error) { return systemd.Connect(ctx) },
-		Status:  func(text string) { notify.Status(text) },
+		Status:  func(text string) { r.notify.Status(text) },
 	})
 	mode := ""
 	if dryRun {
 		mode = ", dry run: no worker will be touched"
 	}
-	journal.Send(systemd.Entry{MessageID: systemd.Started, Message: fmt.Sprintf("hapressure %s started with %s%s", version, origin, mode),
+	r.journal.Send(systemd.Entry{MessageID: systemd.Started, Message: fmt.Sprintf("hapressure %s started with %s%s", version, origin, mode),
 		Fields: map[string]string{"HAPRESSURE_POLICY": origin}})
-	if err := notify.Ready(); err != nil {
+	if err := r.notify.Ready(); err != nil {
 		return fmt.Errorf("telling systemd that we are ready: %w", err)
 	}
-	go watchdog(ctx, notify, c)
+	go watchdog(ctx, r.notify, c)
+	r.set = c.SetPolicy
+	go r.follow(ctx)
 	err = c.Run(ctx)
-	notify.Stopping()
-	journal.Send(systemd.Entry{MessageID: systemd.Stopped, Message: "hapressure stopped; HAProxy goes on as it is"})
+	r.notify.Stopping()
+	r.journal.Send(systemd.Entry{MessageID: systemd.Stopped, Message: "hapressure stopped; HAProxy goes on as it is"})
 	return err
 }
 

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"hapressure/controller"
+	"hapressure/policy"
+	"hapressure/systemd"
+)
+
+// reloader keeps the policy in force that the files hold. A policy with mistakes changes nothing.
+type reloader struct {
+	hup     <-chan os.Signal
+	names   []string // of the files; none = the system's
+	files   []policy.File
+	set     func(*policy.Policy)
+	notify  systemd.Notifier
+	journal controller.Journal
+}
+
+// settle is how long files must be left alone before they are read: an editor writes in several steps.
+const settle = 200 * time.Millisecond
+
+// follow reloads on SIGHUP and when a file changes, until ctx ends. Folders are watched, not files: editors and Kubernetes put
+// a new file, or a new link, in the place of the old one.
+func (r *reloader) follow(ctx context.Context) {
+	var events <-chan fsnotify.Event
+	w, err := fsnotify.NewWatcher()
+	if err == nil {
+		defer w.Close()
+		events = w.Events
+		r.watch(w)
+		r.reload(false) // for what changed before they were watched
+	} else {
+		r.tell(systemd.SensorMissing, 4, "Cannot watch the policy's files, reload with SIGHUP: "+err.Error())
+	}
+	quiet := time.NewTimer(0)
+	<-quiet.C
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.hup:
+			r.notify.Reloading()
+			r.reload(true)
+			r.notify.Ready()
+		case <-events:
+			quiet.Reset(settle)
+		case <-quiet.C:
+			r.watch(w) // there may be folders now that were not there
+			r.reload(false)
+		}
+	}
+}
+
+// watch watches the folders of the files, and for a folder that is not there the one above. To watch one again does no harm.
+func (r *reloader) watch(w *fsnotify.Watcher) {
+	dirs := map[string]bool{}
+	if len(r.names) == 0 {
+		dirs[filepath.Dir("/"+policyFile)] = true
+		for _, d := range dropIns {
+			dirs["/"+d] = true
+		}
+	}
+	for _, name := range r.names {
+		dirs[filepath.Dir(name)] = true
+	}
+	for dir := range dirs {
+		if w.Add(dir) != nil {
+			w.Add(filepath.Dir(dir)) // a folder that cannot be watched leaves SIGHUP
+		}
+	}
+}
+
+// load reads and decodes the files.
+func (r *reloader) load() (*policy.Policy, string, error) {
+	files, err := policyFiles(r.names...)
+	if err != nil {
+		r.files = nil
+		return nil, "", fmt.Errorf("reading the policy: %w", err)
+	}
+	r.files = files
+	return decodePolicy(files)
+}
+
+// reload puts the files' policy in force if it has changed, or if it must be.
+func (r *reloader) reload(must bool) {
+	was := r.files
+	p, origin, err := r.load()
+	if !must && reflect.DeepEqual(was, r.files) {
+		return // good or bad, it was told
+	}
+	if err != nil {
+		r.tell(systemd.PolicyRejected, 3, "The policy in force stays: "+err.Error())
+		return
+	}
+	r.set(p)
+	r.tell(systemd.PolicyLoaded, 5, "Now in force: "+origin)
+}
+
+func (r *reloader) tell(id string, priority int, message string) {
+	r.journal.Send(systemd.Entry{MessageID: id, Priority: priority, Message: message,
+		Fields: map[string]string{"HAPRESSURE_POLICY": strings.Join(r.names, " ")}})
+}
