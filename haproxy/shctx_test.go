@@ -223,7 +223,9 @@ func FuzzRecognise(f *testing.F) {
 		f.Add(fakeCache(f, l, 40))
 	}
 	for _, s := range parseSamples(f) {
-		f.Add(s.at(fakeStart, fakeCode))
+		if len(s.mem) <= 64<<10 { // a fuzzer is of no use with an HTTP cache of 4 MiB
+			f.Add(s.at(fakeStart, fakeCode))
+		}
 	}
 	f.Fuzz(func(t *testing.T, mem []byte) {
 		c, err := recognise(mem)
