@@ -118,7 +118,7 @@ func (tr *traffic) handshake(p peer, n int) (resumed bool) {
 	return resumed
 }
 
-// start runs one loop of handshakes for each peer until the returned function is called.
+// start runs one loop of handshakes for each peer until the returned function is called, or the test ends.
 func (tr *traffic) start(peers []peer) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -130,7 +130,9 @@ func (tr *traffic) start(peers []peer) (stop func()) {
 			}
 		})
 	}
-	return func() { cancel(); wg.Wait() }
+	stop = func() { cancel(); wg.Wait() }
+	tr.t.Cleanup(stop)
+	return stop
 }
 
 // tunnels are connections that must live through everything: TCP tunnels and HTTP/2 streams, echoing all the time.
@@ -141,6 +143,7 @@ type tunnels struct {
 	echoes atomic.Int64
 }
 
+// openTunnels opens two of each, until close is called or the test ends.
 func openTunnels(t *testing.T, h *haproxytest.HAProxy) *tunnels {
 	t.Helper()
 	var ctx context.Context
@@ -165,6 +168,7 @@ func openTunnels(t *testing.T, h *haproxytest.HAProxy) *tunnels {
 			})
 		}
 	}
+	t.Cleanup(tu.close)
 	return tu
 }
 

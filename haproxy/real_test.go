@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"hapressure/tests/haproxytest"
 )
@@ -105,11 +108,10 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 			h.WriteConfig("nonsense")
 			h.SignalReload()
 			h.Eventually("the reload has failed", func() error {
-				b, err := os.ReadFile(h.Dir + "/log")
-				if err == nil && !bytes.Contains(b, []byte("failure!")) {
-					err = errors.New("no failure in the log yet")
+				if !strings.Contains(h.Log(), "failure!") {
+					return errors.New("no failure in the log yet")
 				}
-				return err
+				return nil
 			})
 			in := scan(t, s, h, "the CLI answers again", func(in Instance) bool {
 				return in.CLIErr == nil || noCLI
@@ -158,6 +160,43 @@ func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 	again, err := p.PurgeSSLCache(t.Context(), h.Pids())
 	if err != nil || again.Freed() != 0 || again.Held != 0 {
 		t.Errorf("a second purge: %+v, %v, want nothing done", again, err)
+	}
+}
+
+// refill makes an emptied cache usable again, as shctx_init does, so that one worker can be purged many times.
+func refill(t *testing.T, p *Process) {
+	t.Helper()
+	c, cache, err := p.findSSLCache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if !cache.Empty {
+		t.Fatalf("after a purge: %+v", cache)
+	}
+	l := cache.layout
+	mem, err := syscall.Mmap(int(c.f.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Munmap(mem)
+	fresh := make([]byte, len(mem))
+	copy(fresh, mem[:l.firstBlock])
+	if err := writeCache(fresh, l, c.Mapping.Start, cacheSize); err != nil {
+		t.Fatal(err)
+	}
+	copy(mem[l.firstBlock:], fresh[l.firstBlock:]) // nothing leads to the blocks yet, so only what follows needs the threads still
+	lock := (*uint64)(unsafe.Pointer(&mem[offLock]))
+	for done := false; !done; {
+		_, err := p.still(func() error {
+			if done = atomic.LoadUint64(lock) == 0; done {
+				copy(mem[offAvail:l.firstBlock], fresh[offAvail:])
+			}
+			return nil
+		})
+		if err != nil && !errorIs(err, CannotStop) {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -9,17 +9,15 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
-	"syscall"
+	"sync"
 	"testing"
 	"text/tabwriter"
 	"time"
-	"unsafe"
 
 	"hapressure/tests/haproxytest"
 )
 
-var torturePurges = flag.Int("torture", 4, "purges of each kind of worker, for each HAProxy release and nbthread")
+var torturePurges = flag.Int("torture", 3, "purges of each kind of worker, for each HAProxy release and nbthread")
 
 // halfOpen is how many connections of each peer wait with their handshake, half of them until the purge and half until after it.
 const halfOpen = 6
@@ -142,11 +140,11 @@ func (m *torment) holdConnections() {
 
 // purge purges p under the handshakes of the connections held, completes the rest after it, and reports whether it was not refused.
 func (m *torment) purge(p *Process) bool {
-	during := make(chan struct{})
-	go func() {
+	var during sync.WaitGroup
+	during.Go(func() {
 		each(m.peers, func(p peer) { m.traffic.handshake(p, halfOpen/2) })
-		close(during)
-	}()
+	})
+	defer during.Wait()
 	var res Purged
 	var err error
 	m.h.Eventually("the purge finds the cache free", func() error {
@@ -157,7 +155,7 @@ func (m *torment) purge(p *Process) bool {
 		}
 		return nil
 	})
-	<-during
+	during.Wait()
 	purged := m.checkResult(res, err)
 	each(m.peers, func(p peer) {
 		want := p.resumes && (p.tickets || !purged)
@@ -246,41 +244,4 @@ func (m *torment) row(w *tabwriter.Writer, kind string) {
 	full, resumed := m.traffic.full.Load(), m.traffic.resumed.Load()
 	fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t%d\t%d\n",
 		m.h.Version, m.threads, kind, len(m.held), m.refusals, m.busy, median, worst, full+resumed, resumed)
-}
-
-// refill makes an emptied cache usable again, as shctx_init does, so that one worker can be purged many times.
-func refill(t *testing.T, p *Process) {
-	t.Helper()
-	c, cache, err := p.findSSLCache()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if !cache.Empty {
-		t.Fatalf("after a purge: %+v", cache)
-	}
-	l := cache.layout
-	mem, err := syscall.Mmap(int(c.f.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer syscall.Munmap(mem)
-	fresh := make([]byte, len(mem))
-	copy(fresh, mem[:l.firstBlock])
-	if err := writeCache(fresh, l, c.Mapping.Start, cacheSize); err != nil {
-		t.Fatal(err)
-	}
-	copy(mem[l.firstBlock:], fresh[l.firstBlock:]) // nothing leads to the blocks yet, so only what follows needs the threads still
-	lock := (*uint64)(unsafe.Pointer(&mem[offLock]))
-	for done := false; !done; {
-		_, err := p.still(func() error {
-			if done = atomic.LoadUint64(lock) == 0; done {
-				copy(mem[offAvail:l.firstBlock], fresh[offAvail:])
-			}
-			return nil
-		})
-		if err != nil && !errorIs(err, CannotStop) {
-			t.Fatal(err)
-		}
-	}
 }
