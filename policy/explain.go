@@ -81,6 +81,8 @@ func (a Action) words() string {
 	switch a.Kind {
 	case PurgeSSLCache:
 		return "empties the TLS session caches of " + whom
+	case PurgeHTTPCache:
+		return "empties the HTTP caches of " + whom
 	case TrimPools:
 		return "trims the memory pools of " + whom
 	case PageOut:

@@ -44,8 +44,8 @@ func plan(p *Policy, st *State, s *Sample, d *Decision) {
 				pl.act(&t.Actions[j])
 			}
 		}
-		purging = purging || pl.outstanding(PurgeSSLCache)
-		waiting = waiting || pl.outstanding(PurgeHTTPCache) || pl.outstanding(TrimPools) || pl.outstanding(PageOut) || pl.outstanding(HardStopAfter) || pl.outstanding(TerminateOldest)
+		purges, other := pl.outstanding()
+		purging, waiting = purging || purges, waiting || other
 	}
 }
 
@@ -206,8 +206,8 @@ func (pl *planner) give(a *Attempt, w *Worker, due Due, reason string) {
 	pl.d.Actions = append(pl.d.Actions, due)
 }
 
-// outstanding tells whether the tiers above have to wait for this one's actions of a kind.
-func (pl *planner) outstanding(kind string) bool {
+// outstanding tells whether the tiers above have to wait for this one's purges of TLS caches, and for its other actions.
+func (pl *planner) outstanding() (purges, other bool) {
 	t := &pl.p.Tiers[pl.tier]
 	for i := range pl.s.Workers {
 		w := &pl.s.Workers[i]
@@ -216,15 +216,15 @@ func (pl *planner) outstanding(kind string) bool {
 			continue
 		}
 		for j := range t.Actions {
+			kind := t.Actions[j].Kind
 			if pl.only = t.Actions[j].Only; w.Cache == CacheUnknown {
 				pl.only.CacheAbove = 0 // it may turn out to be
 			}
-			if t.Actions[j].Kind == kind && pl.admits(w) && pl.waits(kind, w, m, t.Settle) {
-				return true
-			}
+			wait := pl.admits(w) && pl.waits(kind, w, m, t.Settle)
+			purges, other = purges || wait && kind == PurgeSSLCache, other || wait && kind != PurgeSSLCache
 		}
 	}
-	return false
+	return purges, other
 }
 
 // waits tells whether one action on one worker is still to be waited for. What was given in this very step always is.
