@@ -31,10 +31,14 @@ func (d *decoder) ladder(tiers *value) []Tier {
 		for _, a := range v.get("actions").list() {
 			t.Actions = append(t.Actions, d.action(a))
 		}
+		leave := v.fields["leave"]
 		switch always := t.Enter.Op == Always; {
-		case always && v.fields["leave"] != nil:
-			d.errorf(v.fields["leave"].at, "a tier with enter: always is never left: leave out leave")
-		case !always && v.get("enter") != nil && v.fields["leave"] == nil:
+		case always && leave != nil && d.order(v.get("enter").at) > d.order(leave.at):
+			delete(v.fields, "leave") // a drop-in made it always
+			t.Leave = Condition{}
+		case always && leave != nil:
+			d.errorf(leave.at, "a tier with enter: always is never left: leave out leave")
+		case !always && v.get("enter") != nil && leave == nil:
 			d.errorf(v.at, "tier %s needs leave, or enter: always", t.Name)
 		}
 		d.moves(v, milder)

@@ -71,9 +71,9 @@ func decode(files []File) (*Policy, *value, error) {
 	if len(d.errs) == 0 {
 		return p, v, nil
 	}
-	order := func(e Error) int { return slices.Index(d.files, e.File) }
 	slices.SortFunc(d.errs, func(a, b Error) int {
-		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Problem, b.Problem))
+		files := cmp.Compare(slices.Index(d.files, a.File), slices.Index(d.files, b.File))
+		return cmp.Or(files, cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Problem, b.Problem))
 	})
 	return nil, nil, slices.Compact(d.errs) // what is wrong with a tier is also with a target's variant of it
 }
@@ -91,6 +91,9 @@ type decoder struct {
 func (d *decoder) errorf(at place, format string, args ...any) {
 	d.errs = append(d.errs, Error{at.file, max(at.line, 1), max(at.column, 1), fmt.Sprintf(format, args...)})
 }
+
+// order tells which of two places was laid over the other: the built-in policy has -1.
+func (d *decoder) order(p place) int { return slices.Index(d.files, p.file) }
 
 // effective joins the files to one policy, and is never nil.
 func (d *decoder) effective(files []File) *value {

@@ -27,7 +27,12 @@ func Explain(p *Policy) string {
 func explain(tiers []Tier) string {
 	var s strings.Builder
 	for i, t := range tiers {
-		fmt.Fprintf(&s, "\nTier %d, %s, is entered when %s.", i+1, t.Name, t.Enter.words(false))
+		fmt.Fprintf(&s, "\nTier %d, %s, is ", i+1, t.Name)
+		if t.Enter.Op == Always {
+			s.WriteString("always held.")
+		} else {
+			fmt.Fprintf(&s, "entered when %s and left when %s.", t.Enter.words(true), t.Leave.words(true))
+		}
 		for _, a := range t.Actions {
 			s.WriteString(" It " + a.words() + ".")
 		}
@@ -37,10 +42,7 @@ func explain(tiers []Tier) string {
 			fmt.Fprintf(&s, " Harsher tiers wait for that, up to %s.", text(t.Settle))
 		}
 		if t.Urgent.Op != "" && i > 0 {
-			fmt.Fprintf(&s, " It does not wait for milder tiers, but for their purges, when %s.", t.Urgent.words(false))
-		}
-		if t.Enter.Op != Always {
-			fmt.Fprintf(&s, " It is left when %s.", t.Leave.words(false))
+			fmt.Fprintf(&s, " It waits for nothing in milder tiers but purges while %s.", t.Urgent.words(false))
 		}
 		s.WriteString("\n")
 	}
@@ -55,7 +57,7 @@ func (c Condition) words(nested bool) string {
 	s := ""
 	switch c.Op {
 	case Always:
-		return "hapressure runs"
+		return "at any time"
 	case Compare:
 		s = c.Test.String()
 	case Not:
@@ -79,6 +81,12 @@ func (a Action) words() string {
 	switch a.Kind {
 	case PurgeSSLCache:
 		return "empties the TLS session caches of " + whom
+	case PurgeHTTPCache:
+		return "empties the HTTP caches of " + whom
+	case TrimPools:
+		return "trims the memory pools of " + whom
+	case PageOut:
+		return "moves the memory of " + whom + " to swap"
 	case HardStopAfter:
 		s := fmt.Sprintf("drains %s, over %s each, after %s of stopping", whom, text(h.Spread), text(h.Limit))
 		if h.HalveEvery > 0 {
@@ -88,11 +96,11 @@ func (a Action) words() string {
 	case TerminateOldest:
 		s := fmt.Sprintf("terminates the oldest generation of %s, by SIGKILL %s after SIGTERM, and the next %s later", whom, text(t.Grace), text(t.Settle))
 		if t.Keep > 0 {
-			s += fmt.Sprintf(", but none of the %d youngest", t.Keep)
+			s += fmt.Sprintf(", down to the %d youngest", t.Keep)
 		}
 		return s
 	}
-	return "does " + a.Kind + " to " + whom
+	return ""
 }
 
 func (o Only) words() string {
@@ -104,7 +112,7 @@ func (o Only) words() string {
 		parts = append(parts, fmt.Sprintf("have more than %sMiB of TLS session cache", plain(float64(o.CacheAbove)/(1<<20))))
 	}
 	if o.OlderThan > 0 {
-		parts = append(parts, fmt.Sprintf("are not of the %d youngest stopping generations", o.OlderThan))
+		parts = append(parts, fmt.Sprintf("have %d younger stopping generations", o.OlderThan))
 	}
 	if parts == nil {
 		return "stopping workers"

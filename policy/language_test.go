@@ -92,7 +92,9 @@ func TestSchemaAndSamples(t *testing.T) {
 		}
 		return true
 	}
-	for name, files := range samples(t, "good") {
+	good := samples(t, "good")
+	maps.Copy(good, readyPolicies(t))
+	for name, files := range good {
 		if !passes(files) {
 			t.Errorf("%s does not pass", name)
 		}

@@ -172,17 +172,19 @@ func (st *State) meet(s *Sample) {
 	for i := range st.Workers {
 		st.index[st.Workers[i].ID] = i
 	}
-	st.generations = st.generations[:0]
+	st.memories, st.generations = st.memories[:0], st.generations[:0]
 	for i := range s.Workers {
 		w := &s.Workers[i]
-		if w.State != Stopping {
-			continue
+		at := st.index[w.ID]
+		if w.State == Stopping {
+			st.generations = append(st.generations, w.Generation)
+			if at < 0 {
+				at = len(st.Workers)
+				st.index[w.ID] = at
+				st.Workers = append(st.Workers, Memory{ID: w.ID, Seen: s.Now})
+			}
 		}
-		if st.index[w.ID] < 0 {
-			st.index[w.ID] = len(st.Workers)
-			st.Workers = append(st.Workers, Memory{ID: w.ID, Seen: s.Now})
-		}
-		st.generations = append(st.generations, w.Generation)
+		st.memories = append(st.memories, at)
 	}
 	slices.Sort(st.generations)
 	st.generations = slices.Compact(st.generations)

@@ -44,8 +44,8 @@ func plan(p *Policy, st *State, s *Sample, d *Decision) {
 				pl.act(&t.Actions[j])
 			}
 		}
-		purging = purging || pl.outstanding(PurgeSSLCache)
-		waiting = waiting || pl.outstanding(PurgeHTTPCache) || pl.outstanding(TrimPools) || pl.outstanding(PageOut) || pl.outstanding(HardStopAfter) || pl.outstanding(TerminateOldest)
+		purges, other := pl.outstanding()
+		purging, waiting = purging || purges, waiting || other
 	}
 }
 
@@ -78,10 +78,8 @@ func (pl *planner) act(a *Action) {
 
 // purge wants each full cache emptied, unless its worker is being ended anyway. How full an HTTP cache is, is not sampled.
 func (pl *planner) purge(kind, reason string) {
-	for i := range pl.s.Workers {
-		w := &pl.s.Workers[i]
-		m := pl.stopping(w)
-		if m == nil || !pl.admits(w) || kind == PurgeSSLCache && w.Cache != CacheFull || m.ending() {
+	for w, m := range pl.stopping {
+		if !pl.admits(w) || kind == PurgeSSLCache && w.Cache != CacheFull || m.ending() {
 			continue
 		}
 		a := m.attempt(kind)
@@ -94,10 +92,8 @@ func (pl *planner) purge(kind, reason string) {
 
 // relieve wants done what costs no connection and can be done again, unless the worker is being ended anyway.
 func (pl *planner) relieve(kind, reason string) {
-	for i := range pl.s.Workers {
-		w := &pl.s.Workers[i]
-		m := pl.stopping(w)
-		if m == nil || !pl.admits(w) || m.ending() || !m.attempt(kind).again(w.holding(kind), pl.s.Now) {
+	for w, m := range pl.stopping {
+		if !pl.admits(w) || m.ending() || !m.attempt(kind).again(w.holding(kind), pl.s.Now) {
 			continue
 		}
 		pl.give(m.attempt(kind), w, Due{Kind: kind}, reason)
@@ -109,12 +105,8 @@ func (pl *planner) relieve(kind, reason string) {
 func (pl *planner) hardStop(h HardStop) {
 	limit := h.limit(pl.s.Now - pl.st.Entered[pl.tier])
 	var oldest *Worker
-	for i := range pl.s.Workers {
-		w := &pl.s.Workers[i]
-		m := pl.stopping(w)
-		if m == nil {
-			continue
-		}
+	var its *Memory
+	for w, m := range pl.stopping {
 		if m.HardStop.InFlight {
 			return
 		}
@@ -122,12 +114,12 @@ func (pl *planner) hardStop(h HardStop) {
 			continue
 		}
 		if oldest == nil || w.Generation < oldest.Generation {
-			oldest = w
+			oldest, its = w, m
 		}
 	}
 	if oldest != nil {
 		due := Due{Kind: HardStopAfter, HardStopIn: limit - oldest.StoppingFor, Spread: h.Spread, PerSecond: h.PerSecond}
-		pl.give(&pl.stopping(oldest).HardStop, oldest, due, "the effective hard-stop-after is "+text(limit))
+		pl.give(&its.HardStop, oldest, due, "the effective hard-stop-after is "+text(limit))
 	}
 }
 
@@ -157,10 +149,8 @@ func (pl *planner) terminateOldest(t Terminate) {
 // terminate wants all of one generation's stopping workers ended. It returns false where none can be for now.
 func (pl *planner) terminate(generation int, t Terminate) bool {
 	given := false
-	for i := range pl.s.Workers {
-		w := &pl.s.Workers[i]
-		m := pl.stopping(w)
-		if m == nil || w.Generation != generation || !pl.admits(w) || m.HardStop.Result == Done || !m.Terminate.ready(pl.s.Now) {
+	for w, m := range pl.stopping {
+		if w.Generation != generation || !pl.admits(w) || m.HardStop.Result == Done || !m.Terminate.ready(pl.s.Now) {
 			continue
 		}
 		given = true
@@ -188,12 +178,13 @@ func (pl *planner) admits(w *Worker) bool {
 		pl.younger(w.Generation) >= o.OlderThan
 }
 
-// stopping returns the memory of a worker that may be acted upon, or nil. Every action passes here.
-func (pl *planner) stopping(w *Worker) *Memory {
-	if w.State != Stopping {
-		return nil
+// stopping goes through the workers that may be acted upon, with what is remembered of them. Every action passes here.
+func (pl *planner) stopping(yield func(*Worker, *Memory) bool) {
+	for i, at := range pl.st.memories {
+		if w := &pl.s.Workers[i]; w.State == Stopping && !yield(w, &pl.st.Workers[at]) {
+			return
+		}
 	}
-	return &pl.st.Workers[pl.st.index[w.ID]] // meet put it there
 }
 
 // give makes an action due.
@@ -206,25 +197,20 @@ func (pl *planner) give(a *Attempt, w *Worker, due Due, reason string) {
 	pl.d.Actions = append(pl.d.Actions, due)
 }
 
-// outstanding tells whether the tiers above have to wait for this one's actions of a kind.
-func (pl *planner) outstanding(kind string) bool {
+// outstanding tells whether the tiers above have to wait for this one's purges of TLS caches, and for its other actions.
+func (pl *planner) outstanding() (purges, other bool) {
 	t := &pl.p.Tiers[pl.tier]
-	for i := range pl.s.Workers {
-		w := &pl.s.Workers[i]
-		m := pl.stopping(w)
-		if m == nil {
-			continue
-		}
+	for w, m := range pl.stopping {
 		for j := range t.Actions {
+			kind := t.Actions[j].Kind
 			if pl.only = t.Actions[j].Only; w.Cache == CacheUnknown {
 				pl.only.CacheAbove = 0 // it may turn out to be
 			}
-			if t.Actions[j].Kind == kind && pl.admits(w) && pl.waits(kind, w, m, t.Settle) {
-				return true
-			}
+			wait := pl.admits(w) && pl.waits(kind, w, m, t.Settle)
+			purges, other = purges || wait && kind == PurgeSSLCache, other || wait && kind != PurgeSSLCache
 		}
 	}
-	return false
+	return purges, other
 }
 
 // waits tells whether one action on one worker is still to be waited for. What was given in this very step always is.

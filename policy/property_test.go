@@ -1,12 +1,29 @@
 package policy
 
 import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 )
+
+// With HAPRESSURE_LONG=1 the property tests do some million steps each, in minutes.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Getenv("HAPRESSURE_LONG") == "1" {
+		if err := flag.Set("rapid.checks", "60000"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // reading draws a value or an absence.
 func reading(t *rapid.T, name string, hi float64) Reading {
@@ -22,6 +39,42 @@ type world struct {
 	s       Sample
 	next    int
 	flights []Due
+}
+
+// anyPolicy draws one of the policies that come with us, with a drop-in that changes its tiers.
+func anyPolicy(t *rapid.T, ready map[string][]File) *Policy {
+	name := rapid.SampledFrom(slices.Sorted(maps.Keys(ready))).Draw(t, "policy")
+	files := ready[name]
+	p, err := DecodeFiles(files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tiers strings.Builder
+	for i, tier := range p.Tiers {
+		fmt.Fprintf(&tiers, "  - name: %s\n    disabled: %v\n", tier.Name, i > 0 && rapid.IntRange(0, 5).Draw(t, "disabled") == 0)
+		if rapid.Bool().Draw(t, "settle") {
+			fmt.Fprintf(&tiers, "    settle: %dms\n", rapid.IntRange(0, 60_000).Draw(t, "ms"))
+		}
+		if len(tier.Actions) > 0 && rapid.Bool().Draw(t, "actions") {
+			fmt.Fprintf(&tiers, "    actions:\n")
+			for _, a := range tier.Actions {
+				settings := map[string]string{HardStopAfter: "limit: 1m, ", TerminateOldest: fmt.Sprintf("keep: %d, limit: %d, ",
+					rapid.IntRange(0, 3).Draw(t, "keep"), rapid.IntRange(1, 3).Draw(t, "limit"))}[a.Kind]
+				fmt.Fprintf(&tiers, "      - %s: {%sonly: {stopping-for: {above: %ds}, cache: {above: %dMiB}, generation: {older-than: %d}}}\n", a.Kind, settings,
+					rapid.IntRange(0, 120).Draw(t, "stopping-for"), rapid.IntRange(1, 5).Draw(t, "cache"), rapid.IntRange(0, 3).Draw(t, "older-than"))
+			}
+		}
+	}
+	if rapid.Bool().Draw(t, "of a target") {
+		target := "version: 1\ntargets:\n  - unit: own.service\n    tiers:" + strings.ReplaceAll("\n"+tiers.String(), "\n", "\n    ")
+		p, err = DecodeFiles(files[0], File{"target", []byte(target)})
+	} else {
+		p, err = DecodeFiles(files[0], File{"drop-in", []byte("version: 1\ntargets: [{unit: own.service}]\ntiers:\n" + tiers.String())})
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, tiers.String())
+	}
+	return p.For("own.service")
 }
 
 func (w *world) sense() Sample {
@@ -45,6 +98,7 @@ func (w *world) sense() Sample {
 		}
 		worker.State = rapid.SampledFrom([]WorkerState{Unknown, Current, Stopping, Stopping, Stopping}).Draw(t, "state")
 		worker.Cache = rapid.SampledFrom([]Cache{CacheUnknown, CacheFull, CacheFull, CacheEmpty, CacheRefused}).Draw(t, "cache")
+		worker.CacheBytes = rapid.Uint64Range(0, 6<<20).Draw(t, "cache bytes")
 		worker.StoppingFor = time.Duration(rapid.IntRange(0, 600).Draw(t, "stopping for")) * time.Second
 		workers = append(workers, worker)
 	}
@@ -72,8 +126,9 @@ func (w *world) outcomes(d Decision) []Outcome {
 
 // TestPropertyActions holds what must be true of the due actions in any run.
 func TestPropertyActions(t *testing.T) {
-	p := Default()
+	ready := readyPolicies(t)
 	rapid.Check(t, func(t *rapid.T) {
+		p := anyPolicy(t, ready)
 		w, st, twin := &world{t: t}, &State{}, &State{}
 		given := map[WorkerID]bool{} // a purge was given at an earlier step
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
@@ -89,7 +144,7 @@ func TestPropertyActions(t *testing.T) {
 			if again := Step(p, twin, s); !reflect.DeepEqual(d, again) {
 				t.Fatalf("not deterministic:\n%+v\n%+v", d, again)
 			}
-			checkActions(t, s, d, given, flying)
+			checkActions(t, p, s, d, given, flying)
 			for _, o := range w.outcomes(d) {
 				st.Done(o)
 				twin.Done(o)
@@ -98,7 +153,7 @@ func TestPropertyActions(t *testing.T) {
 	})
 }
 
-func checkActions(t *rapid.T, s Sample, d Decision, given map[WorkerID]bool, flying map[string]map[WorkerID]bool) {
+func checkActions(t *rapid.T, p *Policy, s Sample, d Decision, given map[WorkerID]bool, flying map[string]map[WorkerID]bool) {
 	workers := map[WorkerID]Worker{}
 	for _, w := range s.Workers {
 		workers[w.ID] = w
@@ -115,6 +170,10 @@ func checkActions(t *rapid.T, s Sample, d Decision, given map[WorkerID]bool, fly
 		if due.Why == "" || due.Tier == "" || due.Generation != w.Generation {
 			t.Fatalf("incomplete: %+v", due)
 		}
+		a := actionOf(p, due.Tier, due.Kind)
+		if !allows(a.Only, w, s.Workers) {
+			t.Fatalf("%s, only for %+v, on %+v", due.Kind, a.Only, w)
+		}
 		switch due.Kind {
 		case PurgeSSLCache:
 			if w.Cache != CacheFull {
@@ -125,6 +184,9 @@ func checkActions(t *rapid.T, s Sample, d Decision, given map[WorkerID]bool, fly
 				t.Fatalf("two generations at once: %+v", d.Actions)
 			}
 			generation = due.Generation
+			if n := len(youngerThan(generation, s.Workers)); n < a.Terminate.Keep {
+				t.Fatalf("terminates one of the %d youngest generations, %d are younger", a.Terminate.Keep, n)
+			}
 		}
 	}
 	if generation != 0 {
@@ -133,7 +195,10 @@ func checkActions(t *rapid.T, s Sample, d Decision, given map[WorkerID]bool, fly
 				t.Fatalf("terminates generation %d while %v is in flight", generation, w.ID)
 			}
 			// A worker that is being ended anyway is not purged; every other full cache is tried before.
-			if w.State == Stopping && w.Cache == CacheFull && !given[w.ID] && !flying[HardStopAfter][w.ID] && !everEnded(d, w.ID) {
+			purged := slices.ContainsFunc(p.Tiers[:d.Tier], func(t Tier) bool {
+				return slices.ContainsFunc(t.Actions, func(a Action) bool { return a.Kind == PurgeSSLCache && allows(a.Only, w, s.Workers) })
+			})
+			if purged && w.State == Stopping && w.Cache == CacheFull && !given[w.ID] && !flying[HardStopAfter][w.ID] && !everEnded(d, w.ID) {
 				t.Fatalf("terminates generation %d while the cache of %v is untried", generation, w.ID)
 			}
 		}
@@ -144,6 +209,28 @@ func checkActions(t *rapid.T, s Sample, d Decision, given map[WorkerID]bool, fly
 			given[due.Worker] = true // ended or tried to be, which is past purging
 		}
 	}
+}
+
+func actionOf(p *Policy, tier, kind string) Action {
+	t := p.Tiers[slices.IndexFunc(p.Tiers, func(t Tier) bool { return t.Name == tier })]
+	return t.Actions[slices.IndexFunc(t.Actions, func(a Action) bool { return a.Kind == kind })]
+}
+
+// youngerThan returns the stopping generations younger than g.
+func youngerThan(g int, workers []Worker) map[int]bool {
+	younger := map[int]bool{}
+	for _, w := range workers {
+		if w.State == Stopping && w.Generation > g {
+			younger[w.Generation] = true
+		}
+	}
+	return younger
+}
+
+// allows is what docs/policy.md says of only.
+func allows(o Only, w Worker, all []Worker) bool {
+	return w.StoppingFor >= o.StoppingAbove && (o.StoppingAbove == 0 || w.StoppingFor != o.StoppingAbove) &&
+		w.CacheBytes >= o.CacheAbove && (o.CacheAbove == 0 || w.CacheBytes != o.CacheAbove) && len(youngerThan(w.Generation, all)) >= o.OlderThan
 }
 
 // everEnded tells whether this very step ends the worker by its hard stop.

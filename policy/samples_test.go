@@ -1,10 +1,14 @@
 package policy
 
 import (
+	"bytes"
 	"errors"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -69,6 +73,90 @@ func TestBadSamples(t *testing.T) {
 			t.Errorf("%s: %T is not Errors", name, err)
 		}
 	}
+}
+
+// readyPolicies are those of packaging/policies.
+func readyPolicies(t testing.TB) map[string][]File {
+	t.Helper()
+	paths, err := filepath.Glob("../packaging/policies/*.yaml")
+	if err != nil || len(paths) < 6 {
+		t.Fatalf("only %d policies: %v", len(paths), err)
+	}
+	found := map[string][]File{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[strings.TrimSuffix(filepath.Base(path), ".yaml")] = []File{{filepath.Base(path), text}}
+	}
+	return found
+}
+
+// TestReadyPolicies holds in words what each of them does.
+func TestReadyPolicies(t *testing.T) {
+	for name, files := range readyPolicies(t) {
+		p, err := DecodeFiles(files...)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		checkSound(t, p)
+		golden(t, filepath.Join("testdata", "explain", name+".txt"), Explain(p))
+		if same := reflect.DeepEqual(p, Default()); same != (name == "default") {
+			t.Errorf("%s is the built-in policy: %v", name, same)
+		}
+	}
+}
+
+// TestShow holds that what is shown comes to the same policy, has nothing left out, and tells where each value is from.
+func TestShow(t *testing.T) {
+	all := samples(t, "good")
+	maps.Copy(all, readyPolicies(t))
+	for name, files := range all {
+		p, err := DecodeFiles(files...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := Show(files...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Decode("shown", bytes.NewReader(text))
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, text)
+			continue
+		}
+		if !reflect.DeepEqual(again, p) {
+			t.Errorf("%s: shown\n%s", name, text)
+		}
+		for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+			if value := regexp.MustCompile(`: [^#]`).MatchString(line); value != strings.Contains(line, " # ") {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
+	}
+	text, err := Show(all["testdata/good/drop-ins"]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/show.txt", string(text))
+	if _, err := Show(File{"a", nil}); err == nil {
+		t.Error("an empty file was shown")
+	}
+}
+
+func TestExplainTargets(t *testing.T) {
+	p, err := DecodeFiles(samples(t, "good")["testdata/good/target-of-its-own"]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/explain/target-of-its-own.txt", Explain(p))
+	p, err = DecodeFiles(samples(t, "good")["testdata/good/only"]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/explain/only.txt", Explain(p))
 }
 
 func TestGoodSamples(t *testing.T) {

@@ -31,6 +31,7 @@ type State struct {
 	// and urgent holds.
 	calm, urgent []bool
 	index        map[WorkerID]int // in Workers, of the workers sensed; below 0 where it has none
+	memories     []int            // the same by their place in the sample
 	generations  []int            // that are stopping, from the oldest
 }
 
