@@ -59,24 +59,23 @@ func (s sample) recognise() (*Cache, error) {
 func TestRecogniseRealBuilds(t *testing.T) {
 	const good = ""
 	want := map[string]struct{ layout, reason, detail string }{
-		"2.0.0":                           {"2.0-2.8", good, ""},
-		"2.4.0":                           {"2.0-2.8", good, ""},
-		"2.8.0":                           {"2.0-2.8", good, ""},
-		"2.9.0":                           {"2.9-3.4", good, ""},
+		"2.0.0":                           {"", OtherBlocks, "as 2.4-2.8: blocks of 196 bytes, not 200"},
+		"2.4.0":                           {"2.4-2.8", good, ""},
+		"2.8.0":                           {"2.4-2.8", good, ""},
 		"3.4.0":                           {"2.9-3.4", good, ""},
 		"3.5-dev5":                        {"3.5", good, ""},
-		"2.4.0 USE_PTHREAD_PSHARED=1":     {"", OtherLock, "as 2.0-2.8: its lock takes 40 bytes"},
-		"2.5.0 DEBUG_THREAD":              {"", DebugBuild, "as 2.0-2.8: its lock takes 48 bytes"},
-		"2.8.0 DEBUG_THREAD":              {"", DebugBuild, "as 2.0-2.8: its lock takes 288 bytes"},
+		"2.4.0 USE_PTHREAD_PSHARED=1":     {"", OtherLock, "as 2.4-2.8: its lock takes 40 bytes"},
+		"2.5.0 DEBUG_THREAD":              {"", DebugBuild, "as 2.4-2.8: its lock takes 48 bytes"},
+		"2.8.0 DEBUG_THREAD":              {"", DebugBuild, "as 2.4-2.8: its lock takes 288 bytes"},
 		"3.0.0 DEBUG_THREAD":              {"", DebugBuild, "as 2.9-3.4: its lock takes 800 bytes"},
 		"3.5-dev5 DEBUG_THREAD=2":         {"", DebugBuild, "as 3.5: its lock takes 1568 bytes"},
 		"3.0.0 USE_THREAD=":               {"", NoLock, "as 2.9-3.4: its lock takes 0 bytes"},
 		"3.5-dev5 USE_THREAD=":            {"", NoLock, "as 3.5: its lock takes 0 bytes"},
-		"2.8.0 SHSESS_BLOCK_MIN_SIZE=256": {"", OtherBlocks, "as 2.0-2.8: blocks of 328 bytes, not 200"},
-		"2.8.0 HTTP cache":                {"", HTTPCache, "as 2.0-2.8: blocks of 1024 bytes"},
-		"2.9.0 HTTP cache":                {"", HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
+		"2.8.0 SHSESS_BLOCK_MIN_SIZE=256": {"", OtherBlocks, "as 2.4-2.8: blocks of 328 bytes, not 200"},
+		"2.8.0 HTTP cache":                {"", HTTPCache, "as 2.4-2.8: blocks of 1024 bytes"},
 		"3.4.0 HTTP cache":                {"", HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
 		"3.5-dev5 HTTP cache":             {"", HTTPCache, "as 3.5: blocks of 1024 bytes"},
+		"3.4.0 start-up log":              {"", NotACache, "as 3.5: no code at its callback 0x0"},
 		"3.0.0 DEBUG_THREAD HTTP cache":   {"", HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
 	}
 	for _, s := range parseSamples(t) {
