@@ -21,7 +21,7 @@ const (
 )
 
 // layout is where the fields of struct shared_context lie. The lock is the first word in all of them, and the list of
-// available blocks follows it. In 2.4 the lock has 32 bits, and the other half of the word is padding that stays 0. It means the
+// available blocks follows it. Up to 2.4 the lock has 32 bits, and the other half of the word is padding that stays 0. It means the
 // same: 0 is free, and whoever enters makes it something else first (include/haproxy/shctx.h at v2.4.0, _shctx_lock).
 type layout struct {
 	name             string
@@ -47,7 +47,7 @@ const (
 
 // layouts are the shapes we know, by the releases that have them.
 var layouts = []layout{
-	{name: "2.4-2.8", hot: 24, nbav: 40, maxObj: 44, freeBlock: 48, blockSize: 56, root: 64, firstBlock: 80},
+	{name: "2.2-2.8", hot: 24, nbav: 40, maxObj: 44, freeBlock: 48, blockSize: 56, root: 64, firstBlock: 80},
 	{name: "2.9-3.4", nbav: 24, maxObj: 28, freeBlock: 32, reserveFinish: 40, blockSize: 56, root: 64, firstBlock: 80},
 	{name: "3.5", nbav: 24, maxObj: 28, makeRoom: 32, freeBlock: 40, reserveFinish: 48, blockSize: 64, root: 128, firstBlock: 144},
 }
