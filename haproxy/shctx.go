@@ -47,7 +47,7 @@ const (
 
 // layouts are the shapes we know, by the releases that have them.
 var layouts = []layout{
-	{name: "2.0-2.8", hot: 24, nbav: 40, maxObj: 44, freeBlock: 48, blockSize: 56, root: 64, firstBlock: 80},
+	{name: "2.2-2.8", hot: 24, nbav: 40, maxObj: 44, freeBlock: 48, blockSize: 56, root: 64, firstBlock: 80},
 	{name: "2.9-3.4", nbav: 24, maxObj: 28, freeBlock: 32, reserveFinish: 40, blockSize: 56, root: 64, firstBlock: 80},
 	{name: "3.5", nbav: 24, maxObj: 28, makeRoom: 32, freeBlock: 40, reserveFinish: 48, blockSize: 64, root: 128, firstBlock: 144},
 }
