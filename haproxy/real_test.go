@@ -200,6 +200,38 @@ func refill(t *testing.T, p *Process) {
 	}
 }
 
+// What the torture shows only by chance: while the cache's header is written no thread of the worker runs, and then all do.
+func TestStillStopsEveryThread(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, Threads: 4})
+	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	stopped := func() (n int) {
+		tids, err := p.threads()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, tid := range tids {
+			if st, err := readStat(p.path("task"), tid); err != nil {
+				t.Error(err)
+			} else if st.state == 't' {
+				n++
+			}
+		}
+		return n
+	}
+	var during int
+	h.Eventually("the threads are stopped", func() error {
+		_, err := p.still(func() error { during = stopped(); return nil })
+		return err
+	})
+	if after := stopped(); during != 4 || after != 0 {
+		t.Errorf("%d threads stopped during, %d after; want 4 and 0", during, after)
+	}
+}
+
 func TestHTTPCacheIsRefused(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 0, Sections: "cache big\n    total-max-size 20\n"})
 	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
