@@ -116,18 +116,24 @@ func TestDecodeFillsInWhatIsLeftOut(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds that no input panics, that errors have a place, and that what decodes is sound and can be run.
+// FuzzDecode holds that no input panics, that errors have a place, and that what decodes is sound, is shown as what it is and can be
+// run. The second text is a drop-in, "" for none.
 func FuzzDecode(f *testing.F) {
-	f.Add(string(defaultYAML))
-	f.Add(tierYAML(enter70, leave60, "    urgent: true\n"))
-	f.Add(tierYAML("{any: [{pressure: {some: 5%, average: 10s}}, {not: {swap: {below: 1KiB}}}], for: 1h}", "{events: {max: 1, window: 10m}}", ""))
-	f.Add("version: 1\n---\n")
-	f.Add("a: &a [*a]\n<<: *a\n")
-	f.Add("? {a: b}\n: c\n")
-	f.Add("version: !!binary 1")
-	f.Add("\xff\xfe\x00")
-	f.Fuzz(func(t *testing.T, in string) {
-		p, err := Decode("p.yaml", strings.NewReader(in))
+	f.Add(string(defaultYAML), "")
+	for _, kind := range []string{"good", "bad"} {
+		for _, files := range samples(f, kind) {
+			f.Add(string(files[0].Text), string(files[len(files)-1].Text))
+		}
+	}
+	for _, text := range []string{"version: 1\n---\n", "a: &a [*a]\n<<: *a\n", "? {a: b}\n: c\n", "version: !!binary 1", "\xff\xfe\x00"} {
+		f.Add(text, text)
+	}
+	f.Fuzz(func(t *testing.T, in, dropIn string) {
+		files := []File{{"p.yaml", []byte(in)}, {"q.yaml", []byte(dropIn)}}
+		if dropIn == "" {
+			files = files[:1]
+		}
+		p, err := DecodeFiles(files...)
 		if err != nil {
 			var all Errors
 			if !errors.As(err, &all) || len(all) == 0 {
@@ -141,6 +147,14 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		checkSound(t, p)
+		text, err := Show(files...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := DecodeFiles(File{"shown", text}); len(text) <= maxSize && (err != nil || !reflect.DeepEqual(again, p)) {
+			t.Fatalf("shown as another: %v\n%s", err, text)
+		}
+		Explain(p)
 		st := &State{}
 		for now := range 3 {
 			Step(p, st, calm(time.Duration(now)*time.Second))

@@ -76,31 +76,27 @@ func (c Condition) words(nested bool) string {
 	return s
 }
 
+var does = map[string]string{
+	PurgeSSLCache:   "empties the TLS session caches of ",
+	PurgeHTTPCache:  "empties the HTTP caches of ",
+	TrimPools:       "trims the memory pools of ",
+	PageOut:         "moves to swap the memory of ",
+	HardStopAfter:   "drains ",
+	TerminateOldest: "terminates the oldest generation of ",
+}
+
 func (a Action) words() string {
-	h, t, whom := a.HardStop, a.Terminate, a.Only.words()
-	switch a.Kind {
-	case PurgeSSLCache:
-		return "empties the TLS session caches of " + whom
-	case PurgeHTTPCache:
-		return "empties the HTTP caches of " + whom
-	case TrimPools:
-		return "trims the memory pools of " + whom
-	case PageOut:
-		return "moves the memory of " + whom + " to swap"
+	s := does[a.Kind] + a.Only.words()
+	switch h, t := a.HardStop, a.Terminate; a.Kind {
 	case HardStopAfter:
-		s := fmt.Sprintf("drains %s, over %s each, after %s of stopping", whom, text(h.Spread), text(h.Limit))
+		s += fmt.Sprintf(", over %s each, after %s of stopping", text(h.Spread), text(h.Limit))
 		if h.HalveEvery > 0 {
 			s += fmt.Sprintf(", halved every %s down to %s", text(h.HalveEvery), text(h.Floor))
 		}
-		return s
 	case TerminateOldest:
-		s := fmt.Sprintf("terminates the oldest generation of %s, by SIGKILL %s after SIGTERM, and the next %s later", whom, text(t.Grace), text(t.Settle))
-		if t.Keep > 0 {
-			s += fmt.Sprintf(", down to the %d youngest", t.Keep)
-		}
-		return s
+		s += fmt.Sprintf(", by SIGKILL %s after SIGTERM, and the next %s later, down to the %d youngest", text(t.Grace), text(t.Settle), t.Keep)
 	}
-	return ""
+	return s
 }
 
 func (o Only) words() string {

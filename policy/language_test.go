@@ -42,6 +42,11 @@ func TestLanguageRefersToItself(t *testing.T) {
 			}
 		}
 	}
+	for _, k := range formOf("action").Keys {
+		if does[k.Name] == "" {
+			t.Errorf("%s is not explained", k.Name)
+		}
+	}
 	for name, s := range language.Scalars {
 		example, _ := strings.CutPrefix(s.Write, "for example ")
 		for _, text := range []string{s.Lo, s.Hi, example} {

@@ -93,14 +93,11 @@ func (d *decoder) overlaps(enter, leave []placed) {
 
 // remedy tells what to write in leave, for a comparison in enter.
 func (p placed) remedy() string {
-	limit := p.test.format(p.test.Limit)
-	switch {
-	case p.test.Signal == Pressure || p.test.Signal == Events:
-		return fmt.Sprintf("write not with %s or less", limit)
-	case p.up():
-		return fmt.Sprintf("write below %s or less", limit)
+	how := map[bool]string{true: "write below %s or less", false: "write above %s or more"}[p.up()]
+	if p.test.Signal == Pressure || p.test.Signal == Events {
+		how = "write not with %s or less"
 	}
-	return fmt.Sprintf("write above %s or more", limit)
+	return fmt.Sprintf(how, p.test.format(p.test.Limit))
 }
 
 // measured is what a test compares, without the limit.
