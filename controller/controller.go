@@ -46,7 +46,7 @@ type Config struct {
 	// Status is told, in one line, how the targets are, whenever that changes. May be nil.
 	Status func(string)
 	// Record opens what the next recording of a target is written to. May be nil. A recording of RecordSize bytes is followed by a new one.
-	Record     func(target string) (io.WriteCloser, error)
+	Record     func(target string) io.WriteCloser
 	RecordSize int64
 }
 

@@ -146,7 +146,6 @@ func (g *guard) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wg.Go(func() { g.watch(ctx) })
-	g.beginTape()
 	defer g.endTape()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -213,7 +212,11 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	if v.WorkersAbsent == "" {
 		g.workers = v.workers
 	}
-	d := policy.Step(g.currentPolicy(), &g.state, v.Sample)
+	p := g.currentPolicy()
+	if p != g.tape.policy {
+		g.beginTape(p)
+	}
+	d := policy.Step(p, &g.state, v.Sample)
 	for _, ch := range d.Changes {
 		g.c.report.tierChanged(g.place.name, ch, v)
 	}

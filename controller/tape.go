@@ -20,23 +20,25 @@ type tape struct {
 	to    io.WriteCloser
 	w     *record.Writer // nil while there is no recording
 	again time.Duration  // not to be tried before this
+
+	policy *policy.Policy // of the last step
 }
 
 // recordAgain is how long recording is left alone after an error: a disk that is full stays so for a while.
 const recordAgain = time.Minute
 
-// beginTape begins a recording: before the first tick or after one, for it holds the state before the next.
-func (g *guard) beginTape() {
+// beginTape begins a recording: right before a tick that is the first under a policy or after any other, for it holds the state before
+// the next.
+func (g *guard) beginTape(p *policy.Policy) {
+	began := record.Begin{Target: g.place.name, Policy: p.Source, NewPolicy: g.tape.policy != nil && g.tape.policy != p, State: g.state}
+	g.tape.policy = p
 	if g.endTape(); g.c.Record == nil || g.now() < g.tape.again {
 		return
 	}
-	to, err := g.c.Record(g.place.name)
-	if err == nil {
-		g.tape.to = to
-		g.tape.w, err = record.NewWriter(to, record.Begin{
-			Target: g.place.name, At: g.now(), Wall: time.Now(), Policy: g.c.Policy.Source, State: g.state,
-		})
-	}
+	var err error
+	began.At, began.Wall = g.now(), time.Now()
+	g.tape.to = g.c.Record(g.place.name)
+	g.tape.w, err = record.NewWriter(g.tape.to, began)
 	g.taped(err)
 }
 
@@ -64,31 +66,24 @@ func (g *guard) record(e record.Event) {
 		g.taped(g.tape.w.Write(e))
 	}
 	if e.Tick != nil && (g.tape.w == nil || g.tape.w.Size >= g.c.RecordSize) {
-		g.beginTape()
+		g.beginTape(g.tape.policy)
 	}
 }
 
 func (v *view) tick(d policy.Decision) record.Event {
 	l := v.nearest
-	return record.Event{Decision: &d, Tick: &record.Tick{Sample: v.Sample, Used: l.Usage, Limit: l.Bytes, Nearest: strings.TrimSpace(l.Group + " " + l.Kind)}}
+	return record.Event{Tick: &record.Tick{Sample: v.Sample, Decision: d, Used: l.Usage, Limit: l.Bytes, Nearest: strings.TrimSpace(l.Group + " " + l.Kind)}}
 }
 
 // file is written beside its user, whom a slow disk must not hold up. It is not synced: the page cache outlives us.
 type file struct {
 	lines chan []byte
-	err   chan error // what was wrong, once; closed at the end
+	err   chan error // what went wrong, once; closed at the end
 }
 
-const suffix = ".jsonl.gz"
-
-var errSlow = errors.New("writing a recording: the disk is too slow")
-
-// NewFile makes a file for a recording in dir, with the time as its name, and removes the oldest there so that with one of size they have
-// max bytes at most.
-func NewFile(dir string, size, max int64) (io.WriteCloser, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("making a folder for recordings: %w", err)
-	}
+// NewFile makes a file for a recording in dir, with the time as its name, and removes the oldest there, so that with one of size bytes
+// they have max at most.
+func NewFile(dir string, size, max int64) io.WriteCloser {
 	f := file{make(chan []byte, 256), make(chan error, 1)}
 	go func() {
 		defer close(f.err)
@@ -96,26 +91,31 @@ func NewFile(dir string, size, max int64) (io.WriteCloser, error) {
 			f.err <- fmt.Errorf("writing a recording: %w", err)
 		}
 	}()
-	return f, nil
+	return f
 }
 
 func (f file) write(dir string, keep int64) error {
-	files, err := os.ReadDir(dir)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	old, err := fs.Glob(os.DirFS(dir), "*.jsonl.gz")
 	if err != nil {
 		return err
 	}
-	for _, old := range slices.Backward(files) { // by name, and so by time
-		info, err := old.Info()
-		if err == nil && strings.HasSuffix(old.Name(), suffix) {
-			if keep -= info.Size(); keep < 0 {
-				err = os.Remove(filepath.Join(dir, old.Name()))
-			}
+	for _, name := range slices.Backward(old) { // sorted by name, and so by time
+		name = filepath.Join(dir, name)
+		info, err := os.Stat(name)
+		if err != nil {
+			return err
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if keep -= info.Size(); keep >= 0 {
+			continue
+		}
+		if err := os.Remove(name); err != nil {
 			return err
 		}
 	}
-	w, err := os.OpenFile(filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000000Z")+suffix), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	w, err := os.OpenFile(filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000000Z.jsonl.gz")), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
 	if err != nil {
 		return err
 	}
@@ -128,14 +128,13 @@ func (f file) write(dir string, keep int64) error {
 	return nil
 }
 
-// Write queues a line. It returns what went wrong with an earlier one.
+var errSlow = errors.New("writing a recording: the disk is too slow")
+
+// Write queues a line. It returns what went wrong with an earlier one; it is not to be called again then.
 func (f file) Write(line []byte) (int, error) {
 	select {
-	case err := <-f.err: // after that one, none: nothing is written to it any more
+	case err := <-f.err:
 		return 0, err
-	default:
-	}
-	select {
 	case f.lines <- line:
 		return len(line), nil
 	default:

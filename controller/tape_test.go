@@ -53,7 +53,7 @@ func replayed(t *testing.T, dir string) (given []map[string]int) {
 func TestRecordingReplaysExactly(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, map[string]string{"memory.max": "1000000000\n", "memory.current": "100000000\n"})
 	dir := t.TempDir()
-	w.guardWith(`version: 1
+	text := `version: 1
 tiers:
   - name: purge
     enter: {any: [{usage: {above: 70%}}, {events: {high: 1, window: 2s}}, {pressure: {some: 5%, window: 3s}}]}
@@ -64,13 +64,15 @@ tiers:
     leave: {usage: {below: 80%}}
     settle: 0s
     actions: [hard-stop-after: {limit: 1s, floor: 1s, spread: 100ms}, terminate-oldest: {grace: 10s, settle: 0s, keep: 1}]
-`, Config{Record: func(string) (io.WriteCloser, error) { return NewFile(dir, 4096, 16<<20) }, RecordSize: 4096})
+`
+	c := w.guardWith(text, Config{Record: func(string) io.WriteCloser { return NewFile(dir, 4096, 16<<20) }, RecordSize: 4096})
 	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
 	for range 3 {
 		w.reload()
 	}
 	w.tree.Write(group, "memory.current", "800000000\n")
 	w.journal.wait(t, "purges", 3, action(policy.PurgeSSLCache))
+	c.SetPolicy(decode(t, strings.Replace(text, "window: 3s", "window: 4s", 1)))
 	w.tree.Write(group, "memory.current", "950000000\n")
 	w.journal.wait(t, "the end of a worker", 1, func(e systemd.Entry) bool {
 		return action(policy.HardStopAfter)(e) || action(policy.TerminateOldest)(e)
@@ -99,10 +101,7 @@ func TestFilesAreBounded(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	var last string
 	for i := range 50 {
-		f, err := NewFile(dir, size, max)
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := NewFile(dir, size, max)
 		last = strings.Repeat(string(rune('a'+i%26)), size)
 		if _, err := f.Write([]byte(last)); err != nil {
 			t.Fatal(err)
@@ -144,7 +143,7 @@ func (full) Close() error { return nil }
 func TestFullDiskStopsNothing(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	room := 2
-	w.guardWith(purgeAlways, Config{Record: func(string) (io.WriteCloser, error) { return full{&room}, nil }, RecordSize: 1 << 20})
+	w.guardWith(purgeAlways, Config{Record: func(string) io.WriteCloser { return full{&room} }, RecordSize: 1 << 20})
 	for i := range 2 {
 		w.reload()
 		w.journal.wait(t, "a purge", i+1, action(policy.PurgeSSLCache))

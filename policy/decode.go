@@ -64,6 +64,11 @@ func DecodeFiles(files ...File) (*Policy, error) {
 	p := d.policy(v)
 	if len(d.errs) == 0 {
 		p.Source = v.write()
+		for _, t := range p.Targets {
+			if t.own != nil {
+				t.own.Source = p.Source
+			}
+		}
 		return p, nil
 	}
 	slices.SortFunc(d.errs, func(a, b Error) int {

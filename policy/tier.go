@@ -105,7 +105,7 @@ func (st *State) Resume(p *Policy) error {
 		name = p.Tiers[st.Tier-1].Name
 	}
 	if st.Tier < 0 || st.TierName != name || len(st.Nodes) != total || len(st.Entered) != len(p.Tiers) {
-		return errors.New("the state is not one of this policy")
+		return errors.New("taking over a state: it is not one of this policy")
 	}
 	st.policy = p
 	st.calm, st.urgent = make([]bool, len(p.Tiers)), make([]bool, len(p.Tiers))

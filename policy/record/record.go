@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"hapressure/policy"
@@ -31,31 +30,26 @@ type Begin struct {
 	At      time.Duration // on the clock of Sample.Now
 	Wall    time.Time     // what a wall clock showed then
 	Policy  string        // the policy in force, as YAML
-	State   policy.State  // before the first tick
+	// State is that before the first tick, which takes it over from another policy where NewPolicy is set.
+	State     policy.State
+	NewPolicy bool
 }
 
 // Tick is one look at a target.
 type Tick struct {
 	policy.Sample
+	Decision policy.Decision
 	// For people, the policy does not know it: the nearest limit and what is used of it, in bytes, and its name; 0 = not known.
 	Used, Limit uint64
 	Nearest     string
 }
 
-// Event is one line; of Begin, Tick and Outcome one is set.
+// Event is one line; one field is set.
 type Event struct {
-	Begin    *Begin           `json:",omitempty"`
-	Tick     *Tick            `json:",omitempty"`
-	Decision *policy.Decision `json:",omitempty"` // beside Tick
-	Outcome  *policy.Outcome  `json:",omitempty"` // of an action that an earlier Decision gave
+	Begin   *Begin          `json:",omitempty"`
+	Tick    *Tick           `json:",omitempty"`
+	Outcome *policy.Outcome `json:",omitempty"` // of an action that an earlier Decision gave
 }
-
-func (e Event) shape() [4]bool {
-	return [4]bool{e.Begin != nil, e.Tick != nil, e.Decision != nil, e.Outcome != nil}
-}
-
-// shapes are what an Event may have.
-var shapes = [][4]bool{{true, false, false, false}, {false, true, true, false}, {false, false, false, true}}
 
 // Writer writes one recording.
 type Writer struct {
@@ -76,30 +70,30 @@ func NewWriter(w io.Writer, b Begin) (*Writer, error) {
 
 // Write writes an event so that it is not lost if we are killed.
 func (w *Writer) Write(e Event) error {
-	var line bytes.Buffer
-	enc := json.NewEncoder(&line)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(e); err != nil {
+	line, err := json.Marshal(e)
+	if err == nil && len(line) >= MaxLine {
+		err = fmt.Errorf("a line of %d bytes is too long", len(line))
+	}
+	if err != nil {
 		return fmt.Errorf("encoding a recording: %w", err)
 	}
-	if line.Len() > MaxLine {
-		return fmt.Errorf("encoding a recording: a line of %d bytes is too long", line.Len())
-	}
-	return w.put(func() error { return errors.Join(second(w.zip.Write(line.Bytes())), w.zip.Flush()) })
+	w.zip.Write(append(line, '\n')) // into memory: that does not fail
+	w.zip.Flush()
+	return w.flush()
 }
 
 // Close ends the recording. It does not close what was written to.
-func (w *Writer) Close() error { return w.put(w.zip.Close) }
-
-func (w *Writer) put(compress func() error) error {
-	err := compress() // into memory
-	n, werr := w.w.Write(bytes.Clone(w.buf.Bytes()))
-	w.Size += int64(n)
-	w.buf.Reset()
-	return errors.Join(err, werr)
+func (w *Writer) Close() error {
+	w.zip.Close()
+	return w.flush()
 }
 
-func second(_ int, err error) error { return err }
+func (w *Writer) flush() error {
+	n, err := w.w.Write(bytes.Clone(w.buf.Bytes()))
+	w.Size += int64(n)
+	w.buf.Reset()
+	return err
+}
 
 // ErrNone is wrapped by the error of what does not begin as a recording does.
 var ErrNone = errors.New("this is not a recording")
@@ -123,35 +117,31 @@ func NewReader(r io.Reader) (*Reader, error) {
 
 // Next returns the next event. At the end, or where the recording was cut off, it returns io.EOF.
 func (r *Reader) Next() (Event, error) {
-	if !r.lines.Scan() {
-		return r.end()
+	var e Event
+	err := io.EOF
+	if r.lines.Scan() {
+		d := json.NewDecoder(bytes.NewReader(r.lines.Bytes()))
+		d.DisallowUnknownFields() // a later release's: what it means for a decision is not known
+		err = d.Decode(&e)
+	} else if r.lines.Err() != nil {
+		err = r.lines.Err()
 	}
 	r.line++
-	var e Event
-	d := json.NewDecoder(bytes.NewReader(r.lines.Bytes()))
-	d.DisallowUnknownFields() // a later release's: what it means for a decision is not known
-	err := d.Decode(&e)
 	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF) && !r.lines.Scan() && errors.Is(r.lines.Err(), io.ErrUnexpectedEOF):
+		return Event{}, io.EOF
+	case err == io.EOF:
+		return Event{}, err
 	case err != nil:
-		if !r.lines.Scan() && errors.Is(r.lines.Err(), io.ErrUnexpectedEOF) {
-			return Event{}, io.EOF
-		}
 	case r.line == 1 && e.Begin == nil:
 		err = ErrNone
 	case e.Begin != nil && e.Begin.Version != version:
 		err = fmt.Errorf("version %d is not known, this program reads %d", e.Begin.Version, version)
-	case !slices.Contains(shapes, e.shape()):
+	case e == Event{}, e != Event{Begin: e.Begin} && e != Event{Tick: e.Tick} && e != Event{Outcome: e.Outcome}:
 		err = errors.New("it is no event")
 	}
 	if err != nil {
 		return Event{}, fmt.Errorf("reading line %d: %w", r.line, err)
 	}
 	return e, nil
-}
-
-func (r *Reader) end() (Event, error) {
-	if err := r.lines.Err(); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return Event{}, fmt.Errorf("reading line %d: %w", r.line+1, err)
-	}
-	return Event{}, io.EOF
 }

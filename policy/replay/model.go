@@ -57,7 +57,7 @@ func (m *model) change(s *policy.Sample) {
 			continue
 		}
 		if m.done[effect{w.ID, policy.PurgeSSLCache}] {
-			w.Cache = policy.CacheEmpty
+			w.Cache, w.CacheBytes = policy.CacheEmpty, 0
 		}
 		left = append(left, w)
 	}

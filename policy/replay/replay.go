@@ -3,6 +3,7 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -49,7 +50,7 @@ func (r *Run) Play(e record.Event) error {
 	case e.Begin != nil:
 		return r.play(*e.Begin)
 	case e.Tick != nil:
-		r.step(e.Tick.Sample, *e.Decision)
+		r.step(e.Tick.Sample, e.Tick.Decision)
 	case r.own == nil:
 		r.done(*e.Outcome)
 	}
@@ -59,20 +60,24 @@ func (r *Run) Play(e record.Event) error {
 // play begins a recording. Where it goes on from the one before, so does a policy of our own.
 func (r *Run) play(b record.Begin) error {
 	goesOn := r.state.Started && b.State.Now == r.state.Now
-	r.begin = b
-	if r.own != nil {
-		if r.policy = r.own; !goesOn {
-			r.state, r.model = policy.State{}, model{}
+	r.begin, r.policy = b, r.own
+	if r.own == nil {
+		var err error
+		if r.policy, err = policy.Decode("the recorded policy", strings.NewReader(b.Policy)); err != nil {
+			return err
 		}
-		return nil
 	}
-	p, err := policy.Decode("the recorded policy", strings.NewReader(b.Policy))
-	if err != nil {
-		return err
+	if p := r.policy.For(b.Target); p != nil {
+		r.policy = p
 	}
-	r.policy, r.state = p, b.State
-	if err := r.state.Resume(p); err != nil {
-		return fmt.Errorf("taking over the recorded state: %w", err)
+	if r.own == nil {
+		if r.state = b.State; b.NewPolicy {
+			return nil
+		}
+		return r.state.Resume(r.policy)
+	}
+	if !goesOn {
+		r.state, r.model = policy.State{}, model{}
 	}
 	return nil
 }
@@ -130,21 +135,23 @@ func (r *Run) Given() map[string]int {
 
 // Differ returns where a run first differs from what was recorded: the decisions there, nil where one has no more.
 func (r *Run) Differ(recorded *Run) (was, is *Entry) {
-	decisions := func(r *Run) []Entry {
-		return slices.DeleteFunc(slices.Clone(r.Entries), func(e Entry) bool { return e.Outcome != nil })
+	next := func(entries *[]Entry) (e *Entry, key string) {
+		for len(*entries) > 0 && e == nil {
+			if first := &(*entries)[0]; first.Outcome == nil {
+				what, _ := first.text()
+				e, key = first, first.At.String()+what
+			}
+			*entries = (*entries)[1:]
+		}
+		return e, key
 	}
-	a, b := decisions(recorded), decisions(r)
-	i := 0
-	for i < len(a) && i < len(b) && a[i].head() == b[i].head() && a[i].At.Equal(b[i].At) {
-		i++
+	for a, b := recorded.Entries, r.Entries; ; {
+		was, keyA := next(&a)
+		is, keyB := next(&b)
+		if keyA != keyB || was == nil {
+			return was, is
+		}
 	}
-	if i < len(a) {
-		was = &a[i]
-	}
-	if i < len(b) {
-		is = &b[i]
-	}
-	return was, is
 }
 
 const clock = "2006-01-02 15:04:05.000"
@@ -153,29 +160,18 @@ func (e *Entry) String() string {
 	if e == nil {
 		return "nothing more"
 	}
-	return e.At.Format(clock) + "  " + e.head() + e.why()
+	what, why := e.text()
+	return e.At.Format(clock) + "  " + what + strings.TrimSuffix(": "+why, ": ")
 }
 
-// head tells what happened, why tells why.
-func (e *Entry) head() string {
-	tier := func(name string) string { return "tier " + map[bool]string{true: "none", false: name}[name == ""] }
+// text tells what happened and why.
+func (e *Entry) text() (what, why string) {
 	switch {
 	case e.Change != nil:
-		return tier(e.Change.FromName) + " to " + tier(e.Change.ToName)
+		return fmt.Sprintf("tier %s to tier %s", cmp.Or(e.Change.FromName, "none"), cmp.Or(e.Change.ToName, "none")), e.Change.Why
 	case e.Action != nil:
-		return fmt.Sprintf("%s on worker %d (generation %d)", e.Action.Kind, e.Action.Worker.PID, e.Action.Generation)
+		return fmt.Sprintf("%s on worker %d (generation %d)", e.Action.Kind, e.Action.Worker.PID, e.Action.Generation), e.Action.Why
 	}
-	return fmt.Sprintf("  %s on worker %d: %s, freed %.1f MiB", e.Outcome.Kind, e.Outcome.Worker.PID, e.Outcome.Result, float64(e.Outcome.FreedBytes)/(1<<20))
-}
-
-func (e *Entry) why() string {
-	switch {
-	case e.Change != nil:
-		return ": " + e.Change.Why
-	case e.Action != nil:
-		return ": " + e.Action.Why
-	case e.Outcome.Reason != "":
-		return ": " + e.Outcome.Reason
-	}
-	return ""
+	o := e.Outcome
+	return fmt.Sprintf("  %s on worker %d: %s, freed %.1f MiB", o.Kind, o.Worker.PID, o.Result, float64(o.FreedBytes)/(1<<20)), o.Reason
 }

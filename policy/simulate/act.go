@@ -80,7 +80,7 @@ func (m *model) sense() record.Tick {
 		case policy.Current:
 			t.ReloadRoom = value((limit - used) / (m.private(w) + w.cache))
 		case policy.Stopping:
-			s.StoppingFor, s.Cache = m.now-w.since, policy.CacheFull
+			s.StoppingFor, s.Cache, s.CacheBytes = m.now-w.since, policy.CacheFull, uint64(w.cache)
 			if w.cache == 0 {
 				s.Cache = policy.CacheEmpty
 			}

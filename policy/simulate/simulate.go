@@ -87,7 +87,8 @@ func Run(s *Scenario, p *policy.Policy, dry bool, write func(record.Event) error
 		for _, due := range d.Actions {
 			m.give(due, dry)
 		}
-		if err := write(record.Event{Tick: &t, Decision: &d}); err != nil {
+		t.Decision = d
+		if err := write(record.Event{Tick: &t}); err != nil {
 			return m.Result, err
 		}
 		if look = m.now + time.Second; d.Tier > 0 {
