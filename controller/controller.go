@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path"
@@ -44,6 +45,9 @@ type Config struct {
 	Connect func(context.Context) (Units, error)
 	// Status is told, in one line, how the targets are, whenever that changes. May be nil.
 	Status func(string)
+	// Record opens what the next recording of a target is written to. May be nil. A recording of RecordSize bytes is followed by a new one.
+	Record     func(target string) io.WriteCloser
+	RecordSize int64
 }
 
 // Controller guards the targets of a policy.

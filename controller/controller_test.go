@@ -158,10 +158,14 @@ func (w *world) reload() net.Conn {
 
 func (w *world) guard(text string, dryRun bool) *Controller {
 	w.t.Helper()
-	c := New(Config{
-		Policy: decode(w.t, text), DryRun: dryRun, Procfs: "/proc", Cgroups: w.tree.Mount, Journal: w.journal,
-		Connect: func(context.Context) (Units, error) { return w.units, nil },
-	})
+	return w.guardWith(text, Config{DryRun: dryRun})
+}
+
+func (w *world) guardWith(text string, conf Config) *Controller {
+	w.t.Helper()
+	conf.Policy, conf.Procfs, conf.Cgroups, conf.Journal = decode(w.t, text), "/proc", w.tree.Mount, w.journal
+	conf.Connect = func(context.Context) (Units, error) { return w.units, nil }
+	c := New(conf)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})
 	go func() { c.Run(ctx); close(done) }()

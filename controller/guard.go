@@ -12,6 +12,7 @@ import (
 	"hapressure/cgroup"
 	"hapressure/haproxy"
 	"hapressure/policy"
+	"hapressure/policy/record"
 )
 
 const (
@@ -42,6 +43,7 @@ type guard struct {
 	footprint uint64
 	missing   map[string]string // sensor to why, as last reported
 	lanes     [lanes]lane
+	tape      tape
 
 	mu     sync.Mutex
 	policy *policy.Policy // as it is for this target
@@ -144,6 +146,7 @@ func (g *guard) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wg.Go(func() { g.watch(ctx) })
+	defer g.endTape()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -209,7 +212,11 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	if v.WorkersAbsent == "" {
 		g.workers = v.workers
 	}
-	d := policy.Step(g.currentPolicy(), &g.state, v.Sample)
+	p := g.currentPolicy()
+	if p != g.tape.policy {
+		g.beginTape(p)
+	}
+	d := policy.Step(p, &g.state, v.Sample)
 	for _, ch := range d.Changes {
 		g.c.report.tierChanged(g.place.name, ch, v)
 	}
@@ -220,6 +227,7 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	for l := range g.lanes {
 		g.next(ctx, wg, l)
 	}
+	g.record(v.tick(d))
 	g.mu.Lock()
 	g.ticked, g.text = time.Now(), v.line(g.place.name, d.TierName)
 	g.mu.Unlock()
@@ -256,8 +264,10 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 func (g *guard) finish(e ended) {
 	g.lanes[e.lane].busy = false
 	g.c.report.outcome(g.place.name, e.due, e.result)
-	g.state.Done(policy.Outcome{
+	o := policy.Outcome{
 		Tier: e.due.Tier, Kind: e.due.Kind, Worker: e.due.Worker, At: g.now(),
 		Result: e.result.Result, FreedBytes: e.freed, Reason: e.why,
-	})
+	}
+	g.state.Done(o)
+	g.record(record.Event{Outcome: &o})
 }

@@ -16,6 +16,7 @@ import (
 type Policy struct {
 	Targets []Target
 	Tiers   []Tier // from the mildest to the harshest
+	Source  string // it as one YAML file, with defaults written out and where each value is from
 }
 
 // Target names what is watched, by exactly one of Unit and Cgroup.

@@ -59,23 +59,23 @@ func Decode(name string, r io.Reader) (*Policy, error) {
 // drop-ins, laid over it one after the other: their tiers and targets change those of the same name, key by key, or are added.
 // It is strict: whatever it does not know is an error. All mistakes are reported at once, as Errors.
 func DecodeFiles(files ...File) (*Policy, error) {
-	p, _, err := decode(files)
-	return p, err
-}
-
-// decode also returns what the files come to, with all defaults.
-func decode(files []File) (*Policy, *value, error) {
 	d := &decoder{}
 	v := d.effective(files)
 	p := d.policy(v)
 	if len(d.errs) == 0 {
-		return p, v, nil
+		p.Source = v.write()
+		for _, t := range p.Targets {
+			if t.own != nil {
+				t.own.Source = p.Source
+			}
+		}
+		return p, nil
 	}
 	slices.SortFunc(d.errs, func(a, b Error) int {
 		files := cmp.Compare(slices.Index(d.files, a.File), slices.Index(d.files, b.File))
 		return cmp.Or(files, cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Problem, b.Problem))
 	})
-	return nil, nil, slices.Compact(d.errs) // what is wrong with a tier is also with a target's variant of it
+	return nil, slices.Compact(d.errs) // what is wrong with a tier is also with a target's variant of it
 }
 
 // decoder walks yaml.Nodes by hand: the library's strictness (KnownFields) is lost below the first custom type, and

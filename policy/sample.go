@@ -1,11 +1,39 @@
 package policy
 
-import "time"
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"time"
+)
 
 // Reading is one sensed value, or the reason there is none. A reading that is not there is never taken for 0.
 type Reading struct {
 	Value  float64
 	Absent string // not empty: why there is no value
+}
+
+// MarshalJSON writes the value as a number, or as a string why there is none. What JSON has no number for is a string, too: "NaN".
+func (r Reading) MarshalJSON() ([]byte, error) {
+	switch {
+	case r.Absent != "":
+		return json.Marshal(r.Absent)
+	case math.IsNaN(r.Value) || math.IsInf(r.Value, 0):
+		return json.Marshal(strconv.FormatFloat(r.Value, 'g', -1, 64))
+	}
+	return json.Marshal(r.Value)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (r *Reading) UnmarshalJSON(b []byte) error {
+	*r = Reading{}
+	if err := json.Unmarshal(b, &r.Absent); err != nil {
+		return json.Unmarshal(b, &r.Value)
+	}
+	if v, err := strconv.ParseFloat(r.Absent, 64); err == nil {
+		*r = Reading{Value: v}
+	}
+	return nil
 }
 
 // NotRising is the Absent of Sample.LimitIn when usage does not rise. It is the one absence that is knowledge: the

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"slices"
 	"time"
 )
@@ -89,6 +90,26 @@ func (st *State) adopt(p *Policy, now time.Duration, d *Decision) {
 	if tier != st.Tier {
 		d.Changes = append(d.Changes, st.change(p, tier, "the policy changed"))
 	}
+}
+
+// Resume makes a State that was written down under p go on where it was, rather than be adopted by p as by another policy.
+func (st *State) Resume(p *Policy) error {
+	if !st.Started {
+		return nil // the first step adopts p
+	}
+	total, name := 0, ""
+	for i := range p.Tiers {
+		total += p.Tiers[i].nodes()
+	}
+	if st.Tier > 0 && st.Tier <= len(p.Tiers) {
+		name = p.Tiers[st.Tier-1].Name
+	}
+	if st.Tier < 0 || st.TierName != name || len(st.Nodes) != total || len(st.Entered) != len(p.Tiers) {
+		return errors.New("taking over a state: it is not one of this policy")
+	}
+	st.policy = p
+	st.calm, st.urgent = make([]bool, len(p.Tiers)), make([]bool, len(p.Tiers))
+	return nil
 }
 
 // clock notes the time. Where it ran backwards or jumped, all that is timed begins anew from now; the tier stays.

@@ -38,7 +38,7 @@ connections; at last the oldest worker as a whole. The worker that serves is nev
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd, err} })
-	root.AddCommand(runCommand(), workersCommand(), purgeCommand(), policyCommand())
+	root.AddCommand(runCommand(), workersCommand(), purgeCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "hapressure: %v\n", err)
 		if u, ok := err.(usageError); ok {

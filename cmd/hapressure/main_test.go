@@ -35,7 +35,9 @@ func TestCommandLine(t *testing.T) {
 	bin := program(t)
 	dir := t.TempDir()
 	good := strings.Replace(badPolicy, "over", "above", 1)
-	for name, text := range map[string]string{"bad.yaml": badPolicy, "good.yaml": good, "dropin.yaml": "version: 1\ntiers: [{name: purge, settle: 7s}]\n"} {
+	for name, text := range map[string]string{"bad.yaml": badPolicy, "good.yaml": good, "dropin.yaml": "version: 1\ntiers: [{name: purge, settle: 7s}]\n",
+		"low.yaml": strings.NewReplacer("70%", "7%", "60%", "6%").Replace(good),
+		"scenario.yaml": "duration: 1m\nlimit: 1GiB\ncache: 10MiB\nheap: 90MiB\nconnections: 5\nhalf-life: 1h\nreload: {every: 20s, count: 2}\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -65,13 +67,26 @@ func TestCommandLine(t *testing.T) {
 		{"run extra", 2, "See 'hapressure run --help'."},
 		{"nonsense", 2, "unknown command \"nonsense\""},
 		{"policy nonsense", 2, "unknown command \"nonsense\""},
+		{"simulate scenario.yaml -o first.rec --policy good.yaml", 0, "2 reloads, 0 failed; 0 processes killed"},
+		{"simulate scenario.yaml", 2, "give -o FILE"},
+		{"simulate bad.yaml -o bad.rec", 1, "hapressure: the scenario has mistakes:\nbad.yaml:1: field version not found"},
+		{"replay first.rec", 0, "In all, as recorded: time in tiers map[]; actions map[]\n"},
+		{"replay first.rec --policy low.yaml", 0, "First difference to what was recorded:\n  recorded: nothing more\n  low.yaml: "},
+		{"replay first.rec --policy low.yaml --json", 0, `"Kind":"purge-ssl-cache"`},
+		{"replay first.rec --policy low.yaml --html -", 0, "<!doctype html>"},
+		{"replay first.rec first.rec", 0, "2 samples"},
+		{"replay good.yaml", 1, "hapressure: good.yaml: this is not a recording: gzip: invalid header"},
+		{"replay missing.rec", 1, "open missing.rec: no such file or directory"},
+		{"replay", 2, "See 'hapressure replay --help'."},
+		{"record", 2, "give -o FILE"},
+		{"record -o x.rec --target haproxy@*.service", 2, "a recording is of one target"},
 		{"policy", 0, "Check a policy and tell"},
 		{"run --help", 0, "--dry-run"},
 		{"--version", 0, "hapressure version devel"},
 	}
 	for _, tt := range tests {
 		cmd := exec.Command(bin, strings.Fields(tt.args)...)
-		cmd.Dir = dir
+		cmd.Dir = dir // files that one makes are there for the next
 		out, err := cmd.CombinedOutput()
 		exit := 0
 		var e *exec.ExitError

@@ -35,15 +35,11 @@ Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong u
 		Short: "Print what a policy comes to, with the place of each value",
 		Long:  "Print what a policy comes to as one file: drop-ins merged, defaults written out, and beside each value where it is from.",
 		RunE: func(cmd *cobra.Command, names []string) error {
-			files, err := policyFiles(names...)
+			p, _, err := loadPolicy(names...)
 			if err != nil {
-				return fmt.Errorf("reading the policy: %w", err)
+				return err
 			}
-			text, err := policy.Show(files...)
-			if err != nil {
-				return fmt.Errorf("the policy has mistakes:\n%w", err)
-			}
-			_, err = cmd.OutOrStdout().Write(text)
+			_, err = io.WriteString(cmd.OutOrStdout(), p.Source)
 			return err
 		},
 	}, &cobra.Command{

@@ -18,6 +18,8 @@ import (
 func runCommand() *cobra.Command {
 	var files []string
 	var dryRun bool
+	var recordings string
+	var mib int
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Guard HAProxy until stopped; what the service runs",
@@ -29,15 +31,21 @@ drop-ins in ` + dropIns[0] + `.`,
 		Example: "  hapressure run --dry-run\n  hapressure run --policy ./policy.yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return run(cmd.Context(), files, dryRun)
+			return run(cmd.Context(), files, dryRun, recordings, mib)
 		},
 	}
-	cmd.Flags().StringArrayVarP(&files, "policy", "p", nil, "policy `FILE` instead of this host's; given again, a drop-in")
+	policyFlag(cmd, &files)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "decide and tell, but touch no worker")
+	cmd.Flags().StringVar(&recordings, "recordings", stateDirectory(), "folder for recordings of what is sensed, decided and done; empty for none")
+	cmd.Flags().IntVar(&mib, "recordings-size", 16, "bound of each target's recordings, in MiB")
 	return cmd
 }
 
-func run(ctx context.Context, files []string, dryRun bool) error {
+func policyFlag(cmd *cobra.Command, files *[]string) {
+	cmd.Flags().StringArrayVarP(files, "policy", "p", nil, "policy `FILE` instead of this host's; given again, a drop-in")
+}
+
+func run(ctx context.Context, files []string, dryRun bool, recordings string, mib int) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before systemd is told that we are ready for it
 	r := &reloader{hup: hup, names: files, journal: systemd.NewJournal(os.Stderr)}
@@ -50,11 +58,13 @@ func run(ctx context.Context, files []string, dryRun bool) error {
 	if err != nil {
 		return fmt.Errorf("looking for cgroup v2: %w", err)
 	}
-	c := controller.New(controller.Config{
+	config := controller.Config{
 		Policy: p, DryRun: dryRun, Procfs: "/proc", Cgroups: mount, Journal: r.journal,
 		Connect: func(ctx context.Context) (controller.Units, error) { return systemd.Connect(ctx) },
 		Status:  func(text string) { r.notify.Status(text) },
-	})
+	}
+	keepRecordings(&config, recordings, mib)
+	c := controller.New(config)
 	mode := ""
 	if dryRun {
 		mode = ", dry run: no worker will be touched"

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hapressure/cgroup"
+	"hapressure/controller"
+	"hapressure/policy"
+	"hapressure/systemd"
+)
+
+// stateDirectory is the folder of recordings in the service's StateDirectory=, "" where there is none.
+func stateDirectory() string {
+	dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, "recordings")
+}
+
+// keepRecordings has a controller record each target in a folder of its own, of so many MiB at most.
+func keepRecordings(c *controller.Config, dir string, mib int) {
+	if dir == "" || mib <= 0 {
+		return
+	}
+	max := int64(mib) << 20
+	c.RecordSize = max / 8
+	c.Record = func(target string) io.WriteCloser {
+		return controller.NewFile(filepath.Join(dir, url.PathEscape(target)), c.RecordSize, max)
+	}
+}
+
+func recordCommand() *cobra.Command {
+	var files []string
+	var target, out string
+	cmd := &cobra.Command{
+		Use:   "record -o FILE",
+		Short: "Record a target without touching it",
+		Long: `Sense and decide as the daemon does, touch no worker, and write all of it into FILE until SIGINT or SIGTERM. The recording is for
+'hapressure replay'. The daemon may run beside it; its own recordings are in /var/lib/hapressure/recordings.`,
+		Example: "  hapressure record -o storm.jsonl --target haproxy.service",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, _, err := loadPolicy(files...)
+			if err != nil {
+				return err
+			}
+			if target != "" {
+				if own := p.For(target); own != nil {
+					p = own
+				}
+				p.Targets = []policy.Target{{Unit: target}}
+				if strings.HasPrefix(target, "/") {
+					p.Targets = []policy.Target{{Cgroup: target}}
+				}
+			}
+			if len(p.Targets) != 1 || strings.ContainsAny(p.Targets[0].Unit+p.Targets[0].Cgroup, "*?[") {
+				return usageError{cmd, errors.New("a recording is of one target, the policy has several: choose one with --target")}
+			}
+			w, err := create(cmd, out)
+			if err != nil {
+				return err
+			}
+			err = recordTo(cmd.Context(), w, p)
+			if cerr := w.Close(); err == nil && cerr != nil {
+				err = fmt.Errorf("writing %s: %w", out, cerr)
+			}
+			return err
+		},
+	}
+	policyFlag(cmd, &files)
+	cmd.Flags().StringVar(&target, "target", "", "unit, or cgroup with a leading /, to record instead of the policy's targets")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write, - for standard output")
+	return cmd
+}
+
+// create makes a file that a command was told to write.
+func create(cmd *cobra.Command, name string) (io.WriteCloser, error) {
+	if name == "" {
+		return nil, usageError{cmd, errors.New("where to write is not said: give -o FILE, - is standard output")}
+	}
+	if name == "-" {
+		return nopCloser{cmd.OutOrStdout()}, nil
+	}
+	return os.Create(name) // the error names the file and what was done
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+func recordTo(ctx context.Context, w io.Writer, p *policy.Policy) error {
+	mount, err := cgroup.Mount()
+	if err != nil {
+		return fmt.Errorf("looking for cgroup v2: %w", err)
+	}
+	return controller.New(controller.Config{
+		Policy: p, DryRun: true, Procfs: "/proc", Cgroups: mount, Journal: quiet{},
+		Connect: func(ctx context.Context) (controller.Units, error) { return systemd.Connect(ctx) },
+		Record:  func(string) io.WriteCloser { return nopCloser{w} }, RecordSize: math.MaxInt64,
+	}).Run(ctx)
+}
+
+// quiet tells on standard error what concerns the recording: the target and missing sensors. What would have been done is in it.
+type quiet struct{}
+
+func (quiet) Send(e systemd.Entry) error {
+	switch e.MessageID {
+	case systemd.TargetFound, systemd.TargetLost, systemd.SensorMissing:
+		fmt.Fprintln(os.Stderr, e.Message)
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hapressure/policy/record"
+	"hapressure/policy/replay"
+)
+
+func replayCommand() *cobra.Command {
+	var policies []string
+	var page string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "replay FILE...",
+		Short: "Run a policy over a recording and tell what it would have done",
+		Long: `Run the policy code over recordings: those of the daemon, given in their order, of 'hapressure record' or of 'hapressure simulate'.
+
+Without --policy the recorded policy decides again, and must decide as it did. With --policy the given one decides on the recorded
+samples, and the difference to what was recorded is told. What that one does was not done, so it is only a model: each action counts as
+done after its typical time, a worker that was ended is in no later sample and a purged cache is empty; memory and pressure stay as they
+were recorded, with all that the recorded actions freed.
+
+Exit codes: 0 done, 1 the recorded policy decides otherwise than recorded or a file cannot be read, 2 wrong usage.`,
+		Example: "  hapressure replay /var/lib/hapressure/recordings/haproxy.service/*\n" +
+			"  hapressure replay storm.jsonl --policy gentle.yaml --policy small-vps.yaml --html storm.html",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.MinimumNArgs(1)(cmd, args); err != nil {
+				return usageError{cmd, err}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			runs := []*replay.Run{replay.New("as recorded", nil)}
+			for _, file := range policies {
+				p, _, err := loadPolicy(file)
+				if err != nil {
+					return err
+				}
+				runs = append(runs, replay.New(file, p))
+			}
+			view, err := play(args, runs)
+			if err != nil {
+				return err
+			}
+			if page != "" {
+				w, err := create(cmd, page)
+				if err != nil {
+					return err
+				}
+				if err := errors.Join(view.WriteHTML(w, runs), w.Close()); err != nil {
+					return fmt.Errorf("writing %s: %w", page, err)
+				}
+			}
+			switch out := cmd.OutOrStdout(); {
+			case asJSON:
+				err = json.NewEncoder(out).Encode(map[string]any{"Target": view.Target, "From": view.From, "To": view.To, "Samples": view.Samples, "Runs": runs})
+			case page != "-":
+				tell(out, view, runs)
+			}
+			if err == nil && len(policies) == 0 {
+				err = runs[0].Differs
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringArrayVarP(&policies, "policy", "p", nil, "policy file to try; may be given several times")
+	cmd.Flags().StringVar(&page, "html", "", "write a page with the timeline to this file, - for standard output")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "tell it as JSON")
+	return cmd
+}
+
+// play feeds recordings to runs.
+func play(files []string, runs []*replay.Run) (*replay.View, error) {
+	view := &replay.View{}
+	for _, name := range files {
+		if err := playFile(name, view, runs); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return view, nil
+}
+
+func playFile(name string, view *replay.View, runs []*replay.Run) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r, err := record.NewReader(f)
+	for err == nil {
+		var e record.Event
+		if e, err = r.Next(); err != nil {
+			break
+		}
+		view.Play(e)
+		for _, run := range runs {
+			err = errors.Join(err, run.Play(e))
+		}
+	}
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// tell writes what the given policies did, or the recorded one, and how that compares with what was recorded.
+func tell(out io.Writer, view *replay.View, runs []*replay.Run) {
+	fmt.Fprintf(out, "%s, %s to %s, %d samples\n", view.Target, view.From.Format(time.DateTime), view.To.Format(time.DateTime), view.Samples)
+	for i, r := range runs {
+		if i == 0 && len(runs) > 1 {
+			continue
+		}
+		fmt.Fprintf(out, "\n%s:\n", r.Name)
+		for _, e := range r.Entries {
+			fmt.Fprintln(out, &e)
+		}
+		if i > 0 {
+			was, is := r.Differ(runs[0])
+			fmt.Fprintf(out, "First difference to what was recorded:\n  recorded: %s\n  %s: %s\n", was, r.Name, is)
+		}
+	}
+	fmt.Fprintln(out)
+	for _, r := range runs {
+		fmt.Fprintf(out, "In all, %s: time in tiers %v; actions %v\n", r.Name, r.Spent, r.Given())
+	}
+	if len(runs) > 1 {
+		fmt.Fprintln(out, "What was not recorded is only a model: it counts as done after its typical time, and memory stays as it was recorded.")
+	}
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hapressure/policy/record"
+	"hapressure/policy/simulate"
+)
+
+func simulateCommand() *cobra.Command {
+	var files []string
+	var out string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "simulate SCENARIO -o FILE",
+		Short: "Try a policy on a model of a machine",
+		Long: `Simulate a unit's memory from a scenario, with a policy whose actions take effect in it, and record that into FILE for 'hapressure replay'.
+It is a simple model: it tells what a policy does, not how a machine behaves. The same scenario always gives the same recording.`,
+		Example: "  hapressure simulate storm.yaml -o storm.rec && hapressure replay storm.rec --html storm.html",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.ExactArgs(1)(cmd, args); err != nil {
+				return usageError{cmd, err}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, _, err := loadPolicy(files...)
+			if err != nil {
+				return err
+			}
+			f, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			s, err := simulate.Decode(args[0], f)
+			if err != nil {
+				return fmt.Errorf("the scenario has mistakes:\n%w", err)
+			}
+			to, err := create(cmd, out)
+			if err != nil {
+				return err
+			}
+			w, err := record.NewWriter(to, record.Begin{Target: filepath.Base(args[0]), Wall: time.Unix(0, 0).UTC(), Policy: p.Source})
+			var result simulate.Result
+			if err == nil {
+				result, err = simulate.Run(s, p, dryRun, w.Write)
+			}
+			if err := errors.Join(err, w.Close(), to.Close()); err != nil {
+				return fmt.Errorf("writing %s: %w", out, err)
+			}
+			fmt.Fprintln(cmd.ErrOrStderr(), result)
+			return nil
+		},
+	}
+	policyFlag(cmd, &files)
+	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write, - for standard output")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "let the policy decide, but nothing be done")
+	return cmd
+}

@@ -1,0 +1,154 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"hapressure/policy"
+	"hapressure/policy/record"
+)
+
+// tape is what a guard records on. An error ends the recording for a while and nothing else.
+type tape struct {
+	to    io.WriteCloser
+	w     *record.Writer // nil while there is no recording
+	again time.Duration  // not to be tried before this
+
+	policy *policy.Policy // of the last step
+}
+
+// recordAgain is how long recording is left alone after an error: a disk that is full stays so for a while.
+const recordAgain = time.Minute
+
+// beginTape begins a recording: right before a tick that is the first under a policy or after any other, for it holds the state before
+// the next.
+func (g *guard) beginTape(p *policy.Policy) {
+	began := record.Begin{Target: g.place.name, Policy: p.Source, NewPolicy: g.tape.policy != nil && g.tape.policy != p, State: g.state}
+	g.tape.policy = p
+	if g.endTape(); g.c.Record == nil || g.now() < g.tape.again {
+		return
+	}
+	var err error
+	began.At, began.Wall = g.now(), time.Now()
+	g.tape.to = g.c.Record(g.place.name)
+	g.tape.w, err = record.NewWriter(g.tape.to, began)
+	g.taped(err)
+}
+
+func (g *guard) endTape() {
+	if g.tape.w != nil {
+		g.taped(g.tape.w.Close())
+	}
+	if g.tape.to != nil {
+		g.taped(g.tape.to.Close())
+	}
+	g.tape.w, g.tape.to = nil, nil
+}
+
+// taped takes note of an error. It is never taken back, so that a disk that stays full is told once.
+func (g *guard) taped(err error) {
+	if err != nil {
+		g.tape.w, g.tape.again = nil, g.now()+recordAgain
+		g.note("recording", err)
+	}
+}
+
+// record takes down an event. What a tick decided has been begun by then.
+func (g *guard) record(e record.Event) {
+	if g.tape.w != nil {
+		g.taped(g.tape.w.Write(e))
+	}
+	if e.Tick != nil && (g.tape.w == nil || g.tape.w.Size >= g.c.RecordSize) {
+		g.beginTape(g.tape.policy)
+	}
+}
+
+func (v *view) tick(d policy.Decision) record.Event {
+	l := v.nearest
+	return record.Event{Tick: &record.Tick{Sample: v.Sample, Decision: d, Used: l.Usage, Limit: l.Bytes, Nearest: strings.TrimSpace(l.Group + " " + l.Kind)}}
+}
+
+// file is written beside its user, whom a slow disk must not hold up. It is not synced: the page cache outlives us.
+type file struct {
+	lines chan []byte
+	err   chan error // what went wrong, once; closed at the end
+}
+
+// NewFile makes a file for a recording in dir, with the time as its name, and removes the oldest there, so that with one of size bytes
+// they have max at most.
+func NewFile(dir string, size, max int64) io.WriteCloser {
+	f := file{make(chan []byte, 256), make(chan error, 1)}
+	go func() {
+		defer close(f.err)
+		if err := f.write(dir, max-size-record.MaxLine); err != nil {
+			f.err <- fmt.Errorf("writing a recording: %w", err)
+		}
+	}()
+	return f
+}
+
+func (f file) write(dir string, keep int64) error {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	old, err := fs.Glob(os.DirFS(dir), "*.jsonl.gz")
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Backward(old) { // sorted by name, and so by time
+		name = filepath.Join(dir, name)
+		info, err := os.Stat(name)
+		if err != nil {
+			return err
+		}
+		if keep -= info.Size(); keep >= 0 {
+			continue
+		}
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+	}
+	w, err := os.OpenFile(filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000000Z.jsonl.gz")), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for line := range f.lines {
+		if _, err := w.Write(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errSlow = errors.New("writing a recording: the disk is too slow")
+
+// Write queues a line. It returns what went wrong with an earlier one; it is not to be called again then.
+func (f file) Write(line []byte) (int, error) {
+	select {
+	case err := <-f.err:
+		return 0, err
+	case f.lines <- line:
+		return len(line), nil
+	default:
+		return 0, errSlow
+	}
+}
+
+// Close waits until what is queued has been written, but not for long.
+func (f file) Close() error {
+	close(f.lines)
+	select {
+	case err := <-f.err:
+		return err
+	case <-time.After(time.Second):
+		return errSlow
+	}
+}

@@ -1,0 +1,177 @@
+// Package replay runs policies over a recording: the recorded one, whose decisions must come out as they were, or another, to see what
+// it would have done.
+package replay
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"hapressure/policy"
+	"hapressure/policy/record"
+)
+
+// Entry is one thing that a policy did: of the pointers one is set.
+type Entry struct {
+	At      time.Time
+	Change  *policy.Change  `json:",omitempty"`
+	Action  *policy.Due     `json:",omitempty"`
+	Outcome *policy.Outcome `json:",omitempty"`
+}
+
+// Run is what one policy makes of a recording.
+//
+// A policy that is not the recorded one acts in a model: each of its actions is done after the time that such an action typically takes,
+// a worker that it ended is in no later sample, and a cache that it purged is empty. Memory and pressure of the samples stay as they
+// were recorded, with all that the recorded actions did.
+type Run struct {
+	Name    string
+	Entries []Entry
+	Spent   map[string]time.Duration // in each tier, by its name
+	// Differs is the first difference between what was recorded and what the recorded policy decides now. nil: none.
+	Differs error `json:"-"`
+
+	own, policy *policy.Policy // own is nil for the recorded one
+	state       policy.State
+	begin       record.Begin
+	model       model
+}
+
+// New makes a Run of a policy, or of the recorded one where p is nil.
+func New(name string, p *policy.Policy) *Run {
+	return &Run{Name: name, own: p, Spent: map[string]time.Duration{}}
+}
+
+// Play takes the next event of a recording. The state in a beginning is the Run's from then on.
+func (r *Run) Play(e record.Event) error {
+	switch {
+	case e.Begin != nil:
+		return r.play(*e.Begin)
+	case e.Tick != nil:
+		r.step(e.Tick.Sample, e.Tick.Decision)
+	case r.own == nil:
+		r.done(*e.Outcome)
+	}
+	return nil
+}
+
+// play begins a recording. Where it goes on from the one before, so does a policy of our own.
+func (r *Run) play(b record.Begin) error {
+	goesOn := r.state.Started && b.State.Now == r.state.Now
+	r.begin, r.policy = b, r.own
+	if r.own == nil {
+		var err error
+		if r.policy, err = policy.Decode("the recorded policy", strings.NewReader(b.Policy)); err != nil {
+			return err
+		}
+	}
+	if p := r.policy.For(b.Target); p != nil {
+		r.policy = p
+	}
+	if r.own == nil {
+		if r.state = b.State; b.NewPolicy {
+			return nil
+		}
+		return r.state.Resume(r.policy)
+	}
+	if !goesOn {
+		r.state, r.model = policy.State{}, model{}
+	}
+	return nil
+}
+
+func (r *Run) step(s policy.Sample, recorded policy.Decision) {
+	if r.own != nil {
+		for _, o := range r.model.land(s.Now) {
+			r.done(o)
+		}
+		r.model.change(&s)
+	}
+	if r.state.TierName != "" {
+		r.Spent[r.state.TierName] += s.Now - r.state.Now
+	}
+	d := policy.Step(r.policy, &r.state, s)
+	if r.own == nil {
+		if r.Differs == nil && !same(d, recorded) {
+			r.Differs = fmt.Errorf("the first difference is at %s: recorded was %+v, decided now is %+v", r.wall(s.Now).Format(clock), recorded, d)
+		}
+		d = recorded
+	}
+	for _, ch := range d.Changes {
+		r.Entries = append(r.Entries, Entry{At: r.wall(s.Now), Change: &ch})
+	}
+	for _, due := range d.Actions {
+		r.Entries = append(r.Entries, Entry{At: r.wall(s.Now), Action: &due})
+		if r.own != nil {
+			r.model.start(s.Now, due)
+		}
+	}
+}
+
+func (r *Run) done(o policy.Outcome) {
+	r.state.Done(o)
+	r.Entries = append(r.Entries, Entry{At: r.wall(o.At), Outcome: &o})
+}
+
+// wall is what a wall clock showed at a time of the present recording.
+func (r *Run) wall(at time.Duration) time.Time { return r.begin.Wall.Add(at - r.begin.At) }
+
+func same(a, b policy.Decision) bool {
+	return a.Tier == b.Tier && a.TierName == b.TierName && slices.Equal(a.Changes, b.Changes) && slices.Equal(a.Actions, b.Actions)
+}
+
+// Given counts a run's actions by their kind.
+func (r *Run) Given() map[string]int {
+	n := map[string]int{}
+	for _, e := range r.Entries {
+		if e.Action != nil {
+			n[e.Action.Kind]++
+		}
+	}
+	return n
+}
+
+// Differ returns where a run first differs from what was recorded: the decisions there, nil where one has no more.
+func (r *Run) Differ(recorded *Run) (was, is *Entry) {
+	next := func(entries *[]Entry) (e *Entry, key string) {
+		for len(*entries) > 0 && e == nil {
+			if first := &(*entries)[0]; first.Outcome == nil {
+				what, _ := first.text()
+				e, key = first, first.At.String()+what
+			}
+			*entries = (*entries)[1:]
+		}
+		return e, key
+	}
+	for a, b := recorded.Entries, r.Entries; ; {
+		was, keyA := next(&a)
+		is, keyB := next(&b)
+		if keyA != keyB || was == nil {
+			return was, is
+		}
+	}
+}
+
+const clock = "2006-01-02 15:04:05.000"
+
+func (e *Entry) String() string {
+	if e == nil {
+		return "nothing more"
+	}
+	what, why := e.text()
+	return e.At.Format(clock) + "  " + what + strings.TrimSuffix(": "+why, ": ")
+}
+
+// text tells what happened and why.
+func (e *Entry) text() (what, why string) {
+	switch {
+	case e.Change != nil:
+		return fmt.Sprintf("tier %s to tier %s", cmp.Or(e.Change.FromName, "none"), cmp.Or(e.Change.ToName, "none")), e.Change.Why
+	case e.Action != nil:
+		return fmt.Sprintf("%s on worker %d (generation %d)", e.Action.Kind, e.Action.Worker.PID, e.Action.Generation), e.Action.Why
+	}
+	o := e.Outcome
+	return fmt.Sprintf("  %s on worker %d: %s, freed %.1f MiB", o.Kind, o.Worker.PID, o.Result, float64(o.FreedBytes)/(1<<20)), o.Reason
+}
