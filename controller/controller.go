@@ -45,6 +45,8 @@ type Config struct {
 	Connect func(context.Context) (Units, error)
 	// Status is told, in one line, how the targets are, whenever that changes. May be nil.
 	Status func(string)
+	// Keep is a folder for what goes on after a restart, one that a reboot empties; "" keeps nothing.
+	Keep string
 	// Record opens what the next recording of a target is written to. May be nil. A recording of RecordSize bytes is followed by a new one.
 	Record     func(target string) io.WriteCloser
 	RecordSize int64

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -158,19 +159,22 @@ func (w *world) reload() net.Conn {
 
 func (w *world) guard(text string, dryRun bool) *Controller {
 	w.t.Helper()
-	return w.guardWith(text, Config{DryRun: dryRun})
+	c, _ := w.guardWith(text, Config{DryRun: dryRun})
+	return c
 }
 
-func (w *world) guardWith(text string, conf Config) *Controller {
+// guardWith is guard with more to say; stop ends it.
+func (w *world) guardWith(text string, conf Config) (c *Controller, stop func()) {
 	w.t.Helper()
 	conf.Policy, conf.Procfs, conf.Cgroups, conf.Journal = decode(w.t, text), "/proc", w.tree.Mount, w.journal
 	conf.Connect = func(context.Context) (Units, error) { return w.units, nil }
-	c := New(conf)
+	c = New(conf)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})
 	go func() { c.Run(ctx); close(done) }()
-	w.t.Cleanup(func() { cancel(); <-done })
-	return c
+	stop = func() { cancel(); <-done }
+	w.t.Cleanup(stop)
+	return c, stop
 }
 
 func decode(t *testing.T, text string) *policy.Policy {
@@ -473,6 +477,67 @@ tiers:
 	w.journal.wait(t, "the end of its target", 1, kind(systemd.TargetLost))
 	c.SetPolicy(decode(t, fmt.Sprintf(text, "haproxy.service", "")))
 	w.journal.wait(t, "its return", 2, kind(systemd.TargetFound))
+}
+
+// A restart keeps the tier, and the numbers of generations.
+func TestRestartGoesOn(t *testing.T) {
+	const text = `version: 1
+tiers:
+  - name: purge
+    enter: {usage: {above: 70%}}
+    leave: {usage: {below: 60%}}
+    actions: [purge-ssl-cache: {}]
+`
+	keep := Config{Keep: t.TempDir()}
+	w := newWorld(t, haproxytest.Config{}, map[string]string{"memory.max": "1000000000\n", "memory.current": "800000000\n"})
+	first := w.reload()
+	w.reload()
+	_, stop := w.guardWith(text, keep)
+	w.journal.wait(t, "the purges", 2, action(policy.PurgeSSLCache))
+	stop()
+	first.Close()
+	w.Eventually("the first worker has ended", func() error {
+		if n := len(w.Children()); n != 2 {
+			return fmt.Errorf("%d workers", n)
+		}
+		return nil
+	})
+	w.reload()
+	// Between the two values: whoever begins anew is in no tier.
+	w.tree.Write(group, "memory.current", "650000000\n")
+	w.guardWith(text, keep)
+	e := w.journal.wait(t, "the next purge", 3, action(policy.PurgeSSLCache))[2]
+	if g := e.Fields["HAPRESSURE_GENERATION"]; g != "3" {
+		t.Errorf("generation %s, want 3", g)
+	}
+	if n := len(w.journal.all(kind(systemd.TierChanged))); n != 1 {
+		t.Errorf("%d changes of tier, want that of the beginning", n)
+	}
+}
+
+// State that somebody else could have written is not believed.
+func TestKeptStateOfOthers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kept")
+	tests := []struct {
+		text string
+		mode os.FileMode
+		good bool
+	}{
+		{`{"Version":1}`, 0o600, true},
+		{`{"Version":1}`, 0o620, false},
+		{`{"Version":1}`, 0o602, false},
+		{`{"Version":2}`, 0o600, false},
+		{"", 0o600, false},
+		{"{", 0o600, false},
+	}
+	for _, tt := range tests {
+		if err := errors.Join(os.WriteFile(file, []byte(tt.text), 0o600), os.Chmod(file, tt.mode)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readKept(file); (err == nil) != tt.good {
+			t.Errorf("%q with mode %o: %v", tt.text, tt.mode, err)
+		}
+	}
 }
 
 func TestLimitIn(t *testing.T) {

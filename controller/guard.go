@@ -95,6 +95,7 @@ func newGuard(c *Controller, p place, group *cgroup.Group, stop context.CancelFu
 		missing: map[string]string{},
 	}
 	g.cliAnswered = g.now()
+	g.restore()
 	return g
 }
 
@@ -147,6 +148,7 @@ func (g *guard) run(ctx context.Context) error {
 	defer cancel()
 	wg.Go(func() { g.watch(ctx) })
 	defer g.endTape()
+	defer g.keep()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -216,7 +218,11 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	if p != g.tape.policy {
 		g.beginTape(p)
 	}
+	known := len(g.state.Workers)
 	d := policy.Step(p, &g.state, v.Sample)
+	if len(d.Changes) > 0 || len(d.Actions) > 0 || len(g.state.Workers) != known {
+		g.keep()
+	}
 	for _, ch := range d.Changes {
 		g.c.report.tierChanged(g.place.name, ch, v)
 	}
@@ -269,5 +275,6 @@ func (g *guard) finish(e ended) {
 		Result: e.result.Result, FreedBytes: e.freed, Reason: e.why,
 	}
 	g.state.Done(o)
+	g.keep()
 	g.record(record.Event{Outcome: &o})
 }

@@ -65,7 +65,7 @@ tiers:
     settle: 0s
     actions: [hard-stop-after: {limit: 1s, floor: 1s, spread: 100ms}, terminate-oldest: {grace: 10s, settle: 0s, keep: 1}]
 `
-	c := w.guardWith(text, Config{Record: func(string) io.WriteCloser { return NewFile(dir, 4096, 16<<20) }, RecordSize: 4096})
+	c, _ := w.guardWith(text, Config{Record: func(string) io.WriteCloser { return NewFile(dir, 4096, 16<<20) }, RecordSize: 4096})
 	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
 	for range 3 {
 		w.reload()

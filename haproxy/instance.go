@@ -81,6 +81,30 @@ func NewScanner(procfs string) *Scanner {
 	return &Scanner{procfs: procfs, workers: map[ID]*memory{}}
 }
 
+// Known is what a Scanner knows of a worker that the next one, in a program started anew, cannot find out.
+type Known struct {
+	ID
+	Generation int
+	Since      uint64 // clock tick since boot since which it has been stopping; 0 = it was not known to be
+}
+
+// Known returns what is known of the workers there are.
+func (s *Scanner) Known() []Known {
+	var all []Known
+	for id, m := range s.workers {
+		all = append(all, Known{id, m.generation, m.since})
+	}
+	return all
+}
+
+// Recall takes up what another Scanner knew. Whether a worker is stopping is proven anew.
+func (s *Scanner) Recall(known []Known) {
+	for _, k := range known {
+		s.workers[k.ID] = &memory{generation: k.Generation, since: k.Since}
+		s.last = max(s.last, k.Generation)
+	}
+}
+
 // proc is a process that looks like HAProxy.
 type proc struct {
 	ID

@@ -112,6 +112,18 @@ func (st *State) Resume(p *Policy) error {
 	return nil
 }
 
+// Interrupted takes note that whatever was in flight was broken off at a time: it has failed.
+func (st *State) Interrupted(at time.Duration) {
+	for i := range st.Workers {
+		m := &st.Workers[i]
+		for _, kind := range []string{PurgeSSLCache, PurgeHTTPCache, TrimPools, PageOut, HardStopAfter, TerminateOldest} {
+			if m.attempt(kind).InFlight {
+				st.Done(Outcome{Kind: kind, Worker: m.ID, At: at, Result: Failed})
+			}
+		}
+	}
+}
+
 // clock notes the time. Where it ran backwards or jumped, all that is timed begins anew from now; the tier stays.
 func (st *State) clock(now time.Duration) {
 	jumped := st.Started && (now < st.Now || now-st.Now > maxGap)

@@ -36,7 +36,7 @@ func TestCommandLine(t *testing.T) {
 	dir := t.TempDir()
 	good := strings.Replace(badPolicy, "over", "above", 1)
 	for name, text := range map[string]string{"bad.yaml": badPolicy, "good.yaml": good, "dropin.yaml": "version: 1\ntiers: [{name: purge, settle: 7s}]\n",
-		"low.yaml": strings.NewReplacer("70%", "7%", "60%", "6%").Replace(good),
+		"low.yaml":      strings.NewReplacer("70%", "7%", "60%", "6%").Replace(good),
 		"scenario.yaml": "duration: 1m\nlimit: 1GiB\ncache: 10MiB\nheap: 90MiB\nconnections: 5\nhalf-life: 1h\nreload: {every: 20s, count: 2}\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)

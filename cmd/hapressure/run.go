@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -63,6 +64,7 @@ func run(ctx context.Context, files []string, dryRun bool, recordings string, mi
 		Connect: func(ctx context.Context) (controller.Units, error) { return systemd.Connect(ctx) },
 		Status:  func(text string) { r.notify.Status(text) },
 	}
+	config.Keep, _, _ = strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
 	keepRecordings(&config, recordings, mib)
 	c := controller.New(config)
 	mode := ""

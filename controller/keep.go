@@ -1,0 +1,91 @@
+package controller
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"hapressure/haproxy"
+	"hapressure/policy"
+)
+
+// kept is what a guard leaves for the one that goes on after a restart of the program. It lies in /run, so it does not outlive the clock that
+// its times are of. No proof is in it: what is stopping is proven anew.
+type kept struct {
+	Version int
+	Policy  string // its source
+	State   policy.State
+	Workers []haproxy.Known
+}
+
+const keptVersion = 1
+
+func (g *guard) keptFile() string {
+	return filepath.Join(g.c.Keep, url.PathEscape(g.place.name)+".json")
+}
+
+// keep writes down what must not be lost: the tier and its deadlines. What cannot be kept is told once, and is no reason to stop.
+func (g *guard) keep() {
+	if g.c.Keep == "" {
+		return
+	}
+	k := kept{keptVersion, g.currentPolicy().Source, g.state, g.scanner.Known()}
+	b, err := json.Marshal(k)
+	if err == nil {
+		tmp := g.keptFile() + ".new"
+		if err = os.WriteFile(tmp, b, 0o600); err == nil {
+			err = os.Rename(tmp, g.keptFile())
+		}
+	}
+	g.note("kept state", err)
+}
+
+// restore takes up what a guard before this one has kept.
+func (g *guard) restore() {
+	if g.c.Keep == "" {
+		return
+	}
+	k, err := readKept(g.keptFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	p := g.currentPolicy()
+	if err == nil && k.Policy == p.Source {
+		err = k.State.Resume(p)
+	}
+	if err != nil {
+		g.note("kept state", err)
+		return
+	}
+	k.State.Interrupted(g.now())
+	g.state = k.State
+	g.scanner.Recall(k.Workers)
+}
+
+func readKept(name string) (kept, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return kept{}, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return kept{}, err
+	}
+	if st := fi.Sys().(*syscall.Stat_t); int(st.Uid) != os.Geteuid() || fi.Mode().Perm()&0o022 != 0 {
+		return kept{}, fmt.Errorf("reading %s: it is not ours alone to write", name)
+	}
+	var k kept
+	if err := json.NewDecoder(f).Decode(&k); err != nil {
+		return kept{}, fmt.Errorf("reading %s: %w", name, err)
+	}
+	if k.Version != keptVersion {
+		return kept{}, fmt.Errorf("reading %s: version %d, not %d", name, k.Version, keptVersion)
+	}
+	return k, nil
+}
