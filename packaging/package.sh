@@ -22,30 +22,30 @@ WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 export SOURCE_DATE_EPOCH
 
-put() { # FOLDER FILE...
-	install -d "$WORK/stage$1"
-	install -m 644 -t "$WORK/stage$1" "${@:2}"
+put() { # TREE FOLDER FILE...
+	install -d "$WORK/$1$2"
+	install -m 644 -t "$WORK/$1$2" "${@:3}"
 }
 
 mkdir -p "$DIST" "$WORK/generated"
 $GO run -tags manpages ./cmd/hapressure "$WORK/generated"
 gzip -9n "$WORK"/generated/*.8
-put /usr/share/man/man8 "$WORK"/generated/*.8.gz
-put /usr/share/bash-completion/completions "$WORK/generated/hapressure.bash"
+put documentation /usr/share/man/man8 "$WORK"/generated/*.8.gz
+put stage /usr/share/bash-completion/completions "$WORK/generated/hapressure.bash"
 mv "$WORK/stage/usr/share/bash-completion/completions/hapressure"{.bash,}
-put /usr/share/fish/vendor_completions.d "$WORK/generated/hapressure.fish"
-put /usr/lib/systemd/system packaging/hapressure.service packaging/haproxy.slice
-put /usr/lib/systemd/catalog packaging/hapressure.catalog
-put /usr/share/hapressure/policies policy/default.yaml
-put /usr/share/doc/hapressure README.md docs/*.md
-put /usr/share/doc/hapressure/examples packaging/haproxy-slice.conf
+put stage /usr/share/fish/vendor_completions.d "$WORK/generated/hapressure.fish"
+put stage /usr/lib/systemd/system packaging/hapressure.service packaging/{hapressure,haproxy}.slice
+put stage /usr/lib/systemd/catalog packaging/hapressure.catalog
+put stage /usr/share/hapressure/policies policy/default.yaml
+put documentation /usr/share/doc/hapressure README.md docs/*.md
+put documentation /usr/share/doc/hapressure/examples packaging/haproxy-slice.conf
 cat >"$WORK/changelog.yaml" <<END
-- semver: $VERSION
+- semver: $VERSION-1
   date: $(date -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
   packager: hapressure maintainers <maintainers@hapressure.example>
   deb: {urgency: medium, distributions: [unstable]}
   changes:
-    - note: "This is version $VERSION; its history is in the source's repository."
+    - note: The history is in the repository of the sources.
 END
 
 for ARCH in amd64 arm64; do
