@@ -1,5 +1,6 @@
 #!/bin/bash
-# Makes a .deb and an .rpm for amd64 and arm64 in $DIST: the same bytes from the same commit, whoever makes them.
+# package.sh [ARCH...]: makes a .deb and an .rpm for each architecture (amd64 and arm64) in $DIST: the same bytes from the same
+# commit, whoever makes them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/local/go/bin" LC_ALL=C TZ=UTC GOFLAGS=-mod=readonly CGO_ENABLED=0
@@ -49,8 +50,10 @@ cat >"$WORK/changelog.yaml" <<END
     - note: The history is in the repository of the sources.
 END
 
-for ARCH in amd64 arm64; do
+(($#)) || set -- amd64 arm64
+for ARCH; do
 	sed "s|\${ARCH}|$ARCH|; s|\${VERSION}|$VERSION|; s|\${WORK}|$WORK|" packaging/nfpm.yaml >"$WORK/nfpm.yaml"
+	find "$WORK/documentation" -type f -printf '  - {src: "%p", dst: "/%P", type: doc, packager: rpm}\n' | sort >>"$WORK/nfpm.yaml"
 	install -d "$WORK/stage/usr/bin"
 	GOARCH=$ARCH $GO build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$VERSION" -o "$WORK/stage/usr/bin/hapressure" ./cmd/hapressure
 	find "$WORK" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
