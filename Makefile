@@ -1,11 +1,11 @@
-# make build | test | test-unit | torture | bench | lint | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
+# make build | test | test-unit | torture | bench | lint | package | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
 # need it run themselves: as root it installs, else it says what is missing.
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED = 0
 
-.PHONY: all build setup test test-unit torture bench lint demo clean
+.PHONY: all build setup test test-unit torture bench lint package demo clean
 
 all: build
 
@@ -43,6 +43,10 @@ lint: setup-go
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./cmd/... ./controller ./haproxy ./cgroup ./policy ./systemd
 	$(GO) tool staticcheck ./...
+
+# dist/hapressure_*.deb and *.rpm, for amd64 and arm64.
+package: setup-go
+	packaging/package.sh
 
 demo: setup
 	$(GO) run ./tests/demo

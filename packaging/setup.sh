@@ -19,6 +19,10 @@ host)
 	command -v strace >/dev/null || missing+=(strace)
 	command -v python3 >/dev/null || missing+=(python3)
 	command -v dbus-daemon >/dev/null || missing+=(dbus-daemon)
+	command -v lintian >/dev/null || missing+=(lintian)
+	command -v rpmlint >/dev/null || missing+=(rpmlint)
+	command -v rpm >/dev/null || missing+=(rpm)
+	command -v busybox >/dev/null || missing+=(busybox-static)
 	;;
 *)
 	echo "usage: setup.sh go|host" >&2

@@ -25,6 +25,20 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if err := rootCommand().ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "hapressure: %v\n", err)
+		if u, ok := err.(usageError); ok {
+			fmt.Fprintf(os.Stderr, "See '%s --help'.\n", u.cmd.CommandPath())
+			os.Exit(exitUsage)
+		}
+		if errors.Is(err, errRefused) {
+			os.Exit(exitRefused)
+		}
+		os.Exit(exitFailed)
+	}
+}
+
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "hapressure",
 		Short: "Keep HAProxy hosts out of memory trouble",
@@ -39,17 +53,7 @@ connections; at last the oldest worker as a whole. The worker that serves is nev
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd, err} })
 	root.AddCommand(runCommand(), workersCommand(), purgeCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "hapressure: %v\n", err)
-		if u, ok := err.(usageError); ok {
-			fmt.Fprintf(os.Stderr, "See '%s --help'.\n", u.cmd.CommandPath())
-			os.Exit(exitUsage)
-		}
-		if errors.Is(err, errRefused) {
-			os.Exit(exitRefused)
-		}
-		os.Exit(exitFailed)
-	}
+	return root
 }
 
 // errRefused says that what was asked for would not have been right to do.

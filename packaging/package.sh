@@ -1,0 +1,63 @@
+#!/bin/bash
+# package.sh [ARCH...]: makes a .deb and an .rpm for each architecture (amd64 and arm64) in $DIST: the same bytes from the same
+# commit, whoever makes them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PATH:/usr/local/go/bin" LC_ALL=C TZ=UTC GOFLAGS=-mod=readonly CGO_ENABLED=0
+umask 022
+
+GO=${GO:-go}
+nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+# v1.2.0 gives 1.2.0, and five commits later 1.2.0+5.g0123456. Before the first tag it is older than any release.
+if [[ -z ${VERSION:-} ]]; then
+	if VERSION=$(git describe --tags --match 'v[0-9]*' 2>/dev/null); then
+		VERSION=$(sed 's/^v//; s/-/+/; s/-/./' <<<"$VERSION")
+	else
+		VERSION=0~$(date -d "@$SOURCE_DATE_EPOCH" +%Y%m%d).$(git rev-parse --short=7 HEAD)
+	fi
+fi
+DIST=${DIST:-dist}
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
+export SOURCE_DATE_EPOCH
+
+put() { # TREE FOLDER FILE...
+	install -d "$WORK/$1$2"
+	install -m 644 -t "$WORK/$1$2" "${@:3}"
+}
+
+mkdir -p "$DIST" "$WORK/generated"
+$GO run -tags manpages ./cmd/hapressure "$WORK/generated"
+gzip -9n "$WORK"/generated/*.8
+put documentation /usr/share/man/man8 "$WORK"/generated/*.8.gz
+put stage /usr/share/bash-completion/completions "$WORK/generated/hapressure.bash"
+mv "$WORK/stage/usr/share/bash-completion/completions/hapressure"{.bash,}
+put stage /usr/share/fish/vendor_completions.d "$WORK/generated/hapressure.fish"
+put stage /usr/lib/systemd/system packaging/hapressure.service packaging/{hapressure,haproxy}.slice
+put stage /usr/lib/systemd/catalog packaging/hapressure.catalog
+put stage /usr/share/hapressure packaging/policy.schema.json
+put stage /usr/share/hapressure/policies policy/default.yaml
+put documentation /usr/share/doc/hapressure README.md docs/*.md
+put documentation /usr/share/doc/hapressure/examples packaging/haproxy-slice.conf
+cat >"$WORK/changelog.yaml" <<END
+- semver: $VERSION-1
+  date: $(date -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
+  packager: hapressure maintainers <maintainers@hapressure.example>
+  deb: {urgency: medium, distributions: [unstable]}
+  changes:
+    - note: The history is in the repository of the sources.
+END
+
+(($#)) || set -- amd64 arm64
+for ARCH; do
+	sed "s|\${ARCH}|$ARCH|; s|\${VERSION}|$VERSION|; s|\${WORK}|$WORK|" packaging/nfpm.yaml >"$WORK/nfpm.yaml"
+	find "$WORK/documentation" -type f -printf '  - {src: "%p", dst: "/%P", type: doc, packager: rpm}\n' | sort >>"$WORK/nfpm.yaml"
+	install -d "$WORK/stage/usr/bin"
+	GOARCH=$ARCH $GO build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$VERSION" -o "$WORK/stage/usr/bin/hapressure" ./cmd/hapressure
+	find "$WORK" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+	for format in deb rpm; do
+		$GO run -buildvcs=false "$nfpm" package --config "$WORK/nfpm.yaml" --packager $format --target "$DIST"
+	done
+done

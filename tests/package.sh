@@ -1,0 +1,95 @@
+# Runs in a guest: installs, uses, upgrades, removes and purges the package, as an administrator would. 1.deb is older than 2.deb.
+set -euo pipefail
+export DEBIAN_FRONTEND=noninteractive
+trap 'echo "line $LINENO failed: $BASH_COMMAND"; systemctl status hapressure --no-pager --full | tail -n 20' ERR
+
+same() { # WHAT GOT WANT
+	[[ $2 == "$3" ]] || { echo "$1: $2, want $3" && return 1; }
+}
+property() { systemctl show --property="$1" --value "${2:-hapressure}"; }
+until_journal() { # TEXT: what has not come when the guest's time is up never comes
+	until journalctl --boot --identifier=hapressure --output=cat | grep --quiet --fixed-strings "$1"; do sleep 0.5; done
+}
+apt_get() { apt-get --quiet --quiet --yes "$@" </dev/null; }
+
+echo '== install, without HAProxy running'
+apt_get install ./1.deb
+same active "$(property ActiveState)" active
+same enabled "$(systemctl is-enabled hapressure)" enabled
+until_journal 'hapressure 1 started with the built-in policy'
+same status "$(property StatusText)" 'waiting for HAProxy'
+/usr/bin/hapressure policy check
+for id in $MESSAGE_IDS; do
+	journalctl --dump-catalog "$id" | grep --quiet 'Defined-By: hapressure'
+done
+
+echo '== its sandbox and its own protection'
+systemctl --version | head -n 1
+systemd-analyze verify hapressure.service haproxy.slice hapressure.slice
+systemd-analyze security --no-pager hapressure.service | tail -n 1
+systemd-analyze security --no-pager --threshold=25 hapressure.service >/dev/null
+pid=$(property MainPID)
+cgroup=/sys/fs/cgroup$(property ControlGroup)
+same cgroup "$(property ControlGroup)" /hapressure.slice/hapressure.service
+same memory.min "$(cat "$cgroup/memory.min" "$cgroup/../memory.min" | xargs)" '33554432 33554432'
+same memory.swap.max "$(cat "$cgroup/memory.swap.max")" 0
+same oom_score_adj "$(cat "/proc/$pid/oom_score_adj")" -900
+grep --quiet '^Seccomp:[[:space:]]*2$' "/proc/$pid/status"
+
+echo '== a storm, with the built-in policy'
+./storm --kind cache --reloads 3 --tunnels 5 --limit 900M --out /out/storm.json
+until_journal 'purge-ssl-cache on worker'
+same 'process' "$(property MainPID)" "$pid"
+
+echo '== a policy of its own, loaded by a reload'
+mkdir -p /etc/systemd/system/haproxy.service.d
+printf '[Service]\nMemorySwapMax=infinity\n' >/etc/systemd/system/haproxy.service.d/zz-swap.conf
+systemctl daemon-reload
+fallocate -l 512M /swap && chmod 600 /swap && mkswap /swap >/dev/null && swapon /swap
+echo 'version: 2' >/etc/hapressure/policy.yaml
+if systemctl reload hapressure; then echo 'a reload with a policy that has mistakes succeeded' && false; fi
+cat >/etc/hapressure/policy.yaml <<END
+version: 1
+tiers:
+  - name: all-but-terminate
+    enter: always
+    actions: [purge-ssl-cache: {}, trim-pools: {}, page-out: {}]
+END
+systemctl reload hapressure
+until_journal 'Loaded the policy /etc/hapressure/policy.yaml'
+./storm --kind cache --reloads 2 --tunnels 5 --limit '' --cache-size 200000 --out /out/storm-all.json
+until_journal 'page-out on worker'
+same 'process' "$(property MainPID)" "$pid"
+haproxy=$(property MainPID haproxy)
+
+echo '== upgrade'
+echo '# mine' >>/etc/hapressure/policy.d/README
+apt_get install ./2.deb
+until_journal 'hapressure 2 started with the policy /etc/hapressure/policy.yaml'
+same active "$(property ActiveState)" active
+if [[ $(property MainPID) == "$pid" ]]; then echo 'it was not restarted' && false; fi
+tail -n 1 /etc/hapressure/policy.d/README | grep --quiet mine
+systemctl disable --quiet hapressure
+apt_get reinstall ./2.deb
+same 'disabled by hand' "$(systemctl is-enabled hapressure || true)" disabled
+systemctl enable --quiet hapressure
+
+echo '== remove'
+echo "most memory used by hapressure: $(cat "$cgroup/memory.peak" 2>/dev/null || cat "$cgroup/memory.current") bytes"
+apt_get remove hapressure
+same removed "$(property LoadState)" not-found
+same haproxy "$(property MainPID haproxy)" "$haproxy"
+same haproxy "$(property ActiveState haproxy)" active
+grep --quiet all-but-terminate /etc/hapressure/policy.yaml
+tail -n 1 /etc/hapressure/policy.d/README | grep --quiet mine
+ls -d /var/lib/hapressure
+
+echo '== install again, purge'
+apt_get install ./2.deb
+same active "$(property ActiveState)" active
+apt_get purge hapressure
+for left in /etc/hapressure /var/lib/hapressure /etc/systemd/system/multi-user.target.wants/hapressure.service \
+	/var/lib/systemd/deb-systemd-helper-enabled/hapressure.service.dsh-also /usr/bin/hapressure; do
+	if [[ -e $left || -L $left ]]; then echo "$left is left" && false; fi
+done
+same haproxy "$(property MainPID haproxy)" "$haproxy"

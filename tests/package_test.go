@@ -1,0 +1,200 @@
+package tests
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hapressure/policy"
+	"hapressure/tests/guest"
+)
+
+// pack makes the packages of a version in a folder of the programs'. It is the same for the same version, and made once.
+var pack = func() func(t *testing.T, version string, archs ...string) string {
+	var mu sync.Mutex
+	made := map[string]bool{}
+	return func(t *testing.T, version string, archs ...string) string {
+		t.Helper()
+		if testing.Short() {
+			t.Skip("makes packages: left out under -short")
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		dir, err := programs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir = filepath.Join(dir, "packages-"+version)
+		if !made[version] {
+			makePackages(t, dir, version, archs...)
+			made[version] = true
+		}
+		return dir
+	}
+}()
+
+func makePackages(t *testing.T, dir, version string, archs ...string) {
+	t.Helper()
+	cmd := exec.Command("../packaging/package.sh", archs...)
+	cmd.Env = append(os.Environ(), "VERSION="+version, "DIST="+dir, "TMPDIR="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("making packages: %v\n%s", err, out)
+	}
+}
+
+// messageIDs are those of systemd/journal.go.
+func messageIDs(t *testing.T) []string {
+	t.Helper()
+	source, err := os.ReadFile("../systemd/journal.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sortedMatches(string(source), `(?m)^\t\w+ = "([0-9a-f]{32})"$`)
+}
+
+func sortedMatches(text, expr string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile(expr).FindAllStringSubmatch(text, -1) {
+		found = append(found, m[1])
+	}
+	slices.Sort(found)
+	return found
+}
+
+func TestCatalogExplainsEveryMessage(t *testing.T) {
+	catalog, err := os.ReadFile("../packaging/hapressure.catalog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := messageIDs(t)
+	if len(ids) == 0 {
+		t.Fatal("no MESSAGE_ID found")
+	}
+	if explained := sortedMatches(string(catalog), `(?m)^-- ([0-9a-f]{32})$`); !slices.Equal(explained, ids) {
+		t.Errorf("explained are %q, want %q", explained, ids)
+	}
+	for _, entry := range strings.Split(string(catalog), "\n-- ")[1:] {
+		head, text, _ := strings.Cut(entry, "\n\n")
+		if !strings.Contains(head, "\nSubject: ") || len(strings.TrimSpace(text)) < 40 {
+			t.Errorf("this says too little: %s", entry)
+		}
+	}
+}
+
+// Whoever makes the packages gets the same bytes.
+func TestPackagesAreReproducible(t *testing.T) {
+	first, second := pack(t, "1"), t.TempDir()
+	makePackages(t, second, "1")
+	files, err := os.ReadDir(first)
+	if err != nil || len(files) != 4 {
+		t.Fatalf("packages are %v, %v; want 4", files, err)
+	}
+	for _, f := range files {
+		a, err := os.ReadFile(filepath.Join(first, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(filepath.Join(second, f.Name())); err != nil || !bytes.Equal(a, b) {
+			t.Errorf("%s differs the second time (%v)", f.Name(), err)
+		}
+	}
+}
+
+func TestPackagesPassLint(t *testing.T) {
+	dir := pack(t, "1")
+	for _, c := range []struct {
+		lint []string
+		kind string
+	}{
+		{[]string{"lintian", "--no-cfg", "--allow-root", "--fail-on", "error,warning"}, "*.deb"},
+		{[]string{"rpmlint", "--strict", "--config", "../packaging/rpm/rpmlint.toml"}, "*.rpm"},
+	} {
+		files, err := filepath.Glob(filepath.Join(dir, c.kind))
+		if err != nil || len(files) != 2 {
+			t.Fatalf("%s are %q, %v", c.kind, files, err)
+		}
+		args := append(c.lint[1:], files...)
+		if out, err := exec.Command(c.lint[0], args...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", c.lint[0], err, out)
+		}
+	}
+}
+
+// The whole life of the .deb on a real machine; the script is in package.sh.
+func TestDebInGuest(t *testing.T) {
+	suites := strings.Fields(os.Getenv("HAPRESSURE_SUITES"))
+	if len(suites) == 0 {
+		suites = []string{"trixie"}
+	}
+	old, young := pack(t, "1"), pack(t, "2", "amd64")
+	script, err := os.ReadFile("package.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, suite := range suites {
+		t.Run(suite, func(t *testing.T) {
+			res, err := guest.Boot(t.Context(), guest.Spec{
+				Suite: suite,
+				Files: map[string]string{
+					"1.deb": filepath.Join(old, "hapressure_1-1_amd64.deb"),
+					"2.deb": filepath.Join(young, "hapressure_2-1_amd64.deb"),
+					"storm": filepath.Join(dir, "storm"),
+				},
+				Run:     "MESSAGE_IDS='" + strings.Join(messageIDs(t), " ") + "'\n" + string(script),
+				Timeout: 25 * time.Minute,
+				Live:    &logLines{t: t},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { res.Remove() })
+			f, err := os.Open(filepath.Join(res.Dir, "journal.export"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			m := machine{Result: res}
+			if m.entries, err = ourEntries(f); err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range m.entries {
+				t.Logf("journal: %s", e["MESSAGE"])
+			}
+			if res.ExitStatus != 0 {
+				t.Fatalf("the script ended with %d", res.ExitStatus)
+			}
+			for _, name := range []string{"storm.json", "storm-all.json"} {
+				b, err := os.ReadFile(filepath.Join(res.Dir, name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var storm stormReport
+				if err := json.Unmarshal(b, &storm); err != nil {
+					t.Fatal(err)
+				}
+				storm.serves(t)
+				if storm.TunnelsAlive != storm.TunnelsOpened {
+					t.Errorf("%s: %d of %d tunnels are alive", name, storm.TunnelsAlive, storm.TunnelsOpened)
+				}
+			}
+			// Whatever the sandbox forbids would show here.
+			for _, kind := range []string{policy.PurgeSSLCache, policy.TrimPools, policy.PageOut} {
+				if len(m.actions(kind)) == 0 {
+					t.Errorf("%s was never done", kind)
+				}
+			}
+		})
+	}
+}
