@@ -30,7 +30,7 @@ test-unit: setup-go
 # Everything: unit tests with the race detector, a real HAProxy on this machine, and the storms in the guest.
 test: setup lint
 	CGO_ENABLED=1 $(GO) test -race -short ./...
-	CGO_ENABLED=1 $(GO) test -race ./haproxy ./controller ./tests/storm
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./haproxy ./controller ./tests/storm
 	$(GO) test -p 1 -count 1 -timeout 80m -v ./tests/guest ./tests
 
 # A thousand purges under load, on each HAProxy release that we have: about half an hour. HAPRESSURE_HAPROXY=/path/to/haproxy takes
