@@ -36,7 +36,7 @@ test: setup lint
 # A thousand purges under load, on each HAProxy release that we have: about half an hour. HAPRESSURE_HAPROXY=/path/to/haproxy takes
 # that one instead.
 torture: setup
-	$(GO) test -run Torture -count 1 -timeout 3h -v ./haproxy -torture 64
+	HAPRESSURE_ROUNDS=100 $(GO) test -run 'Torture|HTTPCache' -count 1 -timeout 3h -v ./haproxy -torture 64
 
 lint: setup-go
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }

@@ -450,7 +450,7 @@ const pagesLimit = 500_000 // max-object-size of the cache
 // rounds is how often each release is purged; HAPRESSURE_ROUNDS asks for more.
 func rounds() int {
 	n, _ := strconv.Atoi(os.Getenv("HAPRESSURE_ROUNDS"))
-	return max(n, 10)
+	return max(n, 3)
 }
 
 // The current worker is purged while it serves from its cache and stores into it: harder than a stopping one ever has it.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Runs in a guest: installs, uses, upgrades, removes and purges the package, as an administrator would. 1.deb is older than 2.deb.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
@@ -56,7 +57,7 @@ tiers:
     actions: [purge-ssl-cache: {}, trim-pools: {}, page-out: {}]
 END
 systemctl reload hapressure
-until_journal 'Loaded the policy /etc/hapressure/policy.yaml'
+until_journal 'Now in force: the policy /etc/hapressure/policy.yaml'
 ./storm --kind cache --reloads 2 --tunnels 5 --limit '' --cache-size 200000 --out /out/storm-all.json
 until_journal 'page-out on worker'
 same 'process' "$(property MainPID)" "$pid"
