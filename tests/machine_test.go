@@ -79,6 +79,20 @@ systemctl daemon-reload
 // the policy file, empty for the built-in policy.
 func runStorm(t *testing.T, policy, script string) machine {
 	t.Helper()
+	m := runInGuest(t, policy, script)
+	b, err := os.ReadFile(filepath.Join(m.Dir, "storm.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &m.storm)
+	}
+	if err != nil {
+		t.Fatalf("reading the storm's report: %v", err)
+	}
+	return m
+}
+
+// runInGuest runs a script in a guest in which hapressure is installed, with the policy file of the given text, if any.
+func runInGuest(t *testing.T, policy, script string) machine {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a guest: left out under -short")
 	}
@@ -108,13 +122,6 @@ func runStorm(t *testing.T, policy, script string) machine {
 		t.Fatalf("the script in the guest ended with %d", res.ExitStatus)
 	}
 	m := machine{Result: res}
-	b, err := os.ReadFile(filepath.Join(res.Dir, "storm.json"))
-	if err == nil {
-		err = json.Unmarshal(b, &m.storm)
-	}
-	if err != nil {
-		t.Fatalf("reading the storm's report: %v", err)
-	}
 	f, err := os.Open(filepath.Join(res.Dir, "journal.export"))
 	if err != nil {
 		t.Fatal(err)

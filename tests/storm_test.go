@@ -37,7 +37,13 @@ func show[T any](p *T) string {
 
 // Purging alone is enough: no tunnel is lost.
 func TestCacheStorm(t *testing.T) {
-	m := runStorm(t, "", `systemctl start hapressure; ./storm --kind cache --out /out/storm.json`)
+	m := runStorm(t, "", `
+systemctl start hapressure
+./storm --kind cache --out /out/storm.json
+systemctl stop hapressure
+# What was recorded is what the policy decides again.
+hapressure replay /var/lib/hapressure/recordings/haproxy.service/*
+`)
 	m.storm.serves(t)
 	if m.storm.TunnelsOpened != 160 || m.storm.TunnelsAlive != 160 {
 		t.Errorf("%d of %d tunnels are alive, want 160 of 160", m.storm.TunnelsAlive, m.storm.TunnelsOpened)
