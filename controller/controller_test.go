@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -479,7 +480,7 @@ tiers:
 	w.journal.wait(t, "its return", 2, kind(systemd.TargetFound))
 }
 
-// A restart keeps the tier, and the numbers of generations.
+// A restart keeps the tier, and the numbers of generations; what is recorded replays, also where the policy is another then.
 func TestRestartGoesOn(t *testing.T) {
 	const text = `version: 1
 tiers:
@@ -488,7 +489,8 @@ tiers:
     leave: {usage: {below: 60%}}
     actions: [purge-ssl-cache: {}]
 `
-	keep := Config{Keep: t.TempDir()}
+	recordings := t.TempDir()
+	keep := Config{Keep: t.TempDir(), RecordSize: 1 << 20, Record: func(string) io.WriteCloser { return NewFile(recordings, 1<<20, 16<<20) }}
 	w := newWorld(t, haproxytest.Config{}, map[string]string{"memory.max": "1000000000\n", "memory.current": "800000000\n"})
 	first := w.reload()
 	w.reload()
@@ -505,13 +507,20 @@ tiers:
 	w.reload()
 	// Between the two values: whoever begins anew is in no tier.
 	w.tree.Write(group, "memory.current", "650000000\n")
-	w.guardWith(text, keep)
+	_, stop = w.guardWith(text, keep)
 	e := w.journal.wait(t, "the next purge", 3, action(policy.PurgeSSLCache))[2]
 	if g := e.Fields["HAPRESSURE_GENERATION"]; g != "3" {
 		t.Errorf("generation %s, want 3", g)
 	}
 	if n := len(w.journal.all(kind(systemd.TierChanged))); n != 1 {
 		t.Errorf("%d changes of tier, want that of the beginning", n)
+	}
+	stop()
+	w.guardWith(strings.Replace(text, "leave: {usage: {below: 60%}}", "leave: {all: [{usage: {below: 60%}}]}", 1), keep)
+	w.reload()
+	w.journal.wait(t, "a purge under another policy", 4, action(policy.PurgeSSLCache))
+	if n := len(replayed(t, recordings)); n != 3 {
+		t.Errorf("%d recordings, want one of each start", n)
 	}
 }
 

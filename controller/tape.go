@@ -30,7 +30,7 @@ const recordAgain = time.Minute
 // beginTape begins a recording: right before a tick that is the first under a policy or after any other, for it holds the state before
 // the next.
 func (g *guard) beginTape(p *policy.Policy) {
-	began := record.Begin{Target: g.place.name, Policy: p.Source, NewPolicy: g.tape.policy != nil && g.tape.policy != p, State: g.state}
+	began := record.Begin{Target: g.place.name, Policy: p.Source, NewPolicy: !g.state.Under(p), State: g.state}
 	g.tape.policy = p
 	if g.endTape(); g.c.Record == nil || g.now() < g.tape.again {
 		return

@@ -124,6 +124,9 @@ func (st *State) Interrupted(at time.Duration) {
 	}
 }
 
+// Under reports whether the last step was, or the state goes on, under p: another policy is adopted by the next step.
+func (st *State) Under(p *Policy) bool { return st.policy == p }
+
 // clock notes the time. Where it ran backwards or jumped, all that is timed begins anew from now; the tier stays.
 func (st *State) clock(now time.Duration) {
 	jumped := st.Started && (now < st.Now || now-st.Now > maxGap)
