@@ -33,9 +33,6 @@ func (d *decoder) ladder(tiers *value) []Tier {
 		}
 		leave := v.fields["leave"]
 		switch always := t.Enter.Op == Always; {
-		case always && leave != nil && d.order(v.get("enter").at) > d.order(leave.at):
-			delete(v.fields, "leave") // a drop-in made it always
-			t.Leave = Condition{}
 		case always && leave != nil:
 			d.errorf(leave.at, "a tier with enter: always is never left: leave out leave")
 		case !always && v.get("enter") != nil && leave == nil:

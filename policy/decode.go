@@ -82,7 +82,7 @@ func DecodeFiles(files ...File) (*Policy, error) {
 // its errors have no columns.
 type decoder struct {
 	file  string
-	files []string // by name, in order
+	files []string // by name, in the order in which they are laid over each other; the built-in policy has none
 	depth int      // of conditions
 	errs  Errors
 }
@@ -91,9 +91,6 @@ type decoder struct {
 func (d *decoder) errorf(at place, format string, args ...any) {
 	d.errs = append(d.errs, Error{at.file, max(at.line, 1), max(at.column, 1), fmt.Sprintf(format, args...)})
 }
-
-// order tells which of two places was laid over the other: the built-in policy has -1.
-func (d *decoder) order(p place) int { return slices.Index(d.files, p.file) }
 
 // effective joins the files to one policy, and is never nil.
 func (d *decoder) effective(files []File) *value {

@@ -82,7 +82,7 @@ func (d *decoder) overlaps(enter, leave []placed) {
 			}
 			switch {
 			case e.up() != l.up() && down.test.Limit <= up.test.Limit:
-			case d.order(e.at) > d.order(l.at): // a drop-in changed the enter alone
+			case slices.Index(d.files, e.at.file) > slices.Index(d.files, l.at.file): // a drop-in changed the enter alone
 				d.errorf(e.at, "enter %s overlaps leave %s (%s): change leave as well", e, l, l.at)
 			default:
 				d.errorf(l.at, "leave %s overlaps enter %s (%s): %s", l, e, e.at, e.remedy())

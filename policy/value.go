@@ -118,6 +118,9 @@ func merge(v, over *value) *value {
 			out.fields[name] = merge(v.fields[name], over.fields[name])
 		}
 	}
+	if over.get("enter").word() == "always" {
+		out.fields["leave"] = over.fields["leave"] // what was there has no use any more
+	}
 	return &out
 }
 
