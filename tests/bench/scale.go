@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"hapressure/haproxy"
@@ -16,9 +17,9 @@ const purgesEach = 10
 // step is what was measured with so many stopping workers.
 type step struct {
 	workers, proven int
-	first, steady   time.Duration // of a Scan by a new Scanner, and of one by a Scanner that knows them all
-	mallocs         uint64        // of the latter
-	purge           time.Duration
+	first, steady   []time.Duration // of a Scan by a new Scanner, and of one by a Scanner that knows them all
+	mallocs         uint64          // of the latter
+	purges          []time.Duration
 }
 
 // scale measures a Scan and a purge among more and more stopping workers. Both must be linear: what a Scan costs a worker must not grow,
@@ -77,7 +78,7 @@ func (s settings) scale(ctx context.Context, t *table) error {
 		if len(took) == 0 {
 			return fmt.Errorf("none of %d workers is proven to be stopping", n)
 		}
-		st.workers, st.purge = n, median(took)
+		st.workers, st.purges = n, took
 		steps = append(steps, st)
 	}
 	report(t, steps)
@@ -86,23 +87,29 @@ func (s settings) scale(ctx context.Context, t *table) error {
 	return nil
 }
 
+// report compares the fastest of each: what else runs on the machine can only make them slower.
 func report(t *table, steps []step) {
 	for _, st := range steps {
-		each := func(d time.Duration) string { return fmt.Sprintf("%.1f µs", d.Seconds()*1e6/float64(st.workers)) }
-		t.add(fmt.Sprintf("scan of %d stopping workers", st.workers), "%s, %s a worker, %.1f allocations a worker; by a new Scanner %s, %s a worker; %d proven",
-			ms(st.steady), each(st.steady), float64(st.mallocs)/float64(st.workers), ms(st.first), each(st.first), st.proven)
-	}
-	for _, st := range steps {
-		t.add(fmt.Sprintf("purge of a small cache among %d workers", st.workers), "%s", ms(st.purge))
+		show := func(took []time.Duration) string {
+			return fmt.Sprintf("%s, %.1f µs a worker (median %s)", ms(fastest(took)), micros(fastest(took))/float64(st.workers), ms(median(took)))
+		}
+		name := fmt.Sprintf("%d stopping workers: ", st.workers)
+		t.add(name+"scan", "%s, %.1f allocations a worker", show(st.steady), float64(st.mallocs)/float64(st.workers))
+		t.add(name+"a new Scanner's scan", "%s, %d proven", show(st.first), st.proven)
+		t.add(name+"purge of one small cache", "%s (median %s)", ms(fastest(st.purges)), ms(median(st.purges)))
 	}
 	a, b := steps[0], steps[len(steps)-1]
 	grow := float64(b.workers) / float64(a.workers)
-	growth := fmt.Sprintf(", %d against %d workers", b.workers, a.workers)
-	t.atMost("time of a scan a worker"+growth, b.steady.Seconds()/a.steady.Seconds()/grow, 1.5)
+	growth := fmt.Sprintf(", %d / %d workers", b.workers, a.workers)
+	t.atMost("time of a scan a worker"+growth, micros(fastest(b.steady))/micros(fastest(a.steady))/grow, 1.5)
 	t.atMost("allocations of a scan a worker"+growth, float64(b.mallocs)/float64(a.mallocs)/grow, 1.2)
-	t.atMost("time of a new Scanner's scan a worker"+growth, b.first.Seconds()/a.first.Seconds()/grow, 1.5)
-	t.atMost("time of a purge"+growth, b.purge.Seconds()/a.purge.Seconds(), 1.5)
+	t.atMost("time of a new Scanner's scan a worker"+growth, micros(fastest(b.first))/micros(fastest(a.first))/grow, 1.5)
+	t.atMost("time of a purge"+growth, micros(fastest(b.purges))/micros(fastest(a.purges)), 1.5)
 }
+
+func fastest(took []time.Duration) time.Duration { return slices.Min(took) }
+
+func micros(d time.Duration) float64 { return d.Seconds() * 1e6 }
 
 func allPIDs(servers []*server) ([]int, error) {
 	var all []int
@@ -119,14 +126,13 @@ func allPIDs(servers []*server) ([]int, error) {
 // measureScan also returns the last Scanner, and the workers that it has found to be stopping with a full cache.
 func measureScan(ctx context.Context, pids []int) (st step, s *haproxy.Scanner, full []haproxy.Worker, err error) {
 	const times = 5
-	var first, steady []time.Duration
 	for range times {
 		s = haproxy.NewScanner("/proc")
 		began := time.Now()
 		if _, err := s.Scan(ctx, pids); err != nil {
 			return st, s, nil, err
 		}
-		first = append(first, time.Since(began))
+		st.first = append(st.first, time.Since(began))
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		began = time.Now()
@@ -134,7 +140,7 @@ func measureScan(ctx context.Context, pids []int) (st step, s *haproxy.Scanner, 
 		if err != nil {
 			return st, s, nil, err
 		}
-		steady = append(steady, time.Since(began))
+		st.steady = append(st.steady, time.Since(began))
 		runtime.ReadMemStats(&after)
 		st.mallocs, st.proven, full = after.Mallocs-before.Mallocs, 0, nil
 		for _, in := range found {
@@ -148,6 +154,5 @@ func measureScan(ctx context.Context, pids []int) (st step, s *haproxy.Scanner, 
 			}
 		}
 	}
-	st.first, st.steady = median(first), median(steady)
 	return st, s, full, nil
 }
