@@ -1,11 +1,11 @@
-# make build | test | test-unit | torture | bench | lint | package | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
+# make build | test | test-unit | test-guests | torture | bench | lint | package | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
 # need it run themselves: as root it installs, else it says what is missing.
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED = 0
 
-.PHONY: all build setup test test-unit torture bench lint package demo clean
+.PHONY: all build setup test test-unit test-guests torture bench lint package demo clean
 
 all: build
 
@@ -33,6 +33,10 @@ test: setup lint
 	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./haproxy ./controller ./tests/storm
 	$(GO) test -p 1 -count 1 -timeout 80m -v ./tests/guest ./tests
 
+# The life of the package in a guest of each release of Debian.
+test-guests: setup
+	HAPRESSURE_SUITES='bookworm trixie sid' $(GO) test -run DebInGuest -count 1 -timeout 80m -v ./tests
+
 # A thousand purges under load, on each HAProxy release that we have: about half an hour. HAPRESSURE_HAPROXY=/path/to/haproxy takes
 # that one instead.
 torture: setup
@@ -41,6 +45,7 @@ torture: setup
 lint: setup-go
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags manpages ./cmd/...
 	GOARCH=arm64 $(GO) vet ./cmd/... ./controller ./haproxy ./cgroup ./policy ./systemd
 	$(GO) tool staticcheck ./...
 

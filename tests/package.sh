@@ -26,7 +26,7 @@ done
 
 echo '== its sandbox and its own protection'
 systemctl --version | head -n 1
-systemd-analyze verify hapressure.service haproxy.slice hapressure.slice
+systemd-analyze verify --man=no hapressure.service haproxy.slice hapressure.slice
 systemd-analyze security --no-pager hapressure.service | tail -n 1
 systemd-analyze security --no-pager --threshold=25 hapressure.service >/dev/null
 pid=$(property MainPID)
