@@ -322,7 +322,7 @@ func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, 
 // prove gathers what shows that a worker is stopping. All that can be asked must agree:
 //   - no TCP socket of it listens,
 //   - it says of itself "Stopping: 1",
-//   - if its master's CLI answers, it is listed as old. The list alone lies: after a failed reload the worker that serves stands among
+//   - if its master's CLI answers and lists it, it is listed as old. The list alone lies: after a failed reload the worker that serves stands among
 //     the old ones.
 func (p *Process) prove(ctx context.Context, w *Worker, in Instance, rows []ProcRow) (State, string) {
 	listens, err := p.listening()
@@ -342,8 +342,8 @@ func (p *Process) prove(ctx context.Context, w *Worker, in Instance, rows []Proc
 		return Unknown, "it says Stopping: 1 but still listens"
 	case in.CLIErr != nil:
 		return Stopping, "it says Stopping: 1 and listens nowhere"
-	case listed < 0:
-		return Unknown, "the master does not list it"
+	case listed < 0: // before 3.4 the list ends after some 200 workers
+		return Stopping, "it says Stopping: 1, listens nowhere, and the master does not list it"
 	case !rows[listed].Old:
 		return Unknown, "it says Stopping: 1 but the master lists it as current"
 	}

@@ -359,18 +359,33 @@ func TestDrainAndTerminate(t *testing.T) {
 }
 
 // A worker that cannot answer SIGTERM is killed after its grace.
-// While a reload is under way the master answers nobody. Its workers can be reached all the same.
+// While a reload is under way the master answers nobody, and without -S it never does. Its workers can be reached all the same.
 func TestWorkersAreReachedAroundTheirMaster(t *testing.T) {
-	h := haproxytest.Start(t, haproxytest.Config{})
-	h.Tunnel()
-	h.Reload()
-	if err := os.Remove(h.Socket()); err != nil {
-		t.Fatal(err)
+	for _, release := range haproxytest.Releases() {
+		t.Run("release "+release, func(t *testing.T) {
+			h := haproxytest.Start(t, haproxytest.Config{Release: release, NoCLI: true})
+			h.Tunnel()
+			h.SignalReload()
+			drainAround(t, h)
+		})
 	}
+	t.Run("socket away", func(t *testing.T) {
+		h := haproxytest.Start(t, haproxytest.Config{})
+		h.Tunnel()
+		h.Reload()
+		if err := os.Remove(h.Socket()); err != nil {
+			t.Fatal(err)
+		}
+		drainAround(t, h)
+	})
+}
+
+func drainAround(t *testing.T, h *haproxytest.HAProxy) {
+	t.Helper()
 	s := NewScanner("/proc")
 	in := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current))
 	if in.CLIErr == nil {
-		t.Error("the master's CLI answers without its socket")
+		t.Error("the master's CLI answers")
 	}
 	w := in.Workers[0]
 	p, err := s.Recheck(w)
