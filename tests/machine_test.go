@@ -80,14 +80,22 @@ systemctl daemon-reload
 func runStorm(t *testing.T, policy, script string) machine {
 	t.Helper()
 	m := runInGuest(t, policy, script)
-	b, err := os.ReadFile(filepath.Join(m.Dir, "storm.json"))
+	m.storm = m.report(t, "storm.json")
+	return m
+}
+
+// report reads what a storm left in /out.
+func (m machine) report(t *testing.T, name string) stormReport {
+	t.Helper()
+	var r stormReport
+	b, err := os.ReadFile(filepath.Join(m.Dir, name))
 	if err == nil {
-		err = json.Unmarshal(b, &m.storm)
+		err = json.Unmarshal(b, &r)
 	}
 	if err != nil {
 		t.Fatalf("reading the storm's report: %v", err)
 	}
-	return m
+	return r
 }
 
 // runInGuest runs a script in a guest in which hapressure is installed, with the policy file of the given text, if any.
@@ -104,6 +112,7 @@ func runInGuest(t *testing.T, policy, script string) machine {
 		"hapressure":         filepath.Join(dir, "hapressure"),
 		"storm":              filepath.Join(dir, "storm"),
 		"hapressure.service": "../packaging/hapressure.service",
+		"gentle.yaml":        "../packaging/policies/gentle.yaml",
 	}
 	if policy != "" {
 		files["policy.yaml"] = filepath.Join(t.TempDir(), "policy.yaml")

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 
@@ -163,5 +164,34 @@ systemctl is-active hapressure || systemctl start hapressure
 	}
 	if n := len(m.of(systemd.Started, "", "")); n < 5 {
 		t.Errorf("hapressure started %d times only: it was not killed", n)
+	}
+}
+
+// The other policies that come with the package, each with what it promises. With room for everything, proactive purges all the same.
+func TestReadyPoliciesInGuest(t *testing.T) {
+	proactive, err := os.ReadFile("../packaging/policies/proactive.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := runStorm(t, string(proactive), `
+systemctl start hapressure
+./storm --kind cache --reloads 3 --tunnels 5 --limit 2G --out /out/storm.json
+install -m 644 gentle.yaml /etc/hapressure/policy.yaml
+systemctl restart hapressure
+./storm --kind cache --reloads 4 --tunnels 5 --out /out/gentle.json
+`)
+	if n := len(m.actions(policy.PurgeSSLCache)); n < 3 {
+		t.Errorf("%d purges of 3 stopping workers and more", n)
+	}
+	for _, kind := range []string{policy.HardStopAfter, policy.TerminateOldest} {
+		if n := len(m.actions(kind)); n != 0 {
+			t.Errorf("%s was done %d times", kind, n)
+		}
+	}
+	for name, storm := range map[string]stormReport{"proactive": m.storm, "gentle": m.report(t, "gentle.json")} {
+		storm.serves(t)
+		if storm.TunnelsAlive != storm.TunnelsOpened {
+			t.Errorf("%s: %d of %d tunnels are alive", name, storm.TunnelsAlive, storm.TunnelsOpened)
+		}
 	}
 }
