@@ -186,3 +186,24 @@ func TestWindowIgnoresWhatIsNotANumber(t *testing.T) {
 		}
 	}
 }
+
+// TestWindowAtTicksOfItsParts holds that a tick that comes right on time is kept.
+func TestWindowAtTicksOfItsParts(t *testing.T) {
+	n := &Node{}
+	const window = 32 * time.Second
+	for now := time.Duration(0); now < 2*window; now += window / ringParts {
+		n.push(now, window, now.Seconds())
+		if over, _ := n.growth(now.Seconds(), now); over != min(now, window) {
+			t.Fatalf("the window is %s long at %s", over, now)
+		}
+	}
+}
+
+func TestWindowOfAnotherGroupFromItsFirstTotalOn(t *testing.T) {
+	n := &Node{}
+	n.push(0, time.Minute, 100)
+	n.push(time.Second, time.Minute, 50)
+	if over, growth := n.growth(60, 2*time.Second); over != time.Second || growth != 10 {
+		t.Errorf("grew by %g in %s", growth, over)
+	}
+}

@@ -684,3 +684,66 @@ tiers:
 	b.done(PurgeHTTPCache, 31, Done)
 	b.expect(time.Minute)
 }
+
+// TestWhatIsNotWaitedFor holds that a cache that is not known is waited for only where it may still be purged for the first time.
+func TestWhatIsNotWaitedFor(t *testing.T) {
+	b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheFull))
+	b.expect(0, "purge 11")
+	b.workers[0].Cache = CacheUnknown
+	b.done(PurgeSSLCache, 11, Failed)
+	b.expect(sec, "terminate 11") // it was tried
+	b.workers = append(b.workers, stopping(2, 1, CacheEmpty))
+	b.expect(sec)
+
+	relief := mustDecode(t, `
+version: 1
+tiers:
+  - {name: relief, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [page-out: {}]}
+  - {name: last, enter: {usage: {above: 80%}}, leave: {usage: {below: 60%}}, settle: 2s, actions: [terminate-oldest: {}]}
+`)
+	newBench(t, relief, inTermin, stopping(1, 1, CacheUnknown)).expect(0, "terminate 11") // there is no room in swap, and no purge
+
+	// A worker that is being ended is not waited for either.
+	w := stopping(1, 1, CacheUnknown)
+	w.StoppingFor = time.Hour
+	p := mustDecode(t, `
+version: 1
+tiers:
+  - {name: all, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, settle: 50s, actions: [purge-ssl-cache: {}, hard-stop-after: {limit: 5m, only: {stopping-for: {above: 30m}}}]}
+  - {name: last, enter: {usage: {above: 80%}}, leave: {usage: {below: 60%}}, settle: 2s, actions: [terminate-oldest: {}]}
+`)
+	b = newBench(t, p, inTermin, w, stopping(2, 1, CacheEmpty))
+	b.expect(0, "hard 11")
+	b.done(HardStopAfter, 11, Done)
+	b.expect(2*sec, "terminate 21") // 11 is done for, its cache as well
+}
+
+// TestHoldingDiffers holds the bounds: a tenth, 4 MiB and 16 files, each of which must be passed.
+func TestHoldingDiffers(t *testing.T) {
+	for _, tt := range []struct {
+		was, is Holding
+		want    bool
+	}{
+		{Holding{100 << 20, 0}, Holding{110 << 20, 0}, false},
+		{Holding{100 << 20, 0}, Holding{110<<20 + 1, 0}, true},
+		{Holding{100 << 20, 0}, Holding{90<<20 - 1, 0}, true},
+		{Holding{1 << 20, 0}, Holding{5 << 20, 0}, false},
+		{Holding{1 << 20, 0}, Holding{5<<20 + 1, 0}, true},
+		{Holding{0, 10}, Holding{0, 26}, false},
+		{Holding{0, 10}, Holding{0, 27}, true},
+		{Holding{0, 1000}, Holding{0, 900}, false},
+		{Holding{0, 1000}, Holding{0, 899}, true},
+	} {
+		if got := tt.is.differs(tt.was); got != tt.want {
+			t.Errorf("%+v after %+v: %v", tt.is, tt.was, got)
+		}
+	}
+}
+
+func TestReliefAgainNotBeforeItsPause(t *testing.T) {
+	a := Attempt{Tries: 1, Result: Done, Retry: 10 * sec, After: Holding{Bytes: 100 << 20}}
+	changed := Holding{Bytes: 200 << 20}
+	if a.again(changed, 10*sec-1) || !a.again(changed, 10*sec) {
+		t.Error("not at the end of its pause")
+	}
+}
