@@ -38,7 +38,7 @@ put stage /usr/share/fish/vendor_completions.d "$WORK/generated/hapressure.fish"
 put stage /usr/lib/systemd/system packaging/hapressure.service packaging/{hapressure,haproxy}.slice
 put stage /usr/lib/systemd/catalog packaging/hapressure.catalog
 put stage /usr/share/hapressure packaging/policy.schema.json
-put stage /usr/share/hapressure/policies policy/default.yaml
+put stage /usr/share/hapressure/policies packaging/policies/*.yaml
 put documentation /usr/share/doc/hapressure README.md docs/*.md
 put documentation /usr/share/doc/hapressure/examples packaging/haproxy-slice.conf
 cat >"$WORK/changelog.yaml" <<END
