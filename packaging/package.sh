@@ -56,7 +56,6 @@ for ARCH; do
 	find "$WORK/documentation" -type f -printf '  - {src: "%p", dst: "/%P", type: doc, packager: rpm}\n' | sort >>"$WORK/nfpm.yaml"
 	install -d "$WORK/stage/usr/bin"
 	GOARCH=$ARCH $GO build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$VERSION" -o "$WORK/stage/usr/bin/hapressure" ./cmd/hapressure
-	find "$WORK" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 	for format in deb rpm; do
 		$GO run -buildvcs=false "$nfpm" package --config "$WORK/nfpm.yaml" --packager $format --target "$DIST"
 	done
