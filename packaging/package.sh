@@ -38,7 +38,7 @@ put stage /usr/share/fish/vendor_completions.d "$WORK/generated/hapressure.fish"
 put stage /usr/lib/systemd/system packaging/hapressure.service packaging/{hapressure,haproxy}.slice
 put stage /usr/lib/systemd/catalog packaging/hapressure.catalog
 put stage /usr/share/hapressure packaging/policy.schema.json
-put stage /usr/share/hapressure/policies policy/default.yaml
+put stage /usr/share/hapressure/policies packaging/policies/*.yaml
 put documentation /usr/share/doc/hapressure README.md docs/*.md
 put documentation /usr/share/doc/hapressure/examples packaging/haproxy-slice.conf
 cat >"$WORK/changelog.yaml" <<END
@@ -56,7 +56,6 @@ for ARCH; do
 	find "$WORK/documentation" -type f -printf '  - {src: "%p", dst: "/%P", type: doc, packager: rpm}\n' | sort >>"$WORK/nfpm.yaml"
 	install -d "$WORK/stage/usr/bin"
 	GOARCH=$ARCH $GO build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$VERSION" -o "$WORK/stage/usr/bin/hapressure" ./cmd/hapressure
-	find "$WORK" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 	for format in deb rpm; do
 		$GO run -buildvcs=false "$nfpm" package --config "$WORK/nfpm.yaml" --packager $format --target "$DIST"
 	done

@@ -42,7 +42,7 @@ echo '== a storm, with the built-in policy'
 until_journal 'purge-ssl-cache on worker'
 same 'process' "$(property MainPID)" "$pid"
 
-echo '== a policy of its own, loaded by a reload'
+echo '== a policy of its own'
 mkdir -p /etc/systemd/system/haproxy.service.d
 printf '[Service]\nMemorySwapMax=infinity\n' >/etc/systemd/system/haproxy.service.d/zz-swap.conf
 systemctl daemon-reload
