@@ -1,19 +1,14 @@
 package cgroup
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
-	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 )
 
-// HostMemory is the host's memory and swap in bytes. Source: /proc/meminfo,
-// Documentation/filesystems/proc.rst.
+// HostMemory is the host's memory and swap in bytes. Source: /proc/meminfo, Documentation/filesystems/proc.rst.
 type HostMemory struct {
 	Total     uint64
 	Available uint64 // what can be had without swapping, by the kernel's estimate
@@ -28,7 +23,7 @@ func Host(procfs string) (HostMemory, error) {
 	if err != nil {
 		return HostMemory{}, fmt.Errorf("reading host memory: %w", err)
 	}
-	h, err := parseMeminfo(bytes.NewReader(data))
+	h, err := parseMeminfo(string(data))
 	if err != nil {
 		return HostMemory{}, fmt.Errorf("parsing %s: %w", name, err)
 	}
@@ -42,38 +37,28 @@ func Host(procfs string) (HostMemory, error) {
 //	MemAvailable:    2689488 kB
 //	SwapTotal:             0 kB
 //	SwapFree:              0 kB
-func parseMeminfo(r io.Reader) (HostMemory, error) {
-	var h HostMemory
-	missing := map[string]*uint64{
-		"MemTotal": &h.Total, "MemAvailable": &h.Available,
-		"SwapTotal": &h.SwapTotal, "SwapFree": &h.SwapFree,
+func parseMeminfo(text string) (HostMemory, error) {
+	fields, err := pairs(text, "\n", ":")
+	if err != nil {
+		return HostMemory{}, err
 	}
-	lines := bufio.NewScanner(r)
-	for lines.Scan() && len(missing) > 0 {
-		key, text, _ := strings.Cut(lines.Text(), ":")
-		dst, wanted := missing[key]
-		if !wanted {
-			continue
-		}
-		kib, found := strings.CutSuffix(strings.TrimLeft(text, " "), " kB")
+	var h HostMemory
+	for key, dst := range map[string]*uint64{
+		"MemTotal": &h.Total, "MemAvailable": &h.Available, "SwapTotal": &h.SwapTotal, "SwapFree": &h.SwapFree,
+	} {
+		field, found := fields[key]
 		if !found {
-			return HostMemory{}, fmt.Errorf("%s: %q has no unit of kB", key, text)
+			return HostMemory{}, fmt.Errorf("no line of %s", key)
 		}
-		v, err := strconv.ParseUint(kib, 10, 64)
+		kib, found := strings.CutSuffix(strings.TrimLeft(field, " "), " kB")
+		if !found {
+			return HostMemory{}, fmt.Errorf("%s: %q has no unit of kB", key, field)
+		}
+		v, err := strconv.ParseUint(kib, 10, 54) // so that the count of bytes fits 64 bits
 		if err != nil {
 			return HostMemory{}, fmt.Errorf("%s: %w", key, err)
 		}
-		if v > math.MaxUint64/1024 {
-			return HostMemory{}, fmt.Errorf("%s: %d kB is beyond what a byte count holds", key, v)
-		}
-		*dst = v * 1024
-		delete(missing, key)
-	}
-	if err := lines.Err(); err != nil {
-		return HostMemory{}, err
-	}
-	for key := range missing {
-		return HostMemory{}, fmt.Errorf("no line of %s", key)
+		*dst = v << 10
 	}
 	return h, nil
 }

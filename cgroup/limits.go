@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"errors"
-	"fmt"
 	"path"
 )
 
@@ -40,8 +39,8 @@ func (h HostMemory) Limit() Limit {
 	return Limit{Kind: "MemAvailable", Bytes: h.Total, Usage: used}
 }
 
-// Nearest is the one among the host and limits with the least headroom: the
-// next to be hit when the group grows, whichever percentage it shows.
+// Nearest is the one among the host and limits with the least headroom: the next to be hit when the group grows, whichever percentage
+// it shows.
 func Nearest(host HostMemory, limits []Limit) Limit {
 	nearest := host.Limit()
 	for _, l := range limits {
@@ -52,15 +51,13 @@ func Nearest(host HostMemory, limits []Limit) Limit {
 	return nearest
 }
 
-// Limits returns every memory.high and memory.max that binds the group: its
-// own first, then those of each ancestor. A limit of "max" is none and is left
-// out, so no limit at all is an empty list.
+// Limits returns every memory.high and memory.max that binds the group: its own first, then those of each ancestor. A limit of "max" is
+// none and is left out, so no limit at all is an empty list.
 func (g *Group) Limits() ([]Limit, error) {
 	return g.limits("memory.current", "memory.high", "memory.max")
 }
 
-// SwapLimits is as [Group.Limits], for memory.swap.max. The error is
-// [ErrAbsent] where the kernel does not count swap.
+// SwapLimits is as [Group.Limits], for memory.swap.max. The error is [ErrAbsent] where the kernel does not count swap.
 func (g *Group) SwapLimits() ([]Limit, error) {
 	return g.limits("memory.swap.current", "memory.swap.max")
 }
@@ -69,12 +66,8 @@ func (g *Group) limits(usageFile string, kinds ...string) ([]Limit, error) {
 	var all []Limit
 	for at := g.path; ; at = path.Dir(at) {
 		found, err := g.limitsAt(at, usageFile, kinds)
-		// The root group has no limit files, but where a cgroup namespace
-		// begins, what looks like the root is a group with limits.
-		if at == "/" && errors.Is(err, ErrAbsent) {
-			return all, nil
-		}
-		if err != nil {
+		// The root group has no limit files, but where a cgroup namespace begins, what looks like the root is a group with limits.
+		if err != nil && (at != "/" || !errors.Is(err, ErrAbsent)) {
 			return nil, err
 		}
 		all = append(all, found...)
@@ -88,45 +81,18 @@ func (g *Group) limits(usageFile string, kinds ...string) ([]Limit, error) {
 func (g *Group) limitsAt(at, usageFile string, kinds []string) ([]Limit, error) {
 	var found []Limit
 	for _, kind := range kinds {
-		data, err := g.readAt(at, kind)
+		bytes, err := read(g, at, kind, parseLimit)
 		if err != nil {
 			return nil, err
 		}
-		bytes, limited, err := parseLimit(data)
+		if bytes == nil {
+			continue
+		}
+		usage, err := read(g, at, usageFile, parseValue)
 		if err != nil {
-			return nil, fmt.Errorf("parsing %s of cgroup %s: %w", kind, at, err)
+			return nil, err
 		}
-		if limited {
-			found = append(found, Limit{Group: at, Kind: kind, Bytes: bytes})
-		}
-	}
-	if len(found) == 0 {
-		return nil, nil
-	}
-	data, err := g.readAt(at, usageFile)
-	if err != nil {
-		return nil, err
-	}
-	usage, err := parseValue(data)
-	if err != nil {
-		return nil, fmt.Errorf("parsing %s of cgroup %s: %w", usageFile, at, err)
-	}
-	for i := range found {
-		found[i].Usage = usage
+		found = append(found, Limit{Group: at, Kind: kind, Bytes: *bytes, Usage: usage})
 	}
 	return found, nil
-}
-
-// readAt reads a file of the group itself or of one of its ancestors.
-func (g *Group) readAt(at, name string) ([]byte, error) {
-	if at == g.path {
-		return g.read(name)
-	}
-	// An ancestor needs no pin: the kernel does not let it go while the group
-	// exists, and if the group is gone, explain says so.
-	data, err := g.mount.ReadFile(path.Join(relative(at), name))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s of cgroup %s: %w", name, at, g.explain(name, err))
-	}
-	return data, nil
 }

@@ -8,12 +8,9 @@ import (
 
 const unifiedMount = "/sys/fs/cgroup"
 
-// Mount returns the mount point of cgroup v2. Where the memory controller
-// belongs to cgroup v1 it is an error: v1 knows neither memory.events nor a
-// pressure file for a group.
-func Mount() (string, error) {
-	return mountOf(cgroups.Mode())
-}
+// Mount returns the mount point of cgroup v2. Where the memory controller belongs to cgroup v1 it is an error: v1 knows neither
+// memory.events nor a pressure file for a group.
+func Mount() (string, error) { return mountOf(cgroups.Mode()) }
 
 func mountOf(mode cgroups.CGMode) (string, error) {
 	switch mode {

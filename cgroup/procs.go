@@ -1,34 +1,31 @@
 package cgroup
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Procs returns the process ids in the group and in all below it, in ascending
-// order. Source: cgroup.procs.
+// Procs returns the process ids in the group and in all below it, in ascending order. Source: cgroup.procs.
 func (g *Group) Procs() ([]int, error) {
 	pids := []int{}
 	err := fs.WalkDir(g.root.FS(), ".", func(dir string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			return nil
+		}
 		if err == nil {
-			if !entry.IsDir() {
-				return nil
-			}
 			var found []int
 			found, err = g.procsOf(dir)
 			pids = append(pids, found...)
 		}
-		if err != nil && dir != "." && vanished(err) {
-			return fs.SkipDir
+		if dir != "." && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV)) {
+			return fs.SkipDir // a group below was removed meanwhile
 		}
 		return err
 	})
@@ -48,35 +45,28 @@ func (g *Group) procsOf(dir string) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	pids, err := parseProcs(bytes.NewReader(data))
+	pids, err := parseProcs(string(data))
 	if err != nil {
 		return nil, fmt.Errorf("parsing %s of %s: %w", procsFile, dir, err)
 	}
 	return pids, nil
 }
 
-// vanished says that a group below was removed while the tree was walked.
-func vanished(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV)
-}
-
 // parseProcs reads one process id a line:
 //
 //	412
 //	415
-func parseProcs(r io.Reader) ([]int, error) {
+func parseProcs(text string) ([]int, error) {
 	var pids []int
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		pid, err := strconv.ParseUint(lines.Text(), 10, 31)
+	for line := range strings.Lines(text) {
+		pid, err := strconv.ParseUint(strings.TrimSuffix(line, "\n"), 10, 31)
 		if err != nil {
 			return nil, err
 		}
-		// 0 stands for a process of a foreign pid namespace. It has no number
-		// here, and a signal to 0 would go to ourselves.
+		// 0 stands for a process of a foreign pid namespace. It has no number here, and a signal to 0 would go to ourselves.
 		if pid != 0 {
 			pids = append(pids, int(pid))
 		}
 	}
-	return pids, lines.Err()
+	return pids, nil
 }

@@ -9,12 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errTriggerLost says that the kernel has dropped the trigger: the group was
-// removed, or its pressure figures were turned off.
+// errTriggerLost says that the kernel has dropped the trigger: the group was removed, or its pressure figures were turned off.
 var errTriggerLost = errors.New("the kernel dropped the pressure trigger")
 
-// A trigger is a PSI trigger: the kernel itself watches a group's stall and
-// reports when it passes a threshold, at most once a window.
+// hitGap is the least time between two hits. Under pressure the kernel may report without end, and a reader that follows each report
+// takes the processor from those who are to be helped.
+const hitGap = 100 * time.Millisecond
+
+// A trigger is a PSI trigger: the kernel itself watches a group's stall and reports when it passes a threshold, at most once a window.
 type trigger struct {
 	fd   int // memory.pressure; the trigger lives as long as it is open
 	stop int // eventfd; readable when run is to end
@@ -23,12 +25,10 @@ type trigger struct {
 	lost chan error    // gets why the trigger ended before close, if it did; then closed
 }
 
-// openTrigger asks the kernel to report a stall of some within any window, and
-// begins to wait for it. The caller closes it.
+// openTrigger asks the kernel to report a stall of some within any window, and begins to wait for it. The caller closes it.
 //
-// The file is opened without the os package, whose poller would add it to its
-// own epoll set: polling a trigger takes its event away, so the hint would be
-// lost to it.
+// The file is opened without the os package, whose poller would add it to its own epoll set: polling a trigger takes its event away, so
+// the hint would be lost to it.
 func (g *Group) openTrigger(some, window time.Duration) (*trigger, error) {
 	dir, err := g.root.Open(".")
 	if err != nil {
@@ -39,9 +39,12 @@ func (g *Group) openTrigger(some, window time.Duration) (*trigger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening %s of cgroup %s to write: %w", pressureFile, g.path, allowed(g.explain(pressureFile, err)))
 	}
-	if err := arm(fd, some, window); err != nil {
+	// The final zero byte is part of the kernel's format.
+	text := fmt.Sprintf("some %d %d\x00", some.Microseconds(), window.Microseconds())
+	if _, err := unix.Write(fd, []byte(text)); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("arming %s of cgroup %s: %w", pressureFile, g.path, g.explain(pressureFile, err))
+		return nil, fmt.Errorf("arming %s of cgroup %s: writing a trigger of %v in %v: %w", pressureFile, g.path, some, window,
+			g.explain(pressureFile, allowed(err)))
 	}
 	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -69,15 +72,6 @@ func (t *trigger) close() {
 	}
 	unix.Close(t.fd)
 	unix.Close(t.stop)
-}
-
-// arm writes the trigger. The final zero byte is part of the kernel's format.
-func arm(fd int, some, window time.Duration) error {
-	text := fmt.Sprintf("some %d %d\x00", some.Microseconds(), window.Microseconds())
-	if _, err := unix.Write(fd, []byte(text)); err != nil {
-		return fmt.Errorf("writing a trigger of %v in %v: %w", some, window, allowed(err))
-	}
-	return nil
 }
 
 // allowed adds to the kernel's bare refusal of a trigger what it takes one from.
@@ -113,8 +107,7 @@ func (t *trigger) run() error {
 		case t.hits <- struct{}{}:
 		default: // the last hit has not been taken yet, and one tells it all
 		}
-		// Rest, but for the stop: whatever the kernel may report, this loop
-		// does not spin. An event in the meantime is kept by the kernel.
-		unix.Poll(set[:1], int(wakeGap.Milliseconds()))
+		// Rest, but for the stop: whatever the kernel may report, this loop does not spin. An event in the meantime is kept by the kernel.
+		unix.Poll(set[:1], int(hitGap.Milliseconds()))
 	}
 }

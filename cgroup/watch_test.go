@@ -7,22 +7,21 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"hapressure/cgroup/cgrouptest"
+	"hapressure/tests/cgrouptest"
 )
 
 // deadline is for what must happen; only a test that fails waits so long.
 const deadline = 30 * time.Second
 
 // watching runs Watch until the test ends and returns what it tells.
-func watching(t *testing.T, g *Group, opts WatchOptions) (wakes, missing chan string, ended chan error, stop func()) {
+func watching(t *testing.T, g *Group) (wakes, missing chan string, ended chan error, stop func()) {
 	t.Helper()
 	wakes, missing, ended = make(chan string, 1000), make(chan string, 10), make(chan error, 1)
-	opts.Missing = func(sensor string, err error) {
+	lacks := func(sensor string, err error) {
 		switch {
 		case errors.Is(err, ErrPSIOff):
 			sensor += " psi off"
@@ -37,7 +36,7 @@ func watching(t *testing.T, g *Group, opts WatchOptions) (wakes, missing chan st
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		ended <- g.Watch(ctx, opts, func(reason string) { wakes <- reason })
+		ended <- g.Watch(ctx, lacks, func(reason string) { wakes <- reason })
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	return wakes, missing, ended, cancel
@@ -56,7 +55,7 @@ func receive[T any](t *testing.T, from chan T, what string) T {
 
 func TestWatchFiles(t *testing.T) {
 	tree, g := open(t, nil)
-	wakes, _, ended, stop := watching(t, g, WatchOptions{})
+	wakes, _, ended, stop := watching(t, g)
 	// The watch begins some time after Watch is called: write until it has.
 	writeUntil(t, wakes, "memory.events", func() { tree.Write(unit, "memory.events", "high 1\n") })
 	writeUntil(t, wakes, "cgroup.events", func() { tree.Write(unit, "cgroup.events", "populated 0\n") })
@@ -87,7 +86,7 @@ func writeUntil(t *testing.T, wakes chan string, reason string, write func()) {
 
 func TestWatchMissingSensors(t *testing.T) {
 	tree, g := open(t, map[string]string{pressureFile: cgrouptest.Absent, "memory.events": cgrouptest.Absent})
-	wakes, missing, _, _ := watching(t, g, WatchOptions{})
+	wakes, missing, _, _ := watching(t, g)
 	got := []string{receive(t, missing, "missing sensor"), receive(t, missing, "second missing sensor")}
 	if want := []string{"memory.pressure psi off", "memory.events absent"}; !slices.Equal(got, want) {
 		t.Errorf("missing: %q, want %q", got, want)
@@ -97,7 +96,7 @@ func TestWatchMissingSensors(t *testing.T) {
 
 func TestWatchEndsWithTheGroup(t *testing.T) {
 	tree, g := open(t, nil)
-	wakes, _, ended, _ := watching(t, g, WatchOptions{})
+	wakes, _, ended, _ := watching(t, g)
 	writeUntil(t, wakes, "cgroup.events", func() { tree.Write(unit, "cgroup.events", "populated 0\n") })
 	tree.Remove(unit)
 	tree.Group(unit, nil)
@@ -105,7 +104,7 @@ func TestWatchEndsWithTheGroup(t *testing.T) {
 		t.Errorf("Watch of a removed group: %v, want ErrGone", err)
 	}
 
-	wakes, missing, ended, _ := watching(t, g, WatchOptions{})
+	wakes, missing, ended, _ := watching(t, g)
 	if err := receive(t, ended, "end of Watch"); !errors.Is(err, ErrGone) || len(wakes)+len(missing) != 0 {
 		t.Errorf("Watch of a group gone before: %v, %d wake-ups, %d missing", err, len(wakes), len(missing))
 	}
@@ -190,35 +189,4 @@ func urgentPair(t *testing.T) (near, far int) {
 	near, _, err = unix.Accept(listener)
 	must()
 	return near, far
-}
-
-func TestPacer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		type wakeUp struct {
-			sensor string
-			at     time.Duration
-		}
-		var got []wakeUp
-		p := newPacer(func(sensor string) { got = append(got, wakeUp{sensor, time.Since(start)}) })
-		for range 25 { // psi reports without end for 250 ms, events once in between
-			p.hint("psi")
-			if time.Since(start) == 50*time.Millisecond {
-				p.hint("events")
-			}
-			select {
-			case <-p.timer.C:
-				p.flush()
-			default:
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		<-p.timer.C // the last hint of the burst is not lost
-		p.flush()
-		ms := time.Millisecond
-		want := []wakeUp{{"psi", 0}, {"events", 50 * ms}, {"psi", 100 * ms}, {"psi", 200 * ms}, {"psi", 300 * ms}}
-		if !slices.Equal(got, want) {
-			t.Errorf("woken %v, want %v", got, want)
-		}
-	})
 }

@@ -16,10 +16,10 @@ import (
 	"time"
 
 	"hapressure/cgroup"
-	"hapressure/cgroup/cgrouptest"
 	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
+	"hapressure/tests/cgrouptest"
 	"hapressure/tests/haproxytest"
 )
 

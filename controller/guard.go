@@ -193,9 +193,8 @@ func (g *guard) rest(ctx context.Context) bool {
 }
 
 func (g *guard) watch(ctx context.Context) {
-	err := g.group.Watch(ctx, cgroup.WatchOptions{
-		Missing: func(sensor string, err error) { g.c.report.sensorMissing(g.place.name, "wake-up by "+sensor, err) },
-	}, func(string) { g.wakeUp() })
+	missing := func(sensor string, err error) { g.c.report.sensorMissing(g.place.name, "wake-up by "+sensor, err) }
+	err := g.group.Watch(ctx, missing, func(string) { g.wakeUp() })
 	if errors.Is(err, cgroup.ErrGone) {
 		g.wakeUp() // the tick finds the same
 	} else if err != nil && ctx.Err() == nil {

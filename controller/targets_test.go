@@ -4,8 +4,8 @@ import (
 	"slices"
 	"testing"
 
-	"hapressure/cgroup/cgrouptest"
 	"hapressure/systemd"
+	"hapressure/tests/cgrouptest"
 )
 
 // TestTargetsByGlob holds that a glob finds groups and nothing else, that a disabled target is left alone, and that each target gets its
