@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -111,6 +114,24 @@ func playFile(name string, view *replay.View, runs []*replay.Run) error {
 	return err
 }
 
+// totals tells how long a run was in which tier, and how often it did what.
+func totals(r *replay.Run) string {
+	var parts string
+	for _, tier := range slices.Sorted(maps.Keys(r.Spent)) {
+		if tier != "" {
+			parts += fmt.Sprintf(" %s in tier %s,", span(r.Spent[tier]), tier)
+		}
+	}
+	given := r.Given()
+	for _, kind := range slices.Sorted(maps.Keys(given)) {
+		parts += fmt.Sprintf(" %d × %s,", given[kind], kind)
+	}
+	if parts == "" {
+		return " nothing"
+	}
+	return strings.TrimSuffix(parts, ",")
+}
+
 // tell writes what the given policies did, or the recorded one, and how that compares with what was recorded.
 func tell(out io.Writer, view *replay.View, runs []*replay.Run) {
 	fmt.Fprintf(out, "%s, %s to %s, %d samples\n", view.Target, view.From.Format(time.DateTime), view.To.Format(time.DateTime), view.Samples)
@@ -129,7 +150,7 @@ func tell(out io.Writer, view *replay.View, runs []*replay.Run) {
 	}
 	fmt.Fprintln(out)
 	for _, r := range runs {
-		fmt.Fprintf(out, "In all, %s: time in tiers %v; actions %v\n", r.Name, r.Spent, r.Given())
+		fmt.Fprintf(out, "In all, %s:%s\n", r.Name, totals(r))
 	}
 	if len(runs) > 1 {
 		fmt.Fprintln(out, "What was not recorded is only a model: it counts as done after its typical time, and memory stays as it was recorded.")
