@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"path"
+	"strings"
 )
 
 // A Limit is one bound on a group's memory and how much of it is used.
@@ -12,6 +13,9 @@ type Limit struct {
 	Bytes uint64
 	Usage uint64 // bytes; may be above Bytes, as with memory.high
 }
+
+// String is the limit's group and kind.
+func (l Limit) String() string { return strings.TrimSpace(l.Group + " " + l.Kind) }
 
 // Headroom is what may still be used, in bytes: 0 at the limit and above it.
 func (l Limit) Headroom() uint64 {

@@ -24,13 +24,6 @@ type result struct {
 // act does one action on a worker: it checks it again, does it, waits for its end and measures what it freed.
 // successor tells whether a younger worker of its master lives that is not stopping.
 func (g *guard) act(ctx context.Context, due policy.Due, w haproxy.Worker, successor bool) result {
-	began := time.Now()
-	r := g.tryAct(ctx, due, w, successor)
-	r.took = time.Since(began)
-	return r
-}
-
-func (g *guard) tryAct(ctx context.Context, due policy.Due, w haproxy.Worker, successor bool) result {
 	p, err := g.scanner.Recheck(w)
 	if errors.Is(err, haproxy.ErrGone) {
 		return result{Result: policy.Done, what: "it has ended by itself"}
@@ -88,11 +81,10 @@ func (g *guard) purge(ctx context.Context, do func(context.Context, []int) (hapr
 	r := result{Result: policy.Done}
 	if err != nil {
 		r = failure(err)
+	} else {
+		r.what = fmt.Sprintf("freed %s; its threads stood still for %v", mib(done.Freed()), done.Held.Round(time.Microsecond))
 	}
 	r.freed, r.held = done.Freed(), done.Held
-	if err == nil {
-		r.what = fmt.Sprintf("freed %s; its threads stood still for %v", mib(r.freed), r.held.Round(time.Microsecond))
-	}
 	return r
 }
 
@@ -114,50 +106,52 @@ const hardStopGrace = time.Second
 // worker ends. A worker whose sessions cannot be reached at the moment is left for another try; where there is no CLI at all they end
 // with it.
 func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Worker, pace haproxy.Pace) result {
-	before, berr := g.group.MemoryCurrent()
-	d, derr := haproxy.Drain(ctx, w, p, pace)
-	if derr != nil && !errors.Is(derr, haproxy.ErrNoCLI) {
-		r := failure(derr)
+	freed := g.measure()
+	d, err := haproxy.Drain(ctx, w, p, pace)
+	noCLI := errors.Is(err, haproxy.ErrNoCLI)
+	if err == nil || noCLI {
+		_, err = p.Terminate(ctx, hardStopGrace)
+	}
+	if err != nil {
+		r := failure(err)
 		r.sessions = d.Sessions
 		return r
 	}
-	_, err := p.Terminate(ctx, hardStopGrace)
-	r := g.freed(before, berr, err)
-	r.sessions = d.Sessions
-	switch {
-	case err != nil:
-	case derr != nil:
+	r := result{Result: policy.Done, freed: freed(), sessions: d.Sessions}
+	if noCLI {
 		r.what = fmt.Sprintf("the worker ended with its sessions, which cannot be shut down one by one without a master CLI; freed %s", mib(r.freed))
-	default:
-		r.what = fmt.Sprintf("%d sessions shut down and the worker ended, freed %s", d.Sessions, mib(r.freed))
-		if d.Left {
-			r.what += "; its last sessions ended with it"
-		}
+		return r
+	}
+	r.what = fmt.Sprintf("%d sessions shut down and the worker ended, freed %s", d.Sessions, mib(r.freed))
+	if d.Left {
+		r.what += "; its last sessions ended with it"
 	}
 	return r
 }
 
 func (g *guard) terminate(ctx context.Context, p *haproxy.Process, grace time.Duration) result {
-	before, berr := g.group.MemoryCurrent()
+	freed := g.measure()
 	end, err := p.Terminate(ctx, grace)
-	r := g.freed(before, berr, err)
-	if err == nil {
-		r.what = fmt.Sprintf("ended by SIGTERM, freed %s", mib(r.freed))
-		if end.Killed {
-			r.what = fmt.Sprintf("ended by SIGKILL %v after SIGTERM, freed %s", grace, mib(r.freed))
-		}
-	}
-	return r
-}
-
-// freed measures how much less the group uses than before. Others in it may have grown meanwhile: then it is 0.
-func (g *guard) freed(before uint64, berr, err error) result {
 	if err != nil {
 		return failure(err)
 	}
-	r := result{Result: policy.Done}
-	if after, aerr := g.group.MemoryCurrent(); aerr == nil && berr == nil {
-		r.freed = before - min(before, after)
+	how := "SIGTERM"
+	if end.Killed {
+		how = fmt.Sprintf("SIGKILL %v after SIGTERM", grace)
 	}
+	r := result{Result: policy.Done, freed: freed()}
+	r.what = fmt.Sprintf("ended by %s, freed %s", how, mib(r.freed))
 	return r
+}
+
+// measure returns what tells how much less the group uses than now. Others in it may have grown meanwhile: then it is 0.
+func (g *guard) measure() (freed func() uint64) {
+	before, berr := g.group.MemoryCurrent()
+	return func() uint64 {
+		after, err := g.group.MemoryCurrent()
+		if berr != nil || err != nil {
+			return 0
+		}
+		return before - min(before, after)
+	}
 }

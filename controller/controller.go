@@ -3,6 +3,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ import (
 
 // Units is what the controller asks of systemd; *systemd.Bus is it.
 type Units interface {
-	Unit(ctx context.Context, name string) (systemd.Unit, error)
+	ControlGroup(ctx context.Context, unit string) (string, error)
 	Match(ctx context.Context, glob string) ([]string, error)
 	Changes(ctx context.Context) (<-chan string, error)
 	Close()
@@ -78,7 +79,8 @@ func (c *Controller) SetPolicy(p *policy.Policy) {
 	c.Policy = p
 	for name, g := range c.guards {
 		if own := p.For(name); own != nil {
-			g.setPolicy(own)
+			g.policy.Store(own)
+			g.wakeUp()
 		} else {
 			g.stop()
 		}
@@ -165,52 +167,33 @@ func (c *Controller) concerns(unit string) bool {
 	})
 }
 
-// place is where a target's processes are.
-type place struct {
-	name, cgroup string
-	mainPID      int
-}
-
 // look finds the targets that there are now and starts a guard for each that has none.
 func (c *Controller) look(ctx context.Context, units Units) {
-	found := map[string]place{}
+	found := map[string]string{} // cgroups by target
 	for _, t := range c.policy().Targets {
-		for _, p := range c.places(ctx, units, t) {
-			found[p.name] = p
-		}
+		maps.Copy(found, c.places(ctx, units, t))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(found)) {
-		p := found[name]
-		if c.Policy.For(name) == nil {
-			continue // disabled
-		}
-		if g := c.guards[name]; g != nil {
-			if g.place.cgroup != p.cgroup {
-				g.stop() // the unit went and came back elsewhere; a look after its end finds the new place
-			}
-			continue
-		}
-		if c.guarded(p.cgroup) {
-			continue // by another name; two guards on one cgroup would get in each other's way
-		}
-		c.start(ctx, p)
-	}
-}
-
-// guarded reports whether a cgroup has a guard. c.mu is held.
-func (c *Controller) guarded(cgroup string) bool {
+	guarded := map[string]bool{} // cgroups: two guards on one, by two names, would get in each other's way
 	for _, g := range c.guards {
-		if g.place.cgroup == cgroup {
-			return true
+		guarded[g.cgroup] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		at, g := found[name], c.guards[name]
+		switch {
+		case c.Policy.For(name) == nil: // disabled
+		case g != nil && g.cgroup != at:
+			g.stop() // the unit went and came back elsewhere; a look after its end finds the new place
+		case g == nil && !guarded[at]:
+			c.start(ctx, name, at)
+			guarded[at] = true
 		}
 	}
-	return false
 }
 
-// places resolves one target. What is not there now gives nothing: it may come.
-func (c *Controller) places(ctx context.Context, units Units, t policy.Target) []place {
+// places resolves one target to cgroups by name. What is not there now gives nothing: it may come.
+func (c *Controller) places(ctx context.Context, units Units, t policy.Target) map[string]string {
 	if t.Cgroup != "" {
 		return c.groups(t.Cgroup)
 	}
@@ -226,66 +209,62 @@ func (c *Controller) places(ctx context.Context, units Units, t policy.Target) [
 		}
 		names = names[:min(len(names), matchLimit)]
 	}
-	var places []place
+	places := map[string]string{}
 	for _, name := range names {
-		u, err := units.Unit(ctx, name)
-		if errors.Is(err, systemd.ErrNoUnit) {
-			continue
-		}
-		if err != nil {
+		group, err := units.ControlGroup(ctx, name)
+		if err != nil && !errors.Is(err, systemd.ErrNoUnit) {
 			c.report.sensorMissing(name, "systemd", err)
-			continue
 		}
-		if u.ControlGroup != "" {
-			places = append(places, place{name: name, cgroup: u.ControlGroup, mainPID: u.MainPID})
+		if group != "" {
+			places[name] = group
 		}
 	}
 	return places
 }
 
 // groups resolves a cgroup's path or glob.
-func (c *Controller) groups(pattern string) []place {
+func (c *Controller) groups(pattern string) map[string]string {
 	pattern = path.Clean("/" + pattern)
 	if !strings.ContainsAny(pattern, "*?[") {
-		return []place{{name: pattern, cgroup: pattern}}
+		return map[string]string{pattern: pattern}
 	}
 	dirs, err := filepath.Glob(c.Cgroups + pattern)
 	if err != nil {
 		c.report.sensorMissing(pattern, "cgroup", err)
 	}
-	var places []place
+	places := map[string]string{}
 	for _, dir := range dirs {
 		group := strings.TrimPrefix(dir, c.Cgroups)
 		// A group has files that a glob meets as well.
 		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err == nil && len(places) < matchLimit {
-			places = append(places, place{name: group, cgroup: group})
+			places[group] = group
 		}
 	}
 	return places
 }
 
 // start begins to guard a target, if its cgroup is there. c.mu is held.
-func (c *Controller) start(ctx context.Context, p place) {
-	group, err := cgroup.Open(c.Cgroups, p.cgroup)
+func (c *Controller) start(ctx context.Context, name, at string) {
+	group, err := cgroup.Open(c.Cgroups, at)
 	if errors.Is(err, cgroup.ErrGone) {
 		return
 	}
 	if err != nil {
-		c.report.sensorMissing(p.name, "cgroup", err)
+		c.report.sensorMissing(name, "cgroup", err)
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	g := newGuard(c, p, group, cancel)
-	c.guards[p.name] = g
-	c.report.targetFound(g)
+	g := newGuard(c, name, at, group, cancel)
+	c.guards[name] = g
+	c.report.targetFound(name, at)
 	c.wg.Go(func() {
 		why := g.run(ctx)
 		cancel()
-		g.group.Close()
+		group.Close()
 		c.mu.Lock()
-		delete(c.guards, p.name)
+		delete(c.guards, name)
 		c.mu.Unlock()
-		c.report.targetLost(p.name, why)
+		c.report.targetLost(name, why)
 	})
 }
 
@@ -303,7 +282,7 @@ func (c *Controller) Healthy(within time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, g := range c.guards {
-		if d := time.Since(g.lastTick()); d > within {
+		if d := time.Since(g.last.Load().at); d > within {
 			return fmt.Errorf("%s was not looked at for %v", name, d.Round(time.Second))
 		}
 	}
@@ -319,14 +298,11 @@ func (c *Controller) showStatus() {
 	defer c.mu.Unlock()
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(c.guards)) {
-		if line := c.guards[name].line(); line != "" {
+		if line := c.guards[name].last.Load().line; line != "" {
 			lines = append(lines, line)
 		}
 	}
-	text := strings.Join(lines, "; ")
-	if text == "" {
-		text = "waiting for HAProxy"
-	}
+	text := cmp.Or(strings.Join(lines, "; "), "waiting for HAProxy")
 	if text != c.status {
 		c.status = text
 		c.Status(text)

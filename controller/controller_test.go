@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,7 +38,15 @@ type recorder struct {
 
 func newRecorder() *recorder { return &recorder{more: make(chan struct{}, 1)} }
 
+// fieldName is what journald takes, and does not keep for itself.
+var fieldName = regexp.MustCompile(`^HAPRESSURE_[A-Z0-9_]{1,53}$`)
+
 func (r *recorder) Send(e systemd.Entry) error {
+	for name := range e.Fields {
+		if !fieldName.MatchString(name) {
+			panic(name + " is no name of a field")
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.entries = append(r.entries, e)
@@ -91,24 +100,22 @@ func kind(id string) func(systemd.Entry) bool {
 
 // fakeUnits is a systemd whose one unit tests start and stop: there is none on a build machine.
 type fakeUnits struct {
-	mu      sync.Mutex
-	unit    systemd.Unit
-	changes chan string
+	mu           sync.Mutex
+	name, cgroup string
+	changes      chan string
 }
 
-func (f *fakeUnits) Unit(_ context.Context, name string) (systemd.Unit, error) {
+func (f *fakeUnits) ControlGroup(_ context.Context, name string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.unit.Name != name {
-		return systemd.Unit{}, systemd.ErrNoUnit
+	if f.name != name {
+		return "", systemd.ErrNoUnit
 	}
-	return f.unit, nil
+	return f.cgroup, nil
 }
 
 func (f *fakeUnits) Match(context.Context, string) ([]string, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return []string{f.unit.Name}, nil
+	return []string{f.name}, nil
 }
 
 func (f *fakeUnits) Changes(context.Context) (<-chan string, error) { return f.changes, nil }
@@ -116,9 +123,9 @@ func (f *fakeUnits) Close()                                         {}
 
 func (f *fakeUnits) set(cgroup string) {
 	f.mu.Lock()
-	f.unit.ControlGroup = cgroup
+	f.cgroup = cgroup
 	f.mu.Unlock()
-	f.changes <- f.unit.Name
+	f.changes <- f.name
 }
 
 // world is a controller at work on a real HAProxy, in a cgroup that is made of plain files.
@@ -134,7 +141,7 @@ type world struct {
 func newWorld(t *testing.T, conf haproxytest.Config, files map[string]string) *world {
 	conf.CacheSize = cacheSize
 	w := &world{HAProxy: haproxytest.Start(t, conf), t: t, tree: cgrouptest.New(t), journal: newRecorder()}
-	w.units = &fakeUnits{unit: systemd.Unit{Name: "haproxy.service", ControlGroup: group}, changes: make(chan string)}
+	w.units = &fakeUnits{name: "haproxy.service", cgroup: group, changes: make(chan string)}
 	w.tree.Group(group, files)
 	w.listProcs()
 	return w

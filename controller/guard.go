@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,12 +26,15 @@ const (
 // guard looks after one target. Its run goroutine owns the state; all else only wakes it.
 type guard struct {
 	c       *Controller
-	place   place
+	name    string // of the target
+	cgroup  string // its path
 	group   *cgroup.Group
 	scanner *haproxy.Scanner
 	stop    context.CancelFunc
 	woken   chan struct{}
-	ended   chan ended // of actions
+	ended   chan ended                    // of actions
+	policy  atomic.Pointer[policy.Policy] // as it is for this target
+	last    atomic.Pointer[glance]
 
 	// Owned by run.
 	state policy.State
@@ -42,40 +46,29 @@ type guard struct {
 	// the workers' states unknown.
 	footprint uint64
 	missing   map[string]string // sensor to why, as last reported
-	lanes     [lanes]lane
+	lanes     [4]lane
 	tape      tape
-
-	mu     sync.Mutex
-	policy *policy.Policy // as it is for this target
-	ticked time.Time
-	text   string
 }
 
-// lane is a queue of actions that are done one after the other. Each kind has its own: a purge takes an instant, a drain takes its time,
-// and a termination that is urgent must wait for neither.
+// glance is what others may know of the last tick.
+type glance struct {
+	at   time.Time
+	line string
+}
+
+// lane is a queue of actions that are done one after the other.
 type lane struct {
 	queue []policy.Due
 	busy  bool
 }
 
-const (
-	purging   = iota
-	relieving // trim-pools and page-out
-	draining
-	terminating
-	lanes
-)
-
-func laneOf(kind string) int {
-	switch kind {
-	case policy.PurgeSSLCache, policy.PurgeHTTPCache:
-		return purging
-	case policy.TrimPools, policy.PageOut:
-		return relieving
-	case policy.HardStopAfter:
-		return draining
-	}
-	return terminating
+// laneOf is the lane of each kind: a purge takes an instant, a drain takes its time, and a termination that is urgent must wait for
+// neither.
+var laneOf = map[string]int{
+	policy.PurgeSSLCache: 0, policy.PurgeHTTPCache: 0,
+	policy.TrimPools: 1, policy.PageOut: 1,
+	policy.HardStopAfter:   2,
+	policy.TerminateOldest: 3,
 }
 
 // ended is what became of an action.
@@ -85,15 +78,16 @@ type ended struct {
 	result
 }
 
-func newGuard(c *Controller, p place, group *cgroup.Group, stop context.CancelFunc) *guard {
+func newGuard(c *Controller, name, at string, group *cgroup.Group, stop context.CancelFunc) *guard {
 	g := &guard{
-		c: c, place: p, group: group, stop: stop, policy: c.Policy.For(p.name),
+		c: c, name: name, cgroup: at, group: group, stop: stop,
 		scanner: haproxy.NewScanner(c.Procfs),
-		ticked:  time.Now(),
 		woken:   make(chan struct{}, 1),
 		ended:   make(chan ended),
 		missing: map[string]string{},
 	}
+	g.policy.Store(c.Policy.For(name))
+	g.last.Store(&glance{at: time.Now()})
 	g.cliAnswered = g.now()
 	g.restore()
 	return g
@@ -113,31 +107,6 @@ func (g *guard) now() time.Duration {
 		panic(err) // every Linux that has cgroup v2 has it
 	}
 	return time.Duration(ts.Nano())
-}
-
-func (g *guard) setPolicy(p *policy.Policy) {
-	g.mu.Lock()
-	g.policy = p
-	g.mu.Unlock()
-	g.wakeUp()
-}
-
-func (g *guard) currentPolicy() *policy.Policy {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.policy
-}
-
-func (g *guard) lastTick() time.Time {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.ticked
-}
-
-func (g *guard) line() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.text
 }
 
 // run guards until ctx ends or the cgroup is gone, and returns why it ended. It waits for the actions under way: each is bounded.
@@ -167,10 +136,9 @@ func (g *guard) run(ctx context.Context) error {
 		if !g.rest(ctx) {
 			return ctx.Err()
 		}
+		timer.Reset(tickCalm)
 		if g.state.Tier > 0 {
 			timer.Reset(tickBusy)
-		} else {
-			timer.Reset(tickCalm)
 		}
 	}
 }
@@ -193,12 +161,12 @@ func (g *guard) rest(ctx context.Context) bool {
 }
 
 func (g *guard) watch(ctx context.Context) {
-	missing := func(sensor string, err error) { g.c.report.sensorMissing(g.place.name, "wake-up by "+sensor, err) }
+	missing := func(sensor string, err error) { g.c.report.sensorMissing(g.name, "wake-up by "+sensor, err) }
 	err := g.group.Watch(ctx, missing, func(string) { g.wakeUp() })
 	if errors.Is(err, cgroup.ErrGone) {
 		g.wakeUp() // the tick finds the same
 	} else if err != nil && ctx.Err() == nil {
-		g.c.report.sensorMissing(g.place.name, "wake-ups", err)
+		g.c.report.sensorMissing(g.name, "wake-ups", err)
 	}
 }
 
@@ -213,7 +181,7 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	if v.WorkersAbsent == "" {
 		g.workers = v.workers
 	}
-	p := g.currentPolicy()
+	p := g.policy.Load()
 	if p != g.tape.policy {
 		g.beginTape(p)
 	}
@@ -223,19 +191,18 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 		g.keep()
 	}
 	for _, ch := range d.Changes {
-		g.c.report.tierChanged(g.place.name, ch, v)
+		g.c.report.tierChanged(g.name, ch, v)
 	}
 	for _, due := range d.Actions {
-		l := laneOf(due.Kind)
+		l := laneOf[due.Kind]
 		g.lanes[l].queue = append(g.lanes[l].queue, due)
 	}
 	for l := range g.lanes {
 		g.next(ctx, wg, l)
 	}
-	g.record(v.tick(d))
-	g.mu.Lock()
-	g.ticked, g.text = time.Now(), v.line(g.place.name, d.TierName)
-	g.mu.Unlock()
+	l := v.nearest
+	g.record(record.Event{Tick: &record.Tick{Sample: v.Sample, Decision: d, Used: l.Usage, Limit: l.Bytes, Nearest: l.String()}})
+	g.last.Store(&glance{time.Now(), v.line(g.name, d.TierName)})
 	return nil
 }
 
@@ -256,11 +223,13 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 		return o.Master == w.Master && o.Generation > w.Generation && o.State != haproxy.Stopping
 	})
 	wg.Go(func() {
+		began := time.Now()
 		r := g.act(ctx, due, w, successor)
+		r.took = time.Since(began)
 		select {
 		case g.ended <- ended{l, due, r}:
 		case <-ctx.Done():
-			g.c.report.outcome(g.place.name, due, r)
+			g.c.report.outcome(g.name, due, r)
 		}
 	})
 }
@@ -268,7 +237,7 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 // finish takes note of an action's end. A tick follows, so that memory is measured anew before anything else is decided.
 func (g *guard) finish(e ended) {
 	g.lanes[e.lane].busy = false
-	g.c.report.outcome(g.place.name, e.due, e.result)
+	g.c.report.outcome(g.name, e.due, e.result)
 	o := policy.Outcome{
 		Tier: e.due.Tier, Kind: e.due.Kind, Worker: e.due.Worker, At: g.now(),
 		Result: e.result.Result, FreedBytes: e.freed, Reason: e.why,

@@ -26,7 +26,7 @@ type kept struct {
 const keptVersion = 1
 
 func (g *guard) keptFile() string {
-	return filepath.Join(g.c.Keep, url.PathEscape(g.place.name)+".json")
+	return filepath.Join(g.c.Keep, url.PathEscape(g.name)+".json")
 }
 
 // keep writes down what must not be lost: the tier and its deadlines. What cannot be kept is told once, and is no reason to stop.
@@ -34,7 +34,7 @@ func (g *guard) keep() {
 	if g.c.Keep == "" {
 		return
 	}
-	k := kept{keptVersion, g.currentPolicy().Source, g.state, g.scanner.Known()}
+	k := kept{keptVersion, g.policy.Load().Source, g.state, g.scanner.Known()}
 	b, err := json.Marshal(k)
 	if err == nil {
 		tmp := g.keptFile() + ".new"
@@ -54,7 +54,7 @@ func (g *guard) restore() {
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	p := g.currentPolicy()
+	p := g.policy.Load()
 	if err == nil && k.Policy == p.Source {
 		err = k.State.Resume(p)
 	}

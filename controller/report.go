@@ -1,9 +1,10 @@
 package controller
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"strconv"
-	"strings"
 	"time"
 
 	"hapressure/policy"
@@ -21,18 +22,14 @@ const (
 )
 
 func (r reporter) send(id string, priority int, message string, fields map[string]string) {
-	for k, v := range fields {
-		if v == "" {
-			delete(fields, k)
-		}
-	}
+	maps.DeleteFunc(fields, func(_, value string) bool { return value == "" })
 	// An entry that cannot be written must not stop us, and there is nobody else to tell.
 	_ = r.journal.Send(systemd.Entry{MessageID: id, Message: message, Priority: priority, Fields: fields})
 }
 
-func (r reporter) targetFound(g *guard) {
-	r.send(systemd.TargetFound, info, fmt.Sprintf("Guarding %s (cgroup %s)", g.place.name, g.place.cgroup), map[string]string{
-		"HAPRESSURE_TARGET": g.place.name, "HAPRESSURE_CGROUP": g.place.cgroup,
+func (r reporter) targetFound(target, cgroup string) {
+	r.send(systemd.TargetFound, info, fmt.Sprintf("Guarding %s (cgroup %s)", target, cgroup), map[string]string{
+		"HAPRESSURE_TARGET": target, "HAPRESSURE_CGROUP": cgroup,
 	})
 }
 
@@ -53,22 +50,17 @@ func (r reporter) sensorMissing(target, sensor string, err error) {
 }
 
 func (r reporter) tierChanged(target string, ch policy.Change, v view) {
-	name := func(s string) string {
-		if s == "" {
-			return "none"
-		}
-		return s
-	}
+	to := cmp.Or(ch.ToName, "none")
 	how := "Entering tier"
 	if ch.To < ch.From {
 		how = "Back to tier"
 	}
-	r.send(systemd.TierChanged, notice, fmt.Sprintf("%s %s of %s: %s", how, name(ch.ToName), target, ch.Why), map[string]string{
-		"HAPRESSURE_TARGET": target, "HAPRESSURE_TIER": name(ch.ToName), "HAPRESSURE_TIER_FROM": name(ch.FromName),
+	r.send(systemd.TierChanged, notice, fmt.Sprintf("%s %s of %s: %s", how, to, target, ch.Why), map[string]string{
+		"HAPRESSURE_TARGET": target, "HAPRESSURE_TIER": to, "HAPRESSURE_TIER_FROM": cmp.Or(ch.FromName, "none"),
 		"HAPRESSURE_REASON":      ch.Why,
 		"HAPRESSURE_USAGE_BYTES": strconv.FormatUint(v.nearest.Usage, 10),
 		"HAPRESSURE_LIMIT_BYTES": strconv.FormatUint(v.nearest.Bytes, 10),
-		"HAPRESSURE_LIMIT":       strings.TrimSpace(v.nearest.Group + " " + v.nearest.Kind),
+		"HAPRESSURE_LIMIT":       v.nearest.String(),
 	})
 }
 

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func (g *guard) note(sensor string, err error) {
 	}
 	g.missing[sensor] = why
 	if err != nil {
-		g.c.report.sensorMissing(g.place.name, sensor, err)
+		g.c.report.sensorMissing(g.name, sensor, err)
 	}
 }
 
@@ -126,8 +127,8 @@ const slopeOver = 3 * time.Second
 
 // limitIn returns the seconds until usage is at the limit if it goes on as over the last slopeOver.
 func (s *slope) limitIn(now time.Duration, l cgroup.Limit) policy.Reading {
-	if name := l.Group + " " + l.Kind; s.limit != name {
-		s.limit, s.points = name, s.points[:0] // another limit's usage says nothing about this one's
+	if s.limit != l.String() {
+		s.limit, s.points = l.String(), s.points[:0] // another limit's usage says nothing about this one's
 	}
 	s.points = append(s.points, point{now, l.Usage})
 	for len(s.points) > 2 && now-s.points[1].at >= slopeOver {
@@ -243,10 +244,7 @@ func (v view) line(name, tier string) string {
 			stopping++
 		}
 	}
-	if tier == "" {
-		tier = "none"
-	}
-	s := fmt.Sprintf("%s: tier %s, %.0f%% of %s used", name, tier, v.nearest.Percent(), mib(v.nearest.Bytes))
+	s := fmt.Sprintf("%s: tier %s, %.0f%% of %s used", name, cmp.Or(tier, "none"), v.nearest.Percent(), mib(v.nearest.Bytes))
 	if v.ReloadRoom.Absent == "" {
 		s += fmt.Sprintf(", room for %.1f reloads", v.ReloadRoom.Value)
 	}

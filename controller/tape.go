@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"hapressure/policy"
@@ -30,14 +29,14 @@ const recordAgain = time.Minute
 // beginTape begins a recording: right before a tick that is the first under a policy or after any other, for it holds the state before
 // the next.
 func (g *guard) beginTape(p *policy.Policy) {
-	began := record.Begin{Target: g.place.name, Policy: p.Source, NewPolicy: !g.state.Under(p), State: g.state}
+	began := record.Begin{Target: g.name, Policy: p.Source, NewPolicy: !g.state.Under(p), State: g.state}
 	g.tape.policy = p
 	if g.endTape(); g.c.Record == nil || g.now() < g.tape.again {
 		return
 	}
 	var err error
 	began.At, began.Wall = g.now(), time.Now()
-	g.tape.to = g.c.Record(g.place.name)
+	g.tape.to = g.c.Record(g.name)
 	g.tape.w, err = record.NewWriter(g.tape.to, began)
 	g.taped(err)
 }
@@ -68,11 +67,6 @@ func (g *guard) record(e record.Event) {
 	if e.Tick != nil && (g.tape.w == nil || g.tape.w.Size >= g.c.RecordSize) {
 		g.beginTape(g.tape.policy)
 	}
-}
-
-func (v *view) tick(d policy.Decision) record.Event {
-	l := v.nearest
-	return record.Event{Tick: &record.Tick{Sample: v.Sample, Decision: d, Used: l.Usage, Limit: l.Bytes, Nearest: strings.TrimSpace(l.Group + " " + l.Kind)}}
 }
 
 // file is written beside its user, whom a slow disk must not hold up. It is not synced: the page cache outlives us.

@@ -1,5 +1,5 @@
-// Package systemd is what hapressure needs of systemd: the state of units over
-// D-Bus, notifications to the service manager, and the journal.
+// Package systemd is what hapressure needs of systemd: the cgroups of units over D-Bus, notifications to the service manager, and the
+// journal.
 package systemd
 
 import (
@@ -25,28 +25,17 @@ const (
 	propertiesChanged = "org.freedesktop.DBus.Properties.PropertiesChanged"
 )
 
-// A Unit is the state of a service unit. Its parts are read one after the
-// other, so a unit that is just being started or stopped may be half of each.
-type Unit struct {
-	Name         string // the unit's own name, also when it was asked for by an alias
-	ActiveState  string // active, reloading, inactive, failed, activating, deactivating
-	ControlGroup string // as in /proc/PID/cgroup; empty when it is not running
-	MainPID      int    // 0 when there is none
-}
-
-// A Bus is a connection to systemd by way of the system bus. It does not
-// reconnect: when [Bus.Changes] closes its channel, make another.
+// A Bus is a connection to systemd by way of the system bus. It does not reconnect: when [Bus.Changes] closes its channel, make another.
 type Bus struct {
 	conn *sd.Conn   // calls
 	raw  *dbus.Conn // signals, and what sd has no call for
 }
 
-// Connect connects to the system bus. The connection ends with ctx, so this is
-// to be the context of the daemon's life, not of the call.
+// Connect connects to the system bus. The connection ends with ctx, so this is to be the context of the daemon's life, not of the call.
 func Connect(ctx context.Context) (*Bus, error) {
 	var raw *dbus.Conn
-	// sd asks for two connections. We keep hold of one of them: of it sd tells
-	// neither that it was lost nor, without polling, which unit has changed.
+	// sd asks for two connections. We keep hold of one of them: of it sd tells neither that it was lost nor, without polling, which unit
+	// has changed.
 	conn, err := sd.NewConnection(func() (*dbus.Conn, error) {
 		c, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
 		raw = c
@@ -61,72 +50,45 @@ func Connect(ctx context.Context) (*Bus, error) {
 // Close ends the connection, and with it every channel of [Bus.Changes].
 func (b *Bus) Close() { b.conn.Close() }
 
-// Unit reads the state of a service unit, or returns [ErrNoUnit].
-func (b *Bus) Unit(ctx context.Context, name string) (Unit, error) {
-	u, err := b.unit(ctx, name)
+// ControlGroup is the cgroup of a service unit, as in /proc/PID/cgroup, and empty when it is not running. The error is [ErrNoUnit]
+// where there is no such unit.
+func (b *Bus) ControlGroup(ctx context.Context, name string) (string, error) {
+	group, err := b.controlGroup(ctx, name)
 	if err != nil {
-		return Unit{}, fmt.Errorf("reading unit %q: %w", name, err)
+		return "", fmt.Errorf("reading unit %q: %w", name, err)
 	}
-	return u, nil
+	return group, nil
 }
 
-func (b *Bus) unit(ctx context.Context, name string) (Unit, error) {
-	// Reading a property makes systemd load the unit if need be, which it
-	// reports as a change: who asks at each change would ask for ever. GetUnit
-	// does not load anything.
-	var at dbus.ObjectPath
-	err := b.raw.Object(service, managerPath).CallWithContext(ctx, service+".Manager.GetUnit", 0, name).Store(&at)
+func (b *Bus) controlGroup(ctx context.Context, name string) (group string, err error) {
+	// Reading a property makes systemd load the unit if need be, which it reports as a change: who asks at each change would ask for
+	// ever. GetUnit does not load anything.
+	err = b.raw.Object(service, managerPath).CallWithContext(ctx, service+".Manager.GetUnit", 0, name).Err
 	var refused dbus.Error
 	if errors.As(err, &refused) && refused.Name == service+".NoSuchUnit" {
-		return Unit{}, fmt.Errorf("%w: %w", ErrNoUnit, err)
+		return "", fmt.Errorf("%w: %w", ErrNoUnit, err)
 	}
 	if err != nil {
-		return Unit{}, err
+		return "", err
 	}
-	load, err := property[string](ctx, b.conn.GetUnitPropertyContext, name, "LoadState")
+	load, err := b.conn.GetUnitPropertyContext(ctx, name, "LoadState")
 	if err != nil {
-		return Unit{}, err
+		return "", fmt.Errorf("reading LoadState: %w", err)
 	}
-	if load == "not-found" { // another unit names it, so systemd knows of it
-		return Unit{}, fmt.Errorf("%w: no file for it", ErrNoUnit)
+	if load.Value.Value() == "not-found" { // another unit names it, so systemd knows of it
+		return "", fmt.Errorf("%w: no file for it", ErrNoUnit)
 	}
-	var u Unit
-	if u.Name, err = property[string](ctx, b.conn.GetUnitPropertyContext, name, "Id"); err != nil {
-		return Unit{}, err
+	property, err := b.conn.GetServicePropertyContext(ctx, name, "ControlGroup")
+	if err == nil {
+		err = property.Value.Store(&group)
 	}
-	if u.ActiveState, err = property[string](ctx, b.conn.GetUnitPropertyContext, name, "ActiveState"); err != nil {
-		return Unit{}, err
-	}
-	if u.ControlGroup, err = property[string](ctx, b.conn.GetServicePropertyContext, name, "ControlGroup"); err != nil {
-		return Unit{}, err
-	}
-	pid, err := property[uint32](ctx, b.conn.GetServicePropertyContext, name, "MainPID")
 	if err != nil {
-		return Unit{}, err
+		return "", fmt.Errorf("reading ControlGroup: %w", err)
 	}
-	u.MainPID = int(pid)
-	return u, nil
+	return group, nil
 }
 
-type getter func(ctx context.Context, unit, name string) (*sd.Property, error)
-
-// property reads one property. Asking for all of them at once would be a single
-// call, for which systemd reads the unit's memory, IO and network figures.
-func property[T any](ctx context.Context, get getter, unit, name string) (T, error) {
-	var zero T
-	p, err := get(ctx, unit, name)
-	if err != nil {
-		return zero, fmt.Errorf("reading %s: %w", name, err)
-	}
-	v, ok := p.Value.Value().(T)
-	if !ok {
-		return zero, fmt.Errorf("%s is of type %T, not %T", name, p.Value.Value(), zero)
-	}
-	return v, nil
-}
-
-// Match returns the names of the loaded service units that match a glob such as
-// haproxy@*.service, in order.
+// Match returns the names of the loaded service units that match a glob such as haproxy@*.service, in order.
 func (b *Bus) Match(ctx context.Context, glob string) ([]string, error) {
 	units, err := b.conn.ListUnitsByPatternsContext(ctx, nil, []string{glob})
 	if err != nil {

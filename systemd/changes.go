@@ -10,10 +10,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Changes tells the name of every unit, of whatever type, whose state has
-// changed: started, stopped, reloading, reloaded. A unit that changes several
-// times before it is taken from the channel is told once. The channel closes
-// when ctx ends or the bus is lost.
+// Changes tells the name of every unit, of whatever type, whose state has changed: started, stopped, reloading, reloaded. A unit that
+// changes several times before it is taken from the channel is told once. The channel closes when ctx ends or the bus is lost.
 func (b *Bus) Changes(ctx context.Context) (<-chan string, error) {
 	match := []dbus.MatchOption{
 		dbus.WithMatchInterface("org.freedesktop.DBus.Properties"),
@@ -40,8 +38,7 @@ func (b *Bus) Changes(ctx context.Context) (<-chan string, error) {
 	return names, nil
 }
 
-// forward never lets signals wait for the reader of names: godbus would keep
-// each of them in a goroutine of its own.
+// forward never lets signals wait for the reader of names: godbus would keep each of them in a goroutine of its own.
 func (b *Bus) forward(ctx context.Context, signals <-chan *dbus.Signal, names chan<- string) {
 	changed := make(map[string]bool)
 	for {
@@ -71,13 +68,11 @@ func (b *Bus) forward(ctx context.Context, signals <-chan *dbus.Signal, names ch
 
 // changedUnit is the unit that a signal reports as changed.
 func changedUnit(s *dbus.Signal) (string, bool) {
-	// Which changes come is the match's choice; sd asks the same connection
-	// for signals of its own.
+	// Which changes come is the match's choice; sd asks the same connection for signals of its own.
 	if s.Name != propertiesChanged {
 		return "", false
 	}
-	// sd-bus writes a byte that a path may not hold as _2e, a URL as %2e; of
-	// underscores and percent signs neither is left as it is.
+	// sd-bus writes a byte that a path may not hold as _2e, a URL as %2e; of underscores and percent signs neither is left as it is.
 	name, err := url.PathUnescape(strings.ReplaceAll(path.Base(string(s.Path)), "_", "%"))
 	return name, err == nil
 }

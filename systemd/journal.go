@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -15,8 +16,7 @@ import (
 // Identifier is the SYSLOG_IDENTIFIER of every entry.
 const Identifier = "hapressure"
 
-// Each kind of entry has a MESSAGE_ID, by which journalctl finds it and the
-// message catalog explains it. They never change.
+// Each kind of entry has a MESSAGE_ID, by which journalctl finds it and the message catalog explains it. They never change.
 const (
 	// TierChanged: a target has entered or left a tier of the policy.
 	TierChanged = "1eb33107bf134766876dbbac6f6d36de"
@@ -46,44 +46,36 @@ const (
 type Entry struct {
 	MessageID string // one of the constants of this package
 	Message   string
-	Priority  int               // as of syslog(3), 1 alert to 7 debug; 0 stands for 6, informational
-	Fields    map[string]string // names of upper-case letters, digits and underscores
+	Priority  int // as of syslog(3), 1 alert to 7 debug; 0 stands for 6, informational: an emergency is written to every terminal
+	// Fields have names of at most 64 upper-case letters, digits and underscores; journald drops others silently.
+	Fields map[string]string
 }
 
-// A Journal takes entries: to journald with all their fields where the daemon's
-// standard error is journald's, else as lines of text.
+// A Journal takes entries: to journald with all their fields where the daemon's standard error is journald's, else as lines of text.
 type Journal struct {
 	stderr io.Writer
 	native bool
 	send   func(string, journal.Priority, map[string]string) error // a field for tests
 }
 
-// NewJournal returns a journal that writes its lines, where it has to write
-// lines, to stderr.
+// NewJournal returns a journal that writes its lines, where it has to write lines, to stderr.
 func NewJournal(stderr io.Writer) *Journal {
-	// Whoever redirects standard error wants to read the entries there, also
-	// within a unit. An error means a malformed JOURNAL_STREAM: not journald's.
+	// Whoever redirects standard error wants to read the entries there, also within a unit. An error means a malformed JOURNAL_STREAM:
+	// not journald's.
 	native, err := journal.StderrIsJournalStream()
 	return &Journal{stderr: stderr, native: native && err == nil, send: journal.Send}
 }
 
-// Send writes one entry. Where journald does not take it, it goes to stderr as
-// a line, so an error means that the entry is lost or its fields are invalid.
+// Send writes one entry. Where journald does not take it, it goes to stderr as a line, so an error means that the entry is lost.
 func (j *Journal) Send(e Entry) error {
-	for name := range e.Fields {
-		if !validField(name) {
-			return fmt.Errorf("sending %q to the journal: %q is not a field name", e.Message, name)
-		}
-	}
-	fields := e.Fields
+	fields := make(map[string]string)
+	maps.Copy(fields, e.Fields)
 	if j.native {
-		err := j.send(e.Message, priority(e), nativeFields(e))
+		native := map[string]string{"SYSLOG_IDENTIFIER": Identifier, "MESSAGE_ID": e.MessageID}
+		maps.Copy(native, e.Fields)
+		err := j.send(e.Message, cmp.Or(journal.Priority(e.Priority), journal.PriInfo), native)
 		if err == nil {
 			return nil
-		}
-		fields = maps.Clone(fields)
-		if fields == nil {
-			fields = make(map[string]string)
 		}
 		fields["JOURNAL_ERROR"] = err.Error()
 	}
@@ -93,34 +85,12 @@ func (j *Journal) Send(e Entry) error {
 	return nil
 }
 
-// priority keeps an entry that says nothing of it from being an emergency,
-// which journald writes to every terminal.
-func priority(e Entry) journal.Priority {
-	if e.Priority == 0 {
-		return journal.PriInfo
-	}
-	return journal.Priority(e.Priority)
-}
-
-// nativeFields are the entry's fields as journald is to have them.
-func nativeFields(e Entry) map[string]string {
-	fields := make(map[string]string, len(e.Fields)+2)
-	maps.Copy(fields, e.Fields)
-	fields["SYSLOG_IDENTIFIER"] = Identifier
-	if e.MessageID != "" {
-		fields["MESSAGE_ID"] = e.MessageID
-	}
-	return fields
-}
-
 // line is an entry as one line of text:
 //
 //	2026-01-02T15:04:05Z tier purge entered TIER=purge WHY="usage 83% > 70%"
 func line(now time.Time, message string, fields map[string]string) string {
 	var b strings.Builder
-	b.WriteString(now.Format(time.RFC3339))
-	b.WriteByte(' ')
-	b.WriteString(strings.ReplaceAll(message, "\n", " "))
+	b.WriteString(now.Format(time.RFC3339) + " " + strings.ReplaceAll(message, "\n", " "))
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		value := fields[name]
 		if value == "" || strings.ContainsFunc(value, needsQuotes) {
@@ -128,29 +98,9 @@ func line(now time.Time, message string, fields map[string]string) string {
 		}
 		fmt.Fprintf(&b, " %s=%s", name, value)
 	}
-	b.WriteByte('\n')
-	return b.String()
+	return b.String() + "\n"
 }
 
 func needsQuotes(r rune) bool {
 	return r <= ' ' || r == '"' || r == '=' || r == '\\' || !strconv.IsPrint(r)
-}
-
-// reserved are the fields that an entry has a place of its own for. Given twice
-// they would be two values of one field.
-var reserved = []string{"MESSAGE", "MESSAGE_ID", "PRIORITY", "SYSLOG_IDENTIFIER"}
-
-// validField tells journald's rule for names; it drops other fields silently.
-func validField(name string) bool {
-	if name == "" || len(name) > 64 || slices.Contains(reserved, name) {
-		return false
-	}
-	for i := range len(name) {
-		c := name[i]
-		letter := 'A' <= c && c <= 'Z'
-		if !letter && (i == 0 || c != '_' && (c < '0' || c > '9')) {
-			return false
-		}
-	}
-	return true
 }

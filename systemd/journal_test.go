@@ -79,19 +79,6 @@ func TestNativeEntry(t *testing.T) {
 	}
 }
 
-func TestFieldNames(t *testing.T) {
-	var out bytes.Buffer
-	j := &Journal{stderr: &out}
-	for _, name := range []string{"", "lower", "_TRUSTED", "1ST", "A B", "A=B", "MESSAGE", "MESSAGE_ID", strings.Repeat("A", 65)} {
-		if err := j.Send(Entry{Message: "x", Fields: map[string]string{name: "v"}}); err == nil || out.Len() != 0 {
-			t.Errorf("field %q: %v, wrote %q; want an error", name, err, out.String())
-		}
-	}
-	if err := j.Send(Entry{Message: "x", Fields: map[string]string{"WORKER_PID2": "v"}}); err != nil {
-		t.Errorf("field WORKER_PID2: %v", err)
-	}
-}
-
 func TestMessageIDs(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, id := range []string{TierChanged, Action, Refused, Failed, TargetFound, TargetLost,

@@ -40,7 +40,7 @@ func (w *which) flags(cmd *cobra.Command) {
 func (w *which) find(cmd *cobra.Command, s *haproxy.Scanner) ([]haproxy.Instance, []int, error) {
 	ctx := cmd.Context()
 	if w.unit != "" && w.pid != 0 || w.all && (w.unit != "" || w.pid != 0) {
-		return nil, nil, usageError{cmd, errors.New("give only one of --unit, --pid and --all")}
+		return nil, nil, usageError{errors.New("give only one of --unit, --pid and --all")}
 	}
 	pids, err := allPIDs()
 	if err != nil {
@@ -99,18 +99,13 @@ func scan(ctx context.Context, s *haproxy.Scanner, pids []int) ([]haproxy.Instan
 }
 
 func allPIDs() ([]int, error) {
-	d, err := os.Open(procfs)
-	if err != nil {
-		return nil, fmt.Errorf("listing processes: %w", err)
-	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
+	entries, err := os.ReadDir(procfs)
 	if err != nil {
 		return nil, fmt.Errorf("listing processes: %w", err)
 	}
 	var pids []int
-	for _, n := range names {
-		if pid, err := strconv.Atoi(n); err == nil {
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
 			pids = append(pids, pid)
 		}
 	}
@@ -131,14 +126,14 @@ func unitPIDs(ctx context.Context, name string) ([]int, error) {
 		return nil, fmt.Errorf("asking systemd for %s: %w", name, err)
 	}
 	defer bus.Close()
-	u, err := bus.Unit(ctx, name)
-	if err == nil && u.ControlGroup == "" {
+	at, err := bus.ControlGroup(ctx, name)
+	if err == nil && at == "" {
 		err = errors.New("it is not running")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("asking systemd for %s: %w", name, err)
 	}
-	group, err := cgroup.Open(mount, u.ControlGroup)
+	group, err := cgroup.Open(mount, at)
 	if err != nil {
 		return nil, fmt.Errorf("looking for the processes of %s: %w", name, err)
 	}
@@ -161,19 +156,6 @@ func size(b uint64) string {
 		return fmt.Sprintf("%.0f MiB", float64(b)/(1<<20))
 	}
 	return fmt.Sprintf("%.0f KiB", float64(b)/(1<<10))
-}
-
-// span shows a time in its two largest units: 3d4h, 5m10s.
-func span(d time.Duration) string {
-	switch {
-	case d >= 24*time.Hour:
-		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
-	case d >= time.Hour:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
-	case d >= time.Minute:
-		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
-	}
-	return fmt.Sprintf("%ds", d/time.Second)
 }
 
 func text(err error) string {

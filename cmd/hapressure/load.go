@@ -17,35 +17,35 @@ const policyFile = "/etc/hapressure/policy.yaml"
 // dropIns are the folders of drop-ins: of files of the same name the first counts.
 var dropIns = []string{"/etc/hapressure/policy.d", "/run/hapressure/policy.d", "/usr/lib/hapressure/policy.d"}
 
-// loadPolicy reads and decodes the given files, of which all but the first are drop-ins, or without any this system's. It also
-// tells, in words, what the policy is.
-func loadPolicy(names ...string) (p *policy.Policy, origin string, err error) {
-	files, err := policyFiles(names...)
-	if err != nil {
-		return nil, "", fmt.Errorf("reading the policy: %w", err)
+// loadPolicy reads and decodes the given files, of which all but the first are drop-ins, or without any this system's.
+func loadPolicy(names ...string) (*policy.Policy, []policy.File, error) {
+	var files []policy.File
+	var err error
+	if len(names) > 0 {
+		files, err = readAll(nil, names)
+	} else {
+		files, err = systemFiles("/")
 	}
-	return decodePolicy(files)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the policy: %w", err)
+	}
+	p, err := policy.DecodeFiles(files...)
+	if err != nil {
+		return nil, files, fmt.Errorf("the policy has mistakes:\n%w", err)
+	}
+	return p, files, nil
 }
 
-func decodePolicy(files []policy.File) (p *policy.Policy, origin string, err error) {
-	if p, err = policy.DecodeFiles(files...); err != nil {
-		return nil, "", fmt.Errorf("the policy has mistakes:\n%w", err)
-	}
-	origin = "the policy " + files[0].Name
+// origin tells in words what the policy of these files is.
+func origin(files []policy.File) string {
+	text := "the policy " + files[0].Name
 	if files[0].Name == policy.BuiltIn.Name {
-		origin = "the built-in policy"
+		text = "the built-in policy"
 	}
 	for _, f := range files[1:] {
-		origin += ", " + f.Name
+		text += ", " + f.Name
 	}
-	return p, origin, nil
-}
-
-func policyFiles(names ...string) ([]policy.File, error) {
-	if len(names) == 0 {
-		return systemFiles("/")
-	}
-	return readAll(nil, names)
+	return text
 }
 
 // systemFiles reads the policy of the system whose root folder is given: its file, or the built-in policy, and the drop-ins by name.

@@ -25,17 +25,19 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := rootCommand().ExecuteContext(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "hapressure: %v\n", err)
-		if u, ok := err.(usageError); ok {
-			fmt.Fprintf(os.Stderr, "See '%s --help'.\n", u.cmd.CommandPath())
-			os.Exit(exitUsage)
-		}
-		if errors.Is(err, errRefused) {
-			os.Exit(exitRefused)
-		}
-		os.Exit(exitFailed)
+	cmd, err := rootCommand().ExecuteContextC(ctx)
+	if err == nil {
+		return
 	}
+	fmt.Fprintf(os.Stderr, "hapressure: %v\n", err)
+	if _, ok := err.(usageError); ok {
+		fmt.Fprintf(os.Stderr, "See '%s --help'.\n", cmd.CommandPath())
+		os.Exit(exitUsage)
+	}
+	if errors.Is(err, errRefused) {
+		os.Exit(exitRefused)
+	}
+	os.Exit(exitFailed)
 }
 
 func rootCommand() *cobra.Command {
@@ -45,13 +47,13 @@ func rootCommand() *cobra.Command {
 		Long: `hapressure watches the memory of HAProxy's systemd unit or cgroup and, when it runs short, frees what workers that were
 replaced by a reload still hold: first their TLS session caches, in place and with no connection lost; then their longest
 connections; at last the oldest worker as a whole. The worker that serves is never touched.`,
-		Args:          noArgs,
+		Args:          usage(cobra.NoArgs),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd, err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(runCommand(), workersCommand(), purgeCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
 	return root
 }
@@ -60,18 +62,14 @@ connections; at last the oldest worker as a whole. The worker that serves is nev
 var errRefused = errors.New("refused")
 
 // usageError is a mistake on the command line.
-type usageError struct {
-	cmd *cobra.Command
-	err error
-}
+type usageError struct{ error }
 
-func (u usageError) Error() string { return u.err.Error() }
-func (u usageError) Unwrap() error { return u.err }
-
-// noArgs is cobra.NoArgs with our exit code.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return usageError{cmd, err}
+// usage gives what cobra has to say of arguments our exit code.
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
 	}
-	return nil
 }

@@ -13,7 +13,7 @@ import (
 
 func policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "policy", Short: "Work with policy files", Args: noArgs,
+		Use: "policy", Short: "Work with policy files", Args: usage(cobra.NoArgs),
 		Long: `Work with policy files. Several files are one policy: all but the first are drop-ins, laid over it in this order. Without a file it is
 the policy of this host: ` + policyFile + `, or the built-in policy, and the drop-ins in
 ` + dropIns[0] + `, ` + dropIns[1] + ` and ` + dropIns[2] + `.`,
@@ -34,29 +34,15 @@ Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong u
 		Use:   "show [FILE...]",
 		Short: "Print what a policy comes to, with the place of each value",
 		Long:  "Print what a policy comes to as one file: drop-ins merged, defaults written out, and beside each value where it is from.",
-		RunE: func(cmd *cobra.Command, names []string) error {
-			p, _, err := loadPolicy(names...)
-			if err != nil {
-				return err
-			}
-			_, err = io.WriteString(cmd.OutOrStdout(), p.Source)
-			return err
-		},
+		RunE:  printing(func(p *policy.Policy) string { return p.Source }),
 	}, &cobra.Command{
 		Use:   "explain [FILE...]",
 		Short: "Tell in words what a policy does",
-		RunE: func(cmd *cobra.Command, names []string) error {
-			p, _, err := loadPolicy(names...)
-			if err != nil {
-				return err
-			}
-			_, err = io.WriteString(cmd.OutOrStdout(), policy.Explain(p))
-			return err
-		},
+		RunE:  printing(policy.Explain),
 	}, &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of policy files, for editors",
-		Args:  noArgs,
+		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := cmd.OutOrStdout().Write(policy.Schema)
 			return err
@@ -65,8 +51,19 @@ Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong u
 	return cmd
 }
 
+// printing is a command that prints the policy of its arguments in some way.
+func printing(how func(*policy.Policy) string) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, names []string) error {
+		p, _, err := loadPolicy(names...)
+		if err == nil {
+			_, err = io.WriteString(cmd.OutOrStdout(), how(p))
+		}
+		return err
+	}
+}
+
 func check(out io.Writer, names []string, asJSON bool) error {
-	p, origin, err := loadPolicy(names...)
+	p, files, err := loadPolicy(names...)
 	var mistakes policy.Errors
 	switch {
 	case asJSON && (err == nil || errors.As(err, &mistakes)):
@@ -77,7 +74,7 @@ func check(out io.Writer, names []string, asJSON bool) error {
 			return fmt.Errorf("writing the mistakes: %w", werr)
 		}
 	case err == nil:
-		fmt.Fprintf(out, "%s is good: %d targets, %d tiers\n", origin, len(p.Targets), len(p.Tiers))
+		fmt.Fprintf(out, "%s is good: %d targets, %d tiers\n", origin(files), len(p.Targets), len(p.Tiers))
 	}
 	return err
 }

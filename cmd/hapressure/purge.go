@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,18 +27,21 @@ HELD is how long the worker's threads stood still. --dry-run checks everything, 
 
 Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usage; 3 something was refused, and nothing failed.`,
 		Example: "  hapressure purge --dry-run\n  hapressure purge --unit haproxy\n  hapressure purge --pid 4711 --json",
-		Args:    noArgs,
+		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s := haproxy.NewScanner(procfs)
 			found, pids, err := w.find(cmd, s)
 			if err != nil {
 				return err
 			}
-			p := purger{s: s, pids: pids, dryRun: dryRun, named: w.pid}
-			if !asJSON {
-				p.progress = progressTo(os.Stderr)
+			chosen := stopping(found, w.pid)
+			rows := []purgeRow{}
+			for i, worker := range chosen {
+				if !asJSON {
+					progress(os.Stderr, i, len(chosen))
+				}
+				rows = append(rows, purge(cmd.Context(), s, worker, pids, dryRun))
 			}
-			rows := p.all(cmd.Context(), found)
 			if asJSON {
 				err = writeJSON(cmd.OutOrStdout(), map[string]any{"workers": rows})
 			} else {
@@ -72,71 +76,51 @@ type purgeRow struct {
 	Tries      int     `json:"tries"`
 }
 
-type purger struct {
-	s        *haproxy.Scanner
-	pids     []int // of the host
-	dryRun   bool
-	named    int // the pid that was asked for; 0 = none
-	progress func(done, of int)
-}
-
-// all purges the stopping workers. Another one is only spoken of if it was named.
-func (p *purger) all(ctx context.Context, found []haproxy.Instance) []purgeRow {
+// stopping are the workers to purge. Another one is only among them, to be refused, if its pid was asked for.
+func stopping(found []haproxy.Instance, pid int) []haproxy.Worker {
 	var chosen []haproxy.Worker
 	for _, in := range found {
 		for _, w := range in.Workers {
-			if w.State == haproxy.Stopping || w.PID == p.named {
+			if w.State == haproxy.Stopping || w.PID == pid {
 				chosen = append(chosen, w)
 			}
 		}
 	}
-	rows := []purgeRow{}
-	for i, w := range chosen {
-		if p.progress != nil {
-			p.progress(i, len(chosen))
-		}
-		rows = append(rows, p.one(ctx, w))
-	}
-	return rows
+	return chosen
 }
 
-func (p *purger) one(ctx context.Context, w haproxy.Worker) purgeRow {
-	row := purgeRow{PID: w.PID, Generation: w.Generation}
-	done, err := p.purge(ctx, w)
+// purge purges one worker, which may share memory with pids.
+func purge(ctx context.Context, s *haproxy.Scanner, w haproxy.Worker, pids []int, dryRun bool) purgeRow {
+	result := purged
+	var done haproxy.Purged
+	p, err := s.Recheck(w)
+	if err == nil {
+		defer p.Close()
+		if dryRun {
+			result = wouldPurge
+			done, err = p.CheckSSLCache(pids)
+		} else {
+			done, err = p.PurgeSSLCache(ctx, pids)
+		}
+	}
 	var r *haproxy.Refusal
 	switch {
-	case err == nil && p.dryRun:
-		row.Result = wouldPurge
-	case err == nil:
-		row.Result = purged
 	case errors.As(err, &r), errors.Is(err, haproxy.ErrNotStopping):
-		row.Result = refused
-	default:
-		row.Result = failed
+		result = refused
+	case err != nil:
+		result = failed
 	}
-	row.Reason, row.Layout, row.Before, row.After, row.Tries = text(err), done.Layout, done.Before, done.After, done.Tries
-	row.Held = float64(done.Held.Nanoseconds()) / 1000
-	return row
+	return purgeRow{
+		PID: w.PID, Generation: w.Generation, Result: result, Reason: text(err), Layout: done.Layout,
+		Before: done.Before, After: done.After, Held: float64(done.Held.Nanoseconds()) / 1000, Tries: done.Tries,
+	}
 }
 
-func (p *purger) purge(ctx context.Context, w haproxy.Worker) (haproxy.Purged, error) {
-	proc, err := p.s.Recheck(w)
-	if err != nil {
-		return haproxy.Purged{}, err
+// progress shows how far a long run is, on a terminal only.
+func progress(f *os.File, done, of int) {
+	if fi, err := f.Stat(); err == nil && fi.Mode()&os.ModeCharDevice != 0 {
+		fmt.Fprintf(f, "\r%d of %d workers\r", done, of)
 	}
-	defer proc.Close()
-	if p.dryRun {
-		return proc.CheckSSLCache(p.pids)
-	}
-	return proc.PurgeSSLCache(ctx, p.pids)
-}
-
-// progressTo shows how far a long run is, on a terminal only.
-func progressTo(f *os.File) func(done, of int) {
-	if fi, err := f.Stat(); err != nil || fi.Mode()&os.ModeCharDevice == 0 {
-		return nil
-	}
-	return func(done, of int) { fmt.Fprintf(f, "\r%d of %d workers\r", done, of) }
 }
 
 func printPurges(out io.Writer, rows []purgeRow) error {
@@ -148,11 +132,7 @@ func printPurges(out io.Writer, rows []purgeRow) error {
 	fmt.Fprintln(t, "GEN\tPID\tRESULT\tBEFORE\tAFTER\tHELD\tLAYOUT\tREASON")
 	var freed uint64
 	for _, r := range rows {
-		layout := r.Layout
-		if layout == "" {
-			layout = "-"
-		}
-		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%.0f µs\t%s\t%s\n", r.Generation, r.PID, r.Result, size(r.Before), size(r.After), r.Held, layout, r.Reason)
+		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%.0f µs\t%s\t%s\n", r.Generation, r.PID, r.Result, size(r.Before), size(r.After), r.Held, cmp.Or(r.Layout, "-"), r.Reason)
 		freed += r.Before - min(r.Before, r.After)
 	}
 	if err := t.Flush(); err != nil {

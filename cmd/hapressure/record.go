@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"hapressure/cgroup"
 	"hapressure/controller"
 	"hapressure/policy"
 	"hapressure/systemd"
@@ -49,7 +48,7 @@ func recordCommand() *cobra.Command {
 		Long: `Sense and decide as the daemon does, touch no worker, and write all of it into FILE until SIGINT or SIGTERM. The recording is for
 'hapressure replay'. The daemon may run beside it; its own recordings are in /var/lib/hapressure/recordings.`,
 		Example: "  hapressure record -o storm.jsonl --target haproxy.service",
-		Args:    noArgs,
+		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, _, err := loadPolicy(files...)
 			if err != nil {
@@ -65,7 +64,7 @@ func recordCommand() *cobra.Command {
 				}
 			}
 			if len(p.Targets) != 1 || strings.ContainsAny(p.Targets[0].Unit+p.Targets[0].Cgroup, "*?[") {
-				return usageError{cmd, errors.New("a recording is of one target, the policy has several: choose one with --target")}
+				return usageError{errors.New("a recording is of one target, the policy has several: choose one with --target")}
 			}
 			w, err := create(cmd, out)
 			if err != nil {
@@ -87,7 +86,7 @@ func recordCommand() *cobra.Command {
 // create makes a file that a command was told to write.
 func create(cmd *cobra.Command, name string) (io.WriteCloser, error) {
 	if name == "" {
-		return nil, usageError{cmd, errors.New("where to write is not said: give -o FILE, - is standard output")}
+		return nil, usageError{errors.New("where to write is not said: give -o FILE, - is standard output")}
 	}
 	if name == "-" {
 		return nopCloser{cmd.OutOrStdout()}, nil
@@ -100,15 +99,13 @@ type nopCloser struct{ io.Writer }
 func (nopCloser) Close() error { return nil }
 
 func recordTo(ctx context.Context, w io.Writer, p *policy.Policy) error {
-	mount, err := cgroup.Mount()
+	config, err := configOf(p, quiet{})
 	if err != nil {
-		return fmt.Errorf("looking for cgroup v2: %w", err)
+		return err
 	}
-	return controller.New(controller.Config{
-		Policy: p, DryRun: true, Procfs: "/proc", Cgroups: mount, Journal: quiet{},
-		Connect: func(ctx context.Context) (controller.Units, error) { return systemd.Connect(ctx) },
-		Record:  func(string) io.WriteCloser { return nopCloser{w} }, RecordSize: math.MaxInt64,
-	}).Run(ctx)
+	config.DryRun = true
+	config.Record, config.RecordSize = func(string) io.WriteCloser { return nopCloser{w} }, math.MaxInt64
+	return controller.New(config).Run(ctx)
 }
 
 // quiet tells on standard error what concerns the recording: the target and missing sensors. What would have been done is in it.

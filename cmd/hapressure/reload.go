@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -22,7 +21,6 @@ type reloader struct {
 	names   []string // of the files; none = the system's
 	files   []policy.File
 	set     func(*policy.Policy)
-	notify  systemd.Notifier
 	journal controller.Journal
 }
 
@@ -49,9 +47,9 @@ func (r *reloader) follow(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.hup:
-			r.notify.Reloading()
+			systemd.Reloading()
 			r.reload(true)
-			r.notify.Ready()
+			systemd.Ready()
 		case <-events:
 			quiet.Reset(settle)
 		case <-quiet.C:
@@ -81,20 +79,15 @@ func (r *reloader) watch(w *fsnotify.Watcher) {
 }
 
 // load reads and decodes the files.
-func (r *reloader) load() (*policy.Policy, string, error) {
-	files, err := policyFiles(r.names...)
-	if err != nil {
-		r.files = nil
-		return nil, "", fmt.Errorf("reading the policy: %w", err)
-	}
-	r.files = files
-	return decodePolicy(files)
+func (r *reloader) load() (p *policy.Policy, err error) {
+	p, r.files, err = loadPolicy(r.names...)
+	return p, err
 }
 
 // reload puts the files' policy in force if it has changed, or if it must be.
 func (r *reloader) reload(must bool) {
 	was := r.files
-	p, origin, err := r.load()
+	p, err := r.load()
 	if !must && reflect.DeepEqual(was, r.files) {
 		return // good or bad, it was told
 	}
@@ -103,7 +96,7 @@ func (r *reloader) reload(must bool) {
 		return
 	}
 	r.set(p)
-	r.tell(systemd.PolicyLoaded, 5, "Now in force: "+origin)
+	r.tell(systemd.PolicyLoaded, 5, "Now in force: "+origin(r.files))
 }
 
 func (r *reloader) tell(id string, priority int, message string) {

@@ -34,7 +34,7 @@ func follow(t *testing.T, file string) *follower {
 	t.Helper()
 	f := &follower{t, file, make(chan os.Signal), make(chan *policy.Policy, 16), make(chan systemd.Entry, 16)}
 	r := &reloader{hup: f.hup, names: []string{file}, set: func(p *policy.Policy) { f.set <- p }, journal: f}
-	if _, _, err := r.load(); err != nil {
+	if _, err := r.load(); err != nil {
 		t.Fatal(err)
 	}
 	go r.follow(t.Context())

@@ -34,12 +34,7 @@ were recorded, with all that the recorded actions freed.
 Exit codes: 0 done, 1 the recorded policy decides otherwise than recorded or a file cannot be read, 2 wrong usage.`,
 		Example: "  hapressure replay /var/lib/hapressure/recordings/haproxy.service/*\n" +
 			"  hapressure replay storm.jsonl --policy gentle.yaml --policy small-vps.yaml --html storm.html",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.MinimumNArgs(1)(cmd, args); err != nil {
-				return usageError{cmd, err}
-			}
-			return nil
-		},
+		Args: usage(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			runs := []*replay.Run{replay.New("as recorded", nil)}
 			for _, file := range policies {
@@ -119,7 +114,7 @@ func totals(r *replay.Run) string {
 	var parts string
 	for _, tier := range slices.Sorted(maps.Keys(r.Spent)) {
 		if tier != "" {
-			parts += fmt.Sprintf(" %s in tier %s,", span(r.Spent[tier]), tier)
+			parts += fmt.Sprintf(" %s in tier %s,", span(r.Spent[tier].Seconds()), tier)
 		}
 	}
 	given := r.Given()

@@ -13,6 +13,7 @@ import (
 
 	"hapressure/cgroup"
 	"hapressure/controller"
+	"hapressure/policy"
 	"hapressure/systemd"
 )
 
@@ -30,7 +31,7 @@ one line on standard error where that is not the journal.
 Without --policy the policy is ` + policyFile + ` if it exists, else the built-in one, which guards haproxy.service, with the
 drop-ins in ` + dropIns[0] + `.`,
 		Example: "  hapressure run --dry-run\n  hapressure run --policy ./policy.yaml",
-		Args:    noArgs,
+		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), files, dryRun, recordings, mib)
 		},
@@ -50,20 +51,17 @@ func run(ctx context.Context, files []string, dryRun bool, recordings string, mi
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before systemd is told that we are ready for it
 	r := &reloader{hup: hup, names: files, journal: systemd.NewJournal(os.Stderr)}
-	p, origin, err := r.load()
+	p, err := r.load()
 	if err != nil {
 		r.tell(systemd.PolicyRejected, 3, err.Error())
 		return err
 	}
-	mount, err := cgroup.Mount()
+	config, err := configOf(p, r.journal)
 	if err != nil {
-		return fmt.Errorf("looking for cgroup v2: %w", err)
+		return err
 	}
-	config := controller.Config{
-		Policy: p, DryRun: dryRun, Procfs: "/proc", Cgroups: mount, Journal: r.journal,
-		Connect: func(ctx context.Context) (controller.Units, error) { return systemd.Connect(ctx) },
-		Status:  func(text string) { r.notify.Status(text) },
-	}
+	config.DryRun = dryRun
+	config.Status = func(text string) { systemd.Status(text) }
 	config.Keep, _, _ = strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
 	keepRecordings(&config, recordings, mib)
 	c := controller.New(config)
@@ -71,23 +69,35 @@ func run(ctx context.Context, files []string, dryRun bool, recordings string, mi
 	if dryRun {
 		mode = ", dry run: no worker will be touched"
 	}
-	r.journal.Send(systemd.Entry{MessageID: systemd.Started, Message: fmt.Sprintf("hapressure %s started with %s%s", version, origin, mode),
-		Fields: map[string]string{"HAPRESSURE_POLICY": origin}})
-	if err := r.notify.Ready(); err != nil {
+	r.journal.Send(systemd.Entry{MessageID: systemd.Started, Message: fmt.Sprintf("hapressure %s started with %s%s", version, origin(r.files), mode),
+		Fields: map[string]string{"HAPRESSURE_POLICY": origin(r.files)}})
+	if err := systemd.Ready(); err != nil {
 		return fmt.Errorf("telling systemd that we are ready: %w", err)
 	}
-	go watchdog(ctx, r.notify, c)
+	go watchdog(ctx, c)
 	r.set = c.SetPolicy
 	go r.follow(ctx)
 	err = c.Run(ctx)
-	r.notify.Stopping()
+	systemd.Stopping()
 	r.journal.Send(systemd.Entry{MessageID: systemd.Stopped, Message: "hapressure stopped; HAProxy goes on as it is"})
 	return err
 }
 
+// configOf is what any controller of this host works with.
+func configOf(p *policy.Policy, j controller.Journal) (controller.Config, error) {
+	mount, err := cgroup.Mount()
+	if err != nil {
+		return controller.Config{}, fmt.Errorf("looking for cgroup v2: %w", err)
+	}
+	return controller.Config{
+		Policy: p, Procfs: procfs, Cgroups: mount, Journal: j,
+		Connect: func(ctx context.Context) (controller.Units, error) { return systemd.Connect(ctx) },
+	}, nil
+}
+
 // watchdog tells systemd that we are alive as long as no target goes unlooked at.
-func watchdog(ctx context.Context, notify systemd.Notifier, c *controller.Controller) {
-	interval, ok := notify.WatchdogInterval()
+func watchdog(ctx context.Context, c *controller.Controller) {
+	interval, ok := systemd.WatchdogInterval()
 	if !ok {
 		return
 	}
@@ -99,7 +109,7 @@ func watchdog(ctx context.Context, notify systemd.Notifier, c *controller.Contro
 			return
 		case <-tick.C:
 			if err := c.Healthy(interval); err == nil {
-				notify.Watchdog()
+				systemd.Watchdog()
 			}
 		}
 	}

@@ -23,12 +23,7 @@ func simulateCommand() *cobra.Command {
 		Long: `Simulate a unit's memory from a scenario, with a policy whose actions take effect in it, and record that into FILE for 'hapressure replay'.
 It is a simple model: it tells what a policy does, not how a machine behaves. The same scenario always gives the same recording.`,
 		Example: "  hapressure simulate storm.yaml -o storm.rec && hapressure replay storm.rec --html storm.html",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-				return usageError{cmd, err}
-			}
-			return nil
-		},
+		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, _, err := loadPolicy(files...)
 			if err != nil {

@@ -28,7 +28,7 @@ configuration files say now.
 
 Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure workers\n  hapressure workers --unit haproxy --json",
-		Args:    noArgs,
+		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s := haproxy.NewScanner(procfs)
 			found, _, err := w.find(cmd, s)
@@ -142,7 +142,7 @@ func printWorkers(out io.Writer, masters []masterRow) error {
 		fmt.Fprintf(out, "Master %d, ", m.PID)
 		switch {
 		case m.HardStopAfter != nil:
-			fmt.Fprintf(out, "hard-stop-after %s", span(time.Duration(*m.HardStopAfter*float64(time.Second))))
+			fmt.Fprintf(out, "hard-stop-after %s", span(*m.HardStopAfter))
 		case m.HardStopError != "":
 			fmt.Fprintf(out, "hard-stop-after not known (%s)", m.HardStopError)
 		default:
@@ -156,8 +156,8 @@ func printWorkers(out io.Writer, masters []masterRow) error {
 		fmt.Fprintln(t, "GEN\tPID\tSTATE\tAGE\tSTOPPING\tCONNS\tCACHE\tSHARED\tPRIVATE\tHARD STOP\tPROOF")
 		for _, w := range m.Workers {
 			fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", w.Generation, w.PID, w.State,
-				spanOf(&w.Age), spanOf(w.StoppingFor), countOf(w.Connections), sizeOf(w.Cache), sizeOf(w.Shared), sizeOf(w.Private),
-				spanOf(w.HardStopIn), w.Proof)
+				span(w.Age), known(w.StoppingFor, span), known(w.Connections, strconv.Itoa), known(w.Cache, size), known(w.Shared, size),
+				known(w.Private, size), known(w.HardStopIn, span), w.Proof)
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -166,23 +166,23 @@ func printWorkers(out io.Writer, masters []masterRow) error {
 	return nil
 }
 
-func spanOf(s *float64) string {
-	if s == nil {
+func known[T any](v *T, show func(T) string) string {
+	if v == nil {
 		return "-"
 	}
-	return span(time.Duration(*s * float64(time.Second)))
+	return show(*v)
 }
 
-func sizeOf(b *uint64) string {
-	if b == nil {
-		return "-"
+// span shows seconds in the two largest units: 3d4h, 5m10s.
+func span(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d >= 24*time.Hour:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
 	}
-	return size(*b)
-}
-
-func countOf(n *int) string {
-	if n == nil {
-		return "-"
-	}
-	return strconv.Itoa(*n)
+	return fmt.Sprintf("%ds", d/time.Second)
 }
