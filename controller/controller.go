@@ -104,12 +104,12 @@ const (
 )
 
 // Run guards until ctx ends, and waits until what it had begun has ended.
-func (c *Controller) Run(ctx context.Context) error {
+func (c *Controller) Run(ctx context.Context) {
 	defer c.wg.Wait()
 	for ctx.Err() == nil {
 		err := c.follow(ctx)
-		if err == nil || ctx.Err() != nil {
-			break
+		if ctx.Err() != nil {
+			return
 		}
 		c.report.sensorMissing("", "systemd", err)
 		select {
@@ -117,7 +117,6 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-time.After(reconnect):
 		}
 	}
-	return nil
 }
 
 // follow looks for targets, at once and on each change, until ctx ends or systemd is lost. Guards run on meanwhile.

@@ -186,7 +186,7 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 		}
 		v.Workers = append(v.Workers, policy.Worker{
 			ID: policy.WorkerID(w.ID), Generation: w.Generation,
-			State: stateOf(w), StoppingFor: w.StoppingFor, Cache: cacheOf(w), CacheBytes: w.Cache,
+			State: proven[w.State], StoppingFor: w.StoppingFor, Cache: cacheOf(w), CacheBytes: w.Cache,
 			Private: w.Private, RAM: w.RAM, Files: w.Files,
 		})
 	}
@@ -204,15 +204,8 @@ func (g *guard) noteCLI(now time.Duration, in haproxy.Instance) {
 	}
 }
 
-func stateOf(w haproxy.Worker) policy.WorkerState {
-	switch w.State {
-	case haproxy.Current:
-		return policy.Current
-	case haproxy.Stopping:
-		return policy.Stopping
-	}
-	return policy.Unknown
-}
+// proven is what the policy calls the states; any other is unknown to it.
+var proven = map[haproxy.State]policy.WorkerState{haproxy.Current: policy.Current, haproxy.Stopping: policy.Stopping}
 
 // emptyCache is what an emptied cache may still hold: its first page, of 64 KiB at the most.
 const emptyCache = 64 << 10

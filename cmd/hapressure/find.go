@@ -50,20 +50,18 @@ func (w *which) find(cmd *cobra.Command, s *haproxy.Scanner) ([]haproxy.Instance
 	if err != nil {
 		return nil, nil, err
 	}
-	in := func(pid int) bool { return true }
+	of := pids
 	switch {
 	case w.pid != 0:
-		in = func(pid int) bool { return pid == w.pid }
+		of = []int{w.pid}
 	case w.unit != "":
-		of, err := unitPIDs(ctx, w.unit)
-		if err != nil {
+		if of, err = unitPIDs(ctx, w.unit); err != nil {
 			return nil, nil, err
 		}
-		in = func(pid int) bool { return slices.Contains(of, pid) }
 	}
 	for i := range found {
-		if !in(found[i].Master.PID) {
-			found[i].Workers = slices.DeleteFunc(found[i].Workers, func(w haproxy.Worker) bool { return !in(w.PID) })
+		if !slices.Contains(of, found[i].Master.PID) {
+			found[i].Workers = slices.DeleteFunc(found[i].Workers, func(w haproxy.Worker) bool { return !slices.Contains(of, w.PID) })
 		}
 	}
 	found = slices.DeleteFunc(found, func(i haproxy.Instance) bool { return len(i.Workers) == 0 })

@@ -22,7 +22,7 @@ func loadPolicy(names ...string) (*policy.Policy, []policy.File, error) {
 	var files []policy.File
 	var err error
 	if len(names) > 0 {
-		files, err = readAll(nil, names)
+		files, err = readAll(names)
 	} else {
 		files, err = systemFiles("/")
 	}
@@ -50,7 +50,7 @@ func origin(files []policy.File) string {
 
 // systemFiles reads the policy of the system whose root folder is given: its file, or the built-in policy, and the drop-ins by name.
 func systemFiles(root string) ([]policy.File, error) {
-	files, err := readAll(nil, []string{filepath.Join(root, policyFile)})
+	files, err := readAll([]string{filepath.Join(root, policyFile)})
 	if errors.Is(err, fs.ErrNotExist) {
 		files, err = []policy.File{policy.BuiltIn}, nil
 	}
@@ -73,10 +73,11 @@ func systemFiles(root string) ([]policy.File, error) {
 			names = append(names, paths[name])
 		}
 	}
-	return readAll(files, names)
+	drops, err := readAll(names)
+	return append(files, drops...), err
 }
 
-func readAll(files []policy.File, names []string) ([]policy.File, error) {
+func readAll(names []string) (files []policy.File, err error) {
 	for _, name := range names {
 		text, err := os.ReadFile(name)
 		if err != nil {

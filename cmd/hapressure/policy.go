@@ -64,12 +64,9 @@ func printing(how func(*policy.Policy) string) func(*cobra.Command, []string) er
 
 func check(out io.Writer, names []string, asJSON bool) error {
 	p, files, err := loadPolicy(names...)
-	var mistakes policy.Errors
+	mistakes := policy.Errors{} // in JSON an empty array
 	switch {
 	case asJSON && (err == nil || errors.As(err, &mistakes)):
-		if mistakes == nil {
-			mistakes = policy.Errors{}
-		}
 		if werr := json.NewEncoder(out).Encode(mistakes); werr != nil {
 			return fmt.Errorf("writing the mistakes: %w", werr)
 		}

@@ -61,24 +61,20 @@ func (r *reloader) follow(ctx context.Context) {
 
 // watch watches the folders of the files, and for a folder that is not there the one above. To watch one again does no harm.
 func (r *reloader) watch(w *fsnotify.Watcher) {
-	dirs := map[string]bool{}
-	if len(r.names) == 0 {
-		dirs[filepath.Dir("/"+policyFile)] = true
-		for _, d := range dropIns {
-			dirs["/"+d] = true
-		}
+	dirs := append([]string{filepath.Dir(policyFile)}, dropIns...)
+	if len(r.names) > 0 {
+		dirs = nil
 	}
 	for _, name := range r.names {
-		dirs[filepath.Dir(name)] = true
+		dirs = append(dirs, filepath.Dir(name))
 	}
-	for dir := range dirs {
+	for _, dir := range dirs {
 		if w.Add(dir) != nil {
 			w.Add(filepath.Dir(dir)) // a folder that cannot be watched leaves SIGHUP
 		}
 	}
 }
 
-// load reads and decodes the files.
 func (r *reloader) load() (p *policy.Policy, err error) {
 	p, r.files, err = loadPolicy(r.names...)
 	return p, err

@@ -77,10 +77,10 @@ func run(ctx context.Context, files []string, dryRun bool, recordings string, mi
 	go watchdog(ctx, c)
 	r.set = c.SetPolicy
 	go r.follow(ctx)
-	err = c.Run(ctx)
+	c.Run(ctx)
 	systemd.Stopping()
 	r.journal.Send(systemd.Entry{MessageID: systemd.Stopped, Message: "hapressure stopped; HAProxy goes on as it is"})
-	return err
+	return nil
 }
 
 // configOf is what any controller of this host works with.

@@ -80,12 +80,12 @@ func describe(ctx context.Context, s *haproxy.Scanner, found []haproxy.Instance)
 		limit, set, err := s.HardStopAfter(in)
 		m.HardStopError = text(err)
 		if set {
-			m.HardStopAfter = seconds(limit)
+			m.HardStopAfter = new(limit.Seconds())
 		}
 		for _, w := range in.Workers {
 			row := describeWorker(ctx, w)
 			if set && w.State == haproxy.Stopping {
-				row.HardStopIn = seconds(max(0, limit-w.StoppingFor))
+				row.HardStopIn = new(max(0, limit-w.StoppingFor).Seconds())
 			}
 			m.Workers = append(m.Workers, row)
 		}
@@ -97,7 +97,7 @@ func describe(ctx context.Context, s *haproxy.Scanner, found []haproxy.Instance)
 func describeWorker(ctx context.Context, w haproxy.Worker) workerRow {
 	row := workerRow{PID: w.PID, Generation: w.Generation, State: w.State.String(), Proof: w.Why, Age: w.Age.Seconds()}
 	if w.State == haproxy.Stopping {
-		row.StoppingFor = seconds(w.StoppingFor)
+		row.StoppingFor = new(w.StoppingFor.Seconds())
 		if row.CacheError = text(w.CacheErr); w.CacheErr == nil {
 			row.Cache = &w.Cache
 		}
@@ -124,11 +124,6 @@ func shared(w haproxy.Worker) (uint64, error) {
 	}
 	defer p.Close()
 	return p.SharedMemory()
-}
-
-func seconds(d time.Duration) *float64 {
-	s := d.Seconds()
-	return &s
 }
 
 func printWorkers(out io.Writer, masters []masterRow) error {
