@@ -70,7 +70,7 @@ func TestCommandLine(t *testing.T) {
 		{"simulate scenario.yaml -o first.rec --policy good.yaml", 0, "2 reloads, 0 failed; 0 processes killed"},
 		{"simulate scenario.yaml", 2, "give -o FILE"},
 		{"simulate bad.yaml -o bad.rec", 1, "hapressure: the scenario has mistakes:\nbad.yaml:1: field version not found"},
-		{"replay first.rec", 0, "In all, as recorded: time in tiers map[]; actions map[]\n"},
+		{"replay first.rec", 0, "In all, as recorded: nothing\n"},
 		{"replay first.rec --policy low.yaml", 0, "First difference to what was recorded:\n  recorded: nothing more\n  low.yaml: "},
 		{"replay first.rec --policy low.yaml --json", 0, `"Kind":"purge-ssl-cache"`},
 		{"replay first.rec --policy low.yaml --html -", 0, "<!doctype html>"},
