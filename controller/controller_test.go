@@ -532,10 +532,10 @@ func TestKeptStateOfOthers(t *testing.T) {
 		mode os.FileMode
 		good bool
 	}{
-		{`{"Version":1}`, 0o600, true},
-		{`{"Version":1}`, 0o620, false},
-		{`{"Version":1}`, 0o602, false},
-		{`{"Version":2}`, 0o600, false},
+		{`{"Version":2}`, 0o600, true},
+		{`{"Version":2}`, 0o620, false},
+		{`{"Version":2}`, 0o602, false},
+		{`{"Version":1}`, 0o600, false},
 		{"", 0o600, false},
 		{"{", 0o600, false},
 	}

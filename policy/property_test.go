@@ -245,7 +245,7 @@ func everEnded(d Decision, id WorkerID) bool {
 
 // TestPropertyUnknownNeverMoves holds that a step without any reading stays where it is.
 func TestPropertyUnknownNeverMoves(t *testing.T) {
-	p := Default()
+	p := builtIn()
 	rapid.Check(t, func(t *rapid.T) {
 		w, st := &world{t: t}, &State{}
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
@@ -267,7 +267,7 @@ func TestPropertyUnknownNeverMoves(t *testing.T) {
 
 // TestPropertyCalmComesDown holds that a long calm ends every tier, whatever came before.
 func TestPropertyCalmComesDown(t *testing.T) {
-	p := Default()
+	p := builtIn()
 	rapid.Check(t, func(t *rapid.T) {
 		w, st := &world{t: t}, &State{}
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {

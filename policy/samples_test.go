@@ -102,7 +102,7 @@ func TestReadyPolicies(t *testing.T) {
 		}
 		checkSound(t, p)
 		golden(t, filepath.Join("testdata", "explain", name+".txt"), Explain(p))
-		if same := reflect.DeepEqual(unplaced(p), unplaced(Default())); same != (name == "default") {
+		if same := reflect.DeepEqual(unplaced(p), unplaced(builtIn())); same != (name == "default") {
 			t.Errorf("%s is the built-in policy: %v", name, same)
 		}
 	}

@@ -27,13 +27,16 @@ type State struct {
 	TerminatedAt time.Duration
 	Terminations []time.Duration // when those of the last minute were given
 
-	policy *Policy // the one that Entered and Nodes belong to
-	// Of the present step, by tier: leave holds though perhaps not for long enough and enter not even for a moment,
-	// and urgent holds.
-	calm, urgent []bool
-	index        map[WorkerID]int // in Workers, of the workers sensed; below 0 where it has none
-	memories     []int            // the same by their place in the sample
-	generations  []int            // that are stopping, from the oldest
+	policy      *Policy          // the one that Entered and Nodes belong to
+	moments     []moment         // by tier, from 0
+	index       map[WorkerID]int // in Workers, of the workers sensed; below 0 where it has none
+	generations []int            // that are stopping, from the oldest
+}
+
+// moment is what holds of a tier in the present step.
+type moment struct {
+	calm   bool // leave, though perhaps not for long enough, and enter not even for a moment
+	urgent bool
 }
 
 // Change is one change of tier.
@@ -72,17 +75,9 @@ func (st *State) adopt(p *Policy, now time.Duration, d *Decision) {
 	if st.policy == p {
 		return
 	}
-	st.policy = p
-	total := 0
-	for i := range p.Tiers {
-		total += p.Tiers[i].nodes()
-	}
-	st.Nodes = make([]Node, total)
-	st.calm, st.urgent = make([]bool, len(p.Tiers)), make([]bool, len(p.Tiers))
-	st.Entered = make([]time.Duration, len(p.Tiers))
-	for i := range st.Entered {
-		st.Entered[i] = now
-	}
+	st.policy, st.moments = p, make([]moment, len(p.Tiers))
+	st.Nodes = make([]Node, p.node(len(p.Tiers)+1))
+	st.Entered = slices.Repeat([]time.Duration{now}, len(p.Tiers))
 	if st.Tier == 0 {
 		return
 	}
@@ -97,27 +92,22 @@ func (st *State) Resume(p *Policy) error {
 	if !st.Started {
 		return nil // the first step adopts p
 	}
-	total, name := 0, ""
-	for i := range p.Tiers {
-		total += p.Tiers[i].nodes()
-	}
+	name := ""
 	if st.Tier > 0 && st.Tier <= len(p.Tiers) {
 		name = p.Tiers[st.Tier-1].Name
 	}
-	if st.Tier < 0 || st.TierName != name || len(st.Nodes) != total || len(st.Entered) != len(p.Tiers) {
+	if st.Tier < 0 || st.TierName != name || len(st.Nodes) != p.node(len(p.Tiers)+1) || len(st.Entered) != len(p.Tiers) {
 		return errors.New("taking over a state: it is not one of this policy")
 	}
-	st.policy = p
-	st.calm, st.urgent = make([]bool, len(p.Tiers)), make([]bool, len(p.Tiers))
+	st.policy, st.moments = p, make([]moment, len(p.Tiers))
 	return nil
 }
 
 // Interrupted takes note that whatever was in flight was broken off at a time: it has failed.
 func (st *State) Interrupted(at time.Duration) {
-	for i := range st.Workers {
-		m := &st.Workers[i]
-		for _, kind := range []string{PurgeSSLCache, PurgeHTTPCache, TrimPools, PageOut, HardStopAfter, TerminateOldest} {
-			if m.attempt(kind).InFlight {
+	for _, m := range st.Workers {
+		for kind, a := range m.Attempts {
+			if a.InFlight {
 				st.Done(Outcome{Kind: kind, Worker: m.ID, At: at, Result: Failed})
 			}
 		}
@@ -138,16 +128,16 @@ func (st *State) clock(now time.Duration) {
 		st.Nodes[i].Held = false
 		st.Nodes[i].Ring = st.Nodes[i].Ring[:0]
 	}
-	for i := range st.Entered {
-		st.Entered[i] = now
-	}
 	for i := range st.Workers {
-		st.Workers[i].restart(now)
+		m := &st.Workers[i]
+		m.Seen = now
+		for _, a := range m.Attempts {
+			a.Given, a.Retry = now, now
+		}
 	}
+	st.Entered = slices.Repeat([]time.Duration{now}, len(st.Entered))
+	st.Terminations = slices.Repeat([]time.Duration{now}, len(st.Terminations))
 	st.Effect, st.TerminatedAt = now, now
-	for i := range st.Terminations {
-		st.Terminations[i] = now
-	}
 }
 
 // move evaluates every tier and changes to another where that is decided.
@@ -173,9 +163,9 @@ func (st *State) move(p *Policy, s *Sample, d *Decision) {
 			leave = no // or it would be entered again at once
 		}
 		now := evaluator{st: st, s: s, next: p.node(i + 1), instant: true}
-		st.calm[i] = leave == yes && now.eval(&t.Enter) != yes
+		st.moments[i].calm = leave == yes && now.eval(&t.Enter) != yes
 		leave = n.hold(leave, t.Leave.For, s.Now)
-		st.urgent[i] = e.eval(&t.Urgent) == yes
+		st.moments[i].urgent = e.eval(&t.Urgent) == yes
 		if i+1 == st.Tier {
 			fall = leave == yes
 		}
