@@ -139,11 +139,11 @@ func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Work
 
 func (g *guard) terminate(ctx context.Context, p *haproxy.Process, grace time.Duration) result {
 	before, berr := g.group.MemoryCurrent()
-	end, err := p.Terminate(ctx, grace)
+	killed, err := p.Terminate(ctx, grace)
 	r := g.freed(before, berr, err)
 	if err == nil {
 		r.what = fmt.Sprintf("ended by SIGTERM, freed %s", mib(r.freed))
-		if end.Killed {
+		if killed {
 			r.what = fmt.Sprintf("ended by SIGKILL %v after SIGTERM, freed %s", grace, mib(r.freed))
 		}
 	}
