@@ -17,7 +17,6 @@ type Due struct {
 	Spread     time.Duration // hard-stop-after: shut the sessions down over this time
 	PerSecond  int           // hard-stop-after: but not more sessions in a second; 0 = no bound
 	Grace      time.Duration // terminate-oldest: between SIGTERM and SIGKILL
-	Settle     time.Duration // terminate-oldest: pause after it
 	Why        string        // for the journal
 }
 
@@ -148,7 +147,7 @@ func (pl *planner) terminate(generation int, t Terminate) bool {
 			return true // the rest of the generation is for later
 		}
 		pl.st.Terminations = append(pl.st.Terminations, pl.s.Now)
-		due := Due{Kind: TerminateOldest, Grace: t.Grace, Settle: t.Settle}
+		due := Due{Kind: TerminateOldest, Grace: t.Grace}
 		pl.give(a, w, due, fmt.Sprintf("generation %d is the oldest that can be terminated, %d younger are stopping", generation, pl.younger(generation)))
 	}
 	return given
@@ -182,7 +181,7 @@ func (pl *planner) give(a *Attempt, w *Worker, due Due, reason string) {
 	t := &pl.p.Tiers[pl.tier]
 	due.Tier, due.Worker, due.Generation = t.Name, w.ID, w.Generation
 	due.Why = fmt.Sprintf("%s; stopping for %s; tier %s: %s", reason, text(w.StoppingFor.Round(time.Second)), t.Name,
-		why(pl.st, pl.s, &t.Enter, pl.p.node(pl.tier+1)))
+		t.Enter.why(&pl.st.Nodes[pl.tier].Enter, pl.s))
 	a.InFlight, a.Given = true, pl.s.Now
 	pl.d.Actions = append(pl.d.Actions, due)
 }

@@ -353,7 +353,7 @@ func TestTerminateOneGenerationAtATime(t *testing.T) {
 		stopping(3, 1, CacheEmpty), stopping(1, 2, CacheEmpty), stopping(2, 1, CacheEmpty), stopping(1, 1, CacheEmpty))
 	b.workers = append(b.workers, Worker{ID: WorkerID{9, 1}, Generation: 4, State: Current})
 	due := b.expect(0, "terminate 11", "terminate 12")
-	if due[0].Grace != 4*sec || due[0].Settle != 5*sec || due[0].Tier != "terminate" {
+	if due[0].Grace != 4*sec || due[0].Tier != "terminate" {
 		t.Errorf("got %+v", due[0])
 	}
 	b.expect(20 * sec) // in flight, for however long
