@@ -180,7 +180,7 @@ func (w *world) guardWith(text string, conf Config) (c *Controller, stop func())
 
 func decode(t *testing.T, text string) *policy.Policy {
 	t.Helper()
-	p, err := policy.Decode("test.yaml", strings.NewReader(text))
+	p, err := policy.DecodeFiles(policy.File{Name: "test.yaml", Text: []byte(text)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -221,30 +221,31 @@ func (p *Process) prepare(others []int) (*CacheFile, *Cache, Purged, error) {
 	if err != nil {
 		return nil, nil, Purged{}, err
 	}
-	res := Purged{Layout: cache.Layout}
-	if err = c.check(cache, others, &res); err != nil {
+	res, err := c.check(cache, others)
+	if err != nil {
 		c.Close()
 	}
 	return c, cache, res, err
 }
 
-func (c *CacheFile) check(cache *Cache, others []int, res *Purged) error {
-	var err error
-	if res.Before, err = c.Resident(); err != nil {
-		return err
+func (c *CacheFile) check(cache *Cache, others []int) (Purged, error) {
+	res := Purged{Layout: cache.Layout}
+	held, err := c.Resident()
+	if err != nil {
+		return res, err
 	}
-	res.After = res.Before
+	res.Before, res.After = held, held
 	if pid, err := c.owners(others); err != nil {
-		return err
+		return res, err
 	} else if pid != 0 {
-		return refuse(ManyOwners, "pid %d maps it too", pid)
+		return res, refuse(ManyOwners, "pid %d maps it too", pid)
 	}
 	threads, err := c.p.threads()
 	if err == nil && cache.Blocks <= uint32(sessionBlocks*len(threads)) {
 		// Then nbav = 0 would not be our mark alone: the threads could hold all blocks at one time.
 		err = refuse(TooSmall, "%d blocks for %d threads", cache.Blocks, len(threads))
 	}
-	return err
+	return res, err
 }
 
 // findSSLCache opens the one shared mapping that is a TLS session cache.

@@ -37,11 +37,12 @@ func (p *Policy) For(name string) *Policy {
 		if t.Cgroup != "" {
 			pattern, name = path.Clean("/"+t.Cgroup), path.Clean("/"+name)
 		}
-		if ok, _ := path.Match(pattern, name); pattern == name || ok && found == nil { // decoding found the pattern good
-			found = t
-		}
 		if pattern == name {
+			found = t
 			break
+		}
+		if ok, _ := path.Match(pattern, name); ok && found == nil { // decoding found the pattern good
+			found = t
 		}
 	}
 	switch {
@@ -115,14 +116,10 @@ type HardStop struct {
 
 // limit is the effective hard-stop-after once the tier has been held for a time.
 func (h HardStop) limit(held time.Duration) time.Duration {
-	limit := h.Limit
 	if h.HalveEvery <= 0 {
-		return limit
+		return h.Limit
 	}
-	for n := held / h.HalveEvery; n > 0 && limit > h.Floor; n-- {
-		limit /= 2
-	}
-	return max(limit, h.Floor)
+	return max(h.Limit>>max(held/h.HalveEvery, 0), h.Floor)
 }
 
 // Terminate are the settings of terminate-oldest.

@@ -106,7 +106,7 @@ func TestOnlyStoppingWorkers(t *testing.T) {
 
 func TestPurge(t *testing.T) {
 	b := newBench(t, three(t, "", "{}"), inPurge,
-		stopping(3, 1, CacheFull), stopping(1, 1, CacheFull), stopping(2, 1, CacheEmpty), stopping(2, 2, CacheUnknown), stopping(2, 3, CacheRefused))
+		stopping(3, 1, CacheFull), stopping(1, 1, CacheFull), stopping(2, 1, CacheEmpty), stopping(2, 2, CacheUnknown))
 	due := b.expect(0, "purge 11", "purge 31")
 	if want := "its session cache holds memory; stopping for 10s; tier purge: usage 71% > 70%"; due[0].Why != want {
 		t.Errorf("why %q, want %q", due[0].Why, want)
@@ -188,10 +188,8 @@ func TestHigherTierWaitsForPurge(t *testing.T) {
 			b.expect(tt.after, tt.want...)
 		})
 	}
-	for _, cache := range []Cache{CacheEmpty, CacheRefused} {
-		b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, cache))
-		b.expect(0, "terminate 11") // nothing to wait for
-	}
+	b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheEmpty))
+	b.expect(0, "terminate 11") // nothing to wait for
 }
 
 func TestSettleCountsFromTheWorkersAppearance(t *testing.T) {

@@ -97,7 +97,7 @@ func (w *world) sense() Sample {
 			continue
 		}
 		worker.State = rapid.SampledFrom([]WorkerState{Unknown, Current, Stopping, Stopping, Stopping}).Draw(t, "state")
-		worker.Cache = rapid.SampledFrom([]Cache{CacheUnknown, CacheFull, CacheFull, CacheEmpty, CacheRefused}).Draw(t, "cache")
+		worker.Cache = rapid.SampledFrom([]Cache{CacheUnknown, CacheFull, CacheFull, CacheEmpty}).Draw(t, "cache")
 		worker.CacheBytes = rapid.Uint64Range(0, 6<<20).Draw(t, "cache bytes")
 		worker.StoppingFor = time.Duration(rapid.IntRange(0, 600).Draw(t, "stopping for")) * time.Second
 		workers = append(workers, worker)

@@ -118,7 +118,7 @@ func TestShow(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := p.Source
-		again, err := Decode("shown", strings.NewReader(text))
+		again, err := DecodeFiles(File{Name: "shown", Text: []byte(text)})
 		if err != nil {
 			t.Errorf("%s: %v\n%s", name, err, text)
 			continue

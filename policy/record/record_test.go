@@ -22,7 +22,7 @@ func have(v float64) policy.Reading { return policy.Reading{Value: v} }
 // sample is a recording with most of what can be in one.
 func sample(t testing.TB) []byte {
 	t.Helper()
-	p, err := policy.Decode("test", strings.NewReader("version: 1\ntiers: [{name: t, enter: {reload-room: {below: 2}}, leave: {usage: {below: 6%}}, actions: [purge-ssl-cache: {}]}]\n"))
+	p, err := policy.DecodeFiles(policy.File{Name: "test", Text: []byte("version: 1\ntiers: [{name: t, enter: {reload-room: {below: 2}}, leave: {usage: {below: 6%}}, actions: [purge-ssl-cache: {}]}]\n")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func play(t *testing.T, r *Run, events []record.Event) *Run {
 
 func decode(t *testing.T, text string) *policy.Policy {
 	t.Helper()
-	p, err := policy.Decode("test.yaml", strings.NewReader(text))
+	p, err := policy.DecodeFiles(policy.File{Name: "test.yaml", Text: []byte(text)})
 	if err != nil {
 		t.Fatal(err)
 	}
