@@ -131,12 +131,12 @@ func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Work
 
 func (g *guard) terminate(ctx context.Context, p *haproxy.Process, grace time.Duration) result {
 	freed := g.measure()
-	end, err := p.Terminate(ctx, grace)
+	killed, err := p.Terminate(ctx, grace)
 	if err != nil {
 		return failure(err)
 	}
 	how := "SIGTERM"
-	if end.Killed {
+	if killed {
 		how = fmt.Sprintf("SIGKILL %v after SIGTERM", grace)
 	}
 	r := result{Result: policy.Done, freed: freed()}

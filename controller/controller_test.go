@@ -187,7 +187,7 @@ func (w *world) guardWith(text string, conf Config) (c *Controller, stop func())
 
 func decode(t *testing.T, text string) *policy.Policy {
 	t.Helper()
-	p, err := policy.Decode("test.yaml", strings.NewReader(text))
+	p, err := policy.DecodeFiles(policy.File{Name: "test.yaml", Text: []byte(text)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -539,10 +539,10 @@ func TestKeptStateOfOthers(t *testing.T) {
 		mode os.FileMode
 		good bool
 	}{
-		{`{"Version":1}`, 0o600, true},
-		{`{"Version":1}`, 0o620, false},
-		{`{"Version":1}`, 0o602, false},
-		{`{"Version":2}`, 0o600, false},
+		{`{"Version":2}`, 0o600, true},
+		{`{"Version":2}`, 0o620, false},
+		{`{"Version":2}`, 0o602, false},
+		{`{"Version":1}`, 0o600, false},
 		{"", 0o600, false},
 		{"{", 0o600, false},
 	}

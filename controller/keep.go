@@ -23,7 +23,7 @@ type kept struct {
 	Workers []haproxy.Known
 }
 
-const keptVersion = 1
+const keptVersion = 2
 
 func (g *guard) keptFile() string {
 	return filepath.Join(g.c.Keep, url.PathEscape(g.name)+".json")

@@ -125,54 +125,40 @@ func pause(ctx context.Context, p *Process, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
 	}
-	short, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	p.WaitExit(short)
-	return ctx.Err()
-}
-
-// Terminated tells how a worker ended.
-type Terminated struct {
-	Killed bool // by SIGKILL, because it had not ended within its grace
+	_, err := p.waitExit(ctx, d)
+	return err
 }
 
 // killWait is how long a killed process may take to be gone; one in uninterruptible sleep takes longer.
 const killWait = 10 * time.Second
 
 // Terminate ends a process: SIGTERM, on which a worker exits at once, and SIGKILL if it has not after grace. It returns when the
-// process has ended. The caller must have proven that it is a stopping worker.
-func (p *Process) Terminate(ctx context.Context, grace time.Duration) (Terminated, error) {
-	var t Terminated
-	if err := p.Signal(unix.SIGTERM); err != nil {
-		if errors.Is(err, ErrGone) {
-			err = nil
-		}
-		return t, err
+// process has ended, and whether SIGKILL was needed. The caller must have proven that it is a stopping worker.
+func (p *Process) Terminate(ctx context.Context, grace time.Duration) (killed bool, err error) {
+	if err := p.Signal(unix.SIGTERM); errors.Is(err, ErrGone) {
+		return false, nil
+	} else if err != nil {
+		return false, err
 	}
-	ended, err := p.waitExit(ctx, grace)
-	if ended || err != nil {
-		return t, err
+	if ended, err := p.waitExit(ctx, grace); ended || err != nil {
+		return false, err
 	}
-	t.Killed = true
 	if err := p.Signal(unix.SIGKILL); err != nil && !errors.Is(err, ErrGone) {
-		return t, err
+		return true, err
 	}
-	ended, err = p.waitExit(ctx, killWait)
+	ended, err := p.waitExit(ctx, killWait)
 	if !ended && err == nil {
 		err = fmt.Errorf("waiting for pid %d: still there %v after SIGKILL", p.PID, killWait)
 	}
-	return t, err
+	return true, err
 }
 
 func (p *Process) waitExit(ctx context.Context, d time.Duration) (ended bool, err error) {
 	short, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	err = p.WaitExit(short)
-	if err == nil {
-		return true, nil
-	}
 	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		return false, nil
 	}
-	return false, err
+	return err == nil, err
 }

@@ -81,8 +81,8 @@ func (p *Process) purgeHTTPCache(ctx context.Context, m Mapping, others []int) (
 	if err != nil {
 		return Purged{}, fmt.Errorf("recognising an HTTP cache of pid %d: %w", p.PID, err)
 	}
-	res := Purged{Layout: cache.Layout}
-	if err := c.check(cache, others, &res); err != nil {
+	res, err := c.check(cache, others)
+	if err != nil {
 		return res, err
 	}
 	return c.purge(ctx, cache, res)

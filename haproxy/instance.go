@@ -199,15 +199,6 @@ func families(procs map[int]proc) []family {
 	return found
 }
 
-// showProc asks the master for its workers.
-func (c *cli) showProc(ctx context.Context) ([]ProcRow, error) {
-	answer, err := c.run(ctx, "show proc", maxShort)
-	if err != nil {
-		return nil, err
-	}
-	return ParseShowProc(answer)
-}
-
 func (s *Scanner) readProcs(pids []int) (map[int]proc, error) {
 	procs := map[int]proc{}
 	for _, pid := range pids {
@@ -247,7 +238,7 @@ func (s *Scanner) readProc(pid int) (proc, error) {
 
 // cmdline reads the command line of a master. Those of workers, which list all older workers after -sf, are better left unread.
 func (s *Scanner) cmdline(pid int) ([]string, error) {
-	b, err := os.ReadFile(filepath.Join(s.procfs, strconv.Itoa(pid), "cmdline"))
+	b, err := readProcFile(s.procfs, pid, "cmdline")
 	if err != nil || len(b) == 0 {
 		return nil, ErrGone // or in the middle of execve(2), as a master is in each reload: the next look finds it whole
 	}
@@ -256,17 +247,21 @@ func (s *Scanner) cmdline(pid int) ([]string, error) {
 
 func (s *Scanner) instance(ctx context.Context, f family, cmdline []string) Instance {
 	in := Instance{Master: f.master.ID}
-	var rows []ProcRow
+	var answer string
+	var old map[int]bool // of the workers that the master lists
 	c, err := masterCLI(s.procfs, f.master.ID, cmdline)
 	if err == nil {
-		rows, err = c.showProc(ctx)
+		answer, err = c.run(ctx, "show proc", maxShort)
+	}
+	if err == nil {
+		old, err = ParseShowProc(answer)
 	}
 	in.CLIErr = err
 	now := bootTicks()
 	for i, p := range f.workers {
 		m := s.remember(p.ID)
 		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), Master: f.master.ID, cli: c, shared: s.shared}
-		s.judge(ctx, &w, m, in, rows)
+		s.judge(ctx, &w, m, in, old)
 		if w.State == Stopping {
 			since := now
 			if i+1 < len(f.workers) {
@@ -296,7 +291,7 @@ func (s *Scanner) remember(id ID) *memory {
 }
 
 // judge decides the worker's state. Nothing makes a stopping worker serve again, so a proof is kept.
-func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, rows []ProcRow) {
+func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, old map[int]bool) {
 	if m.stopping != "" {
 		w.State, w.Why, w.NSPID = Stopping, m.stopping, m.nspid
 		return
@@ -313,7 +308,7 @@ func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, 
 		return
 	}
 	w.NSPID = st.nspid
-	w.State, w.Why = p.prove(ctx, w, in, rows)
+	w.State, w.Why = p.prove(ctx, w, in, old)
 	if w.State == Stopping {
 		m.stopping, m.nspid = w.Why, w.NSPID
 	}
@@ -324,13 +319,13 @@ func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, 
 //   - it says of itself "Stopping: 1",
 //   - if its master's CLI answers and lists it, it is listed as old. The list alone lies: after a failed reload the worker that serves stands among
 //     the old ones.
-func (p *Process) prove(ctx context.Context, w *Worker, in Instance, rows []ProcRow) (State, string) {
+func (p *Process) prove(ctx context.Context, w *Worker, in Instance, old map[int]bool) (State, string) {
 	listens, err := p.listening()
 	if err != nil {
 		return Unknown, err.Error()
 	}
 	info, err := w.ShowInfo(ctx)
-	listed := slices.IndexFunc(rows, func(r ProcRow) bool { return r.PID == w.NSPID })
+	isOld, listed := old[w.NSPID]
 	switch {
 	case errors.Is(err, ErrNoCLI) && listens:
 		return Current, "it listens" // as the only worker of a master without -S that was never reloaded
@@ -342,9 +337,9 @@ func (p *Process) prove(ctx context.Context, w *Worker, in Instance, rows []Proc
 		return Unknown, "it says Stopping: 1 but still listens"
 	case in.CLIErr != nil:
 		return Stopping, "it says Stopping: 1 and listens nowhere"
-	case listed < 0: // before 3.4 the list ends after some 200 workers
+	case !listed: // before 3.4 the list ends after some 200 workers
 		return Stopping, "it says Stopping: 1, listens nowhere, and the master does not list it"
-	case !rows[listed].Old:
+	case !isOld:
 		return Unknown, "it says Stopping: 1 but the master lists it as current"
 	}
 	return Stopping, "it says Stopping: 1, listens nowhere and is listed as old"
@@ -393,9 +388,13 @@ func (p *Process) SharedMemory() (sum uint64, err error) {
 // does not change any more.
 func (m *memory) cacheSize(p *Process) (uint64, error) {
 	if m.shared == nil {
-		var err error
-		if m.shared, err = p.shmemInodes(); err != nil {
+		maps, err := p.shmem()
+		if err != nil {
 			return 0, err
+		}
+		m.shared = []uint64{}
+		for _, mapping := range maps {
+			m.shared = append(m.shared, mapping.Inode)
 		}
 	}
 	if m.refusal != nil {

@@ -1,16 +1,11 @@
 package haproxy
 
 import (
-	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Mapping is one line of /proc/PID/maps (proc_pid_maps(5)).
@@ -38,18 +33,15 @@ func (m Mapping) Shared() bool {
 func (m Mapping) file() string { return fmt.Sprintf("map_files/%x-%x", m.Start, m.End) }
 
 // ParseMaps reads a /proc/PID/maps.
-func ParseMaps(r io.Reader) ([]Mapping, error) {
+func ParseMaps(text string) ([]Mapping, error) {
 	var maps []Mapping
-	sc := bufio.NewScanner(r)
-	for sc.Scan() {
-		m, err := parseMapping(sc.Text())
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		m, err := parseMapping(line)
 		if err != nil {
-			return nil, fmt.Errorf("parsing maps line %q: %w", sc.Text(), err)
+			return nil, fmt.Errorf("parsing maps line %q: %w", line, err)
 		}
 		maps = append(maps, m)
-	}
-	if err := sc.Err(); err != nil {
-		return nil, fmt.Errorf("reading maps: %w", err)
 	}
 	return maps, nil
 }
@@ -69,41 +61,27 @@ func parseMapping(line string) (Mapping, error) {
 	if !ok {
 		return m, errors.New("no address range")
 	}
-	var err error
-	if m.Start, err = strconv.ParseUint(from, 16, 64); err != nil {
+	m.Perms, m.Dev, m.Path = f[1], f[3], strings.TrimLeft(rest, " ")
+	var errs [4]error
+	m.Start, errs[0] = strconv.ParseUint(from, 16, 64)
+	m.End, errs[1] = strconv.ParseUint(to, 16, 64)
+	m.Offset, errs[2] = strconv.ParseUint(f[2], 16, 64)
+	m.Inode, errs[3] = strconv.ParseUint(f[4], 10, 64)
+	switch err := cmp.Or(errs[:]...); {
+	case err != nil:
 		return m, err
-	}
-	if m.End, err = strconv.ParseUint(to, 16, 64); err != nil {
-		return m, err
-	}
-	if m.End <= m.Start {
+	case m.End <= m.Start:
 		return m, errors.New("the range ends before it begins")
-	}
-	if len(f[1]) != 4 {
+	case len(m.Perms) != 4:
 		return m, errors.New("permissions are not of four letters")
 	}
-	if m.Offset, err = strconv.ParseUint(f[2], 16, 64); err != nil {
-		return m, err
-	}
-	if m.Inode, err = strconv.ParseUint(f[4], 10, 64); err != nil {
-		return m, err
-	}
-	m.Perms, m.Dev, m.Path = f[1], f[3], strings.TrimLeft(rest, " ")
 	return m, nil
 }
 
 func readMaps(procfs string, pid int) ([]Mapping, error) {
-	f, err := os.Open(filepath.Join(procfs, strconv.Itoa(pid), "maps"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, ErrGone
-	}
+	b, err := readProcFile(procfs, pid, "maps")
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	maps, err := ParseMaps(f)
-	if errors.Is(err, unix.ESRCH) {
-		return nil, ErrGone
-	}
-	return maps, err
+	return ParseMaps(string(b))
 }

@@ -28,24 +28,18 @@ func (p *Process) PageOut(ctx context.Context) (Given, error) {
 		return g, err
 	}
 	for _, m := range maps {
-		if !m.anonymous() && !m.Shared() {
-			continue
-		}
-		if err = p.pageOut(ctx, m); err != nil {
-			break
+		if own := m.Perms == "rw-p" && m.Inode == 0; own || m.Shared() {
+			if err = p.pageOut(ctx, m); err != nil {
+				break
+			}
 		}
 	}
 	after, rerr := p.inRAM()
-	if rerr == nil {
-		g.After = after
-	} else {
+	if g.After = after; rerr != nil {
 		g.After = g.Before
 	}
 	return g, errors.Join(err, rerr)
 }
-
-// anonymous reports whether the mapping is writable memory of the process's own.
-func (m Mapping) anonymous() bool { return m.Perms == "rw-p" && m.Inode == 0 }
 
 func (p *Process) pageOut(ctx context.Context, m Mapping) error {
 	for at := m.Start; at < m.End; at += pageOutChunk {

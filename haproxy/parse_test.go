@@ -40,11 +40,11 @@ const (
 
 func TestParseShowProc(t *testing.T) {
 	rows, err := ParseShowProc(showProc26)
-	want := []ProcRow{{3903, 0, false}, {3831, 1, true}}
+	want := map[int]bool{3903: false, 3831: true}
 	if err != nil || !reflect.DeepEqual(rows, want) {
 		t.Errorf("%v, %v, want %v", rows, err, want)
 	}
-	for _, bad := range []string{"", "Unknown command\n", "#<PID> <type>\nx worker 0\n", "#<PID> <type>\n-4 worker 0\n", "#<PID>\n12 worker many\n"} {
+	for _, bad := range []string{"", "Unknown command\n", "#<PID> <type>\nx worker 0\n", "#<PID> <type>\n-4 worker 0\n"} {
 		if rows, err := ParseShowProc(bad); err == nil {
 			t.Errorf("%q: %v, want an error", bad, rows)
 		}
@@ -53,12 +53,12 @@ func TestParseShowProc(t *testing.T) {
 
 func TestParseShowInfo(t *testing.T) {
 	in, err := ParseShowInfo(showInfo26)
-	want := Info{Version: "2.6.12-1+deb12u4", PID: 3831, Stopping: true, Jobs: 3, Unstoppable: 1, Connections: 1}
+	want := Info{PID: 3831, Stopping: true, Connections: 1}
 	if err != nil || in != want {
 		t.Errorf("%+v, %v, want %+v", in, err, want)
 	}
 	for line := range strings.Lines(showInfo26) {
-		if key, _, _ := strings.Cut(line, ":"); key == "Name" || key == "node" || key == "Listeners" || line == "\n" {
+		if key, _, _ := strings.Cut(line, ":"); key != "Pid" && key != "Stopping" && key != "CurrConns" {
 			continue
 		}
 		if in, err := ParseShowInfo(strings.Replace(showInfo26, line, "", 1)); err == nil {
@@ -88,7 +88,7 @@ func TestParseShowSess(t *testing.T) {
 }
 
 func TestParseMaps(t *testing.T) {
-	maps, err := ParseMaps(strings.NewReader(maps26))
+	maps, err := ParseMaps(maps26)
 	if err != nil || len(maps) != 3 {
 		t.Fatalf("%v, %v", maps, err)
 	}
@@ -165,9 +165,9 @@ func FuzzParsers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		rows, err := ParseShowProc(s)
-		for _, r := range rows {
-			if err != nil || r.PID <= 0 {
-				t.Errorf("show proc: %+v, %v", r, err)
+		for pid := range rows {
+			if err != nil || pid <= 0 {
+				t.Errorf("show proc: %d, %v", pid, err)
 			}
 		}
 		ids, _ := ParseShowSess(s)
@@ -177,7 +177,7 @@ func FuzzParsers(f *testing.F) {
 				t.Errorf("show sess: %q", id)
 			}
 		}
-		maps, _ := ParseMaps(strings.NewReader(s))
+		maps, _ := ParseMaps(s)
 		for _, m := range maps {
 			if m.End <= m.Start {
 				t.Errorf("maps: %+v", m)

@@ -129,11 +129,17 @@ type stat struct {
 	start uint64
 }
 
-func readStat(procfs string, pid int) (stat, error) {
-	b, err := os.ReadFile(filepath.Join(procfs, strconv.Itoa(pid), "stat"))
+// readProcFile reads a file of /proc/PID; ErrGone: the process has ended, before or meanwhile.
+func readProcFile(procfs string, pid int, name string) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(procfs, strconv.Itoa(pid), name))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return stat{}, ErrGone
+		err = ErrGone
 	}
+	return b, err
+}
+
+func readStat(procfs string, pid int) (stat, error) {
+	b, err := readProcFile(procfs, pid, "stat")
 	if err != nil {
 		return stat{}, err
 	}
@@ -173,10 +179,7 @@ type status struct {
 }
 
 func readStatus(procfs string, pid int) (status, error) {
-	b, err := os.ReadFile(filepath.Join(procfs, strconv.Itoa(pid), "status"))
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-		return status{}, ErrGone
-	}
+	b, err := readProcFile(procfs, pid, "status")
 	if err != nil {
 		return status{}, err
 	}

@@ -29,26 +29,14 @@ type CacheFile struct {
 
 // SharedMappings lists what may be caches: the process's shared anonymous mappings, the largest first.
 func (p *Process) SharedMappings() ([]Mapping, error) {
-	all, err := readMaps(p.procfs, p.PID)
-	if err != nil {
-		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
-	}
-	dev, err := shmemDev()
-	if err != nil {
-		return nil, err
-	}
-	var shared []Mapping
-	for _, m := range all {
-		if m.Shared() && m.Dev == dev {
-			shared = append(shared, m)
-		}
-	}
+	shared, err := p.shmem()
+	shared = slices.DeleteFunc(shared, func(m Mapping) bool { return !m.Shared() })
 	slices.SortFunc(shared, func(a, b Mapping) int { return cmp.Compare(b.Len(), a.Len()) })
-	return shared, nil
+	return shared, err
 }
 
-// shmemInodes lists the inodes of all anonymous memory that the process may share with others. It is never nil without an error.
-func (p *Process) shmemInodes() ([]uint64, error) {
+// shmem lists the mappings of all anonymous memory that the process may share with others.
+func (p *Process) shmem() ([]Mapping, error) {
 	maps, err := readMaps(p.procfs, p.PID)
 	if err != nil {
 		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
@@ -57,13 +45,7 @@ func (p *Process) shmemInodes() ([]uint64, error) {
 	if err != nil {
 		return nil, err
 	}
-	inodes := []uint64{}
-	for _, m := range maps {
-		if m.Dev == dev {
-			inodes = append(inodes, m.Inode)
-		}
-	}
-	return inodes, nil
+	return slices.DeleteFunc(maps, func(m Mapping) bool { return m.Dev != dev }), nil
 }
 
 // shmemDev is the device, as /proc/PID/maps shows it, of the memory that the kernel makes for MAP_SHARED|MAP_ANONYMOUS. The name proves
@@ -127,12 +109,8 @@ func (c *CacheFile) Resident() (uint64, error) {
 	return uint64(st.Blocks) * 512, nil
 }
 
-// Recognise reads the cache's header and decides what it is, as the function of that name does. ErrBusy: it changed at every look.
-func (c *CacheFile) Recognise() (*Cache, error) { return c.recognise(Recognise) }
-
-type recogniser func(r io.ReaderAt, start, length uint64, isCode func(addr uint64) bool) (*Cache, error)
-
-func (c *CacheFile) recognise(recognise recogniser) (*Cache, error) {
+// recognise reads the cache's header and decides what it is by Recognise or recogniseHTTP. ErrBusy: it changed at every look.
+func (c *CacheFile) recognise(by func(io.ReaderAt, uint64, uint64, func(uint64) bool) (*Cache, error)) (*Cache, error) {
 	maps, err := readMaps(c.p.procfs, c.p.PID)
 	if err != nil {
 		return nil, fmt.Errorf("listing the mappings of pid %d: %w", c.p.PID, err)
@@ -150,7 +128,7 @@ func (c *CacheFile) recognise(recognise recogniser) (*Cache, error) {
 		return false
 	}
 	for try := 1; ; try++ {
-		cache, err := recognise(c.f, c.Mapping.Start, c.Mapping.Len(), isCode)
+		cache, err := by(c.f, c.Mapping.Start, c.Mapping.Len(), isCode)
 		if !errors.Is(err, ErrUnstable) {
 			return cache, err
 		}
@@ -243,30 +221,31 @@ func (p *Process) prepare(others []int) (*CacheFile, *Cache, Purged, error) {
 	if err != nil {
 		return nil, nil, Purged{}, err
 	}
-	res := Purged{Layout: cache.Layout}
-	if err = c.check(cache, others, &res); err != nil {
+	res, err := c.check(cache, others)
+	if err != nil {
 		c.Close()
 	}
 	return c, cache, res, err
 }
 
-func (c *CacheFile) check(cache *Cache, others []int, res *Purged) error {
-	var err error
-	if res.Before, err = c.Resident(); err != nil {
-		return err
+func (c *CacheFile) check(cache *Cache, others []int) (Purged, error) {
+	res := Purged{Layout: cache.Layout}
+	held, err := c.Resident()
+	if err != nil {
+		return res, err
 	}
-	res.After = res.Before
+	res.Before, res.After = held, held
 	if pid, err := c.owners(others); err != nil {
-		return err
+		return res, err
 	} else if pid != 0 {
-		return refuse(ManyOwners, "pid %d maps it too", pid)
+		return res, refuse(ManyOwners, "pid %d maps it too", pid)
 	}
 	threads, err := c.p.threads()
 	if err == nil && cache.Blocks <= uint32(sessionBlocks*len(threads)) {
 		// Then nbav = 0 would not be our mark alone: the threads could hold all blocks at one time.
 		err = refuse(TooSmall, "%d blocks for %d threads", cache.Blocks, len(threads))
 	}
-	return err
+	return res, err
 }
 
 // findSSLCache opens the one shared mapping that is a TLS session cache.
@@ -281,13 +260,12 @@ func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		cache, err := c.Recognise()
+		cache, err := c.recognise(Recognise)
 		if err == nil {
 			return c, cache, nil
 		}
 		c.Close()
-		var r *Refusal
-		if !errors.As(err, &r) {
+		if !errors.As(err, new(*Refusal)) {
 			return nil, nil, fmt.Errorf("recognising the cache of pid %d: %w", p.PID, err)
 		}
 		refusal = telling(refusal, err)

@@ -11,17 +11,11 @@ import (
 	"time"
 )
 
-// ProcRow is one worker of `show proc` (src/mworker.c, cli_io_handler_show_proc).
-type ProcRow struct {
-	PID     int  // in the master's pid namespace
-	Reloads int  // reloads since it was started
-	Old     bool // listed under "# old workers". After a failed reload that is also where the live worker may stand
-}
-
-// ParseShowProc reads the answer to `show proc`, the same way for all releases: fields are separated by blanks, the master's
-// row may hold "1 [failed: 0]", sections begin with "#".
-func ParseShowProc(answer string) ([]ProcRow, error) {
-	var rows []ProcRow
+// ParseShowProc reads the workers, by their pid in the master's pid namespace, in the answer to `show proc` (src/mworker.c,
+// cli_io_handler_show_proc), and whether each is listed under "# old workers". After a failed reload that is also where the live worker may
+// stand. It is the same for all releases: fields are separated by blanks, the master's row may hold "1 [failed: 0]", sections begin with "#".
+func ParseShowProc(answer string) (old map[int]bool, err error) {
+	old = map[int]bool{}
 	section, header := "", false
 	for line := range strings.Lines(answer) {
 		line = strings.TrimSpace(line)
@@ -46,33 +40,25 @@ func ParseShowProc(answer string) ([]ProcRow, error) {
 		if err != nil || pid <= 0 {
 			return nil, fmt.Errorf("parsing show proc: %q is not a pid", f[0])
 		}
-		// 2.4 has one more column, the relative pid, before the reloads.
-		reloads, err := strconv.Atoi(f[2])
-		if err != nil {
-			return nil, fmt.Errorf("parsing show proc: %q is not a number of reloads", f[2])
-		}
-		rows = append(rows, ProcRow{PID: pid, Reloads: reloads, Old: section == "old workers"})
+		old[pid] = section == "old workers"
 	}
 	if !header {
 		return nil, errors.New("parsing show proc: no header")
 	}
-	return rows, nil
+	return old, nil
 }
 
 // Info is what we need of `show info` (src/stats.c, stats_fill_info).
 type Info struct {
-	Version     string
 	PID         int
 	Stopping    bool
-	Jobs        int // everything that keeps a worker alive
-	Unstoppable int // jobs that do not keep it from ending
 	Connections int // CurrConns: without those of the CLI
 }
 
 // ParseShowInfo reads the answer to `show info`. A missing line is an error: absent is not zero.
 func ParseShowInfo(answer string) (Info, error) {
 	var in Info
-	want := map[string]bool{"Pid": true, "Stopping": true, "Jobs": true, "Unstoppable Jobs": true, "CurrConns": true, "Version": true}
+	want := map[string]bool{"Pid": true, "Stopping": true, "CurrConns": true}
 	for line := range strings.Lines(answer) {
 		key, value, ok := strings.Cut(strings.TrimRight(line, "\n"), ": ")
 		if !ok || !want[key] {
@@ -80,22 +66,12 @@ func ParseShowInfo(answer string) (Info, error) {
 		}
 		var err error
 		switch key {
-		case "Version":
-			in.Version = value
 		case "Pid":
 			in.PID, err = strconv.Atoi(value)
-		case "Jobs":
-			in.Jobs, err = strconv.Atoi(value)
-		case "Unstoppable Jobs":
-			in.Unstoppable, err = strconv.Atoi(value)
 		case "CurrConns":
 			in.Connections, err = strconv.Atoi(value)
 		case "Stopping":
-			switch value {
-			case "0":
-			case "1":
-				in.Stopping = true
-			default:
+			if in.Stopping = value == "1"; !in.Stopping && value != "0" {
 				err = errors.New("neither 0 nor 1")
 			}
 		}

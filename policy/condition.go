@@ -36,53 +36,51 @@ type Node struct {
 	Held  bool          // it has been true since Since
 	Since time.Duration // only where the condition has a For
 	Ring  []Point       // only where it has a window
+	Of    []Node        // of its parts
 }
 
-// evaluator walks conditions in the order in which State.Nodes holds their memory: a node, then its parts.
-type evaluator struct {
-	st   *State
-	s    *Sample
-	next int
-	// instant leaves every For out: what is true at this moment, however briefly. Nothing is remembered of it.
-	instant bool
-}
-
-// take returns the memory of the next condition.
-func (e *evaluator) take() *Node {
-	n := &e.st.Nodes[e.next]
-	e.next++
-	return n
-}
-
-// eval tells whether c is true, and has been for its For.
-func (e *evaluator) eval(c *Condition) truth {
-	n := e.take()
-	if e.instant {
-		return e.raw(c, n)
+// parts returns the memory of the parts of c, of which n is the memory.
+func (n *Node) parts(c *Condition) []Node {
+	if len(n.Of) != len(c.Of) {
+		n.Of = make([]Node, len(c.Of))
 	}
-	return n.hold(e.raw(c, n), c.For, e.s.Now)
+	return n.Of
+}
+
+// eval tells whether c is true, and has been for its For. It is called once in each step, and any number of times with instant, which leaves
+// every For out: what is true at this moment, however briefly. Nothing is remembered of that.
+func (c *Condition) eval(n *Node, s *Sample, instant bool) truth {
+	t := c.raw(n, s, instant)
+	if instant {
+		return t
+	}
+	return n.hold(t, c.For, s.Now)
 }
 
 // raw is eval without c's own For.
-func (e *evaluator) raw(c *Condition, n *Node) truth {
+func (c *Condition) raw(n *Node, s *Sample, instant bool) truth {
+	parts := n.parts(c)
 	switch c.Op {
 	case Always:
 		return yes
 	case Compare:
-		return c.Test.truth(n, e.s)
+		if !instant {
+			c.Test.observe(n, s)
+		}
+		return c.Test.truth(n, s)
 	case Not:
-		return -e.eval(&c.Of[0])
+		return -c.Of[0].eval(&parts[0], s, instant)
 	case Any:
 		// No short cut: every part has memory of its own to keep up.
 		t := no
 		for i := range c.Of {
-			t = max(t, e.eval(&c.Of[i]))
+			t = max(t, c.Of[i].eval(&parts[i], s, instant))
 		}
 		return t
 	case All:
 		t := yes
 		for i := range c.Of {
-			t = min(t, e.eval(&c.Of[i]))
+			t = min(t, c.Of[i].eval(&parts[i], s, instant))
 		}
 		return t
 	}
@@ -107,11 +105,10 @@ func (n *Node) hold(t truth, length, now time.Duration) truth {
 	return yes
 }
 
-// count returns how many nodes c has.
-func (c *Condition) count() int {
-	total := 1
-	for i := range c.Of {
-		total += c.Of[i].count()
+// release makes what is held begin anew, in the parts as well.
+func (n *Node) release() {
+	n.Held = false
+	for i := range n.Of {
+		n.Of[i].release()
 	}
-	return total
 }

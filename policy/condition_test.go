@@ -33,13 +33,8 @@ func condition(t *testing.T, text string) func(Sample) (truth, string) {
 	t.Helper()
 	p := mustDecode(t, tierYAML(text, leave(text), ""))
 	c := &p.Tiers[0].Enter
-	st := &State{Nodes: make([]Node, c.count())}
-	return func(s Sample) (truth, string) {
-		e := &evaluator{st: st, s: &s}
-		e.observe(c)
-		e.next = 0
-		return e.eval(c), why(st, &s, c, 0)
-	}
+	n := &Node{}
+	return func(s Sample) (truth, string) { return c.eval(n, &s, false), c.why(n, &s) }
 }
 
 func TestConditionTruth(t *testing.T) {

@@ -7,7 +7,6 @@ package policy
 
 import (
 	_ "embed"
-	"fmt"
 	"path"
 	"time"
 )
@@ -38,11 +37,12 @@ func (p *Policy) For(name string) *Policy {
 		if t.Cgroup != "" {
 			pattern, name = path.Clean("/"+t.Cgroup), path.Clean("/"+name)
 		}
-		if ok, _ := path.Match(pattern, name); pattern == name || ok && found == nil { // decoding found the pattern good
-			found = t
-		}
 		if pattern == name {
+			found = t
 			break
+		}
+		if ok, _ := path.Match(pattern, name); ok && found == nil { // decoding found the pattern good
+			found = t
 		}
 	}
 	switch {
@@ -75,6 +75,20 @@ const (
 	TerminateOldest = "terminate-oldest" // terminate the oldest stopping generation
 )
 
+// kinds is what is known of each of them.
+var kinds = map[string]struct {
+	does string // to stopping workers, for Explain
+	why  string // a worker may be given it, for the journal
+	cuts bool   // it costs connections: not while memory is well
+}{
+	PurgeSSLCache:   {does: "empties the TLS session caches of ", why: "its session cache holds memory"},
+	PurgeHTTPCache:  {does: "empties the HTTP caches of ", why: "its HTTP caches may hold memory"},
+	TrimPools:       {does: "trims the memory pools of ", why: "its memory pools may keep what they no longer need"},
+	PageOut:         {does: "moves to swap the memory of ", why: "there is room in swap for its memory"},
+	HardStopAfter:   {does: "drains ", cuts: true},
+	TerminateOldest: {does: "terminates the oldest generation of ", cuts: true},
+}
+
 // Action is something a tier does. Only the field that belongs to Kind is set.
 type Action struct {
 	Kind      string
@@ -102,14 +116,10 @@ type HardStop struct {
 
 // limit is the effective hard-stop-after once the tier has been held for a time.
 func (h HardStop) limit(held time.Duration) time.Duration {
-	limit := h.Limit
 	if h.HalveEvery <= 0 {
-		return limit
+		return h.Limit
 	}
-	for n := held / h.HalveEvery; n > 0 && limit > h.Floor; n-- {
-		limit /= 2
-	}
-	return max(limit, h.Floor)
+	return max(h.Limit>>max(held/h.HalveEvery, 0), h.Floor)
 }
 
 // Terminate are the settings of terminate-oldest.
@@ -131,12 +141,3 @@ var BuiltIn = File{"built-in", defaultYAML}
 //
 //go:embed schema.json
 var Schema []byte
-
-// Default returns the built-in policy.
-func Default() *Policy {
-	p, err := DecodeFiles(BuiltIn)
-	if err != nil {
-		panic(fmt.Sprintf("decoding the built-in policy: %v", err)) // a test decodes it: cannot happen in a release
-	}
-	return p
-}

@@ -46,15 +46,6 @@ func (es Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Decode reads the policy file called name from r, as DecodeFiles does. An error of r itself is wrapped.
-func Decode(name string, r io.Reader) (*Policy, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading policy %q: %w", name, err)
-	}
-	return DecodeFiles(File{name, text})
-}
-
 // DecodeFiles decodes a policy. The first file gets the built-in policy's targets or tiers where it has none; the others are
 // drop-ins, laid over it one after the other: their tiers and targets change those of the same name, key by key, or are added.
 // It is strict: whatever it does not know is an error. All mistakes are reported at once, as Errors.

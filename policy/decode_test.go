@@ -2,11 +2,9 @@ package policy
 
 import (
 	"errors"
-	"io"
 	"reflect"
 	"strings"
 	"testing"
-	"testing/iotest"
 	"time"
 )
 
@@ -26,23 +24,24 @@ const (
 
 func mustDecode(t testing.TB, text string) *Policy {
 	t.Helper()
-	p, err := Decode("p.yaml", strings.NewReader(text))
+	p, err := DecodeFiles(File{Name: "p.yaml", Text: []byte(text)})
 	if err != nil {
 		t.Fatalf("decoding:\n%s\n%v", text, err)
 	}
 	return p
 }
 
-func TestDecodeTooLarge(t *testing.T) {
-	_, err := Decode("p.yaml", strings.NewReader("version: 1\n"+strings.Repeat("#", maxSize)))
-	if err == nil || err.Error() != "p.yaml:1:1: the file is larger than 65536 bytes" {
-		t.Errorf("got %v", err)
+func builtIn() *Policy {
+	p, err := DecodeFiles(BuiltIn)
+	if err != nil {
+		panic(err)
 	}
+	return p
 }
 
-func TestDecodeReadError(t *testing.T) {
-	_, err := Decode("p.yaml", iotest.ErrReader(io.ErrUnexpectedEOF))
-	if !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), `reading policy "p.yaml": `) {
+func TestDecodeTooLarge(t *testing.T) {
+	_, err := DecodeFiles(File{Name: "p.yaml", Text: []byte("version: 1\n" + strings.Repeat("#", maxSize))})
+	if err == nil || err.Error() != "p.yaml:1:1: the file is larger than 65536 bytes" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -103,7 +102,7 @@ tiers:
 }
 
 func TestDecodeFillsInWhatIsLeftOut(t *testing.T) {
-	def := Default()
+	def := builtIn()
 	p := mustDecode(t, "version: 1\n")
 	p.Source = def.Source
 	if !reflect.DeepEqual(p, def) {

@@ -76,17 +76,8 @@ func (c Condition) words(nested bool) string {
 	return s
 }
 
-var does = map[string]string{
-	PurgeSSLCache:   "empties the TLS session caches of ",
-	PurgeHTTPCache:  "empties the HTTP caches of ",
-	TrimPools:       "trims the memory pools of ",
-	PageOut:         "moves to swap the memory of ",
-	HardStopAfter:   "drains ",
-	TerminateOldest: "terminates the oldest generation of ",
-}
-
 func (a Action) words() string {
-	s := does[a.Kind] + a.Only.words()
+	s := kinds[a.Kind].does + a.Only.words()
 	switch h, t := a.HardStop, a.Terminate; a.Kind {
 	case HardStopAfter:
 		s += fmt.Sprintf(", over %s each, after %s of stopping", text(h.Spread), text(h.Limit))

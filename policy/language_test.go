@@ -43,7 +43,7 @@ func TestLanguageRefersToItself(t *testing.T) {
 		}
 	}
 	for _, k := range formOf("action").Keys {
-		if does[k.Name] == "" {
+		if kinds[k.Name].does == "" {
 			t.Errorf("%s is not explained", k.Name)
 		}
 	}

@@ -28,14 +28,9 @@ type Outcome struct {
 
 // Memory is what is remembered of one worker for as long as it lives.
 type Memory struct {
-	ID        WorkerID
-	Seen      time.Duration // when it was first sampled as stopping
-	Purge     Attempt
-	PurgeHTTP Attempt
-	Trim      Attempt
-	PageOut   Attempt
-	HardStop  Attempt
-	Terminate Attempt
+	ID       WorkerID
+	Seen     time.Duration       // when it was first sampled as stopping
+	Attempts map[string]*Attempt // by kind of action
 }
 
 // Attempt is what became of one kind of action on one worker.
@@ -48,18 +43,11 @@ type Attempt struct {
 	After    Holding       // what the worker held when it was first sampled after the end
 }
 
-// Holding is what a worker holds of what an action may make it give: much the same as after the last try, and there is no reason for another.
+// Holding is what a worker holds of what an action may make it give, nothing if that is not known: much the same as after the last try,
+// and there is no reason for another.
 type Holding struct {
 	Bytes uint64
 	Files int
-}
-
-// holding returns what matters to a kind of action; nothing if that is not known.
-func (w *Worker) holding(kind string) Holding {
-	if kind == PageOut {
-		return Holding{Bytes: w.RAM}
-	}
-	return Holding{w.Private, w.Files}
 }
 
 // differs tells whether a figure is more than a tenth away from what it was, and by more than what comes and goes by itself.
@@ -99,53 +87,30 @@ const maxBackoff = 30 * time.Second
 
 // backoff is the pause after so many tries: 1s, 2s, 4s and so on.
 func backoff(tries int) time.Duration {
-	pause := time.Second
-	for ; tries > 1 && pause < maxBackoff; tries-- {
-		pause *= 2
-	}
-	return min(pause, maxBackoff)
+	return min(time.Second<<min(max(tries-1, 0), 5), maxBackoff)
 }
 
 // ending tells whether the worker is gone already or about to be.
 func (m *Memory) ending() bool {
-	return m.Terminate.InFlight || m.Terminate.Result == Done || m.HardStop.InFlight || m.HardStop.Result == Done
+	return m.terminated() || m.attempt(HardStopAfter).InFlight || m.attempt(HardStopAfter).Result == Done
 }
 
-// attempt returns the memory of one kind of action, nil for an unknown kind.
+func (m *Memory) terminated() bool {
+	a := m.attempt(TerminateOldest)
+	return a.InFlight || a.Result == Done
+}
+
+// attempt returns the memory of one kind of action.
 func (m *Memory) attempt(kind string) *Attempt {
-	switch kind {
-	case PurgeSSLCache:
-		return &m.Purge
-	case PurgeHTTPCache:
-		return &m.PurgeHTTP
-	case TrimPools:
-		return &m.Trim
-	case PageOut:
-		return &m.PageOut
-	case HardStopAfter:
-		return &m.HardStop
-	case TerminateOldest:
-		return &m.Terminate
+	if m.Attempts == nil {
+		m.Attempts = map[string]*Attempt{}
 	}
-	return nil
-}
-
-// restart makes all times begin anew after the clock jumped.
-func (m *Memory) restart(now time.Duration) {
-	m.Seen = now
-	for _, a := range []*Attempt{&m.Purge, &m.PurgeHTTP, &m.Trim, &m.PageOut, &m.HardStop, &m.Terminate} {
-		a.Given, a.Retry = now, now
+	a := m.Attempts[kind]
+	if a == nil {
+		a = &Attempt{}
+		m.Attempts[kind] = a
 	}
-}
-
-// memory returns what is known of a worker, nil if nothing. The pointer is good until the next step.
-func (st *State) memory(id WorkerID) *Memory {
-	for i := range st.Workers {
-		if st.Workers[i].ID == id {
-			return &st.Workers[i]
-		}
-	}
-	return nil
+	return a
 }
 
 // meet begins to remember workers that are stopping, and forgets those that are gone.
@@ -164,7 +129,7 @@ func (st *State) meet(s *Sample) {
 		if m.ending() {
 			st.Acted, st.Effect = true, s.Now
 		}
-		if m.Terminate.InFlight || m.Terminate.Result == Done {
+		if m.terminated() {
 			st.Terminated, st.TerminatedAt = true, s.Now
 		}
 		return true
@@ -172,19 +137,17 @@ func (st *State) meet(s *Sample) {
 	for i := range st.Workers {
 		st.index[st.Workers[i].ID] = i
 	}
-	st.memories, st.generations = st.memories[:0], st.generations[:0]
+	st.generations = st.generations[:0]
 	for i := range s.Workers {
 		w := &s.Workers[i]
-		at := st.index[w.ID]
-		if w.State == Stopping {
-			st.generations = append(st.generations, w.Generation)
-			if at < 0 {
-				at = len(st.Workers)
-				st.index[w.ID] = at
-				st.Workers = append(st.Workers, Memory{ID: w.ID, Seen: s.Now})
-			}
+		if w.State != Stopping {
+			continue
 		}
-		st.memories = append(st.memories, at)
+		st.generations = append(st.generations, w.Generation)
+		if st.index[w.ID] < 0 {
+			st.index[w.ID] = len(st.Workers)
+			st.Workers = append(st.Workers, Memory{ID: w.ID, Seen: s.Now})
+		}
 	}
 	slices.Sort(st.generations)
 	st.generations = slices.Compact(st.generations)
@@ -197,17 +160,9 @@ func (st *State) Done(o Outcome) {
 	} else if o.Kind == TerminateOldest {
 		st.Terminated, st.TerminatedAt = true, max(st.TerminatedAt, o.At)
 	}
-	m := st.memory(o.Worker)
-	if m == nil {
-		return
+	if i := slices.IndexFunc(st.Workers, func(m Memory) bool { return m.ID == o.Worker }); i >= 0 {
+		a := st.Workers[i].attempt(o.Kind)
+		tries := a.Tries + 1
+		*a = Attempt{Given: a.Given, Tries: tries, Result: o.Result, Retry: o.At + backoff(tries)}
 	}
-	a := m.attempt(o.Kind)
-	if a == nil {
-		return
-	}
-	a.InFlight = false
-	a.Tries++
-	a.Result = o.Result
-	a.After = Holding{}
-	a.Retry = o.At + backoff(a.Tries)
 }

@@ -14,11 +14,9 @@ type Due struct {
 	Kind       string
 	Worker     WorkerID
 	Generation int
-	HardStopIn time.Duration // hard-stop-after: the effective deadline, from now; 0 or less = due
 	Spread     time.Duration // hard-stop-after: shut the sessions down over this time
 	PerSecond  int           // hard-stop-after: but not more sessions in a second; 0 = no bound
 	Grace      time.Duration // terminate-oldest: between SIGTERM and SIGKILL
-	Settle     time.Duration // terminate-oldest: pause after it
 	Why        string        // for the journal
 }
 
@@ -39,7 +37,7 @@ func plan(p *Policy, st *State, s *Sample, d *Decision) {
 		t := &p.Tiers[i]
 		pl := planner{st: st, s: s, p: p, tier: i, d: d}
 		// Urgency does not wait for connections to drain, but always for a purge: that is done at once and costs nobody any.
-		if !purging && (!waiting || st.urgent[i]) {
+		if !purging && (!waiting || st.moments[i].urgent) {
 			for j := range t.Actions {
 				pl.act(&t.Actions[j])
 			}
@@ -51,52 +49,43 @@ func plan(p *Policy, st *State, s *Sample, d *Decision) {
 
 func (pl *planner) act(a *Action) {
 	first := len(pl.d.Actions)
-	if (a.Kind == HardStopAfter || a.Kind == TerminateOldest) && pl.st.calm[pl.tier] {
+	if kinds[a.Kind].cuts && pl.st.moments[pl.tier].calm {
 		return // the tier is held for the rest of its leave time, but nobody's connections are cut while all is well
 	}
 	pl.only = a.Only
 	switch a.Kind {
-	case PurgeSSLCache:
-		pl.purge(PurgeSSLCache, "its session cache holds memory")
-	case PurgeHTTPCache:
-		pl.purge(PurgeHTTPCache, "its HTTP caches may hold memory")
-	case TrimPools:
-		pl.relieve(TrimPools, "its memory pools may keep what they no longer need")
-	case PageOut:
-		if pl.s.SwapRoom.Absent == "" && pl.s.SwapRoom.Value > 0 {
-			pl.relieve(PageOut, "there is room in swap for its memory")
-		}
 	case HardStopAfter:
 		pl.hardStop(a.HardStop)
 	case TerminateOldest:
 		pl.terminateOldest(a.Terminate)
+	default:
+		pl.relieve(a.Kind)
 	}
 	slices.SortFunc(pl.d.Actions[first:], func(a, b Due) int {
 		return cmp.Or(cmp.Compare(a.Generation, b.Generation), cmp.Compare(a.Worker.PID, b.Worker.PID), cmp.Compare(a.Worker.Start, b.Worker.Start))
 	})
 }
 
-// purge wants each full cache emptied, unless its worker is being ended anyway. How full an HTTP cache is, is not sampled.
-func (pl *planner) purge(kind, reason string) {
+// relieve wants done what costs no connection, unless the worker is being ended anyway.
+func (pl *planner) relieve(kind string) {
 	for w, m := range pl.stopping {
-		if !pl.admits(w) || kind == PurgeSSLCache && w.Cache != CacheFull || m.ending() {
-			continue
+		if a := m.attempt(kind); pl.admits(w) && !m.ending() && pl.gains(kind, w, a) {
+			pl.give(a, w, Due{Kind: kind}, kinds[kind].why)
 		}
-		a := m.attempt(kind)
-		if a.Result == Refused || !a.ready(pl.s.Now) {
-			continue
-		}
-		pl.give(a, w, Due{Kind: kind}, reason)
 	}
 }
 
-// relieve wants done what costs no connection and can be done again, unless the worker is being ended anyway.
-func (pl *planner) relieve(kind, reason string) {
-	for w, m := range pl.stopping {
-		if !pl.admits(w) || m.ending() || !m.attempt(kind).again(w.holding(kind), pl.s.Now) {
-			continue
-		}
-		pl.give(m.attempt(kind), w, Due{Kind: kind}, reason)
+// gains tells whether an action may free something. How full an HTTP cache is, is not sampled.
+func (pl *planner) gains(kind string, w *Worker, a *Attempt) bool {
+	switch now := pl.s.Now; kind {
+	case PurgeSSLCache:
+		return w.Cache == CacheFull && a.Result != Refused && a.ready(now)
+	case PurgeHTTPCache:
+		return a.Result != Refused && a.ready(now)
+	case PageOut:
+		return pl.s.SwapRoom.Absent == "" && pl.s.SwapRoom.Value > 0 && a.again(Holding{Bytes: w.RAM}, now)
+	default:
+		return a.again(Holding{w.Private, w.Files}, now)
 	}
 }
 
@@ -105,21 +94,20 @@ func (pl *planner) relieve(kind, reason string) {
 func (pl *planner) hardStop(h HardStop) {
 	limit := h.limit(pl.s.Now - pl.st.Entered[pl.tier])
 	var oldest *Worker
-	var its *Memory
+	var its *Attempt
 	for w, m := range pl.stopping {
-		if m.HardStop.InFlight {
+		a := m.attempt(HardStopAfter)
+		if a.InFlight {
 			return
 		}
-		if w.StoppingFor < limit || !pl.admits(w) || m.ending() || !m.HardStop.ready(pl.s.Now) {
-			continue
-		}
-		if oldest == nil || w.Generation < oldest.Generation {
-			oldest, its = w, m
+		due := w.StoppingFor >= limit && pl.admits(w) && !m.ending() && a.ready(pl.s.Now)
+		if due && (oldest == nil || w.Generation < oldest.Generation) {
+			oldest, its = w, a
 		}
 	}
 	if oldest != nil {
-		due := Due{Kind: HardStopAfter, HardStopIn: limit - oldest.StoppingFor, Spread: h.Spread, PerSecond: h.PerSecond}
-		pl.give(&its.HardStop, oldest, due, "the effective hard-stop-after is "+text(limit))
+		due := Due{Kind: HardStopAfter, Spread: h.Spread, PerSecond: h.PerSecond}
+		pl.give(its, oldest, due, "the effective hard-stop-after is "+text(limit))
 	}
 }
 
@@ -135,7 +123,7 @@ func (pl *planner) terminateOldest(t Terminate) {
 	}
 	st.Terminations = slices.DeleteFunc(st.Terminations, func(at time.Duration) bool { return now-at >= time.Minute })
 	for i := range st.Workers {
-		if a := &st.Workers[i].Terminate; a.InFlight || a.Result == Done || a.Result == Skipped {
+		if a := st.Workers[i].attempt(TerminateOldest); a.InFlight || a.Result == Done || a.Result == Skipped {
 			return // not gone yet
 		}
 	}
@@ -150,7 +138,8 @@ func (pl *planner) terminateOldest(t Terminate) {
 func (pl *planner) terminate(generation int, t Terminate) bool {
 	given := false
 	for w, m := range pl.stopping {
-		if w.Generation != generation || !pl.admits(w) || m.HardStop.Result == Done || !m.Terminate.ready(pl.s.Now) {
+		a := m.attempt(TerminateOldest)
+		if w.Generation != generation || !pl.admits(w) || m.attempt(HardStopAfter).Result == Done || !a.ready(pl.s.Now) {
 			continue
 		}
 		given = true
@@ -158,8 +147,8 @@ func (pl *planner) terminate(generation int, t Terminate) bool {
 			return true // the rest of the generation is for later
 		}
 		pl.st.Terminations = append(pl.st.Terminations, pl.s.Now)
-		due := Due{Kind: TerminateOldest, Grace: t.Grace, Settle: t.Settle}
-		pl.give(&m.Terminate, w, due, fmt.Sprintf("generation %d is the oldest that can be terminated, %d younger are stopping", generation, pl.younger(generation)))
+		due := Due{Kind: TerminateOldest, Grace: t.Grace}
+		pl.give(a, w, due, fmt.Sprintf("generation %d is the oldest that can be terminated, %d younger are stopping", generation, pl.younger(generation)))
 	}
 	return given
 }
@@ -180,8 +169,8 @@ func (pl *planner) admits(w *Worker) bool {
 
 // stopping goes through the workers that may be acted upon, with what is remembered of them. Every action passes here.
 func (pl *planner) stopping(yield func(*Worker, *Memory) bool) {
-	for i, at := range pl.st.memories {
-		if w := &pl.s.Workers[i]; w.State == Stopping && !yield(w, &pl.st.Workers[at]) {
+	for i := range pl.s.Workers {
+		if w := &pl.s.Workers[i]; w.State == Stopping && !yield(w, &pl.st.Workers[pl.st.index[w.ID]]) {
 			return
 		}
 	}
@@ -192,7 +181,7 @@ func (pl *planner) give(a *Attempt, w *Worker, due Due, reason string) {
 	t := &pl.p.Tiers[pl.tier]
 	due.Tier, due.Worker, due.Generation = t.Name, w.ID, w.Generation
 	due.Why = fmt.Sprintf("%s; stopping for %s; tier %s: %s", reason, text(w.StoppingFor.Round(time.Second)), t.Name,
-		why(pl.st, pl.s, &t.Enter, pl.p.node(pl.tier+1)))
+		t.Enter.why(&pl.st.Nodes[pl.tier].Enter, pl.s))
 	a.InFlight, a.Given = true, pl.s.Now
 	pl.d.Actions = append(pl.d.Actions, due)
 }
@@ -218,8 +207,6 @@ func (pl *planner) waits(kind string, w *Worker, m *Memory, settle time.Duration
 	now := pl.s.Now
 	a := m.attempt(kind)
 	switch {
-	case a == nil:
-		return false
 	case a.InFlight:
 		return now-a.Given <= settle
 	case kind == HardStopAfter && a.Tries == 0 && !m.ending():

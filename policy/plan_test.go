@@ -106,7 +106,7 @@ func TestOnlyStoppingWorkers(t *testing.T) {
 
 func TestPurge(t *testing.T) {
 	b := newBench(t, three(t, "", "{}"), inPurge,
-		stopping(3, 1, CacheFull), stopping(1, 1, CacheFull), stopping(2, 1, CacheEmpty), stopping(2, 2, CacheUnknown), stopping(2, 3, CacheRefused))
+		stopping(3, 1, CacheFull), stopping(1, 1, CacheFull), stopping(2, 1, CacheEmpty), stopping(2, 2, CacheUnknown))
 	due := b.expect(0, "purge 11", "purge 31")
 	if want := "its session cache holds memory; stopping for 10s; tier purge: usage 71% > 70%"; due[0].Why != want {
 		t.Errorf("why %q, want %q", due[0].Why, want)
@@ -188,10 +188,8 @@ func TestHigherTierWaitsForPurge(t *testing.T) {
 			b.expect(tt.after, tt.want...)
 		})
 	}
-	for _, cache := range []Cache{CacheEmpty, CacheRefused} {
-		b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, cache))
-		b.expect(0, "terminate 11") // nothing to wait for
-	}
+	b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheEmpty))
+	b.expect(0, "terminate 11") // nothing to wait for
 }
 
 func TestSettleCountsFromTheWorkersAppearance(t *testing.T) {
@@ -307,7 +305,7 @@ func TestHardStopAfter(t *testing.T) {
 	young.StoppingFor, old.StoppingFor, older.StoppingFor = 10*sec, 4*time.Minute, 5*time.Minute
 	b := newBench(t, three(t, "", "{}"), inShort, young, old, older)
 	due := b.expect(0, "hard 11") // one at a time
-	if due[0].HardStopIn != -time.Minute || due[0].Spread != 5*sec || due[0].Tier != "shorten" || due[0].Generation != 1 {
+	if due[0].Spread != 5*sec || due[0].Tier != "shorten" || due[0].Generation != 1 {
 		t.Errorf("got %+v", due)
 	}
 	if want := "the effective hard-stop-after is 4m; stopping for 5m; tier shorten: usage 81% > 80%"; due[0].Why != want {
@@ -353,7 +351,7 @@ func TestTerminateOneGenerationAtATime(t *testing.T) {
 		stopping(3, 1, CacheEmpty), stopping(1, 2, CacheEmpty), stopping(2, 1, CacheEmpty), stopping(1, 1, CacheEmpty))
 	b.workers = append(b.workers, Worker{ID: WorkerID{9, 1}, Generation: 4, State: Current})
 	due := b.expect(0, "terminate 11", "terminate 12")
-	if due[0].Grace != 4*sec || due[0].Settle != 5*sec || due[0].Tier != "terminate" {
+	if due[0].Grace != 4*sec || due[0].Tier != "terminate" {
 		t.Errorf("got %+v", due[0])
 	}
 	b.expect(20 * sec) // in flight, for however long

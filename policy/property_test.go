@@ -97,7 +97,7 @@ func (w *world) sense() Sample {
 			continue
 		}
 		worker.State = rapid.SampledFrom([]WorkerState{Unknown, Current, Stopping, Stopping, Stopping}).Draw(t, "state")
-		worker.Cache = rapid.SampledFrom([]Cache{CacheUnknown, CacheFull, CacheFull, CacheEmpty, CacheRefused}).Draw(t, "cache")
+		worker.Cache = rapid.SampledFrom([]Cache{CacheUnknown, CacheFull, CacheFull, CacheEmpty}).Draw(t, "cache")
 		worker.CacheBytes = rapid.Uint64Range(0, 6<<20).Draw(t, "cache bytes")
 		worker.StoppingFor = time.Duration(rapid.IntRange(0, 600).Draw(t, "stopping for")) * time.Second
 		workers = append(workers, worker)
@@ -245,7 +245,7 @@ func everEnded(d Decision, id WorkerID) bool {
 
 // TestPropertyUnknownNeverMoves holds that a step without any reading stays where it is.
 func TestPropertyUnknownNeverMoves(t *testing.T) {
-	p := Default()
+	p := builtIn()
 	rapid.Check(t, func(t *rapid.T) {
 		w, st := &world{t: t}, &State{}
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
@@ -267,7 +267,7 @@ func TestPropertyUnknownNeverMoves(t *testing.T) {
 
 // TestPropertyCalmComesDown holds that a long calm ends every tier, whatever came before.
 func TestPropertyCalmComesDown(t *testing.T) {
-	p := Default()
+	p := builtIn()
 	rapid.Check(t, func(t *rapid.T) {
 		w, st := &world{t: t}, &State{}
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {

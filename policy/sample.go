@@ -92,8 +92,7 @@ const (
 type Cache string
 
 const (
-	CacheUnknown Cache = ""        // not looked at yet
-	CacheFull    Cache = "full"    // holds memory and can be purged
-	CacheEmpty   Cache = "empty"   // nothing to free
-	CacheRefused Cache = "refused" // its shape was not recognised: not to be tried again
+	CacheUnknown Cache = ""      // not looked at yet
+	CacheFull    Cache = "full"  // holds memory and can be purged
+	CacheEmpty   Cache = "empty" // nothing to free
 )

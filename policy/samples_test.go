@@ -102,7 +102,7 @@ func TestReadyPolicies(t *testing.T) {
 		}
 		checkSound(t, p)
 		golden(t, filepath.Join("testdata", "explain", name+".txt"), Explain(p))
-		if same := reflect.DeepEqual(unplaced(p), unplaced(Default())); same != (name == "default") {
+		if same := reflect.DeepEqual(unplaced(p), unplaced(builtIn())); same != (name == "default") {
 			t.Errorf("%s is the built-in policy: %v", name, same)
 		}
 	}
@@ -118,7 +118,7 @@ func TestShow(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := p.Source
-		again, err := Decode("shown", strings.NewReader(text))
+		again, err := DecodeFiles(File{Name: "shown", Text: []byte(text)})
 		if err != nil {
 			t.Errorf("%s: %v\n%s", name, err, text)
 			continue

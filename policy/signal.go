@@ -70,7 +70,6 @@ func (t *Test) read(n *Node, s *Sample) (v float64, absent string) {
 
 // reading picks the test's reading; of a windowed one, the running total.
 func (t *Test) reading(s *Sample) Reading {
-	some := t.Of == "some"
 	switch t.Signal {
 	case Usage:
 		return s.Usage
@@ -88,23 +87,19 @@ func (t *Test) reading(s *Sample) Reading {
 		}
 		return Reading{Absent: "not reported"}
 	case Pressure:
+		some, full := s.SomeTotal, s.FullTotal
 		switch t.Average {
-		case 0:
-			return pick(some, s.SomeTotal, s.FullTotal)
 		case 10 * time.Second:
-			return pick(some, s.Some10, s.Full10)
+			some, full = s.Some10, s.Full10
 		case time.Minute:
-			return pick(some, s.Some60, s.Full60)
+			some, full = s.Some60, s.Full60
 		case 5 * time.Minute:
-			return pick(some, s.Some300, s.Full300)
+			some, full = s.Some300, s.Full300
 		}
+		if t.Of == "some" {
+			return some
+		}
+		return full
 	}
 	return Reading{Absent: "no such signal"}
-}
-
-func pick(first bool, a, b Reading) Reading {
-	if first {
-		return a
-	}
-	return b
 }

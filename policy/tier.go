@@ -17,7 +17,7 @@ type State struct {
 	Started  bool
 	Now      time.Duration   // of the last step
 	Entered  []time.Duration // by tier, from 0: since when it has been held; of tiers that are not, nothing
-	Nodes    []Node          // of every tier's enter, then leave, in the policy's order
+	Nodes    []Nodes         // by tier, from 0
 	Workers  []Memory        // of the workers known to have been stopping
 
 	Acted      bool          // something took effect, at Effect
@@ -27,13 +27,19 @@ type State struct {
 	TerminatedAt time.Duration
 	Terminations []time.Duration // when those of the last minute were given
 
-	policy *Policy // the one that Entered and Nodes belong to
-	// Of the present step, by tier: leave holds though perhaps not for long enough and enter not even for a moment,
-	// and urgent holds.
-	calm, urgent []bool
-	index        map[WorkerID]int // in Workers, of the workers sensed; below 0 where it has none
-	memories     []int            // the same by their place in the sample
-	generations  []int            // that are stopping, from the oldest
+	policy      *Policy          // the one that Entered and Nodes belong to
+	moments     []moment         // by tier, from 0
+	index       map[WorkerID]int // in Workers, of the workers sensed; below 0 where it has none
+	generations []int            // that are stopping, from the oldest
+}
+
+// Nodes is what is remembered of a tier's conditions.
+type Nodes struct{ Enter, Leave, Urgent Node }
+
+// moment is what holds of a tier in the present step.
+type moment struct {
+	calm   bool // leave, though perhaps not for long enough, and enter not even for a moment
+	urgent bool
 }
 
 // Change is one change of tier.
@@ -72,17 +78,9 @@ func (st *State) adopt(p *Policy, now time.Duration, d *Decision) {
 	if st.policy == p {
 		return
 	}
-	st.policy = p
-	total := 0
-	for i := range p.Tiers {
-		total += p.Tiers[i].nodes()
-	}
-	st.Nodes = make([]Node, total)
-	st.calm, st.urgent = make([]bool, len(p.Tiers)), make([]bool, len(p.Tiers))
-	st.Entered = make([]time.Duration, len(p.Tiers))
-	for i := range st.Entered {
-		st.Entered[i] = now
-	}
+	st.policy, st.moments = p, make([]moment, len(p.Tiers))
+	st.Nodes = make([]Nodes, len(p.Tiers))
+	st.Entered = slices.Repeat([]time.Duration{now}, len(p.Tiers))
 	if st.Tier == 0 {
 		return
 	}
@@ -97,27 +95,22 @@ func (st *State) Resume(p *Policy) error {
 	if !st.Started {
 		return nil // the first step adopts p
 	}
-	total, name := 0, ""
-	for i := range p.Tiers {
-		total += p.Tiers[i].nodes()
-	}
+	name := ""
 	if st.Tier > 0 && st.Tier <= len(p.Tiers) {
 		name = p.Tiers[st.Tier-1].Name
 	}
-	if st.Tier < 0 || st.TierName != name || len(st.Nodes) != total || len(st.Entered) != len(p.Tiers) {
+	if st.Tier < 0 || st.TierName != name || len(st.Nodes) != len(p.Tiers) || len(st.Entered) != len(p.Tiers) {
 		return errors.New("taking over a state: it is not one of this policy")
 	}
-	st.policy = p
-	st.calm, st.urgent = make([]bool, len(p.Tiers)), make([]bool, len(p.Tiers))
+	st.policy, st.moments = p, make([]moment, len(p.Tiers))
 	return nil
 }
 
 // Interrupted takes note that whatever was in flight was broken off at a time: it has failed.
 func (st *State) Interrupted(at time.Duration) {
-	for i := range st.Workers {
-		m := &st.Workers[i]
-		for _, kind := range []string{PurgeSSLCache, PurgeHTTPCache, TrimPools, PageOut, HardStopAfter, TerminateOldest} {
-			if m.attempt(kind).InFlight {
+	for _, m := range st.Workers {
+		for kind, a := range m.Attempts {
+			if a.InFlight {
 				st.Done(Outcome{Kind: kind, Worker: m.ID, At: at, Result: Failed})
 			}
 		}
@@ -134,90 +127,58 @@ func (st *State) clock(now time.Duration) {
 	if !jumped {
 		return
 	}
-	for i := range st.Nodes {
-		st.Nodes[i].Held = false
-		st.Nodes[i].Ring = st.Nodes[i].Ring[:0]
-	}
-	for i := range st.Entered {
-		st.Entered[i] = now
-	}
+	clear(st.Nodes)
 	for i := range st.Workers {
-		st.Workers[i].restart(now)
+		m := &st.Workers[i]
+		m.Seen = now
+		for _, a := range m.Attempts {
+			a.Given, a.Retry = now, now
+		}
 	}
+	st.Entered = slices.Repeat([]time.Duration{now}, len(st.Entered))
+	st.Terminations = slices.Repeat([]time.Duration{now}, len(st.Terminations))
 	st.Effect, st.TerminatedAt = now, now
-	for i := range st.Terminations {
-		st.Terminations[i] = now
-	}
 }
 
 // move evaluates every tier and changes to another where that is decided.
 func (st *State) move(p *Policy, s *Sample, d *Decision) {
-	e := evaluator{st: st, s: s}
-	for i := range p.Tiers {
-		e.observe(&p.Tiers[i].Enter)
-		e.observe(&p.Tiers[i].Leave)
-		e.observe(&p.Tiers[i].Urgent)
-	}
-	e.next = 0
 	rise, fall := 0, false
 	for i := range p.Tiers {
-		t := &p.Tiers[i]
-		n := e.take()
-		enter := e.raw(&t.Enter, n)
-		if n.hold(enter, t.Enter.For, s.Now) == yes {
+		t, n := &p.Tiers[i], &st.Nodes[i]
+		enter := t.Enter.raw(&n.Enter, s, false)
+		if n.Enter.hold(enter, t.Enter.For, s.Now) == yes {
 			rise = i + 1
 		}
-		n = e.take()
-		leave := e.raw(&t.Leave, n)
+		leave := t.Leave.raw(&n.Leave, s, false)
 		if enter == yes {
 			leave = no // or it would be entered again at once
 		}
-		now := evaluator{st: st, s: s, next: p.node(i + 1), instant: true}
-		st.calm[i] = leave == yes && now.eval(&t.Enter) != yes
-		leave = n.hold(leave, t.Leave.For, s.Now)
-		st.urgent[i] = e.eval(&t.Urgent) == yes
-		if i+1 == st.Tier {
+		calm := leave == yes && t.Enter.eval(&n.Enter, s, true) != yes
+		st.moments[i] = moment{calm, t.Urgent.eval(&n.Urgent, s, false) == yes}
+		if leave = n.Leave.hold(leave, t.Leave.For, s.Now); i+1 == st.Tier {
 			fall = leave == yes
 		}
 	}
 	switch {
 	case rise > st.Tier:
-		t := &p.Tiers[rise-1]
-		reason := why(st, s, &t.Enter, p.node(rise))
+		reason := p.Tiers[rise-1].Enter.why(&st.Nodes[rise-1].Enter, s)
 		for i := st.Tier; i < rise; i++ {
 			st.Entered[i] = s.Now
 		}
 		d.Changes = append(d.Changes, st.change(p, rise, reason))
 	case fall:
-		t := &p.Tiers[st.Tier-1]
-		reason := why(st, s, &t.Leave, p.node(st.Tier)+t.Enter.count())
+		reason := p.Tiers[st.Tier-1].Leave.why(&st.Nodes[st.Tier-1].Leave, s)
 		d.Changes = append(d.Changes, st.change(p, st.Tier-1, reason))
 	}
 }
-
-// node returns where the memory of a tier's enter begins in State.Nodes; that of its leave follows.
-func (p *Policy) node(tier int) int {
-	at := 0
-	for i := range p.Tiers[:tier-1] {
-		at += p.Tiers[i].nodes()
-	}
-	return at
-}
-
-// nodes returns how many nodes the tier's conditions have: those of enter, leave and urgent, in this order.
-func (t *Tier) nodes() int { return t.Enter.count() + t.Leave.count() + t.Urgent.count() }
 
 // change moves to another tier.
 func (st *State) change(p *Policy, to int, why string) Change {
 	c := Change{From: st.Tier, FromName: st.TierName, To: to, Why: why}
 	if to > 0 {
-		t := &p.Tiers[to-1]
-		c.ToName = t.Name
+		c.ToName = p.Tiers[to-1].Name
 		// A tier's leave counts from when it became the present one: each has its own time on the way down.
-		from := p.node(to) + t.Enter.count()
-		for i := range st.Nodes[from : from+t.Leave.count()] {
-			st.Nodes[from+i].Held = false
-		}
+		st.Nodes[to-1].Leave.release()
 	}
 	st.Tier, st.TierName = to, c.ToName
 	return c

@@ -167,7 +167,7 @@ tiers:
 }
 
 func TestStateIsJSON(t *testing.T) {
-	p := Default()
+	p := builtIn()
 	st := &State{}
 	s := calm(0)
 	s.Usage = have(99)
@@ -190,7 +190,7 @@ func TestStateIsJSON(t *testing.T) {
 // crowd is a target with many stopping workers, usage percent of memory and a clock that goes on with each step. What is given is
 // in flight for ever.
 func crowd(usage float64) (step func() Decision) {
-	p, st, s := Default(), &State{}, calm(0)
+	p, st, s := builtIn(), &State{}, calm(0)
 	s.Usage = have(usage)
 	for i := range 100 {
 		s.Workers = append(s.Workers, Worker{ID: WorkerID{i, 1}, Generation: 1 + i, State: Stopping, StoppingFor: time.Duration(i) * time.Second, Cache: CacheEmpty})

@@ -8,20 +8,19 @@ import (
 )
 
 // trace appends what each comparison of c read, as text. It follows eval in the same step and changes nothing.
-func (e *evaluator) trace(c *Condition, parts []string) []string {
-	n := e.take()
+func (c *Condition) trace(n *Node, s *Sample, parts []string) []string {
 	from := len(parts)
 	switch c.Op {
 	case Always:
 		parts = append(parts, "always")
 	case Compare:
-		parts = append(parts, c.Test.trace(n, e.s))
+		parts = append(parts, c.Test.trace(n, s))
 	}
 	for i := range c.Of {
-		parts = e.trace(&c.Of[i], parts)
+		parts = c.Of[i].trace(&n.parts(c)[i], s, parts)
 	}
 	if c.For > 0 && n.Held {
-		held := fmt.Sprintf("held %s of %s", text((e.s.Now - n.Since).Round(100*time.Millisecond)), text(c.For))
+		held := fmt.Sprintf("held %s of %s", text((s.Now - n.Since).Round(100*time.Millisecond)), text(c.For))
 		if len(parts) == from+1 {
 			parts[from] += " (" + held + ")"
 		} else {
@@ -50,11 +49,8 @@ func (t *Test) trace(n *Node, s *Sample) string {
 	return t.name() + " " + t.format(v) + relation[result == yes] + t.format(t.Limit) + t.span()
 }
 
-// why joins the trace of one condition, whose memory begins at State.Nodes[at].
-func why(st *State, s *Sample, c *Condition, at int) string {
-	e := evaluator{st: st, s: s, next: at}
-	return strings.Join(e.trace(c, nil), ", ")
-}
+// why joins the trace of one condition.
+func (c *Condition) why(n *Node, s *Sample) string { return strings.Join(c.trace(n, s, nil), ", ") }
 
 // name is the signal as it is called in a journal entry.
 func (t Test) name() string {

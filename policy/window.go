@@ -42,15 +42,9 @@ func (n *Node) spans(window, now time.Duration) bool {
 	return len(n.Ring) > 0 && now-n.Ring[0].At >= window
 }
 
-// observe pushes the totals that the windows of c need.
-func (e *evaluator) observe(c *Condition) {
-	n := e.take()
-	if c.Op == Compare && c.Test.Window > 0 {
-		if r := c.Test.reading(e.s); r.Absent == "" && r.Value == r.Value { // not NaN
-			n.push(e.s.Now, c.Test.Window, r.Value)
-		}
-	}
-	for i := range c.Of {
-		e.observe(&c.Of[i])
+// observe pushes the total that the test's window needs.
+func (t *Test) observe(n *Node, s *Sample) {
+	if r := t.reading(s); t.Window > 0 && r.Absent == "" && r.Value == r.Value { // not NaN
+		n.push(s.Now, t.Window, r.Value)
 	}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	version = 1
+	version = 2
 	// MaxLine bounds a line before it is compressed, in bytes. A worker takes about 200.
 	MaxLine = 1 << 20
 )

@@ -22,7 +22,7 @@ func have(v float64) policy.Reading { return policy.Reading{Value: v} }
 // sample is a recording with most of what can be in one.
 func sample(t testing.TB) []byte {
 	t.Helper()
-	p, err := policy.Decode("test", strings.NewReader("version: 1\ntiers: [{name: t, enter: {reload-room: {below: 2}}, leave: {usage: {below: 6%}}, actions: [purge-ssl-cache: {}]}]\n"))
+	p, err := policy.DecodeFiles(policy.File{Name: "test", Text: []byte("version: 1\ntiers: [{name: t, enter: {reload-room: {below: 2}}, leave: {usage: {below: 6%}}, actions: [purge-ssl-cache: {}]}]\n")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,12 +128,12 @@ func zipped(text string) []byte {
 }
 
 func TestReaderRefuses(t *testing.T) {
-	begin := `{"Begin":{"Version":1}}` + "\n"
+	begin := `{"Begin":{"Version":2}}` + "\n"
 	tests := []struct{ text, want string }{
 		{"{}\n", "line 1: this is not a recording"},
 		{`{"Tick":{"Now":1}}`, "line 1: this is not a recording"},
-		{`{"Begin":{"Version":2}}`, "line 1: version 2 is not known, this program reads 1"},
-		{`{"Begin":{"Version":1,"Later":1}}`, `unknown field "Later"`},
+		{`{"Begin":{"Version":1}}`, "line 1: version 1 is not known, this program reads 2"},
+		{`{"Begin":{"Version":2,"Later":1}}`, `unknown field "Later"`},
 		{begin + `{"Tick":{"Later":1}}`, `line 2: json: unknown field "Later"`},
 		{begin + `{}`, "line 2: it is no event"},
 		{begin + "{\"Tick\":\n" + `{"Tick":{"Now":1}}`, "line 2: unexpected EOF"},
@@ -161,8 +161,8 @@ func FuzzReader(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(string(text))
-	f.Add(`{"Begin":{"Version":1},"Outcome":{}}`)
-	f.Add(`{"Begin":{"Version":1,"State":{"Tier":-1,"Nodes":[{}]}}}` + "\n" + `{"Tick":{"Workers":[{"State":"stopping"}],"Usage":"NaN"}}`)
+	f.Add(`{"Begin":{"Version":2},"Outcome":{}}`)
+	f.Add(`{"Begin":{"Version":2,"State":{"Tier":-1,"Nodes":[{}]}}}` + "\n" + `{"Tick":{"Workers":[{"State":"stopping"}],"Usage":"NaN"}}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		events, _ := read(zipped(text))
 		if len(events) == 0 {

@@ -63,7 +63,7 @@ func (r *Run) play(b record.Begin) error {
 	r.begin, r.policy = b, r.own
 	if r.own == nil {
 		var err error
-		if r.policy, err = policy.Decode("the recorded policy", strings.NewReader(b.Policy)); err != nil {
+		if r.policy, err = policy.DecodeFiles(policy.File{Name: "the recorded policy", Text: []byte(b.Policy)}); err != nil {
 			return err
 		}
 	}

@@ -67,7 +67,7 @@ func play(t *testing.T, r *Run, events []record.Event) *Run {
 
 func decode(t *testing.T, text string) *policy.Policy {
 	t.Helper()
-	p, err := policy.Decode("test.yaml", strings.NewReader(text))
+	p, err := policy.DecodeFiles(policy.File{Name: "test.yaml", Text: []byte(text)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func decode(t *testing.T, text string) *policy.Policy {
 
 func TestRecordedPolicyDecidesAsItDid(t *testing.T) {
 	for _, every := range []int{7, 1 << 30} {
-		events := storm(t, policy.Default(), every)
+		events := storm(t, builtIn(), every)
 		r := play(t, New("as recorded", nil), events)
 		if r.Differs != nil {
 			t.Errorf("a new beginning every %d ticks: %v", every, r.Differs)
@@ -85,7 +85,7 @@ func TestRecordedPolicyDecidesAsItDid(t *testing.T) {
 			t.Errorf("%v were given", r.Given())
 		}
 		// The beginning of it was lost. A Run takes the states of what it plays, so it is made anew.
-		events = storm(t, policy.Default(), every)
+		events = storm(t, builtIn(), every)
 		for i, e := range events {
 			if e.Begin != nil && i > len(events)/3 {
 				if late := play(t, New("as recorded", nil), events[i:]); late.Differs != nil {
@@ -98,7 +98,7 @@ func TestRecordedPolicyDecidesAsItDid(t *testing.T) {
 }
 
 func TestDifferenceIsFound(t *testing.T) {
-	events := storm(t, policy.Default(), 1<<30)
+	events := storm(t, builtIn(), 1<<30)
 	changed := false
 	for i, e := range events {
 		if !changed && e.Tick != nil && e.Tick.Usage.Value > 60 {
@@ -115,7 +115,7 @@ func TestDifferenceIsFound(t *testing.T) {
 // Another policy goes on over a new beginning, and its actions land in the model.
 func TestOtherPolicy(t *testing.T) {
 	for _, every := range []int{50, 1 << 30} {
-		events := storm(t, policy.Default(), every)
+		events := storm(t, builtIn(), every)
 		recorded := play(t, New("as recorded", nil), events)
 		p := decode(t, `version: 1
 tiers:
@@ -179,4 +179,12 @@ func TestThinKeepsPeaks(t *testing.T) {
 	if len(thinned) > columns || peak.Usage != 99 || peak.Some != 50 || peak.Room != -1 {
 		t.Errorf("%d points, peak %+v", len(thinned), peak)
 	}
+}
+
+func builtIn() *policy.Policy {
+	p, err := policy.DecodeFiles(policy.BuiltIn)
+	if err != nil {
+		panic(err)
+	}
+	return p
 }

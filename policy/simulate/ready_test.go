@@ -11,12 +11,11 @@ import (
 
 func ready(t testing.TB, name string) *policy.Policy {
 	t.Helper()
-	f, err := os.Open(filepath.Join("../../packaging/policies", name+".yaml"))
+	text, err := os.ReadFile(filepath.Join("../../packaging/policies", name+".yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	p, err := policy.Decode(name, f)
+	p, err := policy.DecodeFiles(policy.File{Name: name, Text: text})
 	if err != nil {
 		t.Fatal(err)
 	}

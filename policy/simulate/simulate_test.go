@@ -44,10 +44,10 @@ func run(t testing.TB, s *Scenario, p *policy.Policy, dry bool) (Result, []recor
 
 func TestStorm(t *testing.T) {
 	s := scenario(t, "storm.yaml")
-	if r, _ := run(t, s, policy.Default(), true); r.Failed == 0 || r.Killed == 0 {
+	if r, _ := run(t, s, builtIn(), true); r.Failed == 0 || r.Killed == 0 {
 		t.Errorf("without actions the limit is not hit: %v", r)
 	}
-	r, events := run(t, s, policy.Default(), false)
+	r, events := run(t, s, builtIn(), false)
 	if r.Reloads != 8 || r.Failed != 0 || r.Killed != 0 || r.Cut != 0 {
 		t.Errorf("with the default policy: %v", r)
 	}
@@ -70,8 +70,8 @@ func TestScenarios(t *testing.T) {
 	}
 	for _, f := range files {
 		s := scenario(t, filepath.Base(f))
-		without, _ := run(t, s, policy.Default(), true)
-		with, _ := run(t, s, policy.Default(), false)
+		without, _ := run(t, s, builtIn(), true)
+		with, _ := run(t, s, builtIn(), false)
 		if with.Killed > 0 || without.Killed == 0 {
 			t.Errorf("%s: without %v; with %v", f, without, with)
 		}
@@ -80,13 +80,13 @@ func TestScenarios(t *testing.T) {
 
 func TestSameAgain(t *testing.T) {
 	s := scenario(t, "storm.yaml")
-	r1, e1 := run(t, s, policy.Default(), false)
-	r2, e2 := run(t, s, policy.Default(), false)
+	r1, e1 := run(t, s, builtIn(), false)
+	r2, e2 := run(t, s, builtIn(), false)
 	if r1 != r2 || !reflect.DeepEqual(e1, e2) {
 		t.Error("two simulations of one scenario differ")
 	}
 	s.Seed++
-	if _, e3 := run(t, s, policy.Default(), false); reflect.DeepEqual(e1, e3) {
+	if _, e3 := run(t, s, builtIn(), false); reflect.DeepEqual(e1, e3) {
 		t.Error("the seed changes nothing")
 	}
 }
@@ -95,12 +95,12 @@ func TestSameAgain(t *testing.T) {
 func TestSize(t *testing.T) {
 	s := scenario(t, "small-vps.yaml")
 	s.Duration = Duration(time.Hour)
-	w, err := record.NewWriter(io.Discard, record.Begin{Policy: policy.Default().Source})
+	w, err := record.NewWriter(io.Discard, record.Begin{Policy: builtIn().Source})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ticks := int64(0)
-	if _, err := Run(s, policy.Default(), false, func(e record.Event) error {
+	if _, err := Run(s, builtIn(), false, func(e record.Event) error {
 		if e.Tick != nil {
 			ticks++
 		}
@@ -153,6 +153,14 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		s.Duration = min(s.Duration, Duration(time.Minute)) // what decodes can be simulated
-		run(t, s, policy.Default(), false)
+		run(t, s, builtIn(), false)
 	})
+}
+
+func builtIn() *policy.Policy {
+	p, err := policy.DecodeFiles(policy.BuiltIn)
+	if err != nil {
+		panic(err)
+	}
+	return p
 }
