@@ -175,6 +175,7 @@ type Purged struct {
 const (
 	purgeTries = 20
 	sweepChunk = 16 << 20 // bytes; some milliseconds of the kernel's work
+	sweepNice  = 10       // it has a tenth of the weight of HAProxy's threads: they must not wait for it
 )
 
 // PurgeSSLCache empties the TLS session cache of a worker in place and gives its memory back. The worker serves on; sessions that
@@ -199,7 +200,8 @@ func (c *CacheFile) purge(ctx context.Context, cache *Cache, res Purged) (Purged
 			return res, err
 		}
 	}
-	err := c.sweep(ctx)
+	var err error
+	onThread(sweepNice, func() { err = c.sweep(ctx) })
 	if after, rerr := c.Resident(); rerr == nil {
 		res.After = after
 	}

@@ -29,25 +29,31 @@ const stopLooks = 10
 // still runs fn while every thread of the process is stopped, and returns how long the first of them was kept from running.
 // fn must be short and must not block. If the threads cannot be stopped fn is not run and the error is a *Refusal or ErrGone.
 func (p *Process) still(fn func() error) (held time.Duration, err error) {
+	// Only the thread that traces may detach, and when it ends the kernel detaches whatever is left. The worker waits for us: nobody
+	// should run before.
+	onThread(-20, func() {
+		t := tracer{p: p, stopped: map[int]bool{}}
+		held, err = t.run(fn)
+	})
+	return held, err
+}
+
+// onThread runs fn on a thread of its own, which has a niceness (setpriority(2)) if that can be had, and ends with fn.
+func onThread(nice int, fn func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// Only the thread that traces may detach, so the goroutine keeps its thread. It is never unlocked: when the goroutine
-		// returns the thread ends, and with it every tracing that is left.
-		runtime.LockOSThread()
+		runtime.LockOSThread() // and never unlocked: so the thread ends when the goroutine returns
 		if unix.Gettid() == unix.Getpid() {
 			// The process's first thread does not end with its goroutine. While it is held here, another one is found.
-			held, err = p.still(fn)
+			onThread(nice, fn)
 			runtime.UnlockOSThread()
 			return
 		}
-		// The worker waits for us: nobody should run before. Without the right to it (CAP_SYS_NICE) it is done all the same.
-		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
-		t := tracer{p: p, stopped: map[int]bool{}}
-		held, err = t.run(fn)
+		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, nice)
+		fn()
 	}()
 	<-done
-	return held, err
 }
 
 type tracer struct {
