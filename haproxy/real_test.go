@@ -131,6 +131,31 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 	}
 }
 
+// A purge that is stopped leaves the header emptied and the pages there. The next one takes it up, without holding anybody still again.
+func TestStoppedSweepIsTakenUp(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
+	s := NewScanner("/proc")
+	tunnel := h.Tunnel()
+	p, err := s.Recheck(reload(t, s, h))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	res, err := p.PurgeSSLCache(ended, h.Pids())
+	if !errors.Is(err, context.Canceled) || res.Freed() != 0 || res.Held == 0 {
+		t.Fatalf("stopped purge: %+v, %v", res, err)
+	}
+	res, err = p.PurgeSSLCache(t.Context(), h.Pids())
+	if err != nil || res.After > pageSize || res.Freed() == 0 || res.Held != 0 {
+		t.Errorf("next purge: %+v, %v", res, err)
+	}
+	if err := haproxytest.Echo(tunnel); err != nil {
+		t.Errorf("tunnel: %v", err)
+	}
+}
+
 func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	s := NewScanner("/proc")
