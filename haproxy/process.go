@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +35,7 @@ type Process struct {
 // OpenProcess pins the process named by id. It fails with ErrGone if that process has ended, and also if its pid is in
 // use again. A zero id.Start accepts whatever start time is found.
 func OpenProcess(procfs string, id ID) (*Process, error) {
-	fd, err := unix.PidfdOpen(id.PID, 0)
+	fd, err := unix.PidfdOpen(id.PID, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) {
 		return nil, fmt.Errorf("opening pid %d: %w", id.PID, ErrGone)
 	}
@@ -88,33 +89,24 @@ func (p *Process) Signal(sig unix.Signal) error {
 
 // WaitExit returns nil once the process has ended, or the context's error.
 func (p *Process) WaitExit(ctx context.Context) error {
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	fd, err := unix.FcntlInt(uintptr(p.pidfd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("waiting for pid %d: %w", p.PID, err)
 	}
-	done := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		unix.Write(wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-		close(done)
-	})
-	defer func() {
-		if !stop() {
-			<-done
-		}
-		unix.Close(wake)
-	}()
-	fds := []unix.PollFd{{Fd: int32(p.pidfd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
-	for {
-		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
-			return fmt.Errorf("waiting for pid %d: %w", p.PID, err)
-		}
-		if fds[0].Revents != 0 {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	f := os.NewFile(uintptr(fd), "pidfd") // it does not block, so the runtime waits for it as for a socket
+	defer f.Close()
+	defer context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })()
+	conn, err := f.SyscallConn()
+	if err == nil {
+		err = conn.Read(func(uintptr) bool { return !p.Alive() })
 	}
+	switch {
+	case err == nil || !p.Alive():
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return fmt.Errorf("waiting for pid %d: %w", p.PID, err)
 }
 
 func (p *Process) path(name string) string {

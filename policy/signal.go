@@ -32,10 +32,10 @@ func (t *Test) truth(n *Node, s *Sample) truth {
 		return unknown
 	}
 	met := v > t.Limit
-	switch {
-	case t.Below:
+	switch t.sign() {
+	case "<":
 		met = v < t.Limit
-	case t.Window > 0 || t.Signal == Pressure:
+	case ">=":
 		met = v >= t.Limit
 	}
 	switch {
@@ -45,6 +45,17 @@ func (t *Test) truth(n *Node, s *Sample) truth {
 		return unknown // what is known of the window is not enough; the rest of it may be
 	}
 	return no
+}
+
+// sign is how the value stands to the limit where the test is met.
+func (t *Test) sign() string {
+	switch {
+	case t.Below:
+		return "<"
+	case t.Signal == Pressure || t.Signal == Events:
+		return ">="
+	}
+	return ">"
 }
 
 // read returns the signal's value in the unit of Limit, or why there is none.

@@ -39,14 +39,11 @@ func (t *Test) trace(n *Node, s *Sample) string {
 	if result == unknown {
 		return t.name() + " unknown (window not filled)"
 	}
-	relation := map[bool]string{true: " > ", false: " <= "}
-	switch {
-	case t.Below:
-		relation = map[bool]string{true: " < ", false: " >= "}
-	case t.Signal == Pressure || t.Signal == Events:
-		relation = map[bool]string{true: " >= ", false: " < "}
+	sign := t.sign()
+	if result == no {
+		sign = map[string]string{">": "<=", "<": ">=", ">=": "<"}[sign]
 	}
-	return t.name() + " " + t.format(v) + relation[result == yes] + t.format(t.Limit) + t.span()
+	return t.name() + " " + t.format(v) + " " + sign + " " + t.format(t.Limit) + t.span()
 }
 
 // why joins the trace of one condition.
@@ -72,14 +69,8 @@ func (t Test) span() string {
 }
 
 func (t Test) String() string {
-	how := " above "
-	switch {
-	case t.Below:
-		how = " below "
-	case t.Signal == Pressure || t.Signal == Events:
-		how = " "
-	}
-	return t.name() + how + t.format(t.Limit) + t.span()
+	how := map[string]string{">": " above ", "<": " below ", ">=": " "}
+	return t.name() + how[t.sign()] + t.format(t.Limit) + t.span()
 }
 
 // format writes a value with the signal's unit.

@@ -10,18 +10,18 @@ import (
 
 // give begins an action. Each takes about as long as it does on a machine.
 func (m *model) give(due policy.Due, dry bool) {
-	a := action{due, m.now + 200*time.Millisecond}
+	o := policy.Outcome{Tier: due.Tier, Kind: due.Kind, Worker: due.Worker, At: m.now + 200*time.Millisecond, Result: policy.Done}
 	w := m.find(due.Worker)
 	switch {
 	case dry || w == nil:
 	case due.Kind == policy.HardStopAfter:
 		w.draining = m.now + due.Spread
-		a.ends = w.draining + time.Second
-		w.ends = a.ends
+		o.At = w.draining + time.Second
+		w.ends = o.At
 	case due.Kind == policy.TerminateOldest:
-		w.ends = a.ends
+		w.ends = o.At
 	}
-	m.actions = append(m.actions, a)
+	m.flying = append(m.flying, o)
 }
 
 func (m *model) find(id policy.WorkerID) *worker {
@@ -33,17 +33,17 @@ func (m *model) find(id policy.WorkerID) *worker {
 
 // land ends the actions whose time has come.
 func (m *model) land(dry bool) (ended []policy.Outcome) {
-	m.actions = slices.DeleteFunc(m.actions, func(a action) bool {
-		if a.ends > m.now {
+	m.flying = slices.DeleteFunc(m.flying, func(o policy.Outcome) bool {
+		if o.At > m.now {
 			return false
 		}
-		o := policy.Outcome{Tier: a.Tier, Kind: a.Kind, Worker: a.Worker, At: m.now, Result: policy.Done}
-		switch w := m.find(a.Worker); {
+		o.At = m.now
+		switch w := m.find(o.Worker); {
 		case dry:
 			o.Result, o.Reason = policy.Skipped, "dry run"
-		case a.Kind == policy.PurgeSSLCache && w != nil:
+		case o.Kind == policy.PurgeSSLCache && w != nil:
 			o.FreedBytes, w.cache = uint64(w.cache), 0
-		case a.Kind == policy.TrimPools || a.Kind == policy.PageOut:
+		case o.Kind == policy.TrimPools || o.Kind == policy.PageOut:
 			o.Result, o.Reason = policy.Refused, "it is not simulated"
 		}
 		ended = append(ended, o)

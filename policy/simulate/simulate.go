@@ -44,11 +44,6 @@ type worker struct {
 	draining           time.Duration // until when its sessions are being shut down; 0 = they are not
 }
 
-type action struct {
-	policy.Due
-	ends time.Duration
-}
-
 type model struct {
 	Scenario
 	Result
@@ -59,9 +54,9 @@ type model struct {
 	check   bool // a configuration check is running
 	made    int  // workers
 	swapped float64
-	stall   time.Duration // in all
-	slope   []float64     // what was used, by steps
-	actions []action
+	stall   time.Duration    // in all
+	slope   []float64        // what was used, by steps
+	flying  []policy.Outcome // of actions, as they will be
 }
 
 // Run simulates a scenario with a policy and records it. In a dry run nothing is done. The same scenario always gives the same recording.
