@@ -97,6 +97,9 @@ func (c *Controller) policy() *policy.Policy {
 	return c.Policy
 }
 
+// errNoTarget is why a guard ends that was told to.
+var errNoTarget = errors.New("hapressure stops, or its policy has no such target any more, or the unit runs in another cgroup")
+
 const (
 	lookEvery  = 10 * time.Second // for targets, where no event tells of a change
 	reconnect  = 5 * time.Second  // pause before systemd is tried again
@@ -263,6 +266,9 @@ func (c *Controller) start(ctx context.Context, name, at string) {
 		c.mu.Lock()
 		delete(c.guards, name)
 		c.mu.Unlock()
+		if errors.Is(why, context.Canceled) {
+			why = errNoTarget
+		}
 		c.report.targetLost(name, why)
 	})
 }

@@ -63,7 +63,7 @@ func (g *guard) note(sensor string, err error) {
 	if err != nil {
 		why = err.Error()
 	}
-	if g.missing[sensor] == why {
+	if g.missing[sensor] == why || errors.Is(err, cgroup.ErrGone) { // that the cgroup has gone is told once, by its end
 		return
 	}
 	g.missing[sensor] = why

@@ -15,6 +15,14 @@ import (
 // listening reports whether the process has a TCP socket that listens. A stopping worker has none, once its `grace` has passed;
 // a worker that serves has one. An error means that it is not known.
 func (p *Process) listening() (bool, error) {
+	listens, err := p.listensNow()
+	if err != nil && !p.Alive() {
+		err = fmt.Errorf("listing the sockets of pid %d: %w", p.PID, ErrGone)
+	}
+	return listens, err
+}
+
+func (p *Process) listensNow() (bool, error) {
 	inodes := map[string]bool{}
 	for _, name := range []string{"net/tcp", "net/tcp6"} {
 		err := p.listenInodes(name, inodes)
