@@ -418,7 +418,7 @@ func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 			defer syscall.Munmap(mem)
 			hd := header{page: mem, l: caches[0].layout, start: files[0].Mapping.Start, blocks: caches[0].Blocks}
 			idle, busy := 0, 0
-			for end := time.Now().Add(haproxytest.Deadline); idle < 20*rounds() && v.fails.Load() == 0 && time.Now().Before(end); {
+			for end := time.Now().Add(haproxytest.Deadline); (idle < 20*rounds() || busy < 20) && v.fails.Load() == 0 && time.Now().Before(end); {
 				pace(t.Context(), time.Millisecond)
 				_, err := p.still(func() error {
 					if !hd.idle() {
