@@ -30,7 +30,7 @@ test-unit: setup-go
 # Everything: unit tests with the race detector, a real HAProxy on this machine, and the storms in the guest.
 test: setup lint
 	CGO_ENABLED=1 $(GO) test -race -short ./...
-	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./haproxy ./controller ./tests/storm
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./haproxy ./controller ./cmd/hapressure ./tests/storm
 	$(GO) test -p 1 -count 1 -timeout 80m -v ./tests/guest ./tests
 
 # The life of the package in a guest of each release of Debian.

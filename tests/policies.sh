@@ -123,3 +123,11 @@ systemctl stop hapressure
 for target in /var/lib/hapressure/recordings/*; do
 	./hapressure replay "$target"/* | tail -n 4
 done
+
+echo '== a recording without the service'
+./hapressure record -o by-hand.rec --target haproxy@a.service &
+recorder=$!
+until ./hapressure replay by-hand.rec 2>/dev/null | grep --quiet '[2-9] samples'; do sleep 0.5; done
+kill -INT $recorder
+wait $recorder
+./hapressure replay by-hand.rec | tail -n 3
