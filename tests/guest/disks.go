@@ -71,7 +71,8 @@ func stage(dir string, spec Spec) (size int64, err error) {
 		}
 		size += n
 	}
-	return size, os.WriteFile(filepath.Join(dir, runScript), []byte(spec.Run), 0o644)
+	script := "echo " + strings.TrimSuffix(startLine, "\n") + "; " + spec.Run // on one line: the others keep their numbers
+	return size, os.WriteFile(filepath.Join(dir, runScript), []byte(script), 0o644)
 }
 
 func copyFile(target, source string) (int64, error) {

@@ -126,13 +126,18 @@ func TestLiveThatFailsDoesNotStopTheGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer live.Close()
-	s := &stream{live: live}
-	for _, part := range []string{"one ", "two"} {
+	s := &stream{live: live, started: make(chan struct{})}
+	for _, part := range []string{startLine[:3], startLine[3:] + "one ", "two"} {
 		if n, err := s.Write([]byte(part)); n != len(part) || err != nil {
 			t.Errorf("Write(%q) = %d, %v", part, n, err)
 		}
 	}
 	if s.all.String() != "one two" {
 		t.Errorf("kept %q", s.all.String())
+	}
+	select {
+	case <-s.started:
+	default:
+		t.Error("it does not know that the guest has started")
 	}
 }
