@@ -155,7 +155,10 @@ func (st *State) meet(s *Sample) {
 
 // Done takes note of how a Due ended. Each must be reported, and once; of a worker that is gone meanwhile it may be.
 func (st *State) Done(o Outcome) {
-	if o.Result == Done {
+	// What only relieves a worker comes in a long row, one after the other. If memory had to be measured anew after each, nothing would ever
+	// be terminated meanwhile.
+	relief := o.Kind == TrimPools || o.Kind == PageOut
+	if o.Result == Done && !relief {
 		st.Acted, st.Effect = true, max(st.Effect, o.At)
 	} else if o.Kind == TerminateOldest {
 		st.Terminated, st.TerminatedAt = true, max(st.TerminatedAt, o.At)

@@ -745,3 +745,23 @@ func TestReliefAgainNotBeforeItsPause(t *testing.T) {
 		t.Error("not at the end of its pause")
 	}
 }
+
+// Trimming one worker after the other does not hold up what is urgent.
+func TestReliefDoesNotHoldUpTermination(t *testing.T) {
+	p := mustDecode(t, `
+version: 1
+tiers:
+  - {name: relief, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [trim-pools: {}]}
+  - name: terminate
+    enter: {usage: {above: 90%}}
+    leave: {usage: {below: 85%}}
+    urgent: true
+    settle: 2s
+    actions: [terminate-oldest: {}]
+`)
+	b := newBench(t, p, inPurge, stopping(1, 1, CacheEmpty), stopping(2, 1, CacheEmpty))
+	b.expect(0, "trim 11", "trim 21")
+	b.usage = inTermin
+	b.done(TrimPools, 11, Done)
+	b.expect(sec, "terminate 11")
+}
