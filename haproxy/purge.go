@@ -353,13 +353,10 @@ func (h *header) clear() error {
 	if !h.idle() {
 		return ErrBusy
 	}
-	if !h.l.http {
-		if err := h.l.matches(h.page, func(uint64) bool { return true }); err != nil {
-			return fmt.Errorf("recognising the cache again: %w", err)
-		}
-	}
 	if h.l.http {
 		atomic.StoreUint32(h.u32(h.l.maxObj), noObject)
+	} else if err := h.l.matches(h.page, func(uint64) bool { return true }); err != nil {
+		return fmt.Errorf("recognising the cache again: %w", err)
 	}
 	atomic.StoreUint32(h.u32(h.l.nbav), 0)
 	for i := range max(h.l.trees, 1) {
