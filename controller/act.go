@@ -59,7 +59,7 @@ func (g *guard) act(ctx context.Context, due policy.Due, w haproxy.Worker, succe
 // has failed and is tried again.
 func failure(err error) result {
 	var refusal *haproxy.Refusal
-	if errors.As(err, &refusal) {
+	if errors.As(err, &refusal) && !errors.Is(err, haproxy.ErrBusy) { // of several HTTP caches one may be refused and another in use
 		switch refusal.Reason {
 		case haproxy.ManyOwners, haproxy.CannotStop:
 		default:

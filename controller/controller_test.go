@@ -556,6 +556,23 @@ func TestKeptStateOfOthers(t *testing.T) {
 	}
 }
 
+func TestFailureSortsErrors(t *testing.T) {
+	vary, held := &haproxy.Refusal{Reason: haproxy.VaryCache}, &haproxy.Refusal{Reason: haproxy.CannotStop}
+	for _, tt := range []struct {
+		err  error
+		want policy.Result
+	}{
+		{vary, policy.Refused},
+		{held, policy.Failed},
+		{haproxy.ErrBusy, policy.Failed},
+		{errors.Join(vary, haproxy.ErrBusy), policy.Failed},
+	} {
+		if r := failure(tt.err); r.Result != tt.want || r.why != tt.err.Error() {
+			t.Errorf("%v: %s, %q, want %s", tt.err, r.Result, r.why, tt.want)
+		}
+	}
+}
+
 func TestLimitIn(t *testing.T) {
 	var s slope
 	l := cgroupLimit(1000, 0)
