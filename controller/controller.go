@@ -38,9 +38,11 @@ type Journal interface {
 // Config is what a Controller works with.
 type Config struct {
 	Policy  *policy.Policy
-	DryRun  bool   // decide and say, but do nothing to a worker
-	Procfs  string // the proc file system, /proc
-	Cgroups string // the mount point of cgroup v2
+	Origin  string        // of Policy, in words
+	Daemon  *DaemonStatus // what Status tells about this program; nil if it is no daemon
+	DryRun  bool          // decide and say, but do nothing to a worker
+	Procfs  string        // the proc file system, /proc
+	Cgroups string        // the mount point of cgroup v2
 	Journal Journal
 	// Connect connects to systemd, again after the connection was lost. nil: only targets given as cgroups are found.
 	Connect func(context.Context) (Units, error)
@@ -61,22 +63,26 @@ type Controller struct {
 
 	again chan struct{} // to look for targets again
 
-	mu     sync.Mutex        // of what follows, and of Config.Policy
-	guards map[string]*guard // by the target's name: the unit, or the cgroup's path
-	status string
+	mu      sync.Mutex        // of what follows, and of Config.Policy
+	guards  map[string]*guard // by the target's name: the unit, or the cgroup's path
+	inForce PolicyStatus
+	status  string
 }
 
 // New makes a Controller.
 func New(c Config) *Controller {
-	return &Controller{Config: c, report: reporter{c.Journal}, again: make(chan struct{}, 1), guards: map[string]*guard{}}
+	return &Controller{
+		Config: c, report: reporter{c.Journal}, again: make(chan struct{}, 1), guards: map[string]*guard{},
+		inForce: PolicyStatus{Origin: c.Origin, Since: time.Now()},
+	}
 }
 
 // SetPolicy makes p the policy from the next tick on. A target stays in its tier where p has one of that name; one that p does not
 // have, or disables, is no longer guarded.
-func (c *Controller) SetPolicy(p *policy.Policy) {
+func (c *Controller) SetPolicy(p *policy.Policy, origin string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.Policy = p
+	c.Policy, c.inForce = p, PolicyStatus{Origin: origin, Since: time.Now()}
 	for name, g := range c.guards {
 		if own := p.For(name); own != nil {
 			g.policy.Store(own)
@@ -89,6 +95,13 @@ func (c *Controller) SetPolicy(p *policy.Policy) {
 	case c.again <- struct{}{}:
 	default:
 	}
+}
+
+// KeepPolicy takes note that there is a newer policy which is not in force, for it has mistakes.
+func (c *Controller) KeepPolicy(mistakes error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inForce.Rejected = mistakes.Error()
 }
 
 func (c *Controller) policy() *policy.Policy {
@@ -169,12 +182,20 @@ func (c *Controller) concerns(unit string) bool {
 	})
 }
 
-// look finds the targets that there are now and starts a guard for each that has none.
-func (c *Controller) look(ctx context.Context, units Units) {
-	found := map[string]string{} // cgroups by target
-	for _, t := range c.policy().Targets {
+// find returns the cgroups of the targets that there are now, by name.
+func (c *Controller) find(ctx context.Context, units Units) map[string]string {
+	found := map[string]string{}
+	p := c.policy()
+	for _, t := range p.Targets {
 		maps.Copy(found, c.places(ctx, units, t))
 	}
+	maps.DeleteFunc(found, func(name, _ string) bool { return p.For(name) == nil }) // disabled
+	return found
+}
+
+// look starts a guard for each target that has none.
+func (c *Controller) look(ctx context.Context, units Units) {
+	found := c.find(ctx, units)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	guarded := map[string]bool{} // cgroups: two guards on one, by two names, would get in each other's way
@@ -184,7 +205,7 @@ func (c *Controller) look(ctx context.Context, units Units) {
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		at, g := found[name], c.guards[name]
 		switch {
-		case c.Policy.For(name) == nil: // disabled
+		case c.Policy.For(name) == nil: // not since a moment ago
 		case g != nil && g.cgroup != at:
 			g.stop() // the unit went and came back elsewhere; a look after its end finds the new place
 		case g == nil && !guarded[at]:
@@ -245,24 +266,31 @@ func (c *Controller) groups(pattern string) map[string]string {
 	return places
 }
 
-// start begins to guard a target, if its cgroup is there. c.mu is held.
-func (c *Controller) start(ctx context.Context, name, at string) {
+// open makes a guard of a target, if its cgroup is there.
+func (c *Controller) open(name, at string, own *policy.Policy) (*guard, error) {
 	group, err := cgroup.Open(c.Cgroups, at)
-	if errors.Is(err, cgroup.ErrGone) {
-		return
-	}
 	if err != nil {
-		c.report.sensorMissing(name, "cgroup", err)
+		if !errors.Is(err, cgroup.ErrGone) {
+			c.report.sensorMissing(name, "cgroup", err)
+		}
+		return nil, err
+	}
+	return newGuard(c, name, at, group, own), nil
+}
+
+// start begins to guard a target. c.mu is held.
+func (c *Controller) start(ctx context.Context, name, at string) {
+	g, err := c.open(name, at, c.Policy.For(name))
+	if err != nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	g := newGuard(c, name, at, group, cancel)
+	ctx, g.stop = context.WithCancel(ctx)
 	c.guards[name] = g
 	c.report.targetFound(name, at)
 	c.wg.Go(func() {
 		why := g.run(ctx)
-		cancel()
-		group.Close()
+		g.stop()
+		g.group.Close()
 		c.mu.Lock()
 		delete(c.guards, name)
 		c.mu.Unlock()
@@ -287,7 +315,7 @@ func (c *Controller) Healthy(within time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, g := range c.guards {
-		if d := time.Since(g.last.Load().at); d > within {
+		if d := time.Since(g.glance().at); d > within {
 			return fmt.Errorf("%s was not looked at for %v", name, d.Round(time.Second))
 		}
 	}
@@ -303,7 +331,7 @@ func (c *Controller) showStatus() {
 	defer c.mu.Unlock()
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(c.guards)) {
-		if line := c.guards[name].last.Load().line; line != "" {
+		if line := c.guards[name].glance().line; line != "" {
 			lines = append(lines, line)
 		}
 	}

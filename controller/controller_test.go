@@ -476,14 +476,14 @@ tiers:
 	w.reload()
 	c := w.guard(fmt.Sprintf(text, "haproxy.service", ""), false)
 	w.journal.wait(t, "the tier", 1, kind(systemd.TierChanged))
-	c.SetPolicy(decode(t, fmt.Sprintf(text, "haproxy.service", "purge-ssl-cache: {}")))
+	c.SetPolicy(decode(t, fmt.Sprintf(text, "haproxy.service", "purge-ssl-cache: {}")), "")
 	w.journal.wait(t, "what the new policy does in the same tier", 1, action(policy.PurgeSSLCache))
 	if n := len(w.journal.all(kind(systemd.TierChanged))); n != 1 {
 		t.Errorf("%d changes of tier", n)
 	}
-	c.SetPolicy(decode(t, fmt.Sprintf(text, "another.service", "")))
+	c.SetPolicy(decode(t, fmt.Sprintf(text, "another.service", "")), "")
 	w.journal.wait(t, "the end of its target", 1, kind(systemd.TargetLost))
-	c.SetPolicy(decode(t, fmt.Sprintf(text, "haproxy.service", "")))
+	c.SetPolicy(decode(t, fmt.Sprintf(text, "haproxy.service", "")), "")
 	w.journal.wait(t, "its return", 2, kind(systemd.TargetFound))
 }
 

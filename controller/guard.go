@@ -33,8 +33,11 @@ type guard struct {
 	stop    context.CancelFunc
 	woken   chan struct{}
 	ended   chan ended                    // of actions
+	orders  chan order                    // by hand
 	policy  atomic.Pointer[policy.Policy] // as it is for this target
-	last    atomic.Pointer[glance]
+
+	mu   sync.Mutex
+	last glance
 
 	// Owned by run.
 	state policy.State
@@ -48,12 +51,6 @@ type guard struct {
 	missing   map[string]string // sensor to why, as last reported
 	lanes     [4]lane
 	tape      tape
-}
-
-// glance is what others may know of the last tick.
-type glance struct {
-	at   time.Time
-	line string
 }
 
 // lane is a queue of actions that are done one after the other.
@@ -73,21 +70,23 @@ var laneOf = map[string]int{
 
 // ended is what became of an action.
 type ended struct {
-	lane int
-	due  policy.Due
+	lane   int
+	due    policy.Due
+	byHand bool
 	result
 }
 
-func newGuard(c *Controller, name, at string, group *cgroup.Group, stop context.CancelFunc) *guard {
+func newGuard(c *Controller, name, at string, group *cgroup.Group, own *policy.Policy) *guard {
 	g := &guard{
-		c: c, name: name, cgroup: at, group: group, stop: stop,
+		c: c, name: name, cgroup: at, group: group,
 		scanner: haproxy.NewScanner(c.Procfs),
 		woken:   make(chan struct{}, 1),
 		ended:   make(chan ended),
+		orders:  make(chan order),
 		missing: map[string]string{},
 	}
-	g.policy.Store(c.Policy.For(name))
-	g.last.Store(&glance{at: time.Now()})
+	g.policy.Store(own)
+	g.last.at = time.Now()
 	g.cliAnswered = g.now()
 	g.restore()
 	return g
@@ -128,6 +127,8 @@ func (g *guard) run(ctx context.Context) error {
 		case <-g.woken:
 		case e := <-g.ended:
 			g.finish(e)
+		case o := <-g.ordered():
+			g.purgeByHand(ctx, &wg, o)
 		}
 		if err := g.tick(ctx, &wg); err != nil {
 			return err
@@ -202,7 +203,7 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 	l := v.nearest
 	g.record(record.Event{Tick: &record.Tick{Sample: v.Sample, Decision: d, Used: l.Usage, Limit: l.Bytes, Nearest: l.String()}})
-	g.last.Store(&glance{time.Now(), v.line(g.name, d.TierName)})
+	g.publish(v)
 	return nil
 }
 
@@ -227,7 +228,7 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 		r := g.act(ctx, due, w, successor)
 		r.took = time.Since(began)
 		select {
-		case g.ended <- ended{l, due, r}:
+		case g.ended <- ended{l, due, false, r}:
 		case <-ctx.Done():
 			g.c.report.outcome(g.name, due, r)
 		}
@@ -238,6 +239,10 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 func (g *guard) finish(e ended) {
 	g.lanes[e.lane].busy = false
 	g.c.report.outcome(g.name, e.due, e.result)
+	g.publishAction(e.due, e.result)
+	if e.byHand {
+		return // the policy sees what came of it
+	}
 	o := policy.Outcome{
 		Tier: e.due.Tier, Kind: e.due.Kind, Worker: e.due.Worker, At: g.now(),
 		Result: e.result.Result, FreedBytes: e.freed, Reason: e.why,

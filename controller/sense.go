@@ -16,7 +16,8 @@ import (
 type view struct {
 	policy.Sample
 	nearest cgroup.Limit
-	workers []haproxy.Worker
+	found   []haproxy.Instance
+	workers []haproxy.Worker // of all of them
 }
 
 // sense reads everything anew. Only the end of the cgroup is an error: any other reading that fails is absent, says why, and
@@ -176,6 +177,7 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 		v.WorkersAbsent = err.Error()
 		return
 	}
+	v.found = found
 	for _, in := range found {
 		g.noteCLI(v.Now, in)
 		v.workers = append(v.workers, in.Workers...)

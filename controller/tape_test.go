@@ -72,7 +72,7 @@ tiers:
 	}
 	w.tree.Write(group, "memory.current", "800000000\n")
 	w.journal.wait(t, "purges", 3, action(policy.PurgeSSLCache))
-	c.SetPolicy(decode(t, strings.Replace(text, ", {pressure: {some: 5%, window: 3s}}", "", 1)))
+	c.SetPolicy(decode(t, strings.Replace(text, ", {pressure: {some: 5%, window: 3s}}", "", 1)), "")
 	w.tree.Write(group, "memory.current", "950000000\n")
 	w.journal.wait(t, "the end of a worker", 1, func(e systemd.Entry) bool {
 		return action(policy.HardStopAfter)(e) || action(policy.TerminateOldest)(e)

@@ -16,6 +16,8 @@ type State struct {
 	TierName string // "" = none
 	Started  bool
 	Now      time.Duration   // of the last step
+	Changed  time.Duration   // when the tier last changed
+	Why      string          // what decided that
 	Entered  []time.Duration // by tier, from 0: since when it has been held; of tiers that are not, nothing
 	Nodes    []Nodes         // by tier, from 0
 	Workers  []Memory        // of the workers known to have been stopping
@@ -117,6 +119,21 @@ func (st *State) Interrupted(at time.Duration) {
 	}
 }
 
+// HardStopAfter returns the effective hard-stop-after that the tiers held give workers; false where none does.
+func (st *State) HardStopAfter(p *Policy) (limit time.Duration, ok bool) {
+	for i := range min(st.Tier, len(p.Tiers)) {
+		for _, a := range p.Tiers[i].Actions {
+			if a.Kind != HardStopAfter {
+				continue
+			}
+			if l := a.HardStop.limit(st.Now - st.Entered[i]); !ok || l < limit {
+				limit, ok = l, true
+			}
+		}
+	}
+	return limit, ok
+}
+
 // Under reports whether the last step was, or the state goes on, under p: another policy is adopted by the next step.
 func (st *State) Under(p *Policy) bool { return st.policy == p }
 
@@ -127,6 +144,7 @@ func (st *State) clock(now time.Duration) {
 	if !jumped {
 		return
 	}
+	st.Changed = now
 	clear(st.Nodes)
 	for i := range st.Workers {
 		m := &st.Workers[i]
@@ -180,6 +198,6 @@ func (st *State) change(p *Policy, to int, why string) Change {
 		// A tier's leave counts from when it became the present one: each has its own time on the way down.
 		st.Nodes[to-1].Leave.release()
 	}
-	st.Tier, st.TierName = to, c.ToName
+	st.Tier, st.TierName, st.Changed, st.Why = to, c.ToName, st.Now, why
 	return c
 }

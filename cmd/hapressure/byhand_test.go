@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"hapressure/controller"
 	"hapressure/tests/haproxytest"
 )
 
@@ -38,8 +39,8 @@ func callJSON[T any](t *testing.T, bin string, args ...string) (int, T) {
 	return code, v
 }
 
-type masters struct{ Masters []masterRow }
-type purges struct{ Workers []purgeRow }
+type masters struct{ Masters []controller.Master }
+type purges struct{ Workers []controller.Purge }
 
 func TestWorkersAndPurgeByHand(t *testing.T) {
 	const blocks = 50_000
@@ -81,14 +82,14 @@ func TestWorkersAndPurgeByHand(t *testing.T) {
 	}
 
 	code, got := callJSON[purges](t, bin, "purge", "--dry-run", "--pid", strconv.Itoa(old.PID))
-	if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != wouldPurge || got.Workers[0].Before != *old.Cache || got.Workers[0].Layout == "" {
+	if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != controller.WouldPurge || got.Workers[0].Before != *old.Cache || got.Workers[0].Layout == "" {
 		t.Errorf("dry run: exit %d, %+v", code, got)
 	}
-	if code, got = callJSON[purges](t, bin, "purge", "--pid", strconv.Itoa(cur.PID)); code != exitRefused || got.Workers[0].Result != refused ||
+	if code, got = callJSON[purges](t, bin, "purge", "--pid", strconv.Itoa(cur.PID)); code != exitRefused || got.Workers[0].Result != controller.Refused ||
 		!strings.Contains(got.Workers[0].Reason, "Stopping: 0") {
 		t.Errorf("current worker: exit %d, %+v", code, got)
 	}
-	if code, got = callJSON[purges](t, bin, append(master, "purge")...); code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != purged ||
+	if code, got = callJSON[purges](t, bin, append(master, "purge")...); code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != controller.Purged ||
 		got.Workers[0].Before != *old.Cache || got.Workers[0].After > 64<<10 || got.Workers[0].Held == 0 {
 		t.Errorf("purge: exit %d, %+v", code, got)
 	}

@@ -155,10 +155,3 @@ func size(b uint64) string {
 	}
 	return fmt.Sprintf("%.0f KiB", float64(b)/(1<<10))
 }
-
-func text(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
-}

@@ -29,6 +29,9 @@ func main() {
 	if err == nil {
 		return
 	}
+	if errors.Is(err, errNoDaemon) {
+		os.Exit(exitRefused) // it was said in what was printed
+	}
 	fmt.Fprintf(os.Stderr, "hapressure: %v\n", err)
 	if _, ok := err.(usageError); ok {
 		fmt.Fprintf(os.Stderr, "See '%s --help'.\n", cmd.CommandPath())
@@ -54,7 +57,7 @@ connections; at last the oldest worker as a whole. The worker that serves is nev
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), workersCommand(), purgeCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
+	root.AddCommand(runCommand(), workersCommand(), purgeCommand(), statusCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
 	return root
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hapressure/controller"
 	"hapressure/haproxy"
 )
 
@@ -35,12 +35,12 @@ Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usag
 				return err
 			}
 			chosen := stopping(found, w.pid)
-			rows := []purgeRow{}
+			rows := []controller.Purge{}
 			for i, worker := range chosen {
 				if !asJSON {
 					progress(os.Stderr, i, len(chosen))
 				}
-				rows = append(rows, purge(cmd.Context(), s, worker, pids, dryRun))
+				rows = append(rows, controller.PurgeByHand(cmd.Context(), s, worker, pids, dryRun))
 			}
 			if asJSON {
 				err = writeJSON(cmd.OutOrStdout(), map[string]any{"workers": rows})
@@ -56,26 +56,6 @@ Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usag
 	return cmd
 }
 
-// The results of purgeRow.
-const (
-	purged     = "purged"
-	wouldPurge = "would purge"
-	refused    = "refused"
-	failed     = "failed"
-)
-
-type purgeRow struct {
-	PID        int     `json:"pid"`
-	Generation int     `json:"generation"`
-	Result     string  `json:"result"`
-	Reason     string  `json:"reason,omitempty"` // why it was refused or failed
-	Layout     string  `json:"layout,omitempty"` // the releases whose layout the cache has
-	Before     uint64  `json:"before_bytes"`
-	After      uint64  `json:"after_bytes"`
-	Held       float64 `json:"held_microseconds"`
-	Tries      int     `json:"tries"`
-}
-
 // stopping are the workers to purge. Another one is only among them, to be refused, if its pid was asked for.
 func stopping(found []haproxy.Instance, pid int) []haproxy.Worker {
 	var chosen []haproxy.Worker
@@ -89,33 +69,6 @@ func stopping(found []haproxy.Instance, pid int) []haproxy.Worker {
 	return chosen
 }
 
-// purge purges one worker, which may share memory with pids.
-func purge(ctx context.Context, s *haproxy.Scanner, w haproxy.Worker, pids []int, dryRun bool) purgeRow {
-	result := purged
-	var done haproxy.Purged
-	p, err := s.Recheck(w)
-	if err == nil {
-		defer p.Close()
-		if dryRun {
-			result = wouldPurge
-			done, err = p.CheckSSLCache(pids)
-		} else {
-			done, err = p.PurgeSSLCache(ctx, pids)
-		}
-	}
-	var r *haproxy.Refusal
-	switch {
-	case errors.As(err, &r), errors.Is(err, haproxy.ErrNotStopping):
-		result = refused
-	case err != nil:
-		result = failed
-	}
-	return purgeRow{
-		PID: w.PID, Generation: w.Generation, Result: result, Reason: text(err), Layout: done.Layout,
-		Before: done.Before, After: done.After, Held: float64(done.Held.Nanoseconds()) / 1000, Tries: done.Tries,
-	}
-}
-
 // progress shows how far a long run is, on a terminal only.
 func progress(f *os.File, done, of int) {
 	if fi, err := f.Stat(); err == nil && fi.Mode()&os.ModeCharDevice != 0 {
@@ -123,7 +76,7 @@ func progress(f *os.File, done, of int) {
 	}
 }
 
-func printPurges(out io.Writer, rows []purgeRow) error {
+func printPurges(out io.Writer, rows []controller.Purge) error {
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(out, "No worker is proven to be stopping: there is nothing to purge. 'hapressure workers' shows all there are.")
 		return err
@@ -143,16 +96,16 @@ func printPurges(out io.Writer, rows []purgeRow) error {
 }
 
 // verdict is the command's exit code.
-func verdict(rows []purgeRow) error {
+func verdict(rows []controller.Purge) error {
 	count := map[string]int{}
 	for _, r := range rows {
 		count[r.Result]++
 	}
 	switch {
-	case count[failed] > 0:
-		return fmt.Errorf("%d of %d workers could not be purged", count[failed], len(rows))
-	case count[refused] > 0:
-		return fmt.Errorf("%d of %d workers: %w", count[refused], len(rows), errRefused)
+	case count[controller.Failed] > 0:
+		return fmt.Errorf("%d of %d workers could not be purged", count[controller.Failed], len(rows))
+	case count[controller.Refused] > 0:
+		return fmt.Errorf("%d of %d workers: %w", count[controller.Refused], len(rows), errRefused)
 	}
 	return nil
 }

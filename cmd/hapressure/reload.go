@@ -20,8 +20,14 @@ type reloader struct {
 	hup     <-chan os.Signal
 	names   []string // of the files; none = the system's
 	files   []policy.File
-	set     func(*policy.Policy)
+	to      holder
 	journal controller.Journal
+}
+
+// A holder holds the policy in force; *controller.Controller is it.
+type holder interface {
+	SetPolicy(p *policy.Policy, origin string)
+	KeepPolicy(mistakes error)
 }
 
 // settle is how long files must be left alone before they are read: an editor writes in several steps.
@@ -88,10 +94,11 @@ func (r *reloader) reload(must bool) {
 		return // good or bad, it was told
 	}
 	if err != nil {
+		r.to.KeepPolicy(err)
 		r.tell(systemd.PolicyRejected, 3, "The policy in force stays: "+err.Error())
 		return
 	}
-	r.set(p)
+	r.to.SetPolicy(p, origin(r.files))
 	r.tell(systemd.PolicyLoaded, 5, "Now in force: "+origin(r.files))
 }
 

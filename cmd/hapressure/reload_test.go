@@ -8,10 +8,11 @@ import (
 	"syscall"
 	"testing"
 
+	"time"
+
 	"hapressure/policy"
 	"hapressure/systemd"
 	"hapressure/tests/haproxytest"
-	"time"
 )
 
 // follower is a reloader at work, what it put in force and what it told.
@@ -23,6 +24,9 @@ type follower struct {
 	told chan systemd.Entry
 }
 
+func (f *follower) SetPolicy(p *policy.Policy, _ string) { f.set <- p }
+func (f *follower) KeepPolicy(error)                     {}
+
 func (f *follower) Send(e systemd.Entry) error { f.told <- e; return nil }
 
 func policyText(tier string) string {
@@ -33,7 +37,7 @@ func policyText(tier string) string {
 func follow(t *testing.T, file string) *follower {
 	t.Helper()
 	f := &follower{t, file, make(chan os.Signal), make(chan *policy.Policy, 16), make(chan systemd.Entry, 16)}
-	r := &reloader{hup: f.hup, names: []string{file}, set: func(p *policy.Policy) { f.set <- p }, journal: f}
+	r := &reloader{hup: f.hup, names: []string{file}, to: f, journal: f}
 	if _, err := r.load(); err != nil {
 		t.Fatal(err)
 	}

@@ -13,15 +13,22 @@ import (
 
 	"hapressure/cgroup"
 	"hapressure/controller"
+	"hapressure/controller/control"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
 
+// options are the flags of run.
+type options struct {
+	files      []string
+	dryRun     bool
+	recordings string
+	mib        int
+	socket     string
+}
+
 func runCommand() *cobra.Command {
-	var files []string
-	var dryRun bool
-	var recordings string
-	var mib int
+	var o options
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Guard HAProxy until stopped; what the service runs",
@@ -33,13 +40,14 @@ drop-ins in ` + dropIns[0] + `.`,
 		Example: "  hapressure run --dry-run\n  hapressure run --policy ./policy.yaml",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return run(cmd.Context(), files, dryRun, recordings, mib)
+			return run(cmd.Context(), o)
 		},
 	}
-	policyFlag(cmd, &files)
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "decide and tell, but touch no worker")
-	cmd.Flags().StringVar(&recordings, "recordings", stateDirectory(), "folder for recordings of what is sensed, decided and done; empty for none")
-	cmd.Flags().IntVar(&mib, "recordings-size", 16, "bound of each target's recordings, in MiB")
+	policyFlag(cmd, &o.files)
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "decide and tell, but touch no worker")
+	cmd.Flags().StringVar(&o.recordings, "recordings", stateDirectory(), "folder for recordings of what is sensed, decided and done; empty for none")
+	cmd.Flags().IntVar(&o.mib, "recordings-size", 16, "bound of each target's recordings, in MiB")
+	cmd.Flags().StringVar(&o.socket, "control", control.Socket, "control socket, where systemd gives none; empty for none")
 	return cmd
 }
 
@@ -47,10 +55,10 @@ func policyFlag(cmd *cobra.Command, files *[]string) {
 	cmd.Flags().StringArrayVarP(files, "policy", "p", nil, "policy `FILE` instead of this host's; given again, a drop-in")
 }
 
-func run(ctx context.Context, files []string, dryRun bool, recordings string, mib int) error {
+func run(ctx context.Context, o options) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before systemd is told that we are ready for it
-	r := &reloader{hup: hup, names: files, journal: systemd.NewJournal(os.Stderr)}
+	r := &reloader{hup: hup, names: o.files, journal: systemd.NewJournal(os.Stderr)}
 	p, err := r.load()
 	if err != nil {
 		r.tell(systemd.PolicyRejected, 3, err.Error())
@@ -60,13 +68,15 @@ func run(ctx context.Context, files []string, dryRun bool, recordings string, mi
 	if err != nil {
 		return err
 	}
-	config.DryRun = dryRun
+	config.DryRun, config.Origin = o.dryRun, origin(r.files)
+	config.Daemon = &controller.DaemonStatus{Version: version, PID: os.Getpid(), Started: time.Now(), DryRun: o.dryRun}
 	config.Status = func(text string) { systemd.Status(text) }
 	config.Keep, _, _ = strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
-	keepRecordings(&config, recordings, mib)
+	keepRecordings(&config, o.recordings, o.mib)
 	c := controller.New(config)
+	r.to = c
 	mode := ""
-	if dryRun {
+	if o.dryRun {
 		mode = ", dry run: no worker will be touched"
 	}
 	r.journal.Send(systemd.Entry{MessageID: systemd.Started, Message: fmt.Sprintf("hapressure %s started with %s%s", version, origin(r.files), mode),
@@ -75,8 +85,8 @@ func run(ctx context.Context, files []string, dryRun bool, recordings string, mi
 		return fmt.Errorf("telling systemd that we are ready: %w", err)
 	}
 	go watchdog(ctx, c)
-	r.set = c.SetPolicy
 	go r.follow(ctx)
+	serve(ctx, c, r.journal, o.socket)
 	c.Run(ctx)
 	systemd.Stopping()
 	r.journal.Send(systemd.Entry{MessageID: systemd.Stopped, Message: "hapressure stopped; HAProxy goes on as it is"})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hapressure/controller"
 	"hapressure/haproxy"
 )
 
@@ -35,7 +35,7 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
-			masters := describe(cmd.Context(), s, found)
+			masters := controller.DescribeMasters(cmd.Context(), procfs, found, nil)
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), map[string]any{"masters": masters})
 			}
@@ -47,86 +47,7 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 	return cmd
 }
 
-// masterRow and workerRow are what is printed; null in JSON is what is not known, and the field of the same name with _error says why.
-type masterRow struct {
-	PID           int         `json:"pid"`
-	CLIError      string      `json:"cli_error,omitempty"`
-	HardStopAfter *float64    `json:"hard_stop_after_seconds"`
-	HardStopError string      `json:"hard_stop_after_error,omitempty"`
-	Workers       []workerRow `json:"workers"`
-}
-
-type workerRow struct {
-	PID         int      `json:"pid"`
-	Generation  int      `json:"generation"`
-	State       string   `json:"state"`
-	Proof       string   `json:"proof"`
-	Age         float64  `json:"age_seconds"`
-	StoppingFor *float64 `json:"stopping_for_seconds"`
-	HardStopIn  *float64 `json:"hard_stop_in_seconds"`
-	Connections *int     `json:"connections"`
-	ConnError   string   `json:"connections_error,omitempty"`
-	Cache       *uint64  `json:"cache_bytes"`
-	CacheError  string   `json:"cache_error,omitempty"`
-	Private     *uint64  `json:"private_bytes"`
-	Shared      *uint64  `json:"shared_bytes"`
-	SizeError   string   `json:"size_error,omitempty"`
-}
-
-func describe(ctx context.Context, s *haproxy.Scanner, found []haproxy.Instance) []masterRow {
-	masters := []masterRow{}
-	for _, in := range found {
-		m := masterRow{PID: in.Master.PID, CLIError: text(in.CLIErr)}
-		limit, set, err := s.HardStopAfter(in)
-		m.HardStopError = text(err)
-		if set {
-			m.HardStopAfter = new(limit.Seconds())
-		}
-		for _, w := range in.Workers {
-			row := describeWorker(ctx, w)
-			if set && w.State == haproxy.Stopping {
-				row.HardStopIn = new(max(0, limit-w.StoppingFor).Seconds())
-			}
-			m.Workers = append(m.Workers, row)
-		}
-		masters = append(masters, m)
-	}
-	return masters
-}
-
-func describeWorker(ctx context.Context, w haproxy.Worker) workerRow {
-	row := workerRow{PID: w.PID, Generation: w.Generation, State: w.State.String(), Proof: w.Why, Age: w.Age.Seconds()}
-	if w.State == haproxy.Stopping {
-		row.StoppingFor = new(w.StoppingFor.Seconds())
-		if row.CacheError = text(w.CacheErr); w.CacheErr == nil {
-			row.Cache = &w.Cache
-		}
-	}
-	if w.State == haproxy.Stopping && w.SizeErr == nil {
-		w.Shared, w.SizeErr = shared(w)
-	}
-	if row.SizeError = text(w.SizeErr); w.SizeErr == nil {
-		row.Private, row.Shared = &w.Private, &w.Shared
-	}
-	if info, err := w.ShowInfo(ctx); err != nil {
-		row.ConnError = err.Error()
-	} else {
-		row.Connections = &info.Connections
-	}
-	return row
-}
-
-// shared measures what a look in each tick leaves out.
-func shared(w haproxy.Worker) (uint64, error) {
-	p, err := haproxy.OpenProcess(procfs, w.ID)
-	if err != nil {
-		return 0, err
-	}
-	defer p.Close()
-	return p.SharedMemory()
-}
-
-func printWorkers(out io.Writer, masters []masterRow) error {
+func printWorkers(out io.Writer, masters []controller.Master) error {
 	if len(masters) == 0 {
 		fmt.Fprintln(out, "No HAProxy in master-worker mode (-W, -Ws) is running here.")
 	}
@@ -147,18 +68,22 @@ func printWorkers(out io.Writer, masters []masterRow) error {
 			fmt.Fprintf(out, ", %s", m.CLIError)
 		}
 		fmt.Fprintln(out)
-		t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(t, "GEN\tPID\tSTATE\tAGE\tSTOPPING\tCONNS\tCACHE\tSHARED\tPRIVATE\tHARD STOP\tPROOF")
-		for _, w := range m.Workers {
-			fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", w.Generation, w.PID, w.State,
-				span(w.Age), known(w.StoppingFor, span), known(w.Connections, strconv.Itoa), known(w.Cache, size), known(w.Shared, size),
-				known(w.Private, size), known(w.HardStopIn, span), w.Proof)
-		}
-		if err := t.Flush(); err != nil {
+		if err := printTable(out, "", m.Workers); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func printTable(out io.Writer, indent string, workers []controller.Worker) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, indent+"GEN\tPID\tSTATE\tAGE\tSTOPPING\tCONNS\tCACHE\tSHARED\tPRIVATE\tHARD STOP\tPROOF")
+	for _, w := range workers {
+		fmt.Fprintf(t, "%s%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", indent, w.Generation, w.PID, w.State,
+			span(w.Age), known(w.StoppingFor, span), known(w.Connections, strconv.Itoa), known(w.Cache, size), known(w.Shared, size),
+			known(w.Private, size), known(w.HardStopIn, span), w.Proof)
+	}
+	return t.Flush()
 }
 
 func known[T any](v *T, show func(T) string) string {

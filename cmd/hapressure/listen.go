@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/activation"
+
+	"hapressure/controller"
+	"hapressure/controller/control"
+	"hapressure/systemd"
+)
+
+// serve answers on the control socket until ctx ends. A socket that systemd gives us comes before one of our own. What cannot be listened on
+// is told, and is no reason not to guard.
+func serve(ctx context.Context, c *controller.Controller, j controller.Journal, socket string) {
+	tell := func(err error) {
+		if err != nil {
+			j.Send(systemd.Entry{MessageID: systemd.SensorMissing, Priority: 4, Message: "Going on without the control socket: " + err.Error(),
+				Fields: map[string]string{"HAPRESSURE_SENSOR": "control socket", "HAPRESSURE_REASON": err.Error()}})
+		}
+	}
+	given, err := activation.ListenersWithNames()
+	tell(err)
+	listeners := given["control"]
+	if len(listeners) == 0 && socket != "" {
+		l, err := listenUnix(socket)
+		if err != nil {
+			tell(err)
+			return
+		}
+		listeners = []net.Listener{l}
+	}
+	for _, l := range listeners {
+		go func() { tell(control.Serve(ctx, l, control.Handler(c, nil))) }()
+	}
+}
+
+// listenUnix listens at a path where a daemon that was killed may have left its socket.
+func listenUnix(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if c, derr := net.Dial("unix", path); derr == nil {
+			c.Close()
+			return nil, fmt.Errorf("%w: another hapressure runs", err)
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		l, err = net.Listen("unix", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// Where there is no such group, or we may not give it the socket, root is the only one.
+	if g, err := user.LookupGroup(control.Group); err == nil {
+		if gid, err := strconv.Atoi(g.Gid); err == nil && os.Chown(path, -1, gid) == nil {
+			return l, os.Chmod(path, 0o660)
+		}
+	}
+	return l, os.Chmod(path, 0o600)
+}

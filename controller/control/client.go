@@ -1,0 +1,74 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+
+	"hapressure/controller"
+)
+
+// ErrNoDaemon says that nobody listens at the socket.
+var ErrNoDaemon = errors.New("hapressure is not running")
+
+// Client asks the daemon at a socket.
+type Client struct{ http http.Client }
+
+// NewClient makes a client for the socket at path. Nothing is connected yet.
+func NewClient(path string) *Client {
+	var d net.Dialer
+	return &Client{http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
+	}}}
+}
+
+// Status asks how everything is. ErrNoDaemon: look yourself.
+func (c *Client) Status(ctx context.Context) (s controller.Status, err error) {
+	return s, c.ask(ctx, http.MethodGet, "/v1/status", &s)
+}
+
+// Purge purges a worker of a target by hand.
+func (c *Client) Purge(ctx context.Context, target string, pid int, dryRun bool) (done controller.Purge, err error) {
+	q := url.Values{"target": {target}, "pid": {strconv.Itoa(pid)}, "dry-run": {strconv.FormatBool(dryRun)}}
+	return done, c.ask(ctx, http.MethodPost, "/v1/purge?"+q.Encode(), &done)
+}
+
+// maxAnswer is what an answer may be long, in bytes: a thousand workers are half a MiB.
+const maxAnswer = 32 << 20
+
+func (c *Client) ask(ctx context.Context, method, path string, to any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://hapressure"+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	switch {
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w (%w)", ErrNoDaemon, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("asking the daemon needs root or membership in the group %s: run this with sudo (%w)", Group, err)
+	case err != nil:
+		return fmt.Errorf("asking the daemon: %w", err)
+	}
+	defer resp.Body.Close()
+	dec := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
+	if resp.StatusCode != http.StatusOK {
+		var f failure
+		if err := dec.Decode(&f); err != nil || f.Error == "" {
+			f.Error = resp.Status
+		}
+		return fmt.Errorf("the daemon says: %s", f.Error)
+	}
+	if err := dec.Decode(to); err != nil {
+		return fmt.Errorf("reading the daemon's answer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,247 @@
+package controller
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"hapressure/haproxy"
+	"hapressure/policy"
+)
+
+// Status is what a controller knows, as the control socket tells it. Sizes are in bytes. A reading is a number, or a string that says why
+// there is none; null is what is not known or not set.
+type Status struct {
+	At      time.Time      `json:"at"`
+	Daemon  *DaemonStatus  `json:"daemon"` // null: no daemon told this, it was looked up
+	Policy  PolicyStatus   `json:"policy"`
+	Targets []TargetStatus `json:"targets"`
+}
+
+// DaemonStatus is about the program itself.
+type DaemonStatus struct {
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	DryRun  bool      `json:"dry_run"`
+}
+
+// PolicyStatus is about the policy in force.
+type PolicyStatus struct {
+	Origin   string    `json:"origin"` // where it is from, in words
+	Since    time.Time `json:"since"`
+	Rejected string    `json:"rejected,omitempty"` // what is wrong with the files as they are now, which is why an older policy is in force
+}
+
+// TargetStatus is one target.
+type TargetStatus struct {
+	Name   string    `json:"name"`
+	Cgroup string    `json:"cgroup"`
+	At     time.Time `json:"at"` // of the last look
+
+	Tier      int        `json:"tier"` // 0 = none, 1 = the first of Tiers
+	Tiers     []string   `json:"tiers"`
+	TierSince *time.Time `json:"tier_since"` // of the last change, also to none
+	TierWhy   string     `json:"tier_why"`
+
+	Limit      LimitStatus    `json:"limit"`
+	Usage      policy.Reading `json:"usage_percent"`
+	ReloadRoom policy.Reading `json:"reload_room"`
+	LimitIn    policy.Reading `json:"limit_in_seconds"`
+	Some10     policy.Reading `json:"some_avg10_percent"`
+	Some60     policy.Reading `json:"some_avg60_percent"`
+	Full10     policy.Reading `json:"full_avg10_percent"`
+	Full60     policy.Reading `json:"full_avg60_percent"`
+	Swap       policy.Reading `json:"swap_bytes"`
+	Shmem      policy.Reading `json:"shmem_bytes"`
+
+	Events  map[string]policy.Reading `json:"events"`  // counts of memory.events since the cgroup was made
+	Missing map[string]string         `json:"missing"` // sensors that cannot be read, and why
+
+	HardStopAfter *float64       `json:"hard_stop_after_seconds"` // the effective one of the tiers held
+	Masters       []Master       `json:"masters"`
+	WorkersAbsent string         `json:"workers_absent,omitempty"` // why they cannot be listed now; then these are of an earlier look
+	Actions       []ActionStatus `json:"actions"`                  // the last ones, the newest last
+	History       []Moment       `json:"history"`                  // the last minutes, the newest last
+}
+
+// LimitStatus is the limit with the least headroom.
+type LimitStatus struct {
+	Name  string `json:"name"`
+	Bytes uint64 `json:"bytes"`
+	Used  uint64 `json:"used_bytes"`
+}
+
+// ActionStatus is an action that has ended.
+type ActionStatus struct {
+	At         time.Time     `json:"at"`
+	Tier       string        `json:"tier"`
+	Action     string        `json:"action"`
+	PID        int           `json:"pid"`
+	Generation int           `json:"generation"`
+	Result     policy.Result `json:"result"`
+	Freed      uint64        `json:"freed_bytes"`
+	Seconds    float64       `json:"seconds"`
+	What       string        `json:"what"`
+	Error      string        `json:"error,omitempty"`
+}
+
+// Moment is one point of the history.
+type Moment struct {
+	At    time.Time      `json:"at"`
+	Used  uint64         `json:"used_bytes"`
+	Limit uint64         `json:"limit_bytes"`
+	Some  policy.Reading `json:"some_avg10_percent"`
+	Full  policy.Reading `json:"full_avg10_percent"`
+	Tier  int            `json:"tier"`
+}
+
+const (
+	historyEvery = 2 * time.Second
+	historySize  = 300
+	actionsSize  = 20
+)
+
+// glance is what others may know of a guard. Its parts are replaced or appended to, never changed.
+type glance struct {
+	at      time.Time
+	line    string
+	view    view
+	found   []haproxy.Instance // as last found
+	missing map[string]string
+	actions []ActionStatus
+	history []Moment
+
+	policy   *policy.Policy
+	tier     int
+	changed  time.Time // zero if never
+	why      string
+	hardStop *float64
+}
+
+// publish takes down what the last tick came to.
+func (g *guard) publish(v view) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s, p := &g.state, g.policy.Load()
+	l := &g.last
+	l.at, l.line, l.view, l.policy = time.Now(), v.line(g.name, s.TierName), v, p
+	if v.WorkersAbsent == "" {
+		l.found = v.found
+	}
+	if !maps.Equal(l.missing, g.missing) {
+		l.missing = maps.Clone(g.missing)
+	}
+	l.tier, l.why, l.changed, l.hardStop = s.Tier, s.Why, time.Time{}, nil
+	if s.Why != "" {
+		l.changed = l.at.Add(s.Changed - v.Now)
+	}
+	if limit, ok := s.HardStopAfter(p); ok {
+		l.hardStop = new(limit.Seconds())
+	}
+	if n := len(l.history); n == 0 || l.at.Sub(l.history[n-1].At) >= historyEvery || l.history[n-1].Tier != s.Tier {
+		l.history = last(historySize, l.history, Moment{l.at, v.nearest.Usage, v.nearest.Bytes, v.Some10, v.Full10, s.Tier})
+	}
+}
+
+// last appends an element, and lets go of the oldest from time to time, so that there are n at least and twice as many at most.
+func last[T any](n int, all []T, e T) []T {
+	if len(all) >= 2*n {
+		all = slices.Clone(all[n:])
+	}
+	return append(all, e)
+}
+
+func (g *guard) publishAction(due policy.Due, r result) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.last.actions = last(actionsSize, g.last.actions, ActionStatus{
+		At: time.Now(), Tier: due.Tier, Action: due.Kind, PID: due.Worker.PID, Generation: due.Generation,
+		Result: r.Result, Freed: r.freed, Seconds: r.took.Seconds(), What: r.what, Error: r.why,
+	})
+}
+
+func (g *guard) glance() glance {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.last
+}
+
+// status tells how the target is, and asks its workers for what a tick leaves out.
+func (g *guard) status(ctx context.Context) TargetStatus {
+	l := g.glance()
+	v, n := l.view, l.view.nearest
+	t := TargetStatus{
+		Name: g.name, Cgroup: g.cgroup, At: l.at, Tier: l.tier, TierWhy: l.why,
+		Limit: LimitStatus{n.String(), n.Bytes, n.Usage},
+		Usage: v.Usage, ReloadRoom: v.ReloadRoom, LimitIn: v.LimitIn,
+		Some10: v.Some10, Some60: v.Some60, Full10: v.Full10, Full60: v.Full60, Swap: v.Swap, Shmem: v.Shmem, Events: v.Events,
+		Missing: map[string]string{}, HardStopAfter: l.hardStop, WorkersAbsent: v.WorkersAbsent,
+		Masters: DescribeMasters(ctx, g.c.Procfs, l.found, l.hardStop),
+		Actions: append([]ActionStatus{}, l.actions[max(0, len(l.actions)-actionsSize):]...),
+		History: append([]Moment{}, l.history[max(0, len(l.history)-historySize):]...),
+	}
+	if !l.changed.IsZero() {
+		t.TierSince = &l.changed
+	}
+	for _, tier := range l.policy.Tiers {
+		t.Tiers = append(t.Tiers, tier.Name)
+	}
+	for sensor, why := range l.missing {
+		if why != "" {
+			t.Missing[sensor] = why
+		}
+	}
+	return t
+}
+
+// statusTime bounds one answer: a master that does not answer must not hold up the others for ever.
+const statusTime = 10 * time.Second
+
+// State tells how everything is.
+func (c *Controller) State(ctx context.Context) Status {
+	ctx, cancel := context.WithTimeout(ctx, statusTime)
+	defer cancel()
+	c.mu.Lock()
+	s := Status{At: time.Now(), Daemon: c.Daemon, Policy: c.inForce, Targets: []TargetStatus{}}
+	guards := maps.Clone(c.guards)
+	c.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(guards)) {
+		if g := guards[name]; g.glance().policy != nil { // it has looked
+			s.Targets = append(s.Targets, g.status(ctx))
+		}
+	}
+	return s
+}
+
+// Look tells how everything is without a daemon: it finds the targets and looks at each, once, and does nothing. What only time shows
+// (tiers, slopes) it cannot know.
+func (c *Controller) Look(ctx context.Context) Status {
+	ctx, cancel := context.WithTimeout(ctx, statusTime)
+	defer cancel()
+	var units Units
+	if c.Connect != nil {
+		var err error
+		if units, err = c.Connect(ctx); err != nil {
+			c.report.sensorMissing("", "systemd", err)
+		} else {
+			defer units.Close()
+		}
+	}
+	s := Status{At: time.Now(), Policy: c.inForce, Targets: []TargetStatus{}}
+	places, p := c.find(ctx, units), c.policy()
+	for _, name := range slices.Sorted(maps.Keys(places)) {
+		g, err := c.open(name, places[name], p.For(name))
+		if err != nil {
+			continue
+		}
+		v, err := g.sense(ctx)
+		if err == nil {
+			g.publish(v)
+			s.Targets = append(s.Targets, g.status(ctx))
+		}
+		g.group.Close()
+	}
+	return s
+}
