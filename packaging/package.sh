@@ -35,8 +35,9 @@ put documentation /usr/share/man/man8 "$WORK"/generated/*.8.gz
 put stage /usr/share/bash-completion/completions "$WORK/generated/hapressure.bash"
 mv "$WORK/stage/usr/share/bash-completion/completions/hapressure"{.bash,}
 put stage /usr/share/fish/vendor_completions.d "$WORK/generated/hapressure.fish"
-put stage /usr/lib/systemd/system packaging/hapressure.service packaging/{hapressure,haproxy}.slice
+put stage /usr/lib/systemd/system packaging/hapressure.{service,socket} packaging/{hapressure,haproxy}.slice
 put stage /usr/lib/systemd/catalog packaging/hapressure.catalog
+install -D -m 644 packaging/hapressure.sysusers "$WORK/stage/usr/lib/sysusers.d/hapressure.conf"
 put stage /usr/share/hapressure packaging/policy.schema.json
 put stage /usr/share/hapressure/policies packaging/policies/*.yaml
 put documentation /usr/share/doc/hapressure README.md docs/*.md

@@ -26,7 +26,7 @@ done
 
 echo '== its sandbox and its own protection'
 systemctl --version | head -n 1
-systemd-analyze verify --man=no hapressure.service haproxy.slice hapressure.slice
+systemd-analyze verify --man=no hapressure.service hapressure.socket haproxy.slice hapressure.slice
 systemd-analyze security --no-pager hapressure.service | tail -n 1
 systemd-analyze security --no-pager --threshold=25 hapressure.service >/dev/null
 pid=$(property MainPID)
@@ -40,6 +40,12 @@ grep --quiet '^Seccomp:[[:space:]]*2$' "/proc/$pid/status"
 echo '== a storm, with the built-in policy'
 ./storm --kind cache --reloads 3 --tunnels 5 --limit 900M --out /out/storm.json
 until_journal 'purge-ssl-cache on worker'
+hapressure status | tee /out/status.txt
+grep --quiet 'purge-ssl-cache .*freed' /out/status.txt
+useradd ops
+if runuser -u ops -- hapressure status; then echo 'anybody may ask' && false; fi
+usermod --append --groups hapressure ops
+runuser -u ops -- hapressure status --json | grep --quiet '"targets"'
 same 'process' "$(property MainPID)" "$pid"
 
 echo '== a policy of its own'

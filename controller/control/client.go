@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"syscall"
+	"time"
 
 	"hapressure/controller"
 )
@@ -30,8 +31,13 @@ func NewClient(path string) *Client {
 	}}}
 }
 
+// patience is how long the daemon has for a status: it may have been stopped in a debugger.
+const patience = 15 * time.Second
+
 // Status asks how everything is. ErrNoDaemon: look yourself.
 func (c *Client) Status(ctx context.Context) (s controller.Status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	return s, c.ask(ctx, http.MethodGet, "/v1/status", &s)
 }
 
