@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -21,7 +22,7 @@ import (
 
 // serve answers on the control socket until ctx ends. A socket that systemd gives us comes before one of our own. What cannot be listened on
 // is told, and is no reason not to guard.
-func serve(ctx context.Context, c *controller.Controller, j controller.Journal, socket string) {
+func serve(ctx context.Context, h http.Handler, j controller.Journal, socket string) {
 	tell := func(err error) {
 		if err != nil {
 			j.Send(systemd.Entry{MessageID: systemd.SensorMissing, Priority: 4, Message: "Going on without the control socket: " + err.Error(),
@@ -40,7 +41,7 @@ func serve(ctx context.Context, c *controller.Controller, j controller.Journal, 
 		listeners = []net.Listener{l}
 	}
 	for _, l := range listeners {
-		go func() { tell(control.Serve(ctx, l, control.Handler(c, nil))) }()
+		go func() { tell(control.Serve(ctx, l, h)) }()
 	}
 }
 

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"github.com/spf13/cobra"
 
 	"hapressure/controller"
+	"hapressure/controller/control"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
@@ -20,8 +22,28 @@ type reloader struct {
 	hup     <-chan os.Signal
 	names   []string // of the files; none = the system's
 	files   []policy.File
+	asked   chan chan error // to reload, and what came of it
 	to      holder
 	journal controller.Journal
+}
+
+func reloadCommand() *cobra.Command {
+	var socket string
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Have the daemon read its policy anew; what systemctl reload runs",
+		Long: `Have the daemon read the files of its policy anew, and wait until they are in force. It does so by itself when they change; this tells
+whether they are good. Where they have mistakes these are printed, and the policy in force stays.
+
+Exit codes: 0 in force, 1 mistakes, or the daemon does not run, 2 wrong usage.`,
+		Example: "  hapressure reload",
+		Args:    usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return control.NewClient(socket).Reload(cmd.Context())
+		},
+	}
+	socketFlag(cmd, &socket)
+	return cmd
 }
 
 // A holder holds the policy in force; *controller.Controller is it.
@@ -56,6 +78,8 @@ func (r *reloader) follow(ctx context.Context) {
 			systemd.Reloading()
 			r.reload(true)
 			systemd.Ready()
+		case done := <-r.asked:
+			done <- r.reload(true)
 		case <-events:
 			quiet.Reset(settle)
 		case <-quiet.C:
@@ -86,20 +110,32 @@ func (r *reloader) load() (p *policy.Policy, err error) {
 	return p, err
 }
 
-// reload puts the files' policy in force if it has changed, or if it must be.
-func (r *reloader) reload(must bool) {
+// ask has follow reload, and returns what is wrong with the files.
+func (r *reloader) ask(ctx context.Context) error {
+	done := make(chan error, 1)
+	select {
+	case r.asked <- done:
+		return <-done
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reload puts the files' policy in force if it has changed, or if it must be. The error is what is wrong with them.
+func (r *reloader) reload(must bool) error {
 	was := r.files
 	p, err := r.load()
 	if !must && reflect.DeepEqual(was, r.files) {
-		return // good or bad, it was told
+		return err // good or bad, it was told
 	}
 	if err != nil {
 		r.to.KeepPolicy(err)
 		r.tell(systemd.PolicyRejected, 3, "The policy in force stays: "+err.Error())
-		return
+		return err
 	}
 	r.to.SetPolicy(p, origin(r.files))
 	r.tell(systemd.PolicyLoaded, 5, "Now in force: "+origin(r.files))
+	return nil
 }
 
 func (r *reloader) tell(id string, priority int, message string) {

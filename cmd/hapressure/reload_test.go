@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ type follower struct {
 	hup  chan os.Signal
 	set  chan *policy.Policy
 	told chan systemd.Entry
+	ask  func(context.Context) error
 }
 
 func (f *follower) SetPolicy(p *policy.Policy, _ string) { f.set <- p }
@@ -36,8 +38,9 @@ func policyText(tier string) string {
 // follow begins to follow a file that holds the tier "first".
 func follow(t *testing.T, file string) *follower {
 	t.Helper()
-	f := &follower{t, file, make(chan os.Signal), make(chan *policy.Policy, 16), make(chan systemd.Entry, 16)}
-	r := &reloader{hup: f.hup, names: []string{file}, to: f, journal: f}
+	f := &follower{t, file, make(chan os.Signal), make(chan *policy.Policy, 16), make(chan systemd.Entry, 16), nil}
+	r := &reloader{hup: f.hup, asked: make(chan chan error), names: []string{file}, to: f, journal: f}
+	f.ask = r.ask
 	if _, err := r.load(); err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +100,10 @@ func TestReload(t *testing.T) {
 	if e := f.tells(); e.MessageID != systemd.PolicyRejected || !strings.Contains(e.Message, "policy.yaml:2:1: ") {
 		t.Errorf("told %q", e.Message)
 	}
+	if err := f.ask(t.Context()); err == nil || !strings.Contains(err.Error(), "policy.yaml:2:1: ") {
+		t.Errorf("asked to reload what has mistakes: %v", err)
+	}
+	f.tells()
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +114,10 @@ func TestReload(t *testing.T) {
 		t.Error("a bad policy was put in force")
 	}
 	f.replace(policyText("third"))
+	f.want("third")
+	if err := f.ask(t.Context()); err != nil {
+		t.Error(err)
+	}
 	f.want("third")
 	f.hup <- syscall.SIGHUP // nothing has changed, but it was asked for
 	f.want("third")

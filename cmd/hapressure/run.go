@@ -58,7 +58,7 @@ func policyFlag(cmd *cobra.Command, files *[]string) {
 func run(ctx context.Context, o options) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before systemd is told that we are ready for it
-	r := &reloader{hup: hup, names: o.files, journal: systemd.NewJournal(os.Stderr)}
+	r := &reloader{hup: hup, asked: make(chan chan error), names: o.files, journal: systemd.NewJournal(os.Stderr)}
 	p, err := r.load()
 	if err != nil {
 		r.tell(systemd.PolicyRejected, 3, err.Error())
@@ -86,7 +86,7 @@ func run(ctx context.Context, o options) error {
 	}
 	go watchdog(ctx, c)
 	go r.follow(ctx)
-	serve(ctx, c, r.journal, o.socket)
+	serve(ctx, control.Handler(c, r.ask, nil), r.journal, o.socket)
 	c.Run(ctx)
 	systemd.Stopping()
 	r.journal.Send(systemd.Entry{MessageID: systemd.Stopped, Message: "hapressure stopped; HAProxy goes on as it is"})

@@ -47,6 +47,13 @@ func (c *Client) Purge(ctx context.Context, target string, pid int, dryRun bool)
 	return done, c.ask(ctx, http.MethodPost, "/v1/purge?"+q.Encode(), &done)
 }
 
+// Reload has the policy's files read anew. The error is what is wrong with them; then the policy in force stays.
+func (c *Client) Reload(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return c.ask(ctx, http.MethodPost, "/v1/reload", &struct{}{})
+}
+
 // maxAnswer is what an answer may be long, in bytes: a thousand workers are half a MiB.
 const maxAnswer = 32 << 20
 

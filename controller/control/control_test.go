@@ -72,7 +72,7 @@ func daemon(t *testing.T, text string) (*haproxytest.HAProxy, *Client, *journal)
 	var wg sync.WaitGroup
 	wg.Go(func() { c.Run(ctx) })
 	wg.Go(func() {
-		if err := Serve(ctx, l, Handler(c, nil)); err != nil {
+		if err := Serve(ctx, l, Handler(c, nil, nil)); err != nil {
 			t.Errorf("serving: %v", err)
 		}
 	})
@@ -155,7 +155,7 @@ func TestStatusAndPurge(t *testing.T) {
 }
 
 func TestOrders(t *testing.T) {
-	h := Handler(controller.New(controller.Config{}), nil)
+	h := Handler(controller.New(controller.Config{}), nil, nil)
 	for query, want := range map[string]int{
 		"":                            http.StatusBadRequest,
 		"target=x":                    http.StatusBadRequest,
@@ -176,6 +176,24 @@ func TestOrders(t *testing.T) {
 	w := httptest.NewRecorder()
 	if h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/purge?target=x&pid=1", nil)); w.Code != http.StatusMethodNotAllowed {
 		t.Errorf("GET purges: %d", w.Code)
+	}
+}
+
+func TestReload(t *testing.T) {
+	var mistakes error
+	h := Handler(controller.New(controller.Config{}), func(context.Context) error { return mistakes }, nil)
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go Serve(t.Context(), l, h)
+	if err := NewClient(path).Reload(t.Context()); err != nil {
+		t.Error(err)
+	}
+	mistakes = errors.New("site.yaml:3:1: no such tier")
+	if err := NewClient(path).Reload(t.Context()); err == nil || !strings.Contains(err.Error(), mistakes.Error()) {
+		t.Errorf("got %v, want %v", err, mistakes)
 	}
 }
 

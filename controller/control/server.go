@@ -2,6 +2,7 @@
 //
 //	GET  /v1/status                                      controller.Status
 //	POST /v1/purge?target=NAME&pid=PID[&dry-run=true]    controller.Purge
+//	POST /v1/reload                                      reads the policy's files anew; its error is what is wrong with them
 //	GET  /metrics                                        for Prometheus
 package control
 
@@ -35,9 +36,18 @@ const (
 	answerTime     = 60 * time.Second // a purge waits for one that is under way
 )
 
-// Handler answers for a controller. metrics may be nil.
-func Handler(c *controller.Controller, metrics http.Handler) http.Handler {
+// Handler answers for a controller. reload reads the policy's files; it and metrics may be nil.
+func Handler(c *controller.Controller, reload func(context.Context) error, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	if reload != nil {
+		mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
+			if err := reload(r.Context()); err != nil {
+				answer(w, http.StatusUnprocessableEntity, failure{err.Error()})
+				return
+			}
+			answer(w, http.StatusOK, struct{}{})
+		})
+	}
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, c.State(r.Context()))
 	})
