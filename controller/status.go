@@ -25,6 +25,8 @@ type DaemonStatus struct {
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
 	DryRun  bool      `json:"dry_run"`
+	// MissingRights is what it needs of the kernel and has not: what it looked for at its start, in its own sandbox.
+	MissingRights []haproxy.Right `json:"missing_rights"`
 }
 
 // PolicyStatus is about the policy in force.

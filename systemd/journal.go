@@ -32,6 +32,8 @@ const (
 	TargetLost = "676def0cead1433c998ce9bf3c0a54c3"
 	// SensorMissing: a reading cannot be had; the others go on without it.
 	SensorMissing = "213f5ccdcaeb48cca2c0a254d38202ab"
+	// RightMissing: the kernel does not let us do what actions need.
+	RightMissing = "e71204987ab14a03b6bf9aee4e9f6304"
 	// PolicyLoaded: a policy is in force from now on.
 	PolicyLoaded = "f241d1f9ed1642b381172cc8eaca3bc1"
 	// PolicyRejected: a policy has errors; the one before stays in force.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"hapressure/cgroup"
 	"hapressure/controller"
 	"hapressure/controller/control"
+	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
@@ -69,7 +71,8 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	config.DryRun, config.Origin = o.dryRun, origin(r.files)
-	config.Daemon = &controller.DaemonStatus{Version: version, PID: os.Getpid(), Started: time.Now(), DryRun: o.dryRun}
+	config.Daemon = &controller.DaemonStatus{Version: version, PID: os.Getpid(), Started: time.Now(), DryRun: o.dryRun,
+		MissingRights: haproxy.MissingRights(procfs)}
 	config.Status = func(text string) { systemd.Status(text) }
 	config.Keep, _, _ = strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
 	keepRecordings(&config, o.recordings, o.mib)
@@ -81,6 +84,11 @@ func run(ctx context.Context, o options) error {
 	}
 	r.journal.Send(systemd.Entry{MessageID: systemd.Started, Message: fmt.Sprintf("hapressure %s started with %s%s", version, origin(r.files), mode),
 		Fields: map[string]string{"HAPRESSURE_POLICY": origin(r.files)}})
+	for _, m := range config.Daemon.MissingRights {
+		r.journal.Send(systemd.Entry{MessageID: systemd.RightMissing, Priority: 4, Message: "Missing right " + m.String(), Fields: map[string]string{
+			"HAPRESSURE_RIGHT": m.Name, "HAPRESSURE_REASON": m.Missing, "HAPRESSURE_REMEDY": m.Remedy,
+			"HAPRESSURE_ACTIONS": cmp.Or(strings.Join(m.Actions, ", "), "nothing")}})
+	}
 	if err := systemd.Ready(); err != nil {
 		return fmt.Errorf("telling systemd that we are ready: %w", err)
 	}

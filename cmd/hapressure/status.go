@@ -124,6 +124,9 @@ func printStatus(out io.Writer, s controller.Status) error {
 		if d.DryRun {
 			fmt.Fprintln(out, "        dry run: no worker is touched")
 		}
+		for _, r := range d.MissingRights {
+			fmt.Fprintf(out, "        missing %s\n", r)
+		}
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type Config struct {
 	CacheSize int    // tune.ssl.cachesize; 0 disables the cache
 	Threads   int    // nbthread, default 2
 	NoCLI     bool   // start the master without -S
+	UID       uint32 // run all of HAProxy as this user
 	Global    string // further lines of the global section
 	Sections  string // further sections
 }
@@ -83,6 +84,11 @@ func Start(t testing.TB, conf Config) *HAProxy {
 		t.Fatal(err)
 	}
 	h.WriteConfig("")
+	for _, name := range []string{"", "haproxy.cfg", "site.pem"} {
+		if err := os.Chown(filepath.Join(h.Dir, name), int(conf.UID), -1); err != nil {
+			t.Fatal(err)
+		}
+	}
 	args := []string{"-W", "-f", h.inside("haproxy.cfg")}
 	if !conf.NoCLI {
 		args = append(args, "-S", h.inside("master.sock"))
@@ -125,6 +131,9 @@ func (h *HAProxy) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(h.program, args...)
 	if h.root != "" {
 		cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: h.root}
+	}
+	if h.conf.UID != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: h.root, Credential: &syscall.Credential{Uid: h.conf.UID, Gid: h.conf.UID}}
 	}
 	return cmd
 }

@@ -1,0 +1,157 @@
+package haproxy
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Right is something that this process needs: a capability, a system call that a filter may refuse, or a setting of the kernel.
+type Right struct {
+	Name    string   `json:"name"`
+	Actions []string `json:"actions"` // that cannot be done without it, as policies name them; none: all go on without
+	Where   string   `json:"where"`   // they cannot be done; empty = everywhere
+	Why     string   `json:"why"`     // it is needed
+	Missing string   `json:"missing"` // what shows that it is missing
+	Remedy  string   `json:"remedy"`
+
+	probe func(procfs string) error
+}
+
+// The actions that need the same.
+var (
+	purges    = []string{"purge-ssl-cache", "purge-http-cache"}
+	signals   = []string{"trim-pools", "hard-stop-after", "terminate-oldest"}
+	pageOut   = []string{"page-out"}
+	anyAction = slices.Concat(purges, signals, pageOut)
+)
+
+// rights is what came of doing each action without each of them (TestRightsAreWhatActionsNeed). docs/packaging.md has the same table.
+var rights = []Right{
+	{Name: "CAP_SYS_PTRACE", Actions: anyAction, Why: "see what processes of other users run and map, and hold a worker still",
+		probe: capability(unix.CAP_SYS_PTRACE)},
+	{Name: "CAP_DAC_OVERRIDE", Actions: anyAction, Where: "where another user than root started HAProxy",
+		Why: "see the sockets of that user's processes, and connect to the master's CLI", probe: capability(unix.CAP_DAC_OVERRIDE)},
+	{Name: "CAP_CHECKPOINT_RESTORE", Actions: purges, Why: "open the memory of a cache by /proc/PID/map_files", probe: openOwnMemory},
+	{Name: "CAP_KILL", Actions: signals, Why: "signal workers, which run as another user", probe: capability(unix.CAP_KILL)},
+	{Name: "CAP_SYS_NICE", Actions: pageOut, Why: "move memory of another process to swap, and run before others while a worker is held still",
+		probe: capability(unix.CAP_SYS_NICE)},
+	{Name: "CAP_SYS_RESOURCE", Why: "watch pressure with windows of other than 2 s", probe: capability(unix.CAP_SYS_RESOURCE)},
+	{Name: "pidfd_open(2)", Actions: anyAction, Why: "pin a worker, so as never to meet another process that was given its pid",
+		probe: call(unix.ESRCH, unix.SYS_PIDFD_OPEN, nobody)},
+	{Name: "pidfd_send_signal(2)", Actions: signals, Why: "signal exactly that worker",
+		probe: call(unix.EBADF, unix.SYS_PIDFD_SEND_SIGNAL, noFile)},
+	{Name: "pidfd_getfd(2)", Actions: anyAction, Where: "where the master has no CLI (-S), or answers nobody because it is loading",
+		Why: "ask workers around their master", probe: call(unix.EBADF, unix.SYS_PIDFD_GETFD, noFile)},
+	{Name: "ptrace(2)", Actions: purges, Why: "hold a worker still", probe: call(unix.ESRCH, unix.SYS_PTRACE, unix.PTRACE_SEIZE, nobody)},
+	{Name: "fallocate(2)", Actions: purges, Why: "give the memory of an emptied cache back",
+		probe: call(unix.EBADF, unix.SYS_FALLOCATE, noFile, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1)},
+	{Name: "process_madvise(2)", Actions: pageOut, Why: "move memory of another process to swap",
+		probe: call(unix.EBADF, unix.SYS_PROCESS_MADVISE, noFile, 0, 0, unix.MADV_PAGEOUT)},
+	{Name: "openat2(2)", Why: "find a master's CLI and configuration in its own file system; without, workers are asked around it",
+		probe: openNothing},
+	{Name: "setpriority(2)", Why: "run before others while a worker is held still", probe: call(unix.ESRCH, unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, nobody)},
+	{Name: "kernel.yama.ptrace_scope", Actions: purges, Why: "hold a worker still: 3 forbids it to everybody", probe: ptraceScope},
+}
+
+// MissingRights tells what this process lacks of what actions need. It asks the kernel, by calls that can hit nothing: no process, no file,
+// and no memory but a page of our own.
+func MissingRights(procfs string) []Right {
+	missing := []Right{}
+	for _, r := range rights {
+		if err := r.probe(procfs); err != nil {
+			r.Missing, r.Remedy = err.Error(), r.remedy()
+			missing = append(missing, r)
+		}
+	}
+	return missing
+}
+
+// String is for people: what is missing, and what cannot be done for that.
+func (r Right) String() string {
+	lost := "no action can be done " + r.Where
+	switch {
+	case len(r.Actions) == 0:
+		lost = "every action can be done"
+	case len(r.Actions) < len(anyAction):
+		lost = strings.Join(r.Actions, ", ") + " cannot be done " + r.Where
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s: %s; needed to %s; %s", r.Name, r.Missing, r.Why, lost))
+}
+
+func (r Right) remedy() string {
+	switch {
+	case strings.HasPrefix(r.Name, "CAP_"):
+		return fmt.Sprintf("let CapabilityBoundingSet= of the service have %s ('systemctl cat hapressure' shows what takes it away); run a container with --cap-add=%[1]s", r.Name)
+	case strings.HasSuffix(r.Name, "(2)"):
+		return "let SystemCallFilter= of the service ('systemctl cat hapressure'), or the seccomp profile of the container, allow it"
+	}
+	return "set kernel.yama.ptrace_scope to 1 in /etc/sysctl.d and reboot: 3 cannot be taken back"
+}
+
+var (
+	nobody = uintptr(math.MaxInt32) // a pid above all that the kernel gives (PID_MAX_LIMIT)
+	noFile = ^uintptr(0)            // -1
+)
+
+// call makes a probe of a system call with arguments that make it fail with want once it is allowed.
+func call(want unix.Errno, trap uintptr, args ...uintptr) func(string) error {
+	var a [6]uintptr
+	copy(a[:], args)
+	return func(string) error {
+		if _, _, errno := unix.Syscall6(trap, a[0], a[1], a[2], a[3], a[4], a[5]); errno != want {
+			return errno
+		}
+		return nil
+	}
+}
+
+func openNothing(string) error {
+	if _, err := unix.Openat2(-1, "nothing", &unix.OpenHow{Flags: unix.O_PATH}); !errors.Is(err, unix.EBADF) {
+		return err
+	}
+	return nil
+}
+
+func capability(bit int) func(string) error {
+	return func(string) error {
+		var sets [2]unix.CapUserData
+		if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &sets[0]); err != nil {
+			return err
+		}
+		if sets[bit/32].Effective&(1<<(bit%32)) == 0 {
+			return errors.New("not in the effective set")
+		}
+		return nil
+	}
+}
+
+// openOwnMemory opens memory of our own as a purge does: what that needs depends on the kernel and the user namespace.
+func openOwnMemory(string) error {
+	page, err := unix.Mmap(-1, 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
+	if err != nil {
+		return err
+	}
+	defer unix.Munmap(page)
+	start := uint64(uintptr(unsafe.Pointer(&page[0])))
+	f, err := os.OpenFile("/proc/self/"+Mapping{Start: start, End: start + pageSize}.file(), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func ptraceScope(procfs string) error {
+	b, err := os.ReadFile(filepath.Join(procfs, "sys/kernel/yama/ptrace_scope"))
+	if err == nil && strings.TrimSpace(string(b)) == "3" {
+		return errors.New("it is 3")
+	}
+	return nil // also where the kernel has no Yama
+}
