@@ -73,7 +73,7 @@ type Controller struct {
 func New(c Config) *Controller {
 	return &Controller{
 		Config: c, report: reporter{c.Journal}, again: make(chan struct{}, 1), guards: map[string]*guard{},
-		inForce: PolicyStatus{Origin: c.Origin, Since: time.Now()},
+		inForce: PolicyStatus{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
 	}
 }
 
@@ -82,7 +82,7 @@ func New(c Config) *Controller {
 func (c *Controller) SetPolicy(p *policy.Policy, origin string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.Policy, c.inForce = p, PolicyStatus{Origin: origin, Since: time.Now()}
+	c.Policy, c.inForce = p, PolicyStatus{Origin: origin, SHA256: Digest(p), Since: time.Now()}
 	for name, g := range c.guards {
 		if own := p.For(name); own != nil {
 			g.policy.Store(own)

@@ -2,6 +2,8 @@ package controller
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -32,9 +34,13 @@ type DaemonStatus struct {
 // PolicyStatus is about the policy in force.
 type PolicyStatus struct {
 	Origin   string    `json:"origin"` // where it is from, in words
+	SHA256   string    `json:"sha256"` // see Digest
 	Since    time.Time `json:"since"`
 	Rejected string    `json:"rejected,omitempty"` // what is wrong with the files as they are now, which is why an older policy is in force
 }
+
+// Digest is by what policies are told from one another.
+func Digest(p *policy.Policy) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(p.Source))) }
 
 // TargetStatus is one target.
 type TargetStatus struct {

@@ -119,6 +119,17 @@ func (w *Worker) ShowInfo(ctx context.Context) (Info, error) {
 	return in, err
 }
 
+// About asks the worker for the release that it runs and for the level that our commands have there, such as admin. See ask for errors.
+func (w *Worker) About(ctx context.Context) (release, level string, err error) {
+	info, err := w.ask(ctx, "show info", maxShort)
+	if err == nil {
+		level, err = w.ask(ctx, "show cli level", maxShort)
+	}
+	_, release, _ = strings.Cut("\n"+info, "\nVersion: ")
+	release, _, _ = strings.Cut(release, "\n")
+	return release, strings.TrimSpace(level), err
+}
+
 // masterCLI finds the CLI's socket from the master's command line: -S unix socket[,options], in the master's own file system. Where
 // there is none, what it returns beside ErrNoCLI still leads to workers.
 func masterCLI(procfs string, master ID, cmdline []string) (*cli, error) {

@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -8,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +39,7 @@ var rights = []Right{
 		probe: capability(unix.CAP_SYS_PTRACE)},
 	{Name: "CAP_DAC_OVERRIDE", Actions: anyAction, Where: "where another user than root started HAProxy",
 		Why: "see the sockets of that user's processes, and connect to the master's CLI", probe: capability(unix.CAP_DAC_OVERRIDE)},
-	{Name: "CAP_CHECKPOINT_RESTORE", Actions: purges, Why: "open the memory of a cache by /proc/PID/map_files", probe: openOwnMemory},
+	{Name: "CAP_CHECKPOINT_RESTORE", Actions: purges, Why: "open the memory of a cache by /proc/PID/map_files", probe: followMapFiles},
 	{Name: "CAP_KILL", Actions: signals, Why: "signal workers, which run as another user", probe: capability(unix.CAP_KILL)},
 	{Name: "CAP_SYS_NICE", Actions: pageOut, Why: "move memory of another process to swap, and run before others while a worker is held still",
 		probe: capability(unix.CAP_SYS_NICE)},
@@ -56,18 +56,20 @@ var rights = []Right{
 	{Name: "process_madvise(2)", Actions: pageOut, Why: "move memory of another process to swap",
 		probe: call(unix.EBADF, unix.SYS_PROCESS_MADVISE, noFile, 0, 0, unix.MADV_PAGEOUT)},
 	{Name: "openat2(2)", Why: "find a master's CLI and configuration in its own file system; without, workers are asked around it",
-		probe: openNothing},
+		probe: call(unix.EINVAL, unix.SYS_OPENAT2, noFile)},
 	{Name: "setpriority(2)", Why: "run before others while a worker is held still", probe: call(unix.ESRCH, unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, nobody)},
-	{Name: "kernel.yama.ptrace_scope", Actions: purges, Why: "hold a worker still: 3 forbids it to everybody", probe: ptraceScope},
+	{Name: "kernel.yama.ptrace_scope", Actions: purges, Why: "hold a worker still: 3 forbids it to everybody",
+		Remedy: "set it to 1 in /etc/sysctl.d and reboot: 3 cannot be taken back", probe: ptraceScope},
 }
 
-// MissingRights tells what this process lacks of what actions need. It asks the kernel, by calls that can hit nothing: no process, no file,
-// and no memory but a page of our own.
+// MissingRights tells what this process lacks of what actions need. It asks the kernel, by calls that can hit nothing: no process, no file and
+// no memory.
 func MissingRights(procfs string) []Right {
 	missing := []Right{}
 	for _, r := range rights {
 		if err := r.probe(procfs); err != nil {
-			r.Missing, r.Remedy = err.Error(), r.remedy()
+			r.Missing, r.Remedy = err.Error(), cmp.Or(r.Remedy, "let the service have "+r.Name+": 'systemctl cat hapressure' shows what takes it away "+
+				"(CapabilityBoundingSet=, SystemCallFilter=); for a container, --cap-add or its seccomp profile")
 			missing = append(missing, r)
 		}
 	}
@@ -76,76 +78,52 @@ func MissingRights(procfs string) []Right {
 
 // String is for people: what is missing, and what cannot be done for that.
 func (r Right) String() string {
-	lost := "no action can be done " + r.Where
-	switch {
-	case len(r.Actions) == 0:
+	lost := strings.Join(r.Actions, ", ") + " cannot be done"
+	switch len(r.Actions) {
+	case 0:
 		lost = "every action can be done"
-	case len(r.Actions) < len(anyAction):
-		lost = strings.Join(r.Actions, ", ") + " cannot be done " + r.Where
+	case len(anyAction):
+		lost = "no action can be done"
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s: %s; needed to %s; %s", r.Name, r.Missing, r.Why, lost))
+	return strings.TrimSpace(fmt.Sprintf("%s: %s; needed to %s; %s %s", r.Name, r.Missing, r.Why, lost, r.Where))
 }
 
-func (r Right) remedy() string {
-	switch {
-	case strings.HasPrefix(r.Name, "CAP_"):
-		return fmt.Sprintf("let CapabilityBoundingSet= of the service have %s ('systemctl cat hapressure' shows what takes it away); run a container with --cap-add=%[1]s", r.Name)
-	case strings.HasSuffix(r.Name, "(2)"):
-		return "let SystemCallFilter= of the service ('systemctl cat hapressure'), or the seccomp profile of the container, allow it"
-	}
-	return "set kernel.yama.ptrace_scope to 1 in /etc/sysctl.d and reboot: 3 cannot be taken back"
-}
-
-var (
-	nobody = uintptr(math.MaxInt32) // a pid above all that the kernel gives (PID_MAX_LIMIT)
-	noFile = ^uintptr(0)            // -1
+const (
+	nobody = math.MaxInt32 // a pid above all that the kernel gives (PID_MAX_LIMIT)
+	noFile = math.MaxUint  // -1
 )
 
-// call makes a probe of a system call with arguments that make it fail with want once it is allowed.
+// call makes a probe of a system call, with arguments that make it fail with want once it is allowed.
 func call(want unix.Errno, trap uintptr, args ...uintptr) func(string) error {
-	var a [6]uintptr
+	var a [4]uintptr
 	copy(a[:], args)
 	return func(string) error {
-		if _, _, errno := unix.Syscall6(trap, a[0], a[1], a[2], a[3], a[4], a[5]); errno != want {
+		if _, _, errno := unix.Syscall6(trap, a[0], a[1], a[2], a[3], 0, 0); errno != want {
 			return errno
 		}
 		return nil
 	}
 }
 
-func openNothing(string) error {
-	if _, err := unix.Openat2(-1, "nothing", &unix.OpenHow{Flags: unix.O_PATH}); !errors.Is(err, unix.EBADF) {
-		return err
-	}
-	return nil
-}
-
 func capability(bit int) func(string) error {
 	return func(string) error {
 		var sets [2]unix.CapUserData
-		if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &sets[0]); err != nil {
-			return err
+		err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &sets[0])
+		if err == nil && sets[bit/32].Effective&(1<<(bit%32)) == 0 {
+			err = errors.New("not in the effective set")
 		}
-		if sets[bit/32].Effective&(1<<(bit%32)) == 0 {
-			return errors.New("not in the effective set")
-		}
-		return nil
+		return err
 	}
 }
 
-// openOwnMemory opens memory of our own as a purge does: what that needs depends on the kernel and the user namespace.
-func openOwnMemory(string) error {
-	page, err := unix.Mmap(-1, 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
-	if err != nil {
-		return err
+// followMapFiles follows a link to memory of our own: what that needs depends on the kernel and on the user namespace.
+func followMapFiles(string) error {
+	const dir = "/proc/self/map_files"
+	maps, err := os.ReadDir(dir)
+	if err == nil {
+		_, err = os.Stat(filepath.Join(dir, maps[0].Name())) // our program
 	}
-	defer unix.Munmap(page)
-	start := uint64(uintptr(unsafe.Pointer(&page[0])))
-	f, err := os.OpenFile("/proc/self/"+Mapping{Start: start, End: start + pageSize}.file(), os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	return f.Close()
+	return err
 }
 
 func ptraceScope(procfs string) error {

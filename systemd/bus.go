@@ -88,6 +88,11 @@ func (b *Bus) controlGroup(ctx context.Context, name string) (group string, err 
 	return group, nil
 }
 
+// Properties are those that any unit has, such as LoadState, which is not-found for one that is not installed.
+func (b *Bus) Properties(ctx context.Context, name string) (map[string]any, error) {
+	return b.conn.GetUnitPropertiesContext(ctx, name)
+}
+
 // Match returns the names of the loaded service units that match a glob such as haproxy@*.service, in order.
 func (b *Bus) Match(ctx context.Context, glob string) ([]string, error) {
 	units, err := b.conn.ListUnitsByPatternsContext(ctx, nil, []string{glob})

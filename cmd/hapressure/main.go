@@ -29,7 +29,7 @@ func main() {
 	if err == nil {
 		return
 	}
-	if errors.Is(err, errNoDaemon) {
+	if errors.Is(err, errNoDaemon) || errors.Is(err, errProblem) {
 		os.Exit(exitRefused) // it was said in what was printed
 	}
 	fmt.Fprintf(os.Stderr, "hapressure: %v\n", err)
@@ -57,7 +57,7 @@ connections; at last the oldest worker as a whole. The worker that serves is nev
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
+	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(), doctorCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
 	return root
 }
 

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hapressure/cgroup"
+	"hapressure/controller"
+	"hapressure/haproxy"
+)
+
+var checks = []struct {
+	name string
+	look func(context.Context, *host)
+}{
+	{"host", checkHost}, {"policy", checkPolicy}, {"service", checkService}, {"rights", checkRights}, {"recordings", checkRecordings},
+	{"targets", checkTargets}, {"memory", checkMemory}, {"haproxy", checkHAProxy},
+}
+
+// An old kernel shows by what rights find missing.
+func checkHost(_ context.Context, h *host) {
+	if h.mountErr != nil {
+		h.say(problem, "boot with systemd.unified_cgroup_hierarchy=1", "%v", h.mountErr)
+	}
+	if b, err := os.ReadFile(filepath.Join(h.procfs, "sys/vm/overcommit_memory")); err == nil && strings.TrimSpace(string(b)) == "2" {
+		h.say(warning, "leave room in CommitLimit (/proc/meminfo) for the caches of two more workers",
+			"vm.overcommit_memory is 2: a reload fails once all memory is promised, whatever is free")
+	}
+	memory, err := cgroup.Host(h.procfs)
+	swaps, _ := os.ReadFile(filepath.Join(h.procfs, "swaps"))
+	if err != nil {
+		h.say(problem, "", "%v", err)
+	} else if strings.Contains(string(swaps), "zram") {
+		h.say(warning, "", "some swap is zram: page-out frees less than it moves")
+	} else {
+		h.say(fine, "", "%s of memory, %s of swap", size(memory.Total), size(memory.SwapTotal))
+	}
+}
+
+func checkPolicy(_ context.Context, h *host) {
+	switch s := h.status.Policy; {
+	case h.policyErr != nil:
+		h.say(problem, "hapressure policy check", "%v", h.policyErr)
+	case s.Rejected != "":
+		h.say(problem, "systemctl reload hapressure", "%s is in force, for the files had mistakes: %s", s.Origin, s.Rejected)
+	case h.status.Daemon != nil && s.SHA256 != controller.Digest(h.policy):
+		h.say(warning, "systemctl reload hapressure", "%s is in force, which is not %s as it is now", s.Origin, origin(h.files))
+	default:
+		h.say(fine, "", "%s", origin(h.files))
+	}
+}
+
+// staleLook is how old a daemon's last look at a target may be: as WatchdogSec= of the service.
+const staleLook = 30 * time.Second
+
+func checkService(_ context.Context, h *host) {
+	switch p := h.service; {
+	case len(p) == 0:
+		h.say(fine, "", "no systemd can be asked, as in a container")
+	case p["LoadState"] != "loaded":
+		h.say(warning, "install the package", "hapressure.service is %s", p["LoadState"])
+	case p["ActiveState"] != "active":
+		h.say(problem, "systemctl start hapressure", "hapressure.service is %s", p["ActiveState"])
+	case p["UnitFileState"] != "enabled":
+		h.say(warning, "systemctl enable hapressure", "hapressure.service is %s: it does not come back after a reboot", p["UnitFileState"])
+	}
+	d := h.status.Daemon
+	switch {
+	case h.statusErr != nil && h.mountErr == nil:
+		h.say(warning, "", "%v", h.statusErr)
+	case d == nil:
+		h.say(warning, "systemctl start hapressure", "no daemon answers: nothing guards HAProxy")
+	case d.Version != version:
+		h.say(warning, "systemctl restart hapressure", "the daemon is hapressure %s, installed is %s", d.Version, version)
+	case d.DryRun:
+		h.say(warning, "take --dry-run away", "the daemon only tells what it would do")
+	default:
+		h.say(fine, "", "hapressure %s, started %s", d.Version, ago(h.status.At, d.Started))
+	}
+	for _, t := range h.status.Targets {
+		if age := h.status.At.Sub(t.At); d != nil && age > staleLook {
+			h.say(problem, "systemctl restart hapressure", "the daemon last looked at %s %s ago", t.Name, span(age.Seconds()))
+		}
+	}
+}
+
+func checkRights(_ context.Context, h *host) {
+	missing, whose := haproxy.MissingRights(h.procfs), "this command"
+	if d := h.status.Daemon; d != nil && d.MissingRights != nil { // an older one does not tell
+		missing, whose = d.MissingRights, "the daemon"
+	} else if h.say(warning, "start the daemon", "no daemon tells what it may do in its sandbox"); os.Geteuid() != 0 {
+		return // of itself, this command has none
+	}
+	for _, r := range missing {
+		level := problem
+		if len(r.Actions) == 0 || r.Where != "" {
+			level = warning
+		}
+		h.say(level, r.Remedy, "%s", r)
+	}
+	if len(missing) == 0 {
+		h.say(fine, "", "%s has all that actions need", whose)
+	}
+}
+
+func checkRecordings(_ context.Context, h *host) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(h.recordings, &st); err != nil { // run may have been told to keep none
+		h.say(fine, "", "none: %v", err)
+	} else if free := st.Bavail * uint64(st.Bsize); free < 64<<20 || st.Flags&unix.ST_RDONLY != 0 {
+		h.say(warning, "free some, or lower --recordings-size", "%s is full or read-only: %s are free", h.recordings, size(free))
+	} else {
+		h.say(fine, "", "in %s", h.recordings)
+	}
+}
+
+func checkTargets(_ context.Context, h *host) {
+	covered := map[int]bool{} // masters of targets, and all that belongs to a master
+	for _, t := range h.status.Targets {
+		h.say(fine, "", "%s (cgroup %s)", t.Name, t.Cgroup)
+		for _, m := range t.Masters {
+			covered[m.PID] = true
+		}
+	}
+	if h.policy != nil && h.statusErr == nil {
+		for _, t := range h.policy.Targets {
+			name := t.Unit + t.Cgroup // it has one of them
+			running := func(s controller.TargetStatus) bool { hit, _ := path.Match(name, s.Name); return hit }
+			if !t.Disabled && !slices.ContainsFunc(h.status.Targets, running) {
+				h.say(warning, "name HAProxy's unit or cgroup in targets: of the policy", "%s of the policy does not run", name)
+			}
+		}
+	}
+	if h.foundErr != nil {
+		h.say(warning, "", "%v", h.foundErr)
+	}
+	for _, in := range h.found {
+		if !covered[in.Master.PID] {
+			h.say(warning, "name its unit or cgroup in targets: of the policy", "HAProxy with master %d is no target", in.Master.PID)
+		}
+		covered[in.Master.PID] = true
+		for _, w := range in.Workers {
+			covered[w.PID] = true
+		}
+	}
+	for _, pid := range h.pids {
+		comm, _ := os.ReadFile(filepath.Join(h.procfs, strconv.Itoa(pid), "comm"))
+		if string(comm) == "haproxy\n" && !covered[pid] && h.foundErr == nil {
+			h.say(warning, "start it with -W or -Ws", "HAProxy process %d is not in master-worker mode", pid)
+		}
+	}
+}
+
+func checkMemory(_ context.Context, h *host) {
+	for _, t := range h.status.Targets {
+		group, err := cgroup.Open(h.mount, t.Cgroup)
+		if err != nil {
+			h.say(problem, "", "%v", err)
+			continue
+		}
+		if _, err := group.Pressure(); err != nil {
+			h.say(problem, "boot with psi=1", "%s: %v", t.Name, err)
+		}
+		limits, err := group.Limits()
+		if err != nil {
+			h.say(problem, "systemctl set-property "+t.Name+" MemoryAccounting=yes", "%s: %v", t.Name, err)
+		} else if len(limits) == 0 {
+			h.say(warning, "systemctl set-property "+t.Name+" MemoryMax=...", "%s has no limit of its own, only the host's memory", t.Name)
+		}
+		least := uint64(math.MaxUint64)
+		for _, l := range limits {
+			h.say(fine, "", "%s of %s, %s used", l, size(l.Bytes), size(l.Usage))
+			least = min(least, l.Bytes)
+		}
+		for _, m := range t.Masters {
+			for _, w := range m.Workers {
+				if w.State == haproxy.Current.String() && w.SizeError == "" && least/2 < *w.Shared+*w.Private {
+					h.say(problem, "raise the limit, or lower tune.ssl.cachesize", "%s: a worker of %s and its successor do not fit into %s: reloads fail",
+						t.Name, size(*w.Shared+*w.Private), size(least))
+				}
+			}
+		}
+		group.Close()
+	}
+}
+
+func checkHAProxy(ctx context.Context, h *host) {
+	for _, in := range h.found {
+		name := fmt.Sprintf("master %d", in.Master.PID)
+		if in.CLIErr != nil {
+			h.say(warning, "start it with -S /run/haproxy-master.sock", "%s: %v; its workers are asked around it", name, in.CLIErr)
+		}
+		switch limit, set, err := haproxy.NewScanner(h.procfs).HardStopAfter(in); {
+		case err != nil:
+			h.say(warning, "", "%s: %v", name, err)
+		case set:
+			h.say(fine, "", "%s has hard-stop-after %s", name, span(limit.Seconds()))
+		default:
+			h.say(fine, "", "%s has no hard-stop-after: only the policy bounds how long old workers stay", name)
+		}
+		for _, w := range in.Workers {
+			h.checkWorker(ctx, w)
+		}
+	}
+}
+
+// checkWorker looks at the cache of a current worker as well: it tells what can be done about it once a reload has replaced the worker.
+func (h *host) checkWorker(ctx context.Context, w haproxy.Worker) {
+	p, err := haproxy.OpenProcess(h.procfs, w.ID)
+	if err != nil {
+		return // it has ended since
+	}
+	defer p.Close()
+	release, level, err := w.About(ctx)
+	name := fmt.Sprintf("worker %d (%s, %s)", w.PID, w.State, release)
+	if err != nil {
+		h.say(warning, "", "%s cannot be asked: %v", name, err)
+	} else if level != "admin" {
+		h.say(warning, "give the master's -S level admin", "%s: our level is %q, so sessions cannot be shut down one by one", name, level)
+	}
+	cache, err := p.CheckSSLCache(h.pids)
+	var r *haproxy.Refusal
+	switch {
+	case err == nil:
+		h.say(fine, "", "%s: its TLS session cache of %s is known (%s)", name, size(cache.Before), cache.Layout)
+	case errors.As(err, &r) && r.Reason == haproxy.NoCache:
+		h.say(fine, "", "%s has no TLS session cache", name)
+	case errors.Is(err, haproxy.ErrBusy), errors.Is(err, haproxy.ErrUnstable), errors.Is(err, haproxy.ErrGone):
+		h.say(fine, "", "%s: its cache is in use and was not looked at", name)
+	default:
+		h.say(warning, "see Limits in README.md: the policy goes on to what else it has", "%s: its cache cannot be purged: %v", name, err)
+	}
+}
