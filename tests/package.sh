@@ -48,6 +48,27 @@ usermod --append --groups hapressure ops
 runuser -u ops -- hapressure status --json | grep --quiet '"targets"'
 same 'process' "$(property MainPID)" "$pid"
 
+echo '== doctor: all is well; then a right is taken away from the service'
+hapressure doctor
+mkdir -p /etc/systemd/system/hapressure.service.d
+printf '[Service]\nCapabilityBoundingSet=~CAP_SYS_PTRACE\n' >/etc/systemd/system/hapressure.service.d/less.conf
+systemctl daemon-reload
+systemctl restart hapressure
+until_journal 'Missing right CAP_SYS_PTRACE: not in the effective set'
+hapressure status | grep --fixed-strings 'missing CAP_SYS_PTRACE'
+code=0
+hapressure doctor >doctor.txt || code=$?
+same 'exit of doctor' $code 3
+cat doctor.txt
+same problems "$(grep --count ^problem doctor.txt)" 1
+grep --quiet '^problem  rights     CAP_SYS_PTRACE: .* no action can be done$' doctor.txt
+grep --quiet 'let the service have CAP_SYS_PTRACE' doctor.txt
+rm /etc/systemd/system/hapressure.service.d/less.conf
+systemctl daemon-reload
+systemctl restart hapressure
+hapressure doctor >doctor.txt
+pid=$(property MainPID)
+
 echo '== a policy of its own'
 mkdir -p /etc/systemd/system/haproxy.service.d
 printf '[Service]\nMemorySwapMax=infinity\n' >/etc/systemd/system/haproxy.service.d/zz-swap.conf
@@ -80,6 +101,12 @@ systemctl disable --quiet hapressure
 apt_get reinstall ./2.deb
 same 'disabled by hand' "$(systemctl is-enabled hapressure || true)" disabled
 systemctl enable --quiet hapressure
+
+echo '== where nobody may trace'
+echo 3 >/proc/sys/kernel/yama/ptrace_scope
+systemctl restart hapressure
+hapressure doctor >doctor.txt || true
+grep '^problem  rights     kernel.yama.ptrace_scope: it is 3' doctor.txt
 
 echo '== remove'
 echo "most memory used by hapressure: $(cat "$cgroup/memory.peak" 2>/dev/null || cat "$cgroup/memory.current") bytes"

@@ -34,6 +34,7 @@ type Config struct {
 	CacheSize int    // tune.ssl.cachesize; 0 disables the cache
 	Threads   int    // nbthread, default 2
 	NoCLI     bool   // start the master without -S
+	CLI       string // options of -S, such as ,level,operator
 	UID       uint32 // run all of HAProxy as this user
 	Global    string // further lines of the global section
 	Sections  string // further sections
@@ -91,7 +92,7 @@ func Start(t testing.TB, conf Config) *HAProxy {
 	}
 	args := []string{"-W", "-f", h.inside("haproxy.cfg")}
 	if !conf.NoCLI {
-		args = append(args, "-S", h.inside("master.sock"))
+		args = append(args, "-S", h.inside("master.sock")+conf.CLI)
 	}
 	log, err := os.Create(filepath.Join(h.Dir, "log"))
 	if err != nil {

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hapressure/controller"
+	"hapressure/haproxy"
+	"hapressure/policy"
+	"hapressure/tests/cgrouptest"
+	"hapressure/tests/haproxytest"
+)
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sound is a host on which all is well: one target, /lb, and no HAProxy to be asked.
+func sound(t *testing.T) (*host, cgrouptest.Tree) {
+	t.Helper()
+	tree := cgrouptest.New(t)
+	tree.Group("/lb", map[string]string{"memory.current": "500000000\n", "memory.max": "1000000000\n"})
+	procfs := t.TempDir()
+	writeFile(t, procfs+"/meminfo", "MemTotal: 3009444 kB\nMemAvailable: 2689488 kB\nSwapTotal: 1000000 kB\nSwapFree: 1000000 kB\n")
+	writeFile(t, procfs+"/swaps", "Filename Type Size Used Priority\n/swap file 1000000 0 -2\n")
+	files := []policy.File{{Name: "test.yaml", Text: []byte("version: 1\ntargets: [cgroup: /lb]\ntiers: [{name: purge, enter: always, actions: [purge-ssl-cache: {}]}]\n")}}
+	p, err := policy.DecodeFiles(files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	worker := controller.Worker{PID: 11, State: "current", Shared: new(uint64(200e6)), Private: new(uint64(50e6))}
+	return &host{
+		procfs: procfs, recordings: t.TempDir(), mount: tree.Mount, policy: p, files: files,
+		service: map[string]any{"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled"},
+		status: controller.Status{
+			At: now, Daemon: &controller.DaemonStatus{Version: version, Started: now, MissingRights: []haproxy.Right{}},
+			Policy:  controller.PolicyStatus{Origin: "the policy test.yaml", SHA256: controller.Digest(p)},
+			Targets: []controller.TargetStatus{{Name: "/lb", Cgroup: "/lb", At: now, Masters: []controller.Master{{PID: 10, Workers: []controller.Worker{worker}}}}},
+		},
+	}, tree
+}
+
+// ills are the findings that are not ok, as "level check: found".
+func ills(h *host) (all []string) {
+	for _, f := range h.findings {
+		if f.Level != fine {
+			all = append(all, f.Level+" "+f.Check+": "+f.Found)
+		}
+	}
+	return all
+}
+
+func TestDoctorFindsNothingWrong(t *testing.T) {
+	h, _ := sound(t)
+	h.examine(t.Context())
+	if got := ills(h); len(got) > 0 || h.verdict != nil || len(h.findings) < 6 {
+		t.Errorf("%q, %v", got, h.verdict)
+	}
+}
+
+// Each ill that is made is found, and nothing else.
+func TestDoctorFinds(t *testing.T) {
+	for want, make := range map[string]func(*testing.T, *host, cgrouptest.Tree){
+		"problem host: cgroup v2 is not mounted": func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.mountErr = errors.New("cgroup v2 is not mounted") },
+		"warning host: vm.overcommit_memory is 2": func(t *testing.T, h *host, _ cgrouptest.Tree) {
+			writeFile(t, h.procfs+"/sys/vm/overcommit_memory", "2\n")
+		},
+		"warning host: some swap is zram": func(t *testing.T, h *host, _ cgrouptest.Tree) {
+			writeFile(t, h.procfs+"/swaps", "Filename Type Size Used Priority\n/dev/zram0 partition 1000 0 100\n")
+		},
+		"problem host: reading host memory": func(t *testing.T, h *host, _ cgrouptest.Tree) { os.Remove(h.procfs + "/meminfo") },
+		"problem policy: the policy has mistakes": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
+			h.policy, h.policyErr = nil, errors.New("the policy has mistakes")
+		},
+		"problem policy: the policy test.yaml is in force, for the files had mistakes: line 3": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
+			h.status.Policy.Rejected = "line 3"
+		},
+		"warning policy: the policy test.yaml is in force, which is not": func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.status.Policy.SHA256 = "other" },
+		"warning service: hapressure.service is not-found":               func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.service["LoadState"] = "not-found" },
+		"problem service: hapressure.service is failed":                  func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.service["ActiveState"] = "failed" },
+		"warning service: hapressure.service is disabled":                func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.service["UnitFileState"] = "disabled" },
+		"warning service: the daemon is hapressure 0.1, installed is":    func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.status.Daemon.Version = "0.1" },
+		"warning service: the daemon only tells":                         func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.status.Daemon.DryRun = true },
+		"warning service: the daemon says: nothing":                      func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.statusErr = errors.New("the daemon says: nothing") },
+		"problem service: the daemon last looked at /lb 1m": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
+			h.status.At = h.status.At.Add(time.Minute)
+		},
+		"problem rights: ptrace(2): forbidden; needed to trace; purge-ssl-cache cannot be done": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
+			h.status.Daemon.MissingRights = []haproxy.Right{{Name: "ptrace(2)", Actions: []string{"purge-ssl-cache"}, Missing: "forbidden", Why: "trace"}}
+		},
+		"warning rights: pidfd_getfd(2): forbidden; needed to ask; purge-ssl-cache cannot be done without -S": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
+			h.status.Daemon.MissingRights = []haproxy.Right{{Name: "pidfd_getfd(2)", Actions: []string{"purge-ssl-cache"}, Where: "without -S", Missing: "forbidden", Why: "ask"}}
+		},
+		"warning targets: /none of the policy does not run": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
+			h.policy.Targets = append(h.policy.Targets, policy.Target{Cgroup: "/none"})
+		},
+		"warning targets: looking needs root": func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.foundErr = errors.New("looking needs root") },
+		"warning targets: HAProxy with master 10 is no target": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
+			h.found = []haproxy.Instance{{Master: haproxy.ID{PID: 10}}}
+			writeFile(t, h.procfs+"/10/cmdline", "haproxy\x00-W\x00")
+		},
+		"warning targets: HAProxy process 9 is not in master-worker mode": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
+			h.pids = []int{1, 9}
+			writeFile(t, h.procfs+"/1/comm", "init\n")
+			writeFile(t, h.procfs+"/9/comm", "haproxy\n")
+		},
+		"problem memory: /lb: reading memory.pressure of cgroup /lb": func(_ *testing.T, _ *host, tree cgrouptest.Tree) {
+			os.Remove(filepath.Join(tree.Mount, "lb/memory.pressure"))
+		},
+		"problem memory: /lb: reading memory.high of cgroup /lb: no such file in this cgroup": func(_ *testing.T, _ *host, tree cgrouptest.Tree) {
+			os.Remove(filepath.Join(tree.Mount, "lb/memory.high"))
+		},
+		"warning memory: /lb has no limit": func(_ *testing.T, _ *host, tree cgrouptest.Tree) { tree.Write("/lb", "memory.max", "max\n") },
+		"warning memory: /lb: a worker is 238 MiB, and not three": func(_ *testing.T, _ *host, tree cgrouptest.Tree) {
+			tree.Write("/lb", "memory.max", "700000000\n")
+		},
+		"problem memory: /lb: a worker is 238 MiB, and not two": func(_ *testing.T, _ *host, tree cgrouptest.Tree) {
+			tree.Write("/lb", "memory.max", "400000000\n")
+		},
+		"problem memory: opening cgroup": func(_ *testing.T, _ *host, tree cgrouptest.Tree) { tree.Remove("/lb") },
+	} {
+		t.Run(want, func(t *testing.T) {
+			h, tree := sound(t)
+			make(t, h, tree)
+			h.examine(t.Context())
+			got := ills(h)
+			if len(got) != 1 || !strings.HasPrefix(got[0], want) {
+				t.Errorf("found %q", got)
+			}
+			if (h.verdict != nil) != strings.HasPrefix(want, problem) {
+				t.Errorf("verdict %v", h.verdict)
+			}
+		})
+	}
+}
+
+// A real disk that is full or read-only.
+func TestDoctorFindsNoRoomForRecordings(t *testing.T) {
+	h, _ := sound(t)
+	h.recordings = t.TempDir()
+	if err := syscall.Mount("none", h.recordings, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("cannot mount: %v", err)
+	}
+	defer syscall.Unmount(h.recordings, 0)
+	h.examine(t.Context())
+	if got := ills(h); len(got) != 1 || !strings.HasSuffix(got[0], "is full or read-only: 1024 KiB are free") {
+		t.Errorf("found %q", got)
+	}
+}
+
+// Where no daemon runs, the rights are those of this process, and that is said.
+func TestDoctorWithoutDaemon(t *testing.T) {
+	h, _ := sound(t)
+	writeFile(t, h.procfs+"/sys/kernel/yama/ptrace_scope", "3\n")
+	h.status.Daemon = nil
+	h.examine(t.Context())
+	got := strings.Join(ills(h), "\n")
+	wants := []string{"warning service: no daemon answers", "warning rights: no daemon tells"}
+	if os.Geteuid() == 0 {
+		wants = append(wants, "problem rights: kernel.yama.ptrace_scope: it is 3")
+	}
+	for _, want := range wants {
+		if !strings.Contains(got, want) {
+			t.Errorf("found\n%s\nwant %s", got, want)
+		}
+	}
+}
+
+func TestDoctorLooksAtHAProxy(t *testing.T) {
+	for _, tt := range []struct {
+		conf haproxytest.Config
+		want []string // of its own checks, with their levels
+	}{
+		{haproxytest.Config{CacheSize: 50_000, Global: "hard-stop-after 10m"}, []string{"ok master M has hard-stop-after 10m",
+			"ok worker W (current, R): its TLS session cache of 12 MiB is known", "ok worker W (stopping, R): its TLS session cache of 12 MiB is known"}},
+		{haproxytest.Config{CLI: ",level,operator"}, []string{"ok master M has no hard-stop-after", "warning worker W (current, R): our level is \"operator\"",
+			"ok worker W (current, R) has no TLS session cache"}},
+		{haproxytest.Config{NoCLI: true, Global: ".if 1\nhard-stop-after 1h\n.endif"}, []string{"warning master M: no master CLI",
+			"it depends on a condition", "ok worker W (stopping, R)"}},
+		{haproxytest.Config{Sections: "cache c\n    total-max-size 4\n"}, []string{"warning worker W (stopping, R): its cache cannot be purged: an HTTP cache"}},
+	} {
+		run := haproxytest.Start(t, tt.conf)
+		run.Tunnel()
+		run.Reload()
+		h, tree := sound(t)
+		text := ""
+		run.Eventually("all is found", func() (err error) {
+			tree.Write("/lb", "cgroup.procs", strings.Trim(strings.ReplaceAll(fmt.Sprint(run.Pids()), " ", "\n"), "[]")+"\n")
+			h.procfs, h.pids, h.findings = "/proc", run.Pids(), nil
+			if h.found, err = scan(t.Context(), haproxy.NewScanner("/proc"), h.pids); err != nil {
+				return err
+			}
+			h.check = "haproxy"
+			checkTargets(t.Context(), h)
+			checkHAProxy(t.Context(), h)
+			text = ""
+			for _, f := range h.findings {
+				found := strings.ReplaceAll(f.Found, "master "+strconv.Itoa(run.Master), "master M")
+				for _, pid := range run.Children() {
+					found = strings.ReplaceAll(found, "worker "+strconv.Itoa(pid), "worker W")
+				}
+				if _, after, ok := strings.Cut(found, ", "+run.Version); ok { // with what the distribution adds
+					found = found[:strings.Index(found, ", "+run.Version)] + ", R" + after[strings.Index(after, ")"):]
+				}
+				text += f.Level + " " + found + "\n"
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(strings.ReplaceAll(text, run.Dir+"/", ""), want) {
+					return fmt.Errorf("found\n%swant %s", text, want)
+				}
+			}
+			return nil
+		})
+		if strings.Contains(text, "is no target") || strings.Contains(text, "master-worker mode") {
+			t.Errorf("found\n%s", text)
+		}
+	}
+}
+
+// The command itself, on whatever machine this is, as root and as nobody.
+func TestDoctorCommand(t *testing.T) {
+	bin := program(t)
+	code, got := callJSON[struct{ Findings []finding }](t, bin, "doctor", "--socket", t.TempDir()+"/none")
+	hasProblem := slices.ContainsFunc(got.Findings, func(f finding) bool { return f.Level == problem })
+	if hasProblem != (code == exitRefused) || !hasProblem && code != 0 || len(got.Findings) < 6 {
+		t.Errorf("exit %d, %+v", code, got)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	copied := "/tmp/hapressure-doctor-test"
+	defer os.Remove(copied)
+	if out, err := exec.Command("install", "-m", "755", bin, copied).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd := exec.Command(copied, "doctor", "--socket", "/none")
+	cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 0 && code != exitRefused || strings.Contains(string(out), "problem  rights") || !bytes.Contains(out, []byte("warning  rights")) {
+		t.Errorf("as nobody: %v\n%s", err, out)
+	}
+}
+
+func TestStatusTellsMissingRights(t *testing.T) {
+	h, _ := sound(t)
+	h.status.Daemon.MissingRights = []haproxy.Right{{Name: "CAP_KILL", Actions: []string{"trim-pools"}, Missing: "not there", Why: "signal"}}
+	var out strings.Builder
+	if err := printStatus(&out, h.status); err != nil || !strings.Contains(out.String(), "missing CAP_KILL: not there; needed to signal; trim-pools cannot be done\n") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}
