@@ -222,10 +222,19 @@ func TestRightsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var rows, want, has, caps []string
-	for _, m := range regexp.MustCompile(`(?m)^\| (CAP_\w+|\w+\(2\)|kernel\.\S+) .*$`).FindAllString(string(doc), -1) {
-		rows = append(rows, m)
+	kinds, err := os.ReadFile("../policy/config.go")
+	if err != nil {
+		t.Fatal(err)
 	}
+	var names []string
+	for _, m := range regexp.MustCompile(`(?m)^\t\w+ += "([a-z-]+)" +// `).FindAllStringSubmatch(string(kinds), -1) {
+		names = append(names, m[1])
+	}
+	if known := slices.Sorted(slices.Values(anyAction)); !slices.Equal(slices.Sorted(slices.Values(names)), known) {
+		t.Errorf("policies know the actions %q, rights %q", names, known)
+	}
+	var want, caps []string
+	rows := regexp.MustCompile(`(?m)^\| (CAP_\w+|\w+\(2\)|kernel\.\S+) .*$`).FindAllString(string(doc), -1)
 	for _, r := range rights {
 		actions := strings.Join(r.Actions, ", ")
 		if len(r.Actions) == len(anyAction) {
@@ -239,7 +248,7 @@ func TestRightsAreDocumented(t *testing.T) {
 	if !slices.Equal(rows, want) {
 		t.Errorf("docs/packaging.md has\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(want, "\n"))
 	}
-	has = strings.Fields(regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.*)$`).FindStringSubmatch(string(unit))[1])
+	has := strings.Fields(regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.*)$`).FindStringSubmatch(string(unit))[1])
 	slices.Sort(has)
 	slices.Sort(caps)
 	if !slices.Equal(has, caps) {

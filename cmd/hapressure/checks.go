@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,10 +31,6 @@ var checks = []struct {
 func checkHost(_ context.Context, h *host) {
 	if h.mountErr != nil {
 		h.say(problem, "boot with systemd.unified_cgroup_hierarchy=1", "%v", h.mountErr)
-	}
-	if b, err := os.ReadFile(filepath.Join(h.procfs, "sys/vm/overcommit_memory")); err == nil && strings.TrimSpace(string(b)) == "2" {
-		h.say(warning, "leave room in CommitLimit (/proc/meminfo) for the caches of two more workers",
-			"vm.overcommit_memory is 2: a reload fails once all memory is promised, whatever is free")
 	}
 	memory, err := cgroup.Host(h.procfs)
 	swaps, _ := os.ReadFile(filepath.Join(h.procfs, "swaps"))
@@ -61,9 +56,6 @@ func checkPolicy(_ context.Context, h *host) {
 	}
 }
 
-// staleLook is how old a daemon's last look at a target may be: as WatchdogSec= of the service.
-const staleLook = 30 * time.Second
-
 func checkService(_ context.Context, h *host) {
 	switch p := h.service; {
 	case len(p) == 0:
@@ -87,11 +79,6 @@ func checkService(_ context.Context, h *host) {
 		h.say(warning, "take --dry-run away", "the daemon only tells what it would do")
 	default:
 		h.say(fine, "", "hapressure %s, started %s", d.Version, ago(h.status.At, d.Started))
-	}
-	for _, t := range h.status.Targets {
-		if age := h.status.At.Sub(t.At); d != nil && age > staleLook {
-			h.say(problem, "systemctl restart hapressure", "the daemon last looked at %s %s ago", t.Name, span(age.Seconds()))
-		}
 	}
 }
 

@@ -76,9 +76,6 @@ func TestDoctorFindsNothingWrong(t *testing.T) {
 func TestDoctorFinds(t *testing.T) {
 	for want, make := range map[string]func(*testing.T, *host, cgrouptest.Tree){
 		"problem host: cgroup v2 is not mounted": func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.mountErr = errors.New("cgroup v2 is not mounted") },
-		"warning host: vm.overcommit_memory is 2": func(t *testing.T, h *host, _ cgrouptest.Tree) {
-			writeFile(t, h.procfs+"/sys/vm/overcommit_memory", "2\n")
-		},
 		"warning host: some swap is zram": func(t *testing.T, h *host, _ cgrouptest.Tree) {
 			writeFile(t, h.procfs+"/swaps", "Filename Type Size Used Priority\n/dev/zram0 partition 1000 0 100\n")
 		},
@@ -96,9 +93,6 @@ func TestDoctorFinds(t *testing.T) {
 		"warning service: the daemon is hapressure 0.1, installed is":    func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.status.Daemon.Version = "0.1" },
 		"warning service: the daemon only tells":                         func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.status.Daemon.DryRun = true },
 		"warning service: the daemon says: nothing":                      func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.statusErr = errors.New("the daemon says: nothing") },
-		"problem service: the daemon last looked at /lb 1m": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
-			h.status.At = h.status.At.Add(time.Minute)
-		},
 		"problem rights: ptrace(2): forbidden; needed to trace; purge-ssl-cache cannot be done": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
 			h.status.Daemon.MissingRights = []haproxy.Right{{Name: "ptrace(2)", Actions: []string{"purge-ssl-cache"}, Missing: "forbidden", Why: "trace"}}
 		},
