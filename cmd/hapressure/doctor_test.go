@@ -236,10 +236,14 @@ func TestDoctorCommand(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	copied := "/tmp/hapressure-doctor-test"
-	defer os.Remove(copied)
-	if out, err := exec.Command("install", "-m", "755", bin, copied).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	dir, err := os.MkdirTemp("", "") // that of the test is for root alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	copied := dir + "/hapressure"
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Rename(bin, copied), os.Chmod(copied, 0o755)); err != nil {
+		t.Fatal(err)
 	}
 	cmd := exec.Command(copied, "doctor", "--socket", "/none")
 	cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
