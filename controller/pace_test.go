@@ -116,7 +116,7 @@ func TestStormsAreNotMissed(t *testing.T) {
 	for calm := range lookStill / time.Second { // the rise begins at any time between two looks
 		each, glances = policy.State{}, watcher{}
 		for i := range time.Duration(60) {
-			s := policy.Sample{Now: i * time.Second, Usage: policy.Reading{Value: 30}}
+			s := policy.Sample{Now: i * time.Second, Usage: policy.Reading{Value: 30}, LimitIn: absent("-"), ReloadRoom: absent("-")}
 			if from := 30 + calm; i > from {
 				s.Usage.Value += min(float64(i-from)*20, 68)
 			}
