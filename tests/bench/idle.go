@@ -25,7 +25,9 @@ func (s settings) idle(ctx context.Context, t *table) error {
 	}
 	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "hapressure")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "hapressure/cmd/hapressure").CombinedOutput(); err != nil {
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "hapressure/cmd/hapressure")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is packaged
+	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building hapressure: %w\n%s", err, out)
 	}
 	srv, err := start(ctx, smallCache)
@@ -56,8 +58,9 @@ func (s settings) idle(ctx context.Context, t *table) error {
 		return err
 	}
 	defer log.Close()
-	daemon := self(ctx, "daemon", filepath.Dir(group), program, "run", "--dry-run", "--policy", policy, "--recordings", filepath.Join(dir, "recordings"))
-	daemon.Env = append(os.Environ(), "GOMEMLIMIT=64MiB", "GOMAXPROCS=2") // as in the unit
+	daemon := self(ctx, "daemon", filepath.Dir(group), program, "run", "--dry-run", "--policy", policy, "--recordings", filepath.Join(dir, "recordings"),
+		"--control", "")
+	daemon.Env = append(os.Environ(), "GOMEMLIMIT=64MiB", "GOMAXPROCS=2", "GOGC=50") // as in the unit
 	daemon.Stdout, daemon.Stderr = log, log
 	if err := daemon.Start(); err != nil {
 		return err
