@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"hapressure/cgroup"
+	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
@@ -253,7 +253,7 @@ func (c *Controller) places(ctx context.Context, units Units, t policy.Target) m
 	return places
 }
 
-// groups resolves a cgroup's path or glob.
+// groups resolves a cgroup's path, or a glob to those that HAProxy runs in.
 func (c *Controller) groups(pattern string) map[string]string {
 	pattern = path.Clean("/" + pattern)
 	if !strings.ContainsAny(pattern, "*?[") {
@@ -265,10 +265,16 @@ func (c *Controller) groups(pattern string) map[string]string {
 	}
 	places := map[string]string{}
 	for _, dir := range dirs {
-		group := strings.TrimPrefix(dir, c.Cgroups)
-		// A group has files that a glob meets as well.
-		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err == nil && len(places) < matchLimit {
-			places[group] = group
+		// A group has files that a glob meets as well, and a node of Kubernetes has more containers than could be guarded.
+		at := strings.TrimPrefix(dir, c.Cgroups)
+		group, err := cgroup.Open(c.Cgroups, at)
+		if err != nil {
+			continue
+		}
+		pids, err := group.Procs()
+		group.Close()
+		if err == nil && haproxy.Runs(c.Procfs, pids) && len(places) < matchLimit {
+			places[at] = at
 		}
 	}
 	return places
