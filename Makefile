@@ -1,11 +1,11 @@
-# make build | test | test-unit | test-guests | torture | bench | lint | package | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
+# make build | test | test-unit | test-guests | torture | fuzz | bench | lint | package | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
 # need it run themselves: as root it installs, else it says what is missing.
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED = 0
 
-.PHONY: all build setup test test-unit test-guests torture bench lint package demo clean
+.PHONY: all build setup test test-unit test-guests torture fuzz bench lint package demo clean
 
 all: build
 
@@ -41,6 +41,13 @@ test-guests: setup
 # that one instead.
 torture: setup
 	HAPRESSURE_ROUNDS=100 $(GO) test -run 'Torture|HTTPCache' -count 1 -timeout 3h -v ./haproxy -torture 64
+
+# Every fuzz test in turn, each for FUZZTIME; FUZZ='./cgroup' takes only those of one package. What one finds it keeps below its testdata/fuzz.
+FUZZTIME ?= 10m
+FUZZ ?= ./...
+fuzz: setup-go
+	@set -e; for pkg in $$($(GO) list $(FUZZ)); do for test in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz); do \
+		echo "$$pkg $$test"; $(GO) test -run '^$$' -fuzz "^$$test\$$" -fuzztime $(FUZZTIME) $(FUZZFLAGS) $$pkg; done; done
 
 lint: setup-go
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }

@@ -18,7 +18,7 @@ const (
 
 // aliveEvery is how often Watch looks whether the group still exists. Mostly a sensor tells it sooner, but no kernel up to 6.12 tells
 // inotify that a group was removed.
-const aliveEvery = 5 * time.Second
+const aliveEvery = 30 * time.Second
 
 // watched are the files that the kernel reports as modified: when a counter has risen, and when the first process has come or the last
 // one has gone.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"hapressure/cgroup"
+	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
@@ -124,8 +124,8 @@ func (c *Controller) Run(ctx context.Context) {
 	defer c.wg.Wait()
 	for ctx.Err() == nil {
 		err := c.follow(ctx)
-		if ctx.Err() != nil {
-			return
+		if ctx.Err() != nil || err == nil {
+			continue
 		}
 		c.report.sensorMissing("", "systemd", err)
 		select {
@@ -139,7 +139,7 @@ func (c *Controller) Run(ctx context.Context) {
 func (c *Controller) follow(ctx context.Context) error {
 	var units Units
 	var changes <-chan string
-	if c.Connect != nil {
+	if c.Connect != nil && c.names() {
 		var err error
 		if units, err = c.Connect(ctx); err != nil {
 			c.look(ctx, nil)
@@ -164,6 +164,9 @@ func (c *Controller) follow(ctx context.Context) error {
 			look = true
 		case <-c.again:
 			look = true
+			if units == nil && c.Connect != nil && c.names() {
+				return nil // to begin anew
+			}
 		case name, ok := <-changes:
 			if !ok {
 				return errors.New("the connection to systemd was lost")
@@ -172,6 +175,11 @@ func (c *Controller) follow(ctx context.Context) error {
 			look = c.concerns(name)
 		}
 	}
+}
+
+// names reports whether the policy names units: else systemd is not asked, which a container has none of.
+func (c *Controller) names() bool {
+	return slices.ContainsFunc(c.policy().Targets, func(t policy.Target) bool { return t.Unit != "" })
 }
 
 // concerns reports whether a unit is, or may become, a target: a host has many that come and go all the time.
@@ -245,7 +253,7 @@ func (c *Controller) places(ctx context.Context, units Units, t policy.Target) m
 	return places
 }
 
-// groups resolves a cgroup's path or glob.
+// groups resolves a cgroup's path, or a glob to those that HAProxy runs in.
 func (c *Controller) groups(pattern string) map[string]string {
 	pattern = path.Clean("/" + pattern)
 	if !strings.ContainsAny(pattern, "*?[") {
@@ -257,10 +265,16 @@ func (c *Controller) groups(pattern string) map[string]string {
 	}
 	places := map[string]string{}
 	for _, dir := range dirs {
-		group := strings.TrimPrefix(dir, c.Cgroups)
-		// A group has files that a glob meets as well.
-		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err == nil && len(places) < matchLimit {
-			places[group] = group
+		// A group has files that a glob meets as well, and a node of Kubernetes has more containers than could be guarded.
+		at := strings.TrimPrefix(dir, c.Cgroups)
+		group, err := cgroup.Open(c.Cgroups, at)
+		if err != nil {
+			continue
+		}
+		pids, err := group.Procs()
+		group.Close()
+		if err == nil && haproxy.Runs(c.Procfs, pids) && len(places) < matchLimit {
+			places[at] = at
 		}
 	}
 	return places

@@ -16,12 +16,7 @@ import (
 	"hapressure/policy/record"
 )
 
-const (
-	tickCalm  = time.Second            // between two looks when nothing happens
-	tickBusy  = 500 * time.Millisecond // while in a tier
-	tickLeast = 100 * time.Millisecond // a burst of wake-ups is one tick
-	senseTime = 10 * time.Second       // bound of one look
-)
+const senseTime = 10 * time.Second // bound of one look
 
 // guard looks after one target. Its run goroutine owns the state; all else only wakes it.
 type guard struct {
@@ -42,6 +37,7 @@ type guard struct {
 	// Owned by run.
 	state policy.State
 	slope slope
+	pace  pace
 	// cliAnswered is when a master CLI last answered, or the guard began.
 	cliAnswered time.Duration
 	workers     []haproxy.Worker // as last sensed
@@ -123,8 +119,13 @@ func (g *guard) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-timer.C:
+		case <-timer.C: // while all is still, a glance at usage is enough
+			if g.pace.still(g.now()) && !g.pace.moved(g.glanceAtUsage()) {
+				timer.Reset(tickStill)
+				continue
+			}
 		case <-g.woken:
+			g.pace.event = g.now()
 		case e := <-g.ended:
 			g.finish(e)
 		case o := <-g.ordered():
@@ -137,11 +138,14 @@ func (g *guard) run(ctx context.Context) error {
 		if !g.rest(ctx) {
 			return ctx.Err()
 		}
-		timer.Reset(tickCalm)
-		if g.state.Tier > 0 {
-			timer.Reset(tickBusy)
-		}
+		timer.Reset(g.pace.next(g.now()))
 	}
+}
+
+func (g *guard) glanceAtUsage() policy.Reading {
+	v := view{Sample: policy.Sample{Now: g.now()}}
+	g.senseLimits(&v) // the slope goes on, too
+	return v.Usage
 }
 
 // rest keeps the pace: whatever wakes us meanwhile leads to one tick after it.
@@ -188,9 +192,11 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 	known := len(g.state.Workers)
 	d := policy.Step(p, &g.state, v.Sample)
-	if len(d.Changes) > 0 || len(d.Actions) > 0 || len(g.state.Workers) != known {
+	something := len(d.Changes) > 0 || len(d.Actions) > 0 || len(g.state.Workers) != known
+	if something {
 		g.keep()
 	}
+	g.pace.look(v.Now, v.Usage, d.Tier, d.Tier > 0 && p.Tiers[d.Tier-1].Enter.Op != policy.Always, something)
 	for _, ch := range d.Changes {
 		g.c.report.tierChanged(g.name, ch, v)
 	}
@@ -238,6 +244,7 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 // finish takes note of an action's end. A tick follows, so that memory is measured anew before anything else is decided.
 func (g *guard) finish(e ended) {
 	g.lanes[e.lane].busy = false
+	g.pace.event = g.now()
 	g.c.report.outcome(g.name, e.due, e.result)
 	g.publishAction(e.due, e.result)
 	if e.byHand {

@@ -1,6 +1,10 @@
 package controller
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -8,13 +12,23 @@ import (
 	"hapressure/tests/cgrouptest"
 )
 
-// TestTargetsByGlob holds that a glob finds groups and nothing else, that a disabled target is left alone, and that each target gets its
+// TestTargetsByGlob holds that a glob finds groups with HAProxy in them and nothing else, that a disabled target is left alone, and that each target gets its
 // own tiers.
 func TestTargetsByGlob(t *testing.T) {
 	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
-	for _, group := range []string{"/pods/a/haproxy", "/pods/b/haproxy", "/pods/off/haproxy", "/pods/a/other"} {
-		w.tree.Group(group, nil)
+	program := filepath.Join(t.TempDir(), "haproxy")
+	if out, err := exec.Command("cp", "/bin/sleep", program).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
+	running := exec.CommandContext(t.Context(), program, "1h")
+	if err := running.Start(); err != nil {
+		t.Fatal(err)
+	}
+	procs := fmt.Sprintln(running.Process.Pid)
+	for _, group := range []string{"/pods/a/haproxy", "/pods/b/haproxy", "/pods/off/haproxy", "/pods/a/other"} {
+		w.tree.Group(group, map[string]string{"cgroup.procs": procs})
+	}
+	w.tree.Group("/pods/b/host", map[string]string{"cgroup.procs": fmt.Sprintln(os.Getpid())})
 	w.guard(`version: 1
 targets:
   - cgroup: pods/*/h*

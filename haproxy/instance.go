@@ -320,19 +320,19 @@ func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, 
 //   - if its master's CLI answers and lists it, it is listed as old. The list alone lies: after a failed reload the worker that serves stands among
 //     the old ones.
 func (p *Process) prove(ctx context.Context, w *Worker, in Instance, old map[int]bool) (State, string) {
-	listens, err := p.listening()
-	if err != nil {
-		return Unknown, err.Error()
-	}
 	info, err := w.ShowInfo(ctx)
+	if err == nil && !info.Stopping {
+		return Current, "it says Stopping: 0" // and the socket table, for which the kernel may walk a large hash, need not be read
+	}
+	listens, lerr := p.listening()
 	isOld, listed := old[w.NSPID]
 	switch {
+	case lerr != nil:
+		return Unknown, lerr.Error()
 	case errors.Is(err, ErrNoCLI) && listens:
 		return Current, "it listens" // as the only worker of a master without -S that was never reloaded
 	case err != nil:
 		return Unknown, err.Error()
-	case !info.Stopping:
-		return Current, "it says Stopping: 0"
 	case listens:
 		return Unknown, "it says Stopping: 1 but still listens"
 	case in.CLIErr != nil:

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +193,25 @@ func FuzzParsers(f *testing.F) {
 		parseListening(strings.NewReader(s), map[string]bool{})
 		parseStat([]byte(s))
 		parseStatus([]byte(s))
+	})
+}
+
+// A command line is the process's own to write: it leads to a socket and to configuration files, or to none.
+func FuzzCommandLine(f *testing.F) {
+	f.Add("haproxy\x00-Ws\x00-f\x00/etc/haproxy/haproxy.cfg\x00-p\x00/run/haproxy.pid\x00-S\x00/run/haproxy-master.sock\x00-sf\x0012\x0034\x00-x\x00sockpair@5\x00")
+	f.Add("/usr/local/sbin/haproxy\x00-W\x00-db\x00-S\x00unix@/s,mode,600\x00--\x00a.cfg\x00b.cfg\x00")
+	f.Add("haproxy\x00-S\x00ipv4@127.0.0.1:999\x00-f\x00")
+	f.Fuzz(func(t *testing.T, text string) {
+		args := strings.Split(text, "\x00")
+		for _, name := range configArgs(args) {
+			if !slices.Contains(args, name) {
+				t.Errorf("%q is not in %q", name, args)
+			}
+		}
+		c, err := masterCLI("/proc", ID{}, args)
+		if (err == nil) != (c.path != "") || err != nil && !errors.Is(err, ErrNoCLI) || strings.Contains(c.path, ",") {
+			t.Errorf("%q: %+v, %v", args, c, err)
+		}
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -128,6 +129,14 @@ func readProcFile(procfs string, pid int, name string) ([]byte, error) {
 		err = ErrGone
 	}
 	return b, err
+}
+
+// Runs reports whether HAProxy, by its name (/proc/PID/comm), is among the processes.
+func Runs(procfs string, pids []int) bool {
+	return slices.ContainsFunc(pids, func(pid int) bool {
+		name, err := readProcFile(procfs, pid, "comm")
+		return err == nil && bytes.HasPrefix(name, []byte("haproxy"))
+	})
 }
 
 func readStat(procfs string, pid int) (stat, error) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"hapressure/cgroup"
 	"hapressure/controller"
@@ -92,6 +93,9 @@ func run(ctx context.Context, o options) error {
 	if err := systemd.Ready(); err != nil {
 		return fmt.Errorf("telling systemd that we are ready: %w", err)
 	}
+	// The program's own text is page cache, often on another group's account, and goes when the host thrashes. What was touched stays; Go's heap
+	// is given back all the same. Without the right to lock we are as slow as everybody else.
+	_ = unix.Mlockall(unix.MCL_CURRENT | unix.MCL_ONFAULT)
 	go watchdog(ctx, c)
 	go r.follow(ctx)
 	serve(ctx, control.Handler(c, r.ask, nil), r.journal, o.socket)

@@ -21,24 +21,28 @@ import (
 )
 
 type settings struct {
-	parts   string
-	sizes   string
-	rounds  int
-	gapSize int
-	pairs   int
-	workers int
-	masters int
+	parts       string
+	sizes       string
+	rounds      int
+	gapSize     int
+	pairs       int
+	workers     int
+	masters     int
+	idleFor     time.Duration
+	idleWorkers int
 }
 
 func main() {
 	var s settings
-	flag.StringVar(&s.parts, "parts", "sweep,gap,scale", "what to measure")
+	flag.StringVar(&s.parts, "parts", "sweep,gap,scale,idle", "what to measure")
 	flag.StringVar(&s.sizes, "sizes", "1,4,16", "sweep: caches of so many GiB; those that MemAvailable has no room for are left out")
 	flag.IntVar(&s.rounds, "rounds", 3, "sweep: how often each size is measured; the medians are compared")
 	flag.IntVar(&s.gapSize, "gap-size", 4, "gap: GiB swept")
 	flag.IntVar(&s.pairs, "pairs", 5, "gap: pairs of a sweep and an idle time of the same length")
 	flag.IntVar(&s.workers, "workers", 1000, "scale: how many stopping workers")
 	flag.IntVar(&s.masters, "masters", 1, "scale: among how many masters")
+	flag.DurationVar(&s.idleFor, "idle-for", 2*time.Minute, "idle: how long the daemon is watched")
+	flag.IntVar(&s.idleWorkers, "idle-workers", 10, "idle: how many stopping workers")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -46,7 +50,9 @@ func main() {
 	switch flag.Arg(0) {
 	case "":
 		err = s.run(ctx)
-	case "hold": // the other two are the processes that the measurements start
+	case "daemon": // the others are the processes that the measurements start
+		err = daemon(flag.Arg(1), flag.Args()[2:])
+	case "hold":
 		err = hold(flag.Arg(1))
 	case "purge":
 		err = purge(ctx, flag.Args()[1:])
@@ -80,8 +86,10 @@ func (s settings) run(ctx context.Context) error {
 			err = s.gap(ctx, &t)
 		case "scale":
 			err = s.scale(ctx, &t)
+		case "idle":
+			err = s.idle(ctx, &t)
 		default:
-			err = errors.New("want sweep, gap or scale")
+			err = errors.New("want sweep, gap, scale or idle")
 		}
 		if err != nil {
 			t.print(os.Stdout) // what there is
