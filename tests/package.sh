@@ -90,6 +90,20 @@ until_journal 'page-out on worker'
 same 'process' "$(property MainPID)" "$pid"
 haproxy=$(property MainPID haproxy)
 
+echo '== every command of the documents'
+cp -r "$PWD" /tmp/user && cd /tmp/user
+while read -r line; do
+	code=0
+	timeout 20 bash -c "$line" >/tmp/said 2>&1 </dev/null || code=$?
+	echo "$code $line"
+	case $code in
+	0) ;;
+	124) grep --quiet --extended-regexp -- '(-f|-x -f|--follow|--watch|record|run|monitor|wait)' <<<"$line" ;; # until interrupted
+	*) cat /tmp/said && false ;;
+	esac
+done <commands
+cd "$OLDPWD"
+
 echo '== upgrade'
 echo '# mine' >>/etc/hapressure/policy.d/README
 apt_get install ./2.deb

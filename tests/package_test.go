@@ -143,6 +143,10 @@ func TestDebInGuest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	commands := filepath.Join(t.TempDir(), "commands")
+	if err := os.WriteFile(commands, []byte(documentedCommands(t)), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			res, err := guest.Boot(t.Context(), guest.Spec{
@@ -151,6 +155,12 @@ func TestDebInGuest(t *testing.T) {
 					"1.deb": filepath.Join(old, "hapressure_1-1_amd64.deb"),
 					"2.deb": filepath.Join(young, "hapressure_2-1_amd64.deb"),
 					"storm": filepath.Join(dir, "storm"),
+
+					"commands":                   commands,
+					"policy.yaml":                "../packaging/policies/default.yaml",
+					"mine.yaml":                  "../packaging/policies/gentle.yaml",
+					"other.yaml":                 "../packaging/policies/proactive.yaml",
+					"tests/scenarios/storm.yaml": "scenarios/storm.yaml",
 				},
 				Run:     "MESSAGE_IDS='" + strings.Join(messageIDs(t), " ") + "'\n" + string(script),
 				Timeout: 25 * time.Minute,
