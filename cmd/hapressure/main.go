@@ -57,7 +57,7 @@ connections; at last the oldest worker as a whole. The worker that serves is nev
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
+	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(), topCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
 	return root
 }
 

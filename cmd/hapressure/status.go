@@ -259,7 +259,7 @@ func workersText(masters []controller.Master) string {
 	}
 	text := cmp.Or(strings.Join(parts, ", "), "none")
 	if count[haproxy.Stopping.String()] > 0 {
-		text += fmt.Sprintf("; stopping ones hold %scaches of %s, %s private, %d connections", least, size(cache), size(private), conns)
+		text += fmt.Sprintf(": %scaches %s, private %s, %d conns", least, size(cache), size(private), conns)
 	}
 	return text
 }

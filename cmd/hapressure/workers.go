@@ -30,7 +30,7 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s := haproxy.NewScanner(procfs)
-			found, _, err := w.find(cmd, s)
+			found, _, err := w.find(cmd.Context(), s)
 			if err != nil {
 				return err
 			}
