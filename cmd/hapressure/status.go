@@ -219,7 +219,7 @@ func memoryText(t controller.TargetStatus) string {
 	}
 	text := fmt.Sprintf("%s of %s (%.0f%%)", size(t.Limit.Used), size(t.Limit.Bytes), 100*float64(t.Limit.Used)/float64(t.Limit.Bytes))
 	if t.ReloadRoom.Absent == "" {
-		text += fmt.Sprintf(", room for %.1f reloads", t.ReloadRoom.Value)
+		text += fmt.Sprintf(", room for %.*f reloads", max(0, 1-int(t.ReloadRoom.Value/10)), t.ReloadRoom.Value)
 	}
 	if t.LimitIn.Absent == "" {
 		text += fmt.Sprintf(", at the limit in %s", span(t.LimitIn.Value))

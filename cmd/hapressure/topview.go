@@ -125,12 +125,11 @@ func (m *top) charts(p *page, t controller.TargetStatus, height int) {
 	n := p.width - gutter
 	get := func(read func(controller.Moment) float64) []float64 { return columns(t.History, m.status.At, n, read) }
 	tiers := get(func(o controller.Moment) float64 { return float64(o.Tier) })
-	limit := get(func(o controller.Moment) float64 { return float64(o.Limit) })
 	some, full := get(func(o controller.Moment) float64 { return number(o.Some) }), get(func(o controller.Moment) float64 { return number(o.Full) })
 	small := max(1, height/10)
 	high := min(height-3-2*small, 16)
-	top := peak(limit, max(1, float64(t.Limit.Bytes)))
-	m.chart(p, []string{size(uint64(top))}, get(func(o controller.Moment) float64 { return float64(o.Used) }), top, high, tiers)
+	// Each moment against its own limit: another one may be the nearest for a while.
+	m.chart(p, "limit", get(func(o controller.Moment) float64 { return float64(o.Used) / float64(o.Limit) }), 1, high, tiers)
 	line := strings.Builder{}
 	for _, tier := range tiers {
 		switch {
@@ -146,21 +145,19 @@ func (m *top) charts(p *page, t controller.TargetStatus, height int) {
 	scale := max(peak(some, 10), peak(full, 10)) // percent: a little is to look little
 	p.line(plain, fmt.Sprintf("pressure  some %s, full %s over 10 s; %s, %s over 60 s; charted to %.0f%%", percent(t.Some10), percent(t.Full10),
 		percent(t.Some60), percent(t.Full60), scale))
-	m.chart(p, []string{"some"}, some, scale, small, tiers)
-	m.chart(p, []string{"full"}, full, scale, small, tiers)
+	m.chart(p, "some", some, scale, small, tiers)
+	m.chart(p, "full", full, scale, small, tiers)
 	p.line(plain, fmt.Sprintf("%*s%-*s%s", -gutter, "", n/2, "10m ago", fmt.Sprintf("%-*s%s", n-n/2-3, "5m", "now")))
 }
 
-// chart draws bars beside labels, in the colours of the tiers.
-func (m *top) chart(p *page, labels []string, values []float64, top float64, height int, tiers []float64) {
+// chart draws bars beside a label, in the colours of the tiers.
+func (m *top) chart(p *page, label string, values []float64, top float64, height int, tiers []float64) {
 	ramp := blockRamp
 	if m.ascii {
 		ramp = asciiRamp
 	}
-	for y, line := range bars(values, top, height, ramp) {
-		if y < len(labels) {
-			p.PutStr(0, p.y, labels[y])
-		}
+	p.PutStr(0, p.y, label)
+	for _, line := range bars(values, top, height, ramp) {
 		for x, r := range line {
 			style := plain
 			if tiers[x] == tiers[x] {
