@@ -129,7 +129,7 @@ func (m *top) charts(p *page, t controller.TargetStatus, height int) {
 	small := max(1, height/10)
 	high := min(height-3-2*small, 16)
 	// Each moment against its own limit: another one may be the nearest for a while.
-	m.chart(p, "limit", get(func(o controller.Moment) float64 { return float64(o.Used) / float64(o.Limit) }), 1, high, tiers)
+	m.chart(p, "100%", get(func(o controller.Moment) float64 { return float64(o.Used) / float64(o.Limit) }), 1, high, tiers)
 	line := strings.Builder{}
 	for _, tier := range tiers {
 		switch {
