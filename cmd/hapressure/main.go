@@ -32,7 +32,7 @@ func main() {
 	if errors.Is(err, errNoDaemon) {
 		os.Exit(exitRefused) // it was said in what was printed
 	}
-	fmt.Fprintf(os.Stderr, "hapressure: %v\n", err)
+	fmt.Fprintf(os.Stderr, "hapressure: %s\n", wrap(err.Error(), 0, 0))
 	if _, ok := err.(usageError); ok {
 		fmt.Fprintf(os.Stderr, "See '%s --help'.\n", cmd.CommandPath())
 		os.Exit(exitUsage)
