@@ -59,7 +59,7 @@ func describe(t *testing.T, b *strings.Builder, types map[string]*ast.StructType
 	for _, f := range types[name].Fields.List {
 		tag := reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("json")
 		key, omitted, _ := strings.Cut(tag, ",")
-		means := strings.TrimSpace(f.Comment.Text())
+		means := strings.ReplaceAll(strings.TrimSpace(f.Doc.Text()+f.Comment.Text()), "\n", " ")
 		if means == "" {
 			t.Errorf("%s%s says nothing of what it is", path, key)
 		}
@@ -73,6 +73,9 @@ func describe(t *testing.T, b *strings.Builder, types map[string]*ast.StructType
 			value = "object"
 		case list:
 			value = "list of " + values[kind]
+			if values[kind] == "" {
+				t.Errorf("%s is of type %s, which has no name for people", at, kind)
+			}
 		default:
 			of, isMap := strings.CutPrefix(kind, "map:")
 			value = values[of]
