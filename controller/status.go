@@ -15,27 +15,27 @@ import (
 // Status is what a controller knows, as the control socket tells it. Sizes are in bytes. A reading is a number, or a string that says why
 // there is none; null is what is not known or not set.
 type Status struct {
-	At      time.Time      `json:"at"`
-	Daemon  *DaemonStatus  `json:"daemon"` // null: no daemon told this, it was looked up
-	Policy  PolicyStatus   `json:"policy"`
-	Targets []TargetStatus `json:"targets"`
+	At      time.Time      `json:"at"`      // when this was told
+	Daemon  *DaemonStatus  `json:"daemon"`  // null: no daemon told this, it was looked up
+	Policy  PolicyStatus   `json:"policy"`  // the one in force
+	Targets []TargetStatus `json:"targets"` // by name; those of the policy that run
 }
 
 // DaemonStatus is about the program itself.
 type DaemonStatus struct {
-	Version string    `json:"version"`
-	PID     int       `json:"pid"`
-	Started time.Time `json:"started"`
-	DryRun  bool      `json:"dry_run"`
+	Version string    `json:"version"` // of hapressure
+	PID     int       `json:"pid"`     // its process
+	Started time.Time `json:"started"` // when it was
+	DryRun  bool      `json:"dry_run"` // it touches no worker
 	// MissingRights is what it needs of the kernel and has not: what it looked for at its start, in its own sandbox.
 	MissingRights []haproxy.Right `json:"missing_rights"`
 }
 
 // PolicyStatus is about the policy in force.
 type PolicyStatus struct {
-	Origin   string    `json:"origin"` // where it is from, in words
-	SHA256   string    `json:"sha256"` // see Digest
-	Since    time.Time `json:"since"`
+	Origin   string    `json:"origin"`             // where it is from, in words
+	SHA256   string    `json:"sha256"`             // of what the files come to
+	Since    time.Time `json:"since"`              // in force since then
 	Rejected string    `json:"rejected,omitempty"` // what is wrong with the files as they are now, which is why an older policy is in force
 }
 
@@ -44,31 +44,31 @@ func Digest(p *policy.Policy) string { return fmt.Sprintf("%x", sha256.Sum256([]
 
 // TargetStatus is one target.
 type TargetStatus struct {
-	Name   string    `json:"name"`
-	Cgroup string    `json:"cgroup"`
-	At     time.Time `json:"at"` // of the last look
+	Name   string    `json:"name"`   // its unit, or its cgroup's path
+	Cgroup string    `json:"cgroup"` // path below the mount of cgroup v2
+	At     time.Time `json:"at"`     // of the last look
 
-	Tier      int        `json:"tier"` // 0 = none, 1 = the first of Tiers
-	Tiers     []string   `json:"tiers"`
-	TierSince *time.Time `json:"tier_since"` // of the last change, also to none
-	TierWhy   string     `json:"tier_why"`
+	Tier      int        `json:"tier"`       // 0 = none, 1 = the first of tiers
+	Tiers     []string   `json:"tiers"`      // their names, the mildest first
+	TierSince *time.Time `json:"tier_since"` // of the last change, also to none; null: there was none
+	TierWhy   string     `json:"tier_why"`   // the values that decided it
 
-	Limit      LimitStatus    `json:"limit"`
-	Usage      policy.Reading `json:"usage_percent"`
-	ReloadRoom policy.Reading `json:"reload_room"`
-	LimitIn    policy.Reading `json:"limit_in_seconds"`
-	Some10     policy.Reading `json:"some_avg10_percent"`
-	Some60     policy.Reading `json:"some_avg60_percent"`
-	Full10     policy.Reading `json:"full_avg10_percent"`
-	Full60     policy.Reading `json:"full_avg60_percent"`
-	Swap       policy.Reading `json:"swap_bytes"`
-	Shmem      policy.Reading `json:"shmem_bytes"`
+	Limit      LimitStatus    `json:"limit"`              // the one with the least headroom
+	Usage      policy.Reading `json:"usage_percent"`      // of the limit that is used most
+	ReloadRoom policy.Reading `json:"reload_room"`        // how many more reloads fit under limit
+	LimitIn    policy.Reading `json:"limit_in_seconds"`   // until limit is reached at the present slope
+	Some10     policy.Reading `json:"some_avg10_percent"` // of memory.pressure
+	Some60     policy.Reading `json:"some_avg60_percent"` // of memory.pressure
+	Full10     policy.Reading `json:"full_avg10_percent"` // of memory.pressure
+	Full60     policy.Reading `json:"full_avg60_percent"` // of memory.pressure
+	Swap       policy.Reading `json:"swap_bytes"`         // memory.swap.current
+	Shmem      policy.Reading `json:"shmem_bytes"`        // of memory.stat: all caches, and other shared memory
 
 	Events  map[string]policy.Reading `json:"events"`  // counts of memory.events since the cgroup was made
 	Missing map[string]string         `json:"missing"` // sensors that cannot be read, and why
 
-	HardStopAfter *float64       `json:"hard_stop_after_seconds"` // the effective one of the tiers held
-	Masters       []Master       `json:"masters"`
+	HardStopAfter *float64       `json:"hard_stop_after_seconds"`  // the effective one of the tiers held
+	Masters       []Master       `json:"masters"`                  // one, unless the cgroup holds several
 	WorkersAbsent string         `json:"workers_absent,omitempty"` // why they cannot be listed now; then these are of an earlier look
 	Actions       []ActionStatus `json:"actions"`                  // the last ones, the newest last
 	History       []Moment       `json:"history"`                  // the last minutes, the newest last
@@ -76,33 +76,33 @@ type TargetStatus struct {
 
 // LimitStatus is the limit with the least headroom.
 type LimitStatus struct {
-	Name  string `json:"name"`
-	Bytes uint64 `json:"bytes"`
-	Used  uint64 `json:"used_bytes"`
+	Name  string `json:"name"`       // cgroup and file, or MemAvailable for the host's memory
+	Bytes uint64 `json:"bytes"`      // 0 if none can be read
+	Used  uint64 `json:"used_bytes"` // of it, by all that it limits
 }
 
 // ActionStatus is an action that has ended.
 type ActionStatus struct {
-	At         time.Time     `json:"at"`
-	Tier       string        `json:"tier"`
-	Action     string        `json:"action"`
-	PID        int           `json:"pid"`
-	Generation int           `json:"generation"`
-	Result     policy.Result `json:"result"`
-	Freed      uint64        `json:"freed_bytes"`
-	Seconds    float64       `json:"seconds"`
-	What       string        `json:"what"`
-	Error      string        `json:"error,omitempty"`
+	At         time.Time     `json:"at"`              // when it ended
+	Tier       string        `json:"tier"`            // whose action it is, or "by hand"
+	Action     string        `json:"action"`          // as the policy calls it
+	PID        int           `json:"pid"`             // of the worker
+	Generation int           `json:"generation"`      // of the worker
+	Result     policy.Result `json:"result"`          // done, refused, failed or skipped
+	Freed      uint64        `json:"freed_bytes"`     // measured
+	Seconds    float64       `json:"seconds"`         // that it took
+	What       string        `json:"what"`            // came of it, in words
+	Error      string        `json:"error,omitempty"` // why it was refused or failed
 }
 
 // Moment is one point of the history.
 type Moment struct {
-	At    time.Time      `json:"at"`
-	Used  uint64         `json:"used_bytes"`
-	Limit uint64         `json:"limit_bytes"`
-	Some  policy.Reading `json:"some_avg10_percent"`
-	Full  policy.Reading `json:"full_avg10_percent"`
-	Tier  int            `json:"tier"`
+	At    time.Time      `json:"at"`                 // of the look; one in 2 s, and each change of tier
+	Used  uint64         `json:"used_bytes"`         // of the limit that was nearest then
+	Limit uint64         `json:"limit_bytes"`        // its size
+	Some  policy.Reading `json:"some_avg10_percent"` // of memory.pressure
+	Full  policy.Reading `json:"full_avg10_percent"` // of memory.pressure
+	Tier  int            `json:"tier"`               // 0 = none
 }
 
 const (

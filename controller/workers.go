@@ -9,29 +9,29 @@ import (
 // Master and Worker are what people are told; null in JSON is what is not known or not set, and the field of the same name with _error says
 // why.
 type Master struct {
-	PID           int      `json:"pid"`
-	CLIError      string   `json:"cli_error,omitempty"`
-	HardStopAfter *float64 `json:"hard_stop_after_seconds"`
-	HardStopError string   `json:"hard_stop_after_error,omitempty"`
-	Workers       []Worker `json:"workers"`
+	PID           int      `json:"pid"`                             // of the master
+	CLIError      string   `json:"cli_error,omitempty"`             // why its CLI cannot be used
+	HardStopAfter *float64 `json:"hard_stop_after_seconds"`         // of HAProxy's configuration files as they are now
+	HardStopError string   `json:"hard_stop_after_error,omitempty"` // why that is not known
+	Workers       []Worker `json:"workers"`                         // the oldest first
 }
 
 // Worker is one worker of a Master.
 type Worker struct {
-	PID         int      `json:"pid"`
-	Generation  int      `json:"generation"`
-	State       string   `json:"state"`
-	Proof       string   `json:"proof"`
-	Age         float64  `json:"age_seconds"`
-	StoppingFor *float64 `json:"stopping_for_seconds"`
-	HardStopIn  *float64 `json:"hard_stop_in_seconds"` // by its own hard-stop-after or the policy's, whichever comes first
-	Connections *int     `json:"connections"`
-	ConnError   string   `json:"connections_error,omitempty"`
-	Cache       *uint64  `json:"cache_bytes"`
-	CacheError  string   `json:"cache_error,omitempty"`
-	Private     *uint64  `json:"private_bytes"`
-	Shared      *uint64  `json:"shared_bytes"`
-	SizeError   string   `json:"size_error,omitempty"`
+	PID         int      `json:"pid"`                         // of the worker
+	Generation  int      `json:"generation"`                  // 1 is the oldest since the daemon began
+	State       string   `json:"state"`                       // current, stopping or unknown
+	Proof       string   `json:"proof"`                       // what that rests on
+	Age         float64  `json:"age_seconds"`                 // since its process began
+	StoppingFor *float64 `json:"stopping_for_seconds"`        // since it was first known to be stopping
+	HardStopIn  *float64 `json:"hard_stop_in_seconds"`        // by its own hard-stop-after or the policy's, whichever comes first
+	Connections *int     `json:"connections"`                 // open ones of clients
+	ConnError   string   `json:"connections_error,omitempty"` // why they are not known
+	Cache       *uint64  `json:"cache_bytes"`                 // the TLS session cache of one that is stopping
+	CacheError  string   `json:"cache_error,omitempty"`       // why it is not known
+	Private     *uint64  `json:"private_bytes"`               // memory of its own
+	Shared      *uint64  `json:"shared_bytes"`                // shared anonymous memory, the cache with it
+	SizeError   string   `json:"size_error,omitempty"`        // why these two are not known
 }
 
 // DescribeMasters asks the workers found for what a look in each tick leaves out. limit is the policy's effective hard-stop-after in

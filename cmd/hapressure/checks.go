@@ -78,7 +78,7 @@ func checkService(_ context.Context, h *host) {
 	case d.DryRun:
 		h.say(warning, "take --dry-run away", "the daemon only tells what it would do")
 	default:
-		h.say(fine, "", "hapressure %s, started %s", d.Version, ago(h.status.At, d.Started))
+		h.say(fine, "", "hapressure %s, up for %s", d.Version, since(h.status.At, d.Started))
 	}
 }
 

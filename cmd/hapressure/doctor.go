@@ -33,7 +33,7 @@ Exit codes: 0 no problem, with warnings or without; 1 it could not check; 2 wron
 			h.mount, h.mountErr = cgroup.Mount()
 			h.policy, h.files, h.policyErr = loadPolicy()
 			h.status, h.statusErr = status(cmd.Context(), socket)
-			h.found, h.pids, h.foundErr = (&which{}).find(cmd, haproxy.NewScanner(procfs))
+			h.found, h.pids, h.foundErr = (&which{}).find(cmd.Context(), haproxy.NewScanner(procfs))
 			if bus, err := systemd.Connect(cmd.Context()); err == nil {
 				h.service, _ = bus.Properties(cmd.Context(), "hapressure.service")
 				bus.Close()

@@ -37,8 +37,7 @@ func (w *which) flags(cmd *cobra.Command) {
 }
 
 // find returns the chosen workers, and all processes of the host whose memory maps can be read.
-func (w *which) find(cmd *cobra.Command, s *haproxy.Scanner) ([]haproxy.Instance, []int, error) {
-	ctx := cmd.Context()
+func (w *which) find(ctx context.Context, s *haproxy.Scanner) ([]haproxy.Instance, []int, error) {
 	if w.unit != "" && w.pid != 0 || w.all && (w.unit != "" || w.pid != 0) {
 		return nil, nil, usageError{errors.New("give only one of --unit, --pid and --all")}
 	}

@@ -32,7 +32,7 @@ func main() {
 	if errors.Is(err, errNoDaemon) || errors.Is(err, errProblem) {
 		os.Exit(exitRefused) // it was said in what was printed
 	}
-	fmt.Fprintf(os.Stderr, "hapressure: %v\n", err)
+	fmt.Fprintf(os.Stderr, "hapressure: %s\n", wrap(err.Error(), 0, 0))
 	if _, ok := err.(usageError); ok {
 		fmt.Fprintf(os.Stderr, "See '%s --help'.\n", cmd.CommandPath())
 		os.Exit(exitUsage)
@@ -57,7 +57,9 @@ connections; at last the oldest worker as a whole. The worker that serves is nev
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(), doctorCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
+	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(), topCommand(), doctorCommand(),
+		policyCommand(), recordCommand(), replayCommand(), simulateCommand())
+	addCompletions(root)
 	return root
 }
 

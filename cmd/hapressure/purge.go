@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,18 +30,13 @@ Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usag
 		Example: "  hapressure purge --dry-run\n  hapressure purge --unit haproxy\n  hapressure purge --pid 4711 --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s := haproxy.NewScanner(procfs)
-			found, pids, err := w.find(cmd, s)
+			rows, err := purgeHere(cmd.Context(), w, dryRun, func(done, of int) {
+				if !asJSON {
+					progress(os.Stderr, done, of)
+				}
+			})
 			if err != nil {
 				return err
-			}
-			chosen := stopping(found, w.pid)
-			rows := []controller.Purge{}
-			for i, worker := range chosen {
-				if !asJSON {
-					progress(os.Stderr, i, len(chosen))
-				}
-				rows = append(rows, controller.PurgeByHand(cmd.Context(), s, worker, pids, dryRun))
 			}
 			if asJSON {
 				err = writeJSON(cmd.OutOrStdout(), map[string]any{"workers": rows})
@@ -54,6 +50,22 @@ Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usag
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "look and tell, but write nothing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// purgeHere purges the chosen workers without asking a daemon. tell is told how far it is.
+func purgeHere(ctx context.Context, w which, dryRun bool, tell func(done, of int)) ([]controller.Purge, error) {
+	s := haproxy.NewScanner(procfs)
+	found, pids, err := w.find(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	chosen := stopping(found, w.pid)
+	rows := []controller.Purge{}
+	for i, worker := range chosen {
+		tell(i, len(chosen))
+		rows = append(rows, controller.PurgeByHand(ctx, s, worker, pids, dryRun))
+	}
+	return rows, nil
 }
 
 // stopping are the workers to purge. Another one is only among them, to be refused, if its pid was asked for.

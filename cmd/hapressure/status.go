@@ -9,14 +9,15 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"hapressure/controller"
 	"hapressure/controller/control"
+	"hapressure/haproxy"
 	"hapressure/policy"
 )
 
@@ -29,41 +30,36 @@ func statusCommand() *cobra.Command {
 		Short: "Show each target's tier, memory, pressure and workers, and what was done",
 		Long: `Show for each target the tier it is in, since when and why; memory used of the limit that is nearest, and how many more reloads fit;
 pressure; its workers with their connections, caches and the time at which they are ended; and the last actions with what they freed.
+What does not apply or is not known is shown as -, and below unknown is why.
 
 The daemon is asked over its control socket. Where it does not run, the command looks itself and says so: there is no tier then.
+
+The fields of --json are described in docs/status.md, /usr/share/doc/hapressure/status.md. There may come more; none goes.
 
 Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but no daemon runs.`,
 		Example: "  hapressure status\n  hapressure status --watch\n  hapressure status --json | jq '.targets[].tier'",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if watch != 0 && asJSON {
-				return usageError{errors.New("give only one of --watch and --json")}
-			}
-			for {
+			switch out := cmd.OutOrStdout(); {
+			case watch < 0, watch != 0 && asJSON:
+				return usageError{errors.New("--watch takes an interval above 0, and not --json")}
+			case watch != 0:
+				return watchStatus(cmd.Context(), out, socket, watch)
+			default:
 				s, err := status(cmd.Context(), socket)
 				if err != nil {
 					return err
 				}
-				switch {
-				case asJSON:
-					err = writeJSON(cmd.OutOrStdout(), s)
-				case watch != 0:
-					fmt.Fprint(cmd.OutOrStdout(), "\x1b[H\x1b[2J")
-					fallthrough
-				default:
-					err = printStatus(cmd.OutOrStdout(), s)
+				if asJSON {
+					err = writeJSON(out, s)
+				} else {
+					width, _ := window(out)
+					_, err = io.WriteString(out, statusText(s, width))
 				}
-				if err == nil && s.Daemon == nil && watch == 0 {
+				if err == nil && s.Daemon == nil {
 					err = errNoDaemon
 				}
-				if err != nil || watch == 0 {
-					return err
-				}
-				select {
-				case <-cmd.Context().Done():
-					return nil
-				case <-time.After(watch):
-				}
+				return err
 			}
 		},
 	}
@@ -72,6 +68,41 @@ Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but no daemon runs.`,
 	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "show it again after each `INTERVAL`, until interrupted")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
 	return cmd
+}
+
+// watchStatus shows the status again and again, on a terminal in the same place: on its other screen, so that what was there comes back
+// at the end, followed by what was shown last.
+func watchStatus(ctx context.Context, out io.Writer, socket string, every time.Duration) error {
+	last := ""
+	if width, _ := window(out); width > 0 {
+		io.WriteString(out, "\x1b[?1049h")
+		defer func() { io.WriteString(out, "\x1b[?1049l"+last) }()
+	}
+	for {
+		width, height := window(out)
+		s, err := status(ctx, socket)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			last = wrap(fmt.Sprintf("hapressure: %v; trying again", err), width, 2) + "\n"
+		default:
+			last = statusText(s, width)
+		}
+		shown := last + "\n"
+		if width > 0 {
+			lines := strings.Split(last, "\n")
+			shown = "\x1b[H" + strings.Join(lines[:min(len(lines), height)], "\x1b[K\r\n") + "\x1b[J"
+		}
+		if _, err := io.WriteString(out, shown); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(every):
+		}
+	}
 }
 
 func socketFlag(cmd *cobra.Command, socket *string) {
@@ -102,80 +133,209 @@ func status(ctx context.Context, socket string) (controller.Status, error) {
 	return controller.New(config).Look(ctx), nil
 }
 
-func printStatus(out io.Writer, s controller.Status) error {
-	if s.Daemon == nil {
-		fmt.Fprintln(out, "The daemon does not run; this is what a look shows. Start it: systemctl start hapressure")
+// statusText is the status for people, in lines of that width where it is not 0: first what is wrong with the daemon, then the targets.
+func statusText(s controller.Status, width int) string {
+	var b strings.Builder
+	note := func(text string) { fmt.Fprintln(&b, wrap(text, width, 2)) }
+	d := s.Daemon
+	if d == nil {
+		note("The daemon does not run; this is what a look shows. Start it: systemctl start hapressure")
+	} else if d.DryRun {
+		note("Dry run: the daemon decides and tells, but no worker is touched.")
 	}
-	for _, t := range s.Targets {
-		if err := printTarget(out, t, s); err != nil {
-			return err
+	if d != nil {
+		for _, r := range d.MissingRights {
+			note("Missing: " + r.String())
 		}
-		fmt.Fprintln(out)
+	}
+	if s.Policy.Rejected != "" {
+		note("An older policy is in force, for the files as they are now have mistakes: " + s.Policy.Rejected)
 	}
 	if len(s.Targets) == 0 {
-		fmt.Fprintln(out, "No target of the policy is running.")
+		note("No target of the policy is running.")
 	}
-	fmt.Fprintf(out, "Policy  %s, in force since %s\n", s.Policy.Origin, ago(s.At, s.Policy.Since))
-	if s.Policy.Rejected != "" {
-		fmt.Fprintf(out, "        NOT in force, for its files have mistakes now:\n%s\n", s.Policy.Rejected)
+	if b.Len() > 0 {
+		b.WriteByte('\n')
 	}
-	if d := s.Daemon; d != nil {
-		fmt.Fprintf(out, "Daemon  %s, pid %d, started %s\n", d.Version, d.PID, ago(s.At, d.Started))
-		if d.DryRun {
-			fmt.Fprintln(out, "        dry run: no worker is touched")
-		}
-		for _, r := range d.MissingRights {
-			fmt.Fprintf(out, "        missing %s\n", r)
-		}
+	for _, t := range s.Targets {
+		targetText(&b, t, s, width)
+		b.WriteByte('\n')
 	}
-	return nil
+	text := fmt.Sprintf("%s, in force for %s", s.Policy.Origin, since(s.At, s.Policy.Since))
+	if d != nil {
+		text += fmt.Sprintf("; hapressure %s, pid %d, up %s", d.Version, d.PID, since(s.At, d.Started))
+	}
+	note(strings.ToUpper(text[:1]) + text[1:])
+	return b.String()
 }
 
-func printTarget(out io.Writer, t controller.TargetStatus, s controller.Status) error {
-	tier := "tier not known without the daemon"
-	if s.Daemon != nil {
-		tier = "no tier"
-		if t.Tier > 0 {
-			tier = fmt.Sprintf("tier %s (%d of %d)", t.Tiers[t.Tier-1], t.Tier, len(t.Tiers))
-		}
-		if t.TierSince != nil {
-			tier += fmt.Sprintf(" since %s: %s", ago(s.At, *t.TierSince), t.TierWhy)
+// shownActions is how many of the last actions are shown.
+const shownActions = 5
+
+func targetText(b *strings.Builder, t controller.TargetStatus, s controller.Status, width int) {
+	line := func(label, text string) {
+		if text != "" {
+			fmt.Fprintf(b, "  %-10s%s\n", label, wrap(text, width, 12))
 		}
 	}
-	fmt.Fprintf(out, "%s  %s\n", t.Name, tier)
-	fmt.Fprintf(out, "  memory    %s of %s used (%s), %s\n", size(t.Limit.Used), size(t.Limit.Bytes), t.Limit.Name, room(t.ReloadRoom))
-	fmt.Fprintf(out, "  pressure  some %s, full %s (10 s); some %s, full %s (60 s)\n", percent(t.Some10), percent(t.Full10), percent(t.Some60), percent(t.Full60))
-	for _, sensor := range slices.Sorted(maps.Keys(t.Missing)) {
-		fmt.Fprintf(out, "  missing   %s: %s\n", sensor, t.Missing[sensor])
+	fmt.Fprintf(b, "%s  %s\n", printable(t.Name), printable(tierText(t, s)))
+	line("because", t.TierWhy)
+	line("memory", memoryText(t))
+	line("limit", t.Limit.Name)
+	line("pressure", fmt.Sprintf("some %s, full %s over 10 s; some %s, full %s over 60 s", percent(t.Some10), percent(t.Full10), percent(t.Some60), percent(t.Full60)))
+	line("events", eventsText(t.Events))
+	if t.Swap.Value > 0 {
+		line("swap", size(uint64(t.Swap.Value)))
 	}
-	if t.WorkersAbsent != "" {
-		fmt.Fprintf(out, "  workers   as of an earlier look: %s\n", t.WorkersAbsent)
-	}
-	if t.HardStopAfter != nil {
-		fmt.Fprintf(out, "  hard stop the policy's effective hard-stop-after is %s\n", span(*t.HardStopAfter))
+	line("workers", workersText(t.Masters))
+	line("hard stop", hardStopText(t))
+	for _, why := range unknown(t) {
+		line("unknown", why)
 	}
 	for _, m := range t.Masters {
-		fmt.Fprintln(out)
-		if err := printTable(out, "  ", m.Workers); err != nil {
-			return err
-		}
+		b.WriteByte('\n')
+		table(b, "  ", workerTable(m.Workers))
 	}
-	if len(t.Actions) == 0 {
-		return nil
+	if len(t.Actions) > 0 {
+		b.WriteByte('\n')
 	}
-	fmt.Fprintln(out)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for _, a := range slices.Backward(t.Actions) {
-		fmt.Fprintf(w, "  %s\t%s\tgen %d, pid %d\t%s\n", ago(s.At, a.At), a.Action, a.Generation, a.PID, cmp.Or(strings.TrimSuffix(a.What+": "+a.Error, ": "), string(a.Result)))
+	for _, a := range slices.Backward(t.Actions[max(0, len(t.Actions)-shownActions):]) {
+		fmt.Fprintf(b, "  %-11s %s\n", since(s.At, a.At)+" ago", wrap(actionText(a), width, 14))
 	}
-	return w.Flush()
 }
 
-func room(r policy.Reading) string {
-	if r.Absent != "" {
-		return "room for reloads not known: " + r.Absent
+func tierText(t controller.TargetStatus, s controller.Status) string {
+	text := "no tier"
+	switch {
+	case s.Daemon == nil:
+		return "tier not known without the daemon"
+	case t.Tier > 0 && t.Tier <= len(t.Tiers):
+		text = fmt.Sprintf("tier %d of %d, %s", t.Tier, len(t.Tiers), t.Tiers[t.Tier-1])
 	}
-	return fmt.Sprintf("room for %.1f reloads", r.Value)
+	if t.TierSince != nil {
+		text += ", for " + since(s.At, *t.TierSince)
+	}
+	return text
+}
+
+func memoryText(t controller.TargetStatus) string {
+	if t.Limit.Bytes == 0 {
+		return "not known: " + t.Usage.Absent
+	}
+	text := fmt.Sprintf("%s of %s (%.0f%%)", size(t.Limit.Used), size(t.Limit.Bytes), 100*float64(t.Limit.Used)/float64(t.Limit.Bytes))
+	if t.ReloadRoom.Absent == "" {
+		text += fmt.Sprintf(", room for %.*f reloads", max(0, 1-int(t.ReloadRoom.Value/10)), t.ReloadRoom.Value)
+	}
+	if t.LimitIn.Absent == "" {
+		text += fmt.Sprintf(", at the limit in %s", span(t.LimitIn.Value))
+	}
+	return text
+}
+
+// eventsText tells what there was of memory.events, the worst first.
+func eventsText(events map[string]policy.Reading) string {
+	var parts []string
+	for _, kind := range []string{"oom_kill", "oom", "max", "high"} {
+		if n := events[kind].Value; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %.0f", kind, n))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// workersText sums up.
+func workersText(masters []controller.Master) string {
+	count := map[string]int{}
+	var cache, private uint64
+	conns, least := 0, ""
+	for _, m := range masters {
+		for _, w := range m.Workers {
+			if count[w.State]++; w.State == haproxy.Stopping.String() {
+				cache, private, conns = cache+or0(w.Cache), private+or0(w.Private), conns+or0(w.Connections)
+				if w.Cache == nil || w.Private == nil || w.Connections == nil {
+					least = "at least "
+				}
+			}
+		}
+	}
+	var parts []string
+	for _, state := range slices.Sorted(maps.Keys(count)) {
+		parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
+	}
+	text := cmp.Or(strings.Join(parts, ", "), "none")
+	if count[haproxy.Stopping.String()] > 0 {
+		text += fmt.Sprintf(": %scaches %s, private %s, %d conns", least, size(cache), size(private), conns)
+	}
+	return text
+}
+
+func hardStopText(t controller.TargetStatus) string {
+	var parts []string
+	if t.HardStopAfter != nil {
+		parts = append(parts, span(*t.HardStopAfter)+" by the policy")
+	}
+	for _, m := range t.Masters {
+		if m.HardStopAfter != nil {
+			parts = append(parts, span(*m.HardStopAfter)+" by HAProxy's hard-stop-after")
+		}
+	}
+	return strings.Join(slices.Compact(parts), "; ")
+}
+
+// unknown tells what is not known and why, each reason once.
+func unknown(t controller.TargetStatus) []string {
+	of := map[string][]string{} // by the reason
+	add := func(what, why string) {
+		if why != "" && !slices.Contains(of[why], what) {
+			of[why] = append(of[why], what)
+		}
+	}
+	for _, sensor := range slices.Sorted(maps.Keys(t.Missing)) {
+		add(sensor, t.Missing[sensor])
+	}
+	if t.WorkersAbsent != "" {
+		add("workers, shown as of an earlier look", t.WorkersAbsent)
+	}
+	add("room for reloads", t.ReloadRoom.Absent)
+	for _, m := range t.Masters {
+		add("master CLI", m.CLIError)
+		add("hard-stop-after", m.HardStopError)
+		for _, w := range m.Workers {
+			add(fmt.Sprintf("connections of %d", w.PID), w.ConnError)
+			add(fmt.Sprintf("cache of %d", w.PID), w.CacheError)
+			add(fmt.Sprintf("memory of %d", w.PID), w.SizeError)
+		}
+	}
+	var lines []string
+	for why, what := range of {
+		lines = append(lines, strings.Join(what, ", ")+": "+why)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func workerTable(workers []controller.Worker) [][]string {
+	rows := [][]string{{"GEN", "PID", "STATE", "AGE", "STOPPING", "CONNS", "CACHE", "PRIVATE", "HARD STOP"}}
+	for _, w := range workers {
+		rows = append(rows, []string{strconv.Itoa(w.Generation), strconv.Itoa(w.PID), w.State, span(w.Age), known(w.StoppingFor, span),
+			known(w.Connections, strconv.Itoa), known(w.Cache, size), known(w.Private, size), known(w.HardStopIn, span)})
+	}
+	return rows
+}
+
+func actionText(a controller.ActionStatus) string {
+	what := cmp.Or(a.What, string(a.Result))
+	if a.Error != "" {
+		what += ": " + a.Error
+	}
+	return fmt.Sprintf("%s of %d: %s", a.Action, a.PID, what)
+}
+
+func or0[T any](v *T) (zero T) {
+	if v == nil {
+		return zero
+	}
+	return *v
 }
 
 func percent(r policy.Reading) string {
@@ -185,4 +345,4 @@ func percent(r policy.Reading) string {
 	return fmt.Sprintf("%.1f%%", r.Value)
 }
 
-func ago(now, then time.Time) string { return span(max(0, now.Sub(then)).Seconds()) + " ago" }
+func since(now, then time.Time) string { return span(max(0, now.Sub(then)).Seconds()) }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"strconv"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +30,7 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s := haproxy.NewScanner(procfs)
-			found, _, err := w.find(cmd, s)
+			found, _, err := w.find(cmd.Context(), s)
 			if err != nil {
 				return err
 			}
@@ -93,16 +92,21 @@ func known[T any](v *T, show func(T) string) string {
 	return show(*v)
 }
 
-// span shows seconds in the two largest units: 3d4h, 5m10s.
+// span shows seconds in the two largest units: 3d4h, 5m10s, 5m.
 func span(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
-	switch {
-	case d >= 24*time.Hour:
-		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
-	case d >= time.Hour:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
-	case d >= time.Minute:
-		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	n := int(min(seconds, 1e9)) // a limit that is never reached is far enough away in 30 years
+	for _, unit := range []struct {
+		of, next      int
+		name, smaller string
+	}{{86400, 3600, "d", "h"}, {3600, 60, "h", "m"}, {60, 1, "m", "s"}} {
+		if n < unit.of {
+			continue
+		}
+		text := strconv.Itoa(n/unit.of) + unit.name
+		if rest := n % unit.of / unit.next; rest > 0 {
+			text += strconv.Itoa(rest) + unit.smaller
+		}
+		return text
 	}
-	return fmt.Sprintf("%ds", d/time.Second)
+	return strconv.Itoa(n) + "s"
 }

@@ -155,7 +155,7 @@ func TestStatusAndPurge(t *testing.T) {
 }
 
 func TestOrders(t *testing.T) {
-	h := Handler(controller.New(controller.Config{}), nil, nil)
+	h := Handler(controller.New(controller.Config{Policy: &policy.Policy{}}), nil, nil)
 	for query, want := range map[string]int{
 		"":                            http.StatusBadRequest,
 		"target=x":                    http.StatusBadRequest,
@@ -181,7 +181,7 @@ func TestOrders(t *testing.T) {
 
 func TestReload(t *testing.T) {
 	var mistakes error
-	h := Handler(controller.New(controller.Config{}), func(context.Context) error { return mistakes }, nil)
+	h := Handler(controller.New(controller.Config{Policy: &policy.Policy{}}), func(context.Context) error { return mistakes }, nil)
 	path := filepath.Join(t.TempDir(), "control.sock")
 	l, err := net.Listen("unix", path)
 	if err != nil {

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hapressure/controller"
+	"hapressure/controller/control"
+)
+
+// addCompletions lets the shell complete the values of flags: targets and workers are those that the daemon tells of.
+func addCompletions(cmd *cobra.Command) {
+	files := func(ext ...string) cobra.CompletionFunc {
+		return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return ext, cobra.ShellCompDirectiveFilterFileExt
+		}
+	}
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"unit": fromDaemon(targets), "target": fromDaemon(targets), "pid": fromDaemon(workers),
+		"policy": files("yaml", "yml"), "html": files("html"), "watch": cobra.FixedCompletions([]cobra.Completion{"1s", "2s", "10s"}, cobra.ShellCompDirectiveNoFileComp),
+	} {
+		if cmd.Flags().Lookup(flag) != nil {
+			if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
+				panic(err) // one flag has two
+			}
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		addCompletions(sub)
+	}
+}
+
+// fromDaemon completes with what the daemon's targets have; with nothing where it does not answer in time.
+func fromDaemon(of func(controller.TargetStatus) []cobra.Completion) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		socket := control.Socket
+		if f := cmd.Flags().Lookup("socket"); f != nil {
+			socket = f.Value.String()
+		}
+		s, _ := control.NewClient(socket).Status(ctx) // there is no place to tell why not
+		for _, t := range s.Targets {
+			found = append(found, of(t)...)
+		}
+		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func targets(t controller.TargetStatus) []cobra.Completion { return []cobra.Completion{t.Name} }
+
+func workers(t controller.TargetStatus) (found []cobra.Completion) {
+	for _, m := range t.Masters {
+		for _, w := range m.Workers {
+			found = append(found, cobra.CompletionWithDesc(fmt.Sprint(w.PID), fmt.Sprintf("%s, generation %d of %s", w.State, w.Generation, t.Name)))
+		}
+	}
+	return found
+}

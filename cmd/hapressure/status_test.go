@@ -1,0 +1,150 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hapressure/controller"
+	"hapressure/policy"
+)
+
+var update = flag.Bool("update", false, "write the files in testdata anew")
+
+// golden compares a text with the file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is to be\n%s\nand is\n%s", name, want, got)
+	}
+}
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func before(d time.Duration) time.Time { return noon.Add(-d) }
+
+// storm is a target in trouble with that many workers, all but the last of which are stopping.
+func storm(name string, workers int) controller.TargetStatus {
+	value := func(v float64) policy.Reading { return policy.Reading{Value: v} }
+	t := controller.TargetStatus{
+		Name: name, Cgroup: "/system.slice/" + name, At: noon,
+		Tier: 2, Tiers: []string{"purge", "shorten", "terminate"}, TierSince: new(before(130 * time.Second)),
+		TierWhy: "reload-room 0.4 < 1, usage 91% > 85% (held 3s of 3s)",
+		Limit:   controller.LimitStatus{Name: "/system.slice/haproxy.service memory.max", Bytes: 1 << 30, Used: 930 << 20},
+		Usage:   value(91), ReloadRoom: value(0.4), LimitIn: value(42),
+		Some10: value(7.21), Some60: value(3.1), Full10: value(1.13), Full60: value(0.4), Swap: value(120 << 20), Shmem: value(700 << 20),
+		Events:        map[string]policy.Reading{"high": value(1203), "max": value(4), "oom": value(1), "oom_kill": value(1), "low": value(0)},
+		Missing:       map[string]string{},
+		HardStopAfter: new(300.0),
+	}
+	m := controller.Master{PID: 811, HardStopAfter: new(1800.0)}
+	for i := range workers {
+		w := controller.Worker{PID: 812 + 37*i, Generation: i + 1, State: "stopping", Proof: "Stopping: 1", Age: float64(7600 - 600*i),
+			StoppingFor: new(float64(7000 - 600*i)), HardStopIn: new(max(0, float64(300-100*i))), Connections: new(240 - 20*i),
+			Cache: new(uint64(237 << 20)), Private: new(uint64(96-3*i) << 20), Shared: new(uint64(240 << 20))}
+		if i%3 == 0 {
+			w.Cache = new(uint64(4096))
+		}
+		if i == workers-1 {
+			w.State, w.StoppingFor, w.HardStopIn, w.Cache = "current", nil, nil, nil
+		}
+		m.Workers = append(m.Workers, w)
+	}
+	t.Masters = []controller.Master{m}
+	t.Actions = []controller.ActionStatus{
+		{At: before(200 * time.Second), Tier: "purge", Action: "purge-ssl-cache", PID: 775, Result: policy.Done, Freed: 237 << 20, What: "freed 237 MiB; its threads stood still for 85µs"},
+		{At: before(120 * time.Second), Tier: "purge", Action: "purge-ssl-cache", PID: 812, Result: policy.Done, Freed: 237 << 20, What: "freed 237 MiB; its threads stood still for 91µs"},
+		{At: before(90 * time.Second), Tier: "purge", Action: "trim-pools", PID: 812, Result: policy.Done, What: "gave nothing"},
+		{At: before(61 * time.Second), Tier: "purge", Action: "purge-ssl-cache", PID: 849, Result: policy.Refused, What: "refused",
+			Error: "purging the TLS session cache of 849: the mapping is shared with process 77, which is none of its siblings"},
+		{At: before(60 * time.Second), Tier: "shorten", Action: "hard-stop-after", PID: 701, Result: policy.Done, What: "20 sessions shut down and the worker ended, freed 96 MiB"},
+		{At: before(5 * time.Second), Tier: "by hand", Action: "purge-ssl-cache", PID: 923, Result: policy.Failed, What: "failed", Error: "a thread did not stop"},
+	}
+	for i := range 300 {
+		used := 0.35 + 0.55*math.Abs(math.Sin(float64(i)/70)) + 0.02*math.Sin(float64(i))
+		moment := controller.Moment{At: before(time.Duration(299-i) * 2 * time.Second), Used: uint64(used * (1 << 30)), Limit: 1 << 30,
+			Some: value(30 * math.Max(0, math.Sin(float64(i)/50))), Full: value(12 * math.Max(0, math.Sin(float64(i)/50)-0.5))}
+		switch {
+		case used > 0.85:
+			moment.Tier = 2
+		case used > 0.7:
+			moment.Tier = 1
+		}
+		t.History = append(t.History, moment)
+	}
+	return t
+}
+
+// told is what a daemon tells of targets.
+func told(targets ...controller.TargetStatus) controller.Status {
+	return controller.Status{
+		At: noon, Daemon: &controller.DaemonStatus{Version: "1.0.0", PID: 700, Started: before(3 * 24 * time.Hour)},
+		Policy: controller.PolicyStatus{Origin: "the built-in policy, /etc/hapressure/policy.d/site.yaml", Since: before(26 * time.Hour)}, Targets: targets,
+	}
+}
+
+// calm is a target that is well, just after start.
+func calm() controller.TargetStatus {
+	t := storm("haproxy.service", 1)
+	t.Tier, t.TierSince, t.TierWhy, t.Actions, t.HardStopAfter, t.Events, t.Swap = 0, nil, "", nil, nil, nil, policy.Reading{}
+	t.Masters[0].HardStopAfter, t.LimitIn = nil, policy.Reading{Absent: policy.NotRising}
+	t.Limit.Used, t.ReloadRoom.Value, t.Some10.Value, t.Full10.Value, t.Some60.Value, t.Full60.Value = 310<<20, 2.6, 0, 0, 0, 0
+	t.History = t.History[280:]
+	return t
+}
+
+// blind is a target of which little can be read, with names that a terminal must not see.
+func blind() controller.TargetStatus {
+	none := policy.Reading{Absent: "memory.pressure: no such file in this cgroup"}
+	t := storm("/lb\x1b]0;gotcha\a\nfake", 3)
+	t.Some10, t.Some60, t.Full10, t.Full60, t.ReloadRoom = none, none, none, none, policy.Reading{Absent: "the current worker's memory is not known"}
+	t.Missing = map[string]string{"memory.pressure": "no such file in this cgroup", "memory.events": "no such file in this cgroup"}
+	t.Events, t.WorkersAbsent = nil, "haproxy: the master executes itself anew\x1b[2J"
+	m := &t.Masters[0]
+	m.CLIError, m.HardStopError, m.HardStopAfter = "the master CLI does not answer: connect: connection refused", "reading /etc/haproxy/haproxy.cfg: permission denied", nil
+	for i := range m.Workers {
+		w := &m.Workers[i]
+		w.State, w.Connections, w.ConnError, w.StoppingFor, w.HardStopIn, w.Cache = "unknown", nil, m.CLIError, nil, nil, nil
+	}
+	t.History = nil
+	return t
+}
+
+func TestStatusText(t *testing.T) {
+	dry := told(blind())
+	dry.Daemon.DryRun = true
+	dry.Policy.Rejected = "the policy has mistakes:\n/etc/hapressure/policy.yaml:7:19: usage has an unknown key \"over\": known are above, below"
+	none := told()
+	none.Daemon = nil
+	look := told(calm())
+	look.Daemon = nil
+	for name, s := range map[string]controller.Status{"calm": told(calm()), "storm": told(storm("haproxy.service", 12), calm()), "blind": dry, "none": none, "look": look} {
+		for _, width := range []int{0, 80, 120} {
+			text := statusText(s, width)
+			golden(t, fmt.Sprintf("status-%s-%d.txt", name, width), text)
+			for line := range strings.Lines(text) {
+				if n := len([]rune(line)) - 1; width > 0 && n > width {
+					t.Errorf("%s at %d columns has a line of %d: %s", name, width, n, line)
+				}
+			}
+			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }) {
+				t.Errorf("%s holds control characters: %q", name, text)
+			}
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+const statusDoc = "../../docs/status.md"
+
+// TestStatusDoc makes docs/status.md of the types with -update, and else checks that it is what they say, and that each field says what it is.
+func TestStatusDoc(t *testing.T) {
+	types := map[string]*ast.StructType{}
+	for _, name := range []string{"status.go", "workers.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("../../controller", name), nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for node := range ast.Preorder(file) {
+			if spec, ok := node.(*ast.TypeSpec); ok {
+				if s, ok := spec.Type.(*ast.StructType); ok {
+					types[spec.Name.Name] = s
+				}
+			}
+		}
+	}
+	var b strings.Builder
+	b.WriteString(`# What hapressure status --json prints
+
+Made from the types in controller/status.go and controller/workers.go. The control socket answers the same to GET /v1/status. Fields may be added; none
+is taken away or changes its meaning within a major version. A *reading* is a number, or text that says why there is none.
+
+| field | value | meaning |
+|---|---|---|
+`)
+	describe(t, &b, types, "", "Status")
+	want := b.String()
+	if *update {
+		if err := os.WriteFile(statusDoc, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(statusDoc); err != nil || string(got) != want {
+		t.Errorf("%s is not what the types say (%v): go test ./cmd/hapressure -run StatusDoc -update", statusDoc, err)
+	}
+}
+
+// values is what the Go types are in JSON.
+var values = map[string]string{"int": "number", "uint64": "number", "float64": "number", "string": "text", "bool": "true or false",
+	"time.Time": "time, RFC 3339", "policy.Reading": "reading", "policy.Result": "text",
+	"haproxy.Right": "objects of name, actions, where, missing and why"}
+
+func describe(t *testing.T, b *strings.Builder, types map[string]*ast.StructType, path, name string) {
+	for _, f := range types[name].Fields.List {
+		tag := reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("json")
+		key, omitted, _ := strings.Cut(tag, ",")
+		means := strings.ReplaceAll(strings.TrimSpace(f.Doc.Text()+f.Comment.Text()), "\n", " ")
+		if means == "" {
+			t.Errorf("%s%s says nothing of what it is", path, key)
+		}
+		kind, null := typeName(f.Type)
+		at := path + key
+		var value string
+		switch kind, list := strings.CutPrefix(kind, "[]"); {
+		case types[kind] != nil && list:
+			value, at = "list", at+"[]"
+		case types[kind] != nil:
+			value = "object"
+		case list:
+			value = "list of " + values[kind]
+			if values[kind] == "" {
+				t.Errorf("%s is of type %s, which has no name for people", at, kind)
+			}
+		default:
+			of, isMap := strings.CutPrefix(kind, "map:")
+			value = values[of]
+			if isMap {
+				value = "object of " + value
+			}
+			if values[of] == "" {
+				t.Errorf("%s is of type %s, which has no name for people", at, kind)
+			}
+		}
+		if null {
+			value += ", or null"
+		}
+		if omitted != "" {
+			value += ", or left out"
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", at, value, strings.ReplaceAll(means, "|", `\|`))
+		if inner := strings.TrimPrefix(kind, "[]"); types[inner] != nil {
+			describe(t, b, types, at+".", inner)
+		}
+	}
+}
+
+func typeName(e ast.Expr) (name string, null bool) {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		name, _ = typeName(e.X)
+		return name, true
+	case *ast.ArrayType:
+		name, _ = typeName(e.Elt)
+		return "[]" + name, false
+	case *ast.MapType:
+		name, _ = typeName(e.Value)
+		return "map:" + name, false
+	case *ast.SelectorExpr:
+		return e.X.(*ast.Ident).Name + "." + e.Sel.Name, false
+	}
+	return e.(*ast.Ident).Name, false
+}

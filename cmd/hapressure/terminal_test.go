@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"hapressure/controller"
+)
+
+// fakeDaemon tells a status at a socket, whose path it returns.
+func fakeDaemon(t *testing.T, s controller.Status) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s) }))
+	server.Listener = l
+	server.Start()
+	t.Cleanup(server.Close)
+	return path
+}
+
+// pty opens a terminal of 80x24: what drives it, and the end for a program.
+func pty(t *testing.T) (ours, theirs *os.File) {
+	t.Helper()
+	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("no terminals here: %v", err)
+	}
+	t.Cleanup(func() { ours.Close() })
+	n, err := unix.IoctlGetUint32(int(ours.Fd()), unix.TIOCGPTN)
+	err = errors.Join(err, unix.IoctlSetPointerInt(int(ours.Fd()), unix.TIOCSPTLCK, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, oerr := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if oerr != nil {
+		t.Fatal(oerr)
+	}
+	if err := unix.IoctlSetWinsize(int(theirs.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
+		t.Fatal(err)
+	}
+	return ours, theirs
+}
+
+// onTerminal runs the program on a terminal, with doing as soon as it has shown want, until it ends. It returns all that was written.
+func onTerminal(t *testing.T, cmd *exec.Cmd, want string, doing func(terminal *os.File)) string {
+	t.Helper()
+	ours, theirs := pty(t)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, theirs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	late := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+	defer late.Stop()
+	var out bytes.Buffer
+	for buf := make([]byte, 4096); ; {
+		n, err := ours.Read(buf)
+		out.Write(buf[:n])
+		if doing != nil && strings.Contains(out.String(), want) {
+			doing(ours)
+			doing = nil
+		}
+		if err != nil { // EIO: it has ended
+			break
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%s: %v\n%s", cmd, err, out.String())
+	}
+	return out.String()
+}
+
+func ctrlC(terminal *os.File) { terminal.WriteString("\x03") }
+
+func TestOnTerminal(t *testing.T) {
+	bin, socket := program(t), fakeDaemon(t, told(storm("haproxy.service", 12)))
+	text := statusText(told(storm("haproxy.service", 12)), 80)
+	lines := strings.ReplaceAll(text, "\n", "\r\n")
+
+	out := onTerminal(t, exec.Command(bin, "status", "--watch=10ms", "--socket", socket), "\x1b[J\x1b[H", ctrlC) // drawn twice
+	const begin, end = "\x1b[?1049h\x1b[H", "\x1b[?1049l"
+	if !strings.HasPrefix(out, begin) || !strings.HasSuffix(strings.Replace(out, "^C", "", 1), end+lines) || strings.Contains(out, "\x1b[2J") {
+		t.Errorf("status --watch wrote %q", out)
+	}
+	if first, _, _ := strings.Cut(out, "\x1b[J"); strings.Count(first, "\n") != 23 {
+		t.Errorf("24 lines show %d line ends of a longer text: %q", strings.Count(first, "\n"), first)
+	}
+	if out := onTerminal(t, exec.Command(bin, "status", "--socket", socket), "", nil); out != lines {
+		t.Errorf("status wrote %q", out)
+	}
+	dumb := exec.Command(bin, "status", "--watch=10ms", "--socket", socket)
+	dumb.Env = append(os.Environ(), "TERM=dumb")
+	if out := onTerminal(t, dumb, "The built-in policy", ctrlC); strings.Contains(out, "\x1b") {
+		t.Errorf("a dumb terminal is sent %q", out)
+	}
+
+	top := exec.Command(bin, "top", "--socket", socket)
+	top.Env = append(os.Environ(), "TERM=xterm-256color", "NO_COLOR=1", "LC_ALL=C")
+	out = onTerminal(t, top, "memory.max", func(terminal *os.File) { terminal.WriteString("q") })
+	if !strings.Contains(out, "shorten") || strings.Contains(out, "\x1b[32m") {
+		t.Errorf("top without colours wrote %q", out)
+	}
+	if code, out := call(t, bin, "top", "--socket", socket); code != exitFailed || !strings.Contains(out, "'hapressure status' needs none") {
+		t.Errorf("top without a terminal: exit %d, %s", code, out)
+	}
+}
+
+func TestStatusCommand(t *testing.T) {
+	bin, socket := program(t), fakeDaemon(t, told(blind()))
+	if code, out := call(t, bin, "status", "--socket", socket); code != 0 || out != statusText(told(blind()), 0) {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if code, s := callJSON[controller.Status](t, bin, "status", "--socket", socket); code != 0 || s.Targets[0].Name != blind().Name {
+		t.Errorf("as JSON: exit %d, %+v", code, s)
+	}
+	for _, args := range [][]string{{"--watch", "--json"}, {"--watch=-1s"}, {"extra"}} {
+		if code, out := call(t, bin, append([]string{"status", "--socket", socket}, args...)...); code != exitUsage {
+			t.Errorf("%q: exit %d\n%s", args, code, out)
+		}
+	}
+	if code, out := call(t, bin, "status", "--socket", "/tmp/\x1b[2J\xff"); code != exitFailed && code != exitRefused || strings.Contains(out, "\x1b") {
+		t.Errorf("a socket of an evil name: exit %d, %q", code, out)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	cmd := &cobra.Command{}
+	socket := ""
+	socketFlag(cmd, &socket)
+	cmd.Flags().Set("socket", fakeDaemon(t, told(calm(), storm("other.service", 2))))
+	names, _ := fromDaemon(targets)(cmd, nil, "")
+	pids, _ := fromDaemon(workers)(cmd, nil, "")
+	if got := strings.Join(append(names, pids...), ";"); got != "haproxy.service;other.service;812\tcurrent, generation 1 of haproxy.service;"+
+		"812\tstopping, generation 1 of other.service;849\tcurrent, generation 2 of other.service" {
+		t.Errorf("completed with %q", got)
+	}
+	cmd.Flags().Set("socket", "/nonexistent")
+	if names, _ := fromDaemon(targets)(cmd, nil, ""); len(names) != 0 {
+		t.Errorf("completed with %q without a daemon", names)
+	}
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gdamore/tcell/v2"
+
+	"hapressure/controller"
+)
+
+func simulated(t *testing.T, charset string, width, height int) tcell.SimulationScreen {
+	t.Helper()
+	s := tcell.NewSimulationScreen(charset)
+	if err := s.Init(); err != nil {
+		t.Fatal(err)
+	}
+	s.SetSize(width, height)
+	return s
+}
+
+// shows is what stands on a screen.
+func shows(s tcell.SimulationScreen) string {
+	width, height := s.Size()
+	lines := make([]string, height)
+	for y := range lines {
+		for x := range width {
+			cell, _, _ := s.Get(x, y)
+			lines[y] += cell
+		}
+		lines[y] = strings.TrimRight(lines[y], " ")
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// picture is what a model looks like.
+func picture(t *testing.T, m *top, width, height int) string {
+	t.Helper()
+	s := simulated(t, "UTF-8", width, height)
+	defer s.Fini()
+	m.draw(s, noon)
+	s.Show()
+	return shows(s)
+}
+
+func TestTopPictures(t *testing.T) {
+	old := told(storm("haproxy.service", 12))
+	old.Daemon = nil
+	many := told(storm("haproxy.service", 12), calm())
+	for name, tt := range map[string]struct {
+		status        controller.Status
+		width, height int
+		change        func(*top)
+	}{
+		"80x24":    {many, 80, 24, func(*top) {}},
+		"120x40":   {many, 120, 40, func(m *top) { m.letter('c') }},
+		"ascii":    {many, 80, 24, func(m *top) { m.ascii = true }},
+		"calm":     {told(calm()), 80, 24, func(*top) {}},
+		"blind":    {told(blind()), 80, 24, func(*top) {}},
+		"nodaemon": {old, 80, 24, func(*top) {}},
+		"gone":     {many, 80, 24, func(m *top) { m.heard, m.err = before(time.Minute), errors.New("hapressure is not running") }},
+		"none":     {told(), 80, 24, func(*top) {}},
+		"small":    {many, 60, 12, func(*top) {}},
+		"help":     {many, 80, 24, func(m *top) { m.help = true }},
+		"confirm":  {many, 80, 24, func(m *top) { m.choose(8); m.key(tcell.NewEventKey(tcell.KeyRune, 'p', 0)) }},
+	} {
+		m := &top{}
+		m.learn(answer{status: tt.status}, noon)
+		tt.change(m)
+		golden(t, "top-"+name+".txt", picture(t, m, tt.width, tt.height))
+	}
+	for _, size := range [][2]int{{1, 1}, {3, 2}, {10, 5}, {200, 3}, {20, 60}} { // whatever the size, nothing breaks
+		m := &top{}
+		m.learn(answer{status: many}, noon)
+		picture(t, m, size[0], size[1])
+	}
+}
+
+// A session performs a model on a simulated screen.
+type session struct {
+	t      *testing.T
+	screen tcell.SimulationScreen
+	ended  chan struct{}
+}
+
+func perform(t *testing.T, m *top) *session {
+	s := &session{t, simulated(t, "UTF-8", 120, 30), make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { m.run(ctx, s.screen); close(s.ended) }()
+	t.Cleanup(func() { cancel(); <-s.ended; s.screen.Fini() })
+	return s
+}
+
+func (s *session) press(keys string) {
+	for _, r := range keys {
+		s.screen.InjectKey(tcell.KeyRune, r, 0)
+	}
+}
+
+// sees waits until the screen shows a text.
+func (s *session) sees(text string) {
+	s.t.Helper()
+	for end := time.Now().Add(time.Minute); !strings.Contains(shows(s.screen), text); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("the screen does not show %q:\n%s", text, shows(s.screen))
+		}
+	}
+}
+
+func TestTopPurges(t *testing.T) {
+	type order struct {
+		target string
+		pid    int
+		dryRun bool
+	}
+	orders := make(chan order, 1)
+	s := perform(t, &top{
+		ask: func(context.Context) (controller.Status, error) { return told(calm(), storm("other.service", 3)), nil },
+		purge: func(_ context.Context, target string, pid int, dryRun bool) (controller.Purge, error) {
+			orders <- order{target, pid, dryRun}
+			if dryRun {
+				return controller.Purge{PID: pid, Result: controller.WouldPurge, Before: 237 << 20, Layout: "2.2 to 2.8"}, nil
+			}
+			return controller.Purge{PID: pid, Result: controller.Refused, Reason: "it is\x1b[31m another"}, nil
+		},
+	})
+	s.sees("[1/2] haproxy.service")
+	s.press("p")
+	s.sees("Worker 812 is current: only workers that are stopping are purged.")
+	s.screen.InjectKey(tcell.KeyTab, 0, 0)
+	s.sees("[2/2] other.service")
+	s.screen.InjectKey(tcell.KeyDown, 0, 0)
+	s.press("d")
+	s.sees("Worker 849: a purge would free up to 237 MiB (layout of HAProxy 2.2 to 2.8).")
+	if got := <-orders; got != (order{"other.service", 849, true}) {
+		t.Errorf("dry run of %+v", got)
+	}
+	for _, no := range []string{"n", "q", "p", "Y"} {
+		s.press("p")
+		s.sees("Purge the TLS session cache of worker 849, generation 2, 237 MiB? y/n")
+		s.press(no)
+		s.sees("Not purged.")
+	}
+	s.press("py")
+	s.sees(`Worker 849: refused: it is\x1b[31m another`)
+	if got := <-orders; got != (order{"other.service", 849, false}) {
+		t.Errorf("purge of %+v", got)
+	}
+	select {
+	case got := <-orders:
+		t.Errorf("purge of %+v without a yes", got)
+	default:
+	}
+	s.press("q")
+	<-s.ended
+}
+
+// Neither a daemon that does not answer nor a purge that takes long holds up a key.
+func TestTopNeverHangs(t *testing.T) {
+	hang := make(chan struct{})
+	asked := 0
+	s := perform(t, &top{
+		ask: func(ctx context.Context) (controller.Status, error) {
+			if asked++; asked == 1 {
+				return told(storm("haproxy.service", 12)), nil
+			}
+			<-ctx.Done()
+			return controller.Status{}, ctx.Err()
+		},
+		purge: func(ctx context.Context, _ string, _ int, _ bool) (controller.Purge, error) {
+			<-hang
+			return controller.Purge{}, errors.New("the daemon says: no")
+		},
+	})
+	s.sees("haproxy.service")
+	s.press("py")
+	s.sees("Purging...")
+	s.press("p?")
+	s.sees("any key goes back")
+	s.press("x")
+	s.screen.InjectKey(tcell.KeyDown, 0, 0)
+	s.sees(">     2   849")
+	s.screen.SetSize(80, 24)
+	s.screen.InjectKey(tcell.KeyDown, 0, 0)
+	s.sees(">     3   886")
+	close(hang)
+	s.sees("Worker 812: the daemon says: no")
+	s.screen.InjectKey(tcell.KeyCtrlC, 0, 0)
+	<-s.ended
+}
+
+// Errors are shown, and asking goes on. What was learned before stays in sight, and without a daemon makes up the history.
+func TestTopGoesOn(t *testing.T) {
+	asked := 0
+	m := &top{ask: func(context.Context) (controller.Status, error) {
+		asked++
+		look := told(calm())
+		look.Daemon = nil
+		look.Targets[0].History = look.Targets[0].History[asked : asked+1]
+		switch asked {
+		case 1:
+			return controller.Status{}, errors.New("first \x1b[2Jerror")
+		case 2:
+			return look, nil
+		case 3:
+			return controller.Status{}, errors.New("second error")
+		}
+		return look, nil
+	}}
+	s := perform(t, m)
+	s.sees(`first \x1b[2Jerror; trying again`)
+	s.sees("NO DAEMON")
+	s.sees("second error; trying again")
+	s.sees("tier not known without the daemon")
+	s.press("q")
+	<-s.ended
+	if n := len(m.status.Targets[0].History); asked < 3 || asked >= 4 && n != asked-2 {
+		t.Errorf("%d moments after %d answers", n, asked)
+	}
+}
+
+func TestTopOrder(t *testing.T) {
+	m := &top{}
+	s := told(storm("haproxy.service", 4))
+	w := s.Targets[0].Masters[0].Workers
+	*w[1].Cache, *w[2].Cache, w[0].Connections, *w[1].Connections, w[2].Age = 5, 7, nil, 1, 1
+	m.learn(answer{status: s}, noon)
+	m.choose(2)
+	for key, want := range map[rune][4]int{'g': {1, 2, 3, 4}, 'c': {1, 3, 2, 4}, 'n': {3, 4, 2, 1}, 'a': {1, 2, 4, 3}} {
+		m.letter(key)
+		var got [4]int
+		for i, w := range m.workers() {
+			got[i] = w.Generation
+		}
+		if got != want || got[m.at] != 3 {
+			t.Errorf("%c: %v, want %v; chosen is %d", key, got, want, got[m.at])
+		}
+	}
+}

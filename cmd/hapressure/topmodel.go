@@ -1,0 +1,203 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gdamore/tcell/v2"
+
+	"hapressure/controller"
+	"hapressure/haproxy"
+)
+
+// top is what hapressure top knows and shows. Keys and answers change it, draw shows it.
+type top struct {
+	ask   func(context.Context) (controller.Status, error)
+	purge func(ctx context.Context, target string, pid int, dryRun bool) (controller.Purge, error)
+	ascii bool
+
+	status controller.Status
+	heard  time.Time // when status was told; zero: never
+	err    error     // of the last question
+	target string    // the one shown
+	pid    int       // of the worker chosen
+	at     int       // its row
+	order  rune      // the key of what the workers are sorted by
+
+	asking     func(context.Context) string // what y does
+	note       string                       // a question, or what came of an action
+	busy       bool                         // an action is under way
+	help, quit bool
+}
+
+// learn takes in an answer. After one that failed the last good one is still shown.
+func (m *top) learn(a answer, now time.Time) {
+	if m.err = a.err; a.err != nil {
+		return
+	}
+	if a.status.Daemon == nil { // it tells no history
+		for i := range a.status.Targets {
+			t := &a.status.Targets[i]
+			if old := slices.IndexFunc(m.status.Targets, func(o controller.TargetStatus) bool { return o.Name == t.Name }); old >= 0 {
+				t.History = append(m.status.Targets[old].History, t.History...)
+				t.History = t.History[max(0, len(t.History)-int(charted/time.Second)):]
+			}
+		}
+	}
+	m.status, m.heard = a.status, now
+	m.choose(0)
+}
+
+// shown is the index of the target shown: another one where it has gone. There is one at least.
+func (m *top) shown() int {
+	return max(0, slices.IndexFunc(m.status.Targets, func(t controller.TargetStatus) bool { return t.Name == m.target }))
+}
+
+// turn shows another target, steps away.
+func (m *top) turn(steps int) {
+	if n := len(m.status.Targets); n > 0 {
+		m.target, m.pid, m.at = m.status.Targets[(m.shown()+steps+n)%n].Name, 0, 0
+		m.choose(0)
+	}
+}
+
+// workers are those of the target shown, in the order asked for.
+func (m *top) workers() []controller.Worker {
+	var all []controller.Worker
+	for _, master := range m.status.Targets[m.shown()].Masters {
+		all = append(all, master.Workers...)
+	}
+	slices.SortStableFunc(all, func(a, b controller.Worker) int {
+		switch m.order {
+		case 'c':
+			return descending(a.Cache, b.Cache)
+		case 'n':
+			return descending(a.Connections, b.Connections)
+		case 'a':
+			return cmp.Compare(b.Age, a.Age)
+		}
+		return cmp.Compare(a.Generation, b.Generation)
+	})
+	return all
+}
+
+// descending puts the greatest first, and what is not known last.
+func descending[T cmp.Ordered](a, b *T) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
+	return cmp.Compare(*b, *a)
+}
+
+// choose chooses the worker that many rows below the one chosen, or in the row of one that has gone.
+func (m *top) choose(below int) {
+	if len(m.status.Targets) == 0 {
+		return
+	}
+	m.target = m.status.Targets[m.shown()].Name
+	rows := m.workers()
+	if at := slices.IndexFunc(rows, func(w controller.Worker) bool { return w.PID == m.pid }); at >= 0 {
+		m.at = at
+	}
+	if m.at = max(0, min(m.at+below, len(rows)-1)); len(rows) > 0 {
+		m.pid = rows[m.at].PID
+	}
+}
+
+// key does what a key is for. What it returns is to be run beside, and gives the next note.
+func (m *top) key(e *tcell.EventKey) (do func(context.Context) string) {
+	if e.Key() == tcell.KeyCtrlC {
+		m.quit = true
+		return nil
+	}
+	if m.asking != nil {
+		if m.note = "Not purged."; e.Rune() == 'y' {
+			do, m.note, m.busy = m.asking, "Purging...", true
+		}
+		m.asking = nil
+		return do
+	}
+	if m.help {
+		m.help = false
+		return nil
+	}
+	switch e.Key() {
+	case tcell.KeyUp:
+		m.choose(-1)
+	case tcell.KeyDown:
+		m.choose(1)
+	case tcell.KeyPgUp:
+		m.choose(-10)
+	case tcell.KeyPgDn:
+		m.choose(10)
+	case tcell.KeyTab, tcell.KeyRight:
+		m.turn(1)
+	case tcell.KeyBacktab, tcell.KeyLeft:
+		m.turn(-1)
+	case tcell.KeyRune:
+		return m.letter(e.Rune())
+	}
+	return nil
+}
+
+func (m *top) letter(r rune) (do func(context.Context) string) {
+	switch r {
+	case 'q':
+		m.quit = true
+	case '?':
+		m.help = true
+	case 'g', 'c', 'n', 'a':
+		m.order = r
+		m.choose(0)
+	case 'd', 'p':
+		if len(m.status.Targets) > 0 && !m.busy {
+			return m.beginPurge(r == 'd')
+		}
+	}
+	return nil
+}
+
+func (m *top) beginPurge(dryRun bool) (do func(context.Context) string) {
+	rows := m.workers()
+	if len(rows) == 0 {
+		m.note = "There is no worker to purge."
+		return nil
+	}
+	w, target := rows[m.at], m.target
+	if w.State != haproxy.Stopping.String() {
+		m.note = fmt.Sprintf("Worker %d is %s: only workers that are stopping are purged.", w.PID, w.State)
+		return nil
+	}
+	do = func(ctx context.Context) string {
+		done, err := m.purge(ctx, target, w.PID, dryRun)
+		if err != nil {
+			return fmt.Sprintf("Worker %d: %v", w.PID, err)
+		}
+		return purgeText(done)
+	}
+	if dryRun {
+		m.note, m.busy = "Looking...", true
+		return do
+	}
+	m.asking = do
+	m.note = fmt.Sprintf("Purge the TLS session cache of worker %d, generation %d, %s? y/n", w.PID, w.Generation, known(w.Cache, size))
+	return nil
+}
+
+func purgeText(p controller.Purge) string {
+	switch p.Result {
+	case controller.Purged:
+		return fmt.Sprintf("Worker %d: freed %s; its threads stood still for %.0f µs.", p.PID, size(p.Before-min(p.Before, p.After)), p.Held)
+	case controller.WouldPurge:
+		return fmt.Sprintf("Worker %d: a purge would free up to %s (layout of HAProxy %s).", p.PID, size(p.Before), p.Layout)
+	}
+	return fmt.Sprintf("Worker %d: %s: %s", p.PID, p.Result, p.Reason)
+}
