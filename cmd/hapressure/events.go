@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -107,10 +108,11 @@ func journalctlArgs(cmd *cobra.Command, follow bool) ([]string, error) {
 // readJournal shows what journalctl finds, until that or ctx ends. The library that reads the journal's files, libsystemd, would need
 // cgo, and the program is static.
 func readJournal(ctx context.Context, args []string, stderr io.Writer, show func(time.Time, systemd.Entry) error) error {
-	ctx, cancel := context.WithCancel(ctx)
+	own, cancel := context.WithCancel(ctx)
 	defer cancel()
-	journalctl := exec.CommandContext(ctx, "journalctl", args...)
+	journalctl := exec.CommandContext(own, "journalctl", args...)
 	journalctl.Stderr = stderr
+	journalctl.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: it is no failure
 	out, err := journalctl.StdoutPipe()
 	if err != nil {
 		return err
@@ -122,19 +124,25 @@ func readJournal(ctx context.Context, args []string, stderr io.Writer, show func
 	}
 	for lines := bufio.NewReader(out); err == nil; {
 		var line []byte
-		if line, err = lines.ReadBytes('\n'); !bytes.HasPrefix(line, []byte("{")) {
-			continue // the end, or that there is nothing
-		}
-		at, e, err := systemd.ParseEntry(line)
-		if err == nil {
-			err = show(at, e)
-		}
-		if err != nil {
-			return err
+		if line, err = lines.ReadBytes('\n'); bytes.HasPrefix(line, []byte("{")) { // else it is the end, or that there is nothing
+			var at time.Time
+			var e systemd.Entry
+			if at, e, err = systemd.ParseEntry(line); err == nil {
+				err = show(at, e)
+			}
 		}
 	}
-	if err := journalctl.Wait(); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("journalctl: %w; root and members of the group systemd-journal may read the journal", err)
+	if err != io.EOF {
+		cancel()
+	}
+	ended := journalctl.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != io.EOF:
+		return err
+	case ended != nil:
+		return fmt.Errorf("journalctl: %w; root and members of the group systemd-journal may read the journal", ended)
 	}
 	return nil
 }
