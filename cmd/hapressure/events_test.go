@@ -100,6 +100,7 @@ func TestEventsFollow(t *testing.T) {
 	bin := program(t)
 	journalctl(t, strings.ReplaceAll(journalLines, "cat", "/bin/cat")+"exec /bin/sleep 1000")
 	cmd := exec.Command(bin, "events", "--follow")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +114,7 @@ func TestEventsFollow(t *testing.T) {
 			t.Fatal("the entries are not shown")
 		}
 	}
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil { // as a terminal does
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
