@@ -61,7 +61,7 @@ func TestCommandLine(t *testing.T) {
 		{"policy schema", 0, `"$schema": "https://json-schema.org/draft/2020-12/schema"`},
 		{"policy schema extra", 2, "See 'hapressure policy schema --help'."},
 		{"policy check --nonsense", 2, "See 'hapressure policy check --help'."},
-		{"run --policy bad.yaml", 1, "bad.yaml:7:19:"},
+		{"run --policy bad.yaml", 1, "are above, below HAPRESSURE_POLICY=\"the policy bad.yaml\"\nhapressure: the policy has mistakes:\nbad.yaml:7:19:"},
 		{"run --policy missing.yaml", 1, "open missing.yaml: no such file or directory"},
 		{"run --nonsense", 2, "unknown flag: --nonsense"},
 		{"run extra", 2, "See 'hapressure run --help'."},
