@@ -7,7 +7,9 @@ package policy
 
 import (
 	_ "embed"
+	"maps"
 	"path"
+	"slices"
 	"time"
 )
 
@@ -88,6 +90,9 @@ var kinds = map[string]struct {
 	HardStopAfter:   {does: "drains ", cuts: true},
 	TerminateOldest: {does: "terminates the oldest generation of ", cuts: true},
 }
+
+// Kinds are the kinds of action.
+var Kinds = slices.Sorted(maps.Keys(kinds))
 
 // Action is something a tier does. Only the field that belongs to Kind is set.
 type Action struct {

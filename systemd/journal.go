@@ -1,13 +1,10 @@
 package systemd
 
 import (
-	"cmp"
-	"fmt"
+	"context"
+	"errors"
 	"io"
-	"maps"
-	"slices"
-	"strconv"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
@@ -15,6 +12,12 @@ import (
 
 // Identifier is the SYSLOG_IDENTIFIER of every entry.
 const Identifier = "hapressure"
+
+// Fields that we ourselves make something of.
+const (
+	fieldTarget    = "HAPRESSURE_TARGET"
+	fieldWorkerPID = "HAPRESSURE_WORKER_PID"
+)
 
 // Each kind of entry has a MESSAGE_ID, by which journalctl finds it and the message catalog explains it. They never change.
 const (
@@ -44,6 +47,12 @@ const (
 	Stopped = "07f31900a6804415912d1c423d2a27ae"
 )
 
+// Kinds are names for the message ids.
+var Kinds = map[string]string{
+	TierChanged: "tier-changed", Action: "action", Refused: "refused", Failed: "failed", TargetFound: "target-found", TargetLost: "target-lost",
+	SensorMissing: "sensor-missing", PolicyLoaded: "policy-loaded", PolicyRejected: "policy-rejected", Started: "started", Stopped: "stopped",
+}
+
 // An Entry is one event for the journal; see systemd.journal-fields(7).
 type Entry struct {
 	MessageID string // one of the constants of this package
@@ -53,56 +62,82 @@ type Entry struct {
 	Fields map[string]string
 }
 
-// A Journal takes entries: to journald with all their fields where the daemon's standard error is journald's, else as lines of text.
+// A Journal writes entries, in order and by a goroutine of its own: who tells something never waits for journald. They go to journald
+// with all their fields where the daemon's standard error is journald's, else to standard error as lines of text.
 type Journal struct {
-	stderr io.Writer
-	native bool
-	send   func(string, journal.Priority, map[string]string) error // a field for tests
+	stderr  io.Writer
+	socket  string        // journald's; "" = write lines
+	written chan struct{} // closed when all of a closed queue is written
+
+	mu     sync.Mutex // of what follows
+	queue  chan told  // nil when closed
+	limits limits
 }
+
+// told is an entry on its way.
+type told struct {
+	Entry
+	at      time.Time
+	leftOut int // entries that should have come before it
+}
+
+// ErrLost says that an entry will not be written: too many wait for journald already, or the journal was closed.
+var ErrLost = errors.New("the journal takes no more entries")
 
 // NewJournal returns a journal that writes its lines, where it has to write lines, to stderr.
 func NewJournal(stderr io.Writer) *Journal {
 	// Whoever redirects standard error wants to read the entries there, also within a unit. An error means a malformed JOURNAL_STREAM:
 	// not journald's.
-	native, err := journal.StderrIsJournalStream()
-	return &Journal{stderr: stderr, native: native && err == nil, send: journal.Send}
+	if native, err := journal.StderrIsJournalStream(); native && err == nil {
+		return newJournal(stderr, "/run/systemd/journal/socket")
+	}
+	return newJournal(stderr, "")
 }
 
-// Send writes one entry. Where journald does not take it, it goes to stderr as a line, so an error means that the entry is lost.
-func (j *Journal) Send(e Entry) error {
-	fields := make(map[string]string)
-	maps.Copy(fields, e.Fields)
-	if j.native {
-		native := map[string]string{"SYSLOG_IDENTIFIER": Identifier, "MESSAGE_ID": e.MessageID}
-		maps.Copy(native, e.Fields)
-		err := j.send(e.Message, cmp.Or(journal.Priority(e.Priority), journal.PriInfo), native)
-		if err == nil {
-			return nil
+func newJournal(stderr io.Writer, socket string) *Journal {
+	queue := make(chan told, 512)
+	j := &Journal{stderr: stderr, socket: socket, written: make(chan struct{}), queue: queue, limits: limits{by: map[string]*limit{}}}
+	go func() {
+		for e := range queue {
+			if j.write(e) != nil {
+				j.mu.Lock()
+				j.limits.lost += e.leftOut + 1
+				j.mu.Unlock()
+			}
 		}
-		fields["JOURNAL_ERROR"] = err.Error()
-	}
-	if _, err := io.WriteString(j.stderr, line(time.Now(), e.Message, fields)); err != nil {
-		return fmt.Errorf("writing %q to standard error: %w", e.Message, err)
-	}
-	return nil
+		close(j.written)
+	}()
+	return j
 }
 
-// line is an entry as one line of text:
-//
-//	2026-01-02T15:04:05Z tier purge entered TIER=purge WHY="usage 83% > 70%"
-func line(now time.Time, message string, fields map[string]string) string {
-	var b strings.Builder
-	b.WriteString(now.Format(time.RFC3339) + " " + strings.ReplaceAll(message, "\n", " "))
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		value := fields[name]
-		if value == "" || strings.ContainsFunc(value, needsQuotes) {
-			value = strconv.Quote(value)
-		}
-		fmt.Fprintf(&b, " %s=%s", name, value)
+// Send queues one entry, whose fields must not be changed any more, or leaves it out where its kind comes too often. How many were left out
+// or lost (ErrLost) is told with the next one that is written.
+func (j *Journal) Send(e Entry) error { return j.send(time.Now(), e) }
+
+func (j *Journal) send(now time.Time, e Entry) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	leftOut, ok := j.limits.take(now, e)
+	if !ok {
+		return nil
 	}
-	return b.String() + "\n"
+	select {
+	case j.queue <- told{e, now, leftOut}:
+		return nil
+	default:
+		j.limits.lost += leftOut + 1
+		return ErrLost
+	}
 }
 
-func needsQuotes(r rune) bool {
-	return r <= ' ' || r == '"' || r == '=' || r == '\\' || !strconv.IsPrint(r)
+// Close waits until all is written or ctx ends. What is sent later is lost.
+func (j *Journal) Close(ctx context.Context) {
+	j.mu.Lock()
+	close(j.queue)
+	j.queue = nil
+	j.mu.Unlock()
+	select {
+	case <-j.written:
+	case <-ctx.Done():
+	}
 }

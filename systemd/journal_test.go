@@ -2,13 +2,17 @@ package systemd
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"errors"
-	"maps"
+	"io"
+	"net"
+	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/coreos/go-systemd/v22/journal"
 )
 
 var entry = Entry{
@@ -20,73 +24,218 @@ var entry = Entry{
 
 const plain = ` tier purge entered FROM="" TIER=purge WHY="usage 83% > 70%"`
 
-func TestLines(t *testing.T) {
-	t.Setenv("JOURNAL_STREAM", "") // standard error is a terminal's or a file's
-	var out bytes.Buffer
-	if err := NewJournal(&out).Send(entry); err != nil {
-		t.Fatal(err)
-	}
-	stamp, rest, _ := strings.Cut(out.String(), " ")
-	if _, err := time.Parse(time.RFC3339, stamp); err != nil || " "+rest != plain+"\n" {
-		t.Errorf("wrote %q (%v), want a time and %q", out.String(), err, plain)
-	}
-
-	t.Setenv("JOURNAL_STREAM", "1:1") // of another process: ours was redirected
-	out.Reset()
-	if err := NewJournal(&out).Send(entry); err != nil || out.Len() == 0 {
-		t.Errorf("redirected: wrote %q, %v; want a line", out.String(), err)
-	}
-
-	if err := NewJournal(broken{}).Send(entry); !errors.Is(err, errBroken) {
-		t.Errorf("to a broken standard error: %v, want its error", err)
+// closed waits until all is written.
+func closed(t *testing.T, j *Journal) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	if j.Close(ctx); ctx.Err() != nil {
+		t.Fatal("the journal does not end")
 	}
 }
 
-var errBroken = errors.New("broken pipe")
+func TestLines(t *testing.T) {
+	for _, stream := range []string{"", "1:1"} { // standard error is a terminal's or a file's; or that of another process: ours was redirected
+		t.Setenv("JOURNAL_STREAM", stream)
+		var out bytes.Buffer
+		j := NewJournal(&out)
+		if err := j.Send(entry); err != nil {
+			t.Fatal(err)
+		}
+		closed(t, j)
+		stamp, rest, _ := strings.Cut(out.String(), " ")
+		if _, err := time.Parse(time.RFC3339, stamp); err != nil || " "+rest != plain+"\n" {
+			t.Errorf("wrote %q (%v), want a time and %q", out.String(), err, plain)
+		}
+	}
+}
 
-type broken struct{}
+// flaky cannot write the first time.
+type flaky struct {
+	text   string
+	failed bool
+}
 
-func (broken) Write([]byte) (int, error) { return 0, errBroken }
+func (f *flaky) Write(b []byte) (int, error) {
+	if !f.failed {
+		f.failed = true
+		return 0, io.ErrClosedPipe
+	}
+	f.text += string(b)
+	return len(b), nil
+}
 
-func TestNativeEntry(t *testing.T) {
-	var out bytes.Buffer
-	var gotFields map[string]string
-	var gotPriority journal.Priority
-	j := &Journal{stderr: &out, native: true, send: func(_ string, p journal.Priority, fields map[string]string) error {
-		gotPriority, gotFields = p, fields
-		return nil
-	}}
-	if err := j.Send(entry); err != nil {
+func TestLostEntryIsTold(t *testing.T) {
+	var out flaky
+	j := newJournal(&out, "")
+	j.Send(Entry{Message: "first"})
+	for late := time.Now().Add(deadline); j.lost() == 0; runtime.Gosched() { // until it was tried
+		if time.Now().After(late) {
+			t.Fatal("it is not counted")
+		}
+	}
+	j.Send(Entry{Message: "second"})
+	j.Send(Entry{Message: "third"})
+	closed(t, j)
+	if got := out.text; !strings.Contains(got, "second (1 entries before this one were left out) HAPRESSURE_LEFT_OUT=1\n") ||
+		!strings.HasSuffix(got, "third\n") {
+		t.Errorf("wrote %q", got)
+	}
+}
+
+func (j *Journal) lost() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.limits.lost
+}
+
+// journald is a socket in its place.
+func journald(t *testing.T) (*net.UnixConn, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "socket")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{
-		"MESSAGE_ID": TierChanged, "SYSLOG_IDENTIFIER": "hapressure",
-		"TIER": "purge", "WHY": "usage 83% > 70%", "FROM": "",
-	}
-	if !maps.Equal(gotFields, want) || gotPriority != journal.PriNotice || out.Len() != 0 {
-		t.Errorf("sent %v at %d and %q to standard error; want %v at 5 and nothing", gotFields, gotPriority, out.String(), want)
-	}
-	if err := j.Send(Entry{Message: "x"}); err != nil || gotPriority != journal.PriInfo {
-		t.Errorf("no priority: sent at %d, %v; want 6", gotPriority, err)
-	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetReadDeadline(time.Now().Add(deadline))
+	return conn, path
+}
 
-	j.send = func(string, journal.Priority, map[string]string) error { return errBroken }
-	if err := j.Send(entry); err != nil || !strings.Contains(out.String(), `JOURNAL_ERROR="broken pipe"`) {
-		t.Errorf("journald away: wrote %q, %v; want a line that says so", out.String(), err)
+// datagram reads an entry as journald does.
+func datagram(t *testing.T, conn *net.UnixConn) map[string]string {
+	t.Helper()
+	b := make([]byte, 1<<16)
+	n, err := conn.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := map[string]string{}
+	for b = b[:n]; len(b) > 0; {
+		name, rest, _ := bytes.Cut(b, []byte("\n"))
+		size := binary.LittleEndian.Uint64(rest)
+		fields[string(name)] = string(rest[8 : 8+size])
+		b = rest[8+size+1:]
+	}
+	return fields
+}
+
+func TestNativeEntry(t *testing.T) {
+	tests := []struct {
+		name       string
+		entry      Entry
+		want       map[string]string
+		beside     string // a field that must not be there
+		wantFields int
+	}{
+		{"fields", entry, map[string]string{
+			"MESSAGE": "tier purge\nentered", "MESSAGE_ID": TierChanged, "SYSLOG_IDENTIFIER": "hapressure", "PRIORITY": "5",
+			"TIER": "purge", "WHY": "usage 83% > 70%", "FROM": "",
+		}, "OBJECT_PID", 7},
+		{"no priority", Entry{Message: "x"}, map[string]string{"PRIORITY": "6"}, "OBJECT_SYSTEMD_UNIT", 4},
+		{"about a worker", Entry{Message: "x", Fields: map[string]string{"HAPRESSURE_TARGET": "haproxy.service", "HAPRESSURE_WORKER_PID": "42"}},
+			map[string]string{"OBJECT_SYSTEMD_UNIT": "haproxy.service", "OBJECT_PID": "42"}, "", 8},
+		{"about a cgroup", Entry{Message: "x", Fields: map[string]string{"HAPRESSURE_TARGET": "/haproxy.slice"}},
+			map[string]string{"HAPRESSURE_TARGET": "/haproxy.slice"}, "OBJECT_SYSTEMD_UNIT", 5},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			conn, path := journald(t)
+			j := newJournal(io.Discard, path)
+			if err := j.Send(tt.entry); err != nil {
+				t.Fatal(err)
+			}
+			got := datagram(t, conn)
+			for name, value := range tt.want {
+				if got[name] != value {
+					t.Errorf("%s is %q, want %q", name, got[name], value)
+				}
+			}
+			if _, there := got[tt.beside]; there || len(got) != tt.wantFields {
+				t.Errorf("sent %q; want %d fields without %q", got, tt.wantFields, tt.beside)
+			}
+			closed(t, j)
+		})
+	}
+}
+
+func TestJournaldAway(t *testing.T) {
+	var out bytes.Buffer
+	j := newJournal(&out, filepath.Join(t.TempDir(), "socket"))
+	j.Send(entry)
+	closed(t, j)
+	if !strings.Contains(out.String(), `JOURNAL_ERROR="dial unixgram `) || !strings.Contains(out.String(), "tier purge entered") {
+		t.Errorf("wrote %q, want a line that says why", out.String())
 	}
 	if len(entry.Fields) != 3 {
 		t.Errorf("the caller's fields were changed: %v", entry.Fields)
 	}
 }
 
+// Nobody reads journald's socket: nobody who tells something waits, and when journald goes on it gets what was queued, in order, and
+// with the next entry how many were lost.
+func TestJournaldHangs(t *testing.T) {
+	conn, path := journald(t)
+	j := newJournal(io.Discard, path)
+	var taken []string
+	lost := 0
+	for i := 0; lost < 3; i++ {
+		if i > 1<<16 {
+			t.Fatal("the queue has no bound")
+		}
+		n := strconv.Itoa(i)
+		if err := j.Send(Entry{Fields: map[string]string{"N": n}}); err == nil {
+			taken = append(taken, n)
+		} else if errors.Is(err, ErrLost) {
+			lost++
+		} else {
+			t.Fatal(err)
+		}
+	}
+	told := 0
+	receive := func(n string) {
+		got := datagram(t, conn)
+		if got["N"] != n {
+			t.Fatalf("entry %q came when %q was to come", got["N"], n)
+		}
+		leftOut, _ := strconv.Atoi(got["HAPRESSURE_LEFT_OUT"])
+		told += leftOut
+	}
+	for _, n := range taken {
+		receive(n)
+	}
+	if err := j.Send(Entry{Fields: map[string]string{"N": "again"}}); err != nil {
+		t.Fatal(err)
+	}
+	if receive("again"); told != lost {
+		t.Errorf("it was told of %d lost entries, want %d", told, lost)
+	}
+	closed(t, j)
+	if err := j.Send(entry); !errors.Is(err, ErrLost) {
+		t.Errorf("after the end: %v, want %v", err, ErrLost)
+	}
+}
+
+func TestCloseDoesNotWaitForEver(t *testing.T) {
+	_, path := journald(t)
+	j := newJournal(io.Discard, path)
+	for j.Send(entry) == nil {
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	j.Close(ctx)
+}
+
 func TestMessageIDs(t *testing.T) {
 	seen := make(map[string]bool)
-	for _, id := range []string{TierChanged, Action, Refused, Failed, TargetFound, TargetLost,
-		SensorMissing, PolicyLoaded, PolicyRejected, Started, Stopped} {
-		if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" || seen[id] {
-			t.Errorf("message id %q is not 128 bits in hex of its own", id)
+	for id, kind := range Kinds {
+		if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" {
+			t.Errorf("message id %q is not 128 bits in hex", id)
 		}
-		seen[id] = true
+		if seen[kind] {
+			t.Errorf("two kinds are called %q", kind)
+		}
+		seen[kind] = true
 	}
 }
 

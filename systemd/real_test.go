@@ -130,7 +130,9 @@ func TestRealService(t *testing.T) {
 	want := Entry{MessageID: TierChanged, Message: "tier purge entered", Priority: 5,
 		Fields: map[string]string{"HAPRESSURE_TIER": "purge", "HAPRESSURE_WHY": "two\nlines"}}
 	if os.Getenv("HAPRESSURE_SERVICE") == "1" {
-		if err := errors.Join(NewJournal(os.Stderr).Send(want), Status("at work"), Ready(), Watchdog()); err != nil {
+		j := NewJournal(os.Stderr)
+		defer closed(t, j)
+		if err := errors.Join(j.Send(want), Status("at work"), Ready(), Watchdog()); err != nil {
 			t.Fatal(err)
 		}
 		if interval, watched := WatchdogInterval(); !watched || interval != 30*time.Second {

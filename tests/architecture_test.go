@@ -61,8 +61,8 @@ func TestImports(t *testing.T) {
 			if strings.HasPrefix(pkg.ImportPath, "hapressure/policy") && slices.Contains(impure, imp) {
 				t.Errorf("%s imports %s: it must touch nothing", pkg.ImportPath, imp)
 			}
-			if imp == "os/exec" {
-				t.Errorf("%s imports %s: no process is ever started", pkg.ImportPath, imp)
+			if imp == "os/exec" && pkg.ImportPath != "hapressure/cmd/hapressure" { // its "events" runs journalctl
+				t.Errorf("%s imports %s: a guard never starts a process", pkg.ImportPath, imp)
 			}
 		}
 	}

@@ -46,6 +46,8 @@ useradd ops
 if runuser -u ops -- hapressure status; then echo 'anybody may ask' && false; fi
 usermod --append --groups hapressure ops
 runuser -u ops -- hapressure status --json | grep --quiet '"targets"'
+[[ $(journalctl --boot --unit=haproxy --output=cat) == *'purge-ssl-cache on worker'* ]]
+[[ $(hapressure events --target haproxy.service --result done --json) == *'"kind":"action","message":"purge-ssl-cache on worker'* ]]
 same 'process' "$(property MainPID)" "$pid"
 
 echo '== doctor: all is well; then a right is taken away from the service'

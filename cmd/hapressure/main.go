@@ -57,8 +57,8 @@ connections; at last the oldest worker as a whole. The worker that serves is nev
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(), topCommand(), doctorCommand(),
-		policyCommand(), recordCommand(), replayCommand(), simulateCommand())
+	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(), topCommand(), eventsCommand(),
+		doctorCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
 	addCompletions(root)
 	return root
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -66,7 +65,9 @@ func (r *reloader) follow(ctx context.Context) {
 		r.watch(w)
 		r.reload(false) // for what changed before they were watched
 	} else {
-		r.tell(systemd.SensorMissing, 4, "Cannot watch the policy's files, reload with SIGHUP: "+err.Error())
+		r.journal.Send(systemd.Entry{MessageID: systemd.SensorMissing, Priority: 4,
+			Message: "Cannot watch the policy's files, reload with SIGHUP: " + err.Error(),
+			Fields:  map[string]string{"HAPRESSURE_SENSOR": "the policy's files", "HAPRESSURE_REASON": err.Error()}})
 	}
 	quiet := time.NewTimer(0)
 	<-quiet.C
@@ -139,6 +140,9 @@ func (r *reloader) reload(must bool) error {
 }
 
 func (r *reloader) tell(id string, priority int, message string) {
-	r.journal.Send(systemd.Entry{MessageID: id, Priority: priority, Message: message,
-		Fields: map[string]string{"HAPRESSURE_POLICY": strings.Join(r.names, " ")}})
+	fields := map[string]string{}
+	if len(r.files) > 0 { // else they cannot be read
+		fields["HAPRESSURE_POLICY"] = origin(r.files)
+	}
+	r.journal.Send(systemd.Entry{MessageID: id, Priority: priority, Message: message, Fields: fields})
 }

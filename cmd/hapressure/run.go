@@ -61,7 +61,10 @@ func policyFlag(cmd *cobra.Command, files *[]string) {
 func run(ctx context.Context, o options) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before systemd is told that we are ready for it
-	r := &reloader{hup: hup, asked: make(chan chan error), names: o.files, journal: systemd.NewJournal(os.Stderr)}
+	signal.Ignore(syscall.SIGPIPE)     // should journald crash, standard error is a broken pipe, of which a Go program dies
+	journal := systemd.NewJournal(os.Stderr)
+	defer closeJournal(journal)
+	r := &reloader{hup: hup, asked: make(chan chan error), names: o.files, journal: journal}
 	p, err := r.load()
 	if err != nil {
 		r.tell(systemd.PolicyRejected, 3, err.Error())
@@ -103,6 +106,13 @@ func run(ctx context.Context, o options) error {
 	systemd.Stopping()
 	r.journal.Send(systemd.Entry{MessageID: systemd.Stopped, Message: "hapressure stopped; HAProxy goes on as it is"})
 	return nil
+}
+
+// closeJournal gives journald, should it hang, two seconds for what it was not told yet.
+func closeJournal(j *systemd.Journal) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	j.Close(ctx)
 }
 
 // configOf is what any controller of this host works with.

@@ -1,0 +1,51 @@
+package systemd
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ParseEntry parses one of our entries as "journalctl --output=json --all" prints it, a line and tells when journald took it:
+//
+//	{"MESSAGE":"Entering tier purge","MESSAGE_ID":"1eb3...","HAPRESSURE_TIER":"purge","__REALTIME_TIMESTAMP":"1795417306378705"}
+//
+// Of the fields it takes those named HAPRESSURE_; the priority is left out.
+func ParseEntry(line []byte) (time.Time, Entry, error) {
+	var all map[string]value
+	if err := json.Unmarshal(line, &all); err != nil {
+		return time.Time{}, Entry{}, fmt.Errorf("parsing the journal entry %.80q: %w", line, err)
+	}
+	usec, err := strconv.ParseInt(string(all["__REALTIME_TIMESTAMP"]), 10, 64)
+	if err != nil {
+		return time.Time{}, Entry{}, fmt.Errorf("parsing the time of the journal entry %.80q: %w", line, err)
+	}
+	e := Entry{MessageID: string(all["MESSAGE_ID"]), Message: string(all["MESSAGE"]), Fields: map[string]string{}}
+	for name, v := range all {
+		if strings.HasPrefix(name, "HAPRESSURE_") {
+			e.Fields[name] = string(v)
+		}
+	}
+	return time.UnixMicro(usec), e, nil
+}
+
+// value is that of a field: a string, an array of bytes where it is not printable text, or, where the entry has the field more than once,
+// an array of these, of which the first counts (journalctl(1), --output=json).
+type value string
+
+func (v *value) UnmarshalJSON(text []byte) error {
+	var bytes []uint8
+	var several []value
+	if text[0] != '[' {
+		return json.Unmarshal(text, (*string)(v)) // null, which is what is too large without --all, is ""
+	} else if json.Unmarshal(text, &bytes) == nil {
+		*v = value(bytes)
+	} else if err := json.Unmarshal(text, &several); err != nil {
+		return err
+	} else {
+		*v = several[0]
+	}
+	return nil
+}
