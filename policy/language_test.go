@@ -66,7 +66,8 @@ func TestReferenceIsCurrent(t *testing.T) {
 // beyondSchema are the bad samples that the schema lets pass: it sees what YAML makes of a value, one file and one value at a time.
 var beyondSchema = []string{
 	"action-twice", "always-with-leave", "anchor-unused", "cgroup-bad-glob", "cgroup-upwards", "deep", "drop-in-of-no-tier",
-	"drop-in-overlaps", "duration-overflow", "floor-above-limit", "halve-every-without-floor", "hexadecimal", "leave-missing",
+	"drop-in-overlaps", "duration-overflow", "floor-above-limit", "halve-every-without-floor", "hexadecimal", "hook-relative",
+	"hook-timeout-too-long", "leave-missing",
 	"never-below-zero", "never-not-itself", "never-together", "number-with-leading-zero", "only-cache-of-zero", "overlap",
 	"overlap-downwards", "overlap-same-direction", "overlap-under-not", "percent-too-large", "pressure-of-0", "second-document",
 	"settle-too-long", "tag", "target-cgroup-twice", "target-tier-overlap", "target-tier-twice", "target-tier-unknown", "target-twice",
@@ -303,6 +304,9 @@ func (s *scalar) schema() object {
 		return object{"type": kind, "minimum": amount(s.Lo), "maximum": amount(s.Hi)}
 	}
 	o := object{"type": "string", "pattern": s.Pattern, "description": s.Doc}
+	if s.Lo == "" && s.regexp.MatchString("1") {
+		o["type"] = []string{"string", "number", "boolean"} // as YAML reads what is taken as it was written
+	}
 	if s.Lo != "" && s.regexp.MatchString("0") {
 		return object{"anyOf": []object{o, {"const": 0}}}
 	}
