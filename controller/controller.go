@@ -27,6 +27,9 @@ type Units interface {
 	ControlGroup(ctx context.Context, unit string) (string, error)
 	Match(ctx context.Context, glob string) ([]string, error)
 	Changes(ctx context.Context) (<-chan string, error)
+	OwnName() error
+	TierChanged(systemd.TierChange) error
+	RunHook(context.Context, systemd.Hook) error
 	Close()
 }
 
@@ -61,18 +64,22 @@ type Controller struct {
 	report reporter
 	wg     sync.WaitGroup
 
-	again chan struct{} // to look for targets again
+	again   chan struct{} // to look for targets again
+	signals chan systemd.TierChange
+	hooks   chan systemd.Hook
 
 	mu      sync.Mutex        // of what follows, and of Config.Policy
 	guards  map[string]*guard // by the target's name: the unit, or the cgroup's path
 	inForce PolicyStatus
 	status  string
+	units   Units // nil while there is no connection
 }
 
 // New makes a Controller.
 func New(c Config) *Controller {
 	return &Controller{
 		Config: c, report: reporter{c.Journal}, again: make(chan struct{}, 1), guards: map[string]*guard{},
+		signals: make(chan systemd.TierChange, noticeLimit), hooks: make(chan systemd.Hook, noticeLimit),
 		inForce: PolicyStatus{Origin: c.Origin, Since: time.Now()},
 	}
 }
@@ -121,7 +128,15 @@ const (
 
 // Run guards until ctx ends, and waits until what it had begun has ended.
 func (c *Controller) Run(ctx context.Context) {
-	defer c.wg.Wait()
+	var told sync.WaitGroup
+	told.Go(c.sendSignals)
+	told.Go(func() { c.runHooks(ctx) })
+	defer func() {
+		c.wg.Wait()
+		close(c.signals)
+		close(c.hooks)
+		told.Wait()
+	}()
 	for ctx.Err() == nil {
 		err := c.follow(ctx)
 		if ctx.Err() != nil {
@@ -149,6 +164,13 @@ func (c *Controller) follow(ctx context.Context) error {
 		if changes, err = units.Changes(ctx); err != nil {
 			return err
 		}
+		if !c.DryRun {
+			if err := units.OwnName(); err != nil {
+				c.report.sensorMissing("", "D-Bus name", err)
+			}
+		}
+		c.setBus(units)
+		defer c.setBus(nil)
 	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()

@@ -64,6 +64,12 @@ func (r reporter) tierChanged(target string, ch policy.Change, v view) {
 	})
 }
 
+func (r reporter) hookFailed(h systemd.Hook, err error) {
+	fields := maps.Clone(h.Environment)
+	fields["HAPRESSURE_HOOK"], fields["HAPRESSURE_ERROR"] = h.Command[0], err.Error()
+	r.send(systemd.HookFailed, warning, fmt.Sprintf("%s: %s: %v", h.Description, h.Command[0], err), fields)
+}
+
 func (r reporter) outcome(target string, due policy.Due, res result) {
 	id, priority := systemd.Action, notice
 	switch res.Result {

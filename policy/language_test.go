@@ -163,6 +163,11 @@ A limit that a signal is compared with does not lie in both ` + "`enter`" + ` an
 ` + "`above` and `below`" + ` do not include the limit itself; pressure and events are true at it.
 
 An action's ` + "`only`" + ` is for some of the stopping workers. Harsher tiers do not wait for the others.
+
+## Hooks
+
+A tier may have a command that is run when it is entered and when it is left: [notice.md](notice.md). Whoever may write the policy may so run
+commands as root.
 `
 
 // reference writes docs/policy.md.

@@ -3,6 +3,7 @@ package systemd
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ type Hook struct {
 	Unit        string // its name without .service, and without the number that makes it unique
 	Description string
 	Command     []string // the program's absolute path and its arguments, as they are
-	Environment []string // NAME=VALUE
+	Environment map[string]string
 	Timeout     time.Duration
 }
 
@@ -34,10 +35,14 @@ func (b *Bus) RunHook(ctx context.Context, h Hook) error {
 	for i := range command[1:] {
 		command[i+1] = strings.ReplaceAll(command[i+1], "$", "$$") // or systemd puts variables in
 	}
+	var environment []string
+	for _, name := range slices.Sorted(maps.Keys(h.Environment)) {
+		environment = append(environment, name+"="+h.Environment[name])
+	}
 	ended := make(chan string, 1)
 	if _, err := b.conn.StartTransientUnitContext(ctx, unit, "fail", []sd.Property{
 		sd.PropType("oneshot"), sd.PropDescription(h.Description), sd.PropSlice("system.slice"), sd.PropExecStart(command, true),
-		property("Environment", h.Environment),
+		property("Environment", environment),
 		property("TimeoutStartUSec", uint64(h.Timeout.Microseconds())), property("TimeoutStopUSec", uint64(hookKill.Microseconds())),
 		property("CollectMode", "inactive-or-failed"),
 	}, ended); err != nil {

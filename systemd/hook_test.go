@@ -49,14 +49,14 @@ func TestRunHook(t *testing.T) {
 	systemd := fakeSystemd(t)
 	bus := connect(t)
 	h := Hook{Unit: "hapressure-hook-purge", Description: "done", Timeout: 90 * time.Second,
-		Command: []string{"/bin/$echo", "$HOME", "a b", "100%"}, Environment: []string{"A=1 2", "B=70%"}}
+		Command: []string{"/bin/$echo", "$HOME", "a b", "100%"}, Environment: map[string]string{"A": "1 2", "B": "70%"}}
 	if err := bus.RunHook(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
 	got := <-systemd.started
 	want := map[string]any{
 		"Type": "oneshot", "Description": "done", "Slice": "system.slice", "CollectMode": "inactive-or-failed",
-		"Environment": h.Environment, "TimeoutStartUSec": uint64(90_000_000), "TimeoutStopUSec": uint64(5_000_000),
+		"Environment": []string{"A=1 2", "B=70%"}, "TimeoutStartUSec": uint64(90_000_000), "TimeoutStopUSec": uint64(5_000_000),
 		"ExecStart": [][]any{{"/bin/$echo", []string{"/bin/$echo", "$$HOME", "a b", "100%"}, true}},
 	}
 	if !reflect.DeepEqual(got.properties, want) || got.mode != "fail" {

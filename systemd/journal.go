@@ -32,6 +32,8 @@ const (
 	TargetLost = "676def0cead1433c998ce9bf3c0a54c3"
 	// SensorMissing: a reading cannot be had; the others go on without it.
 	SensorMissing = "213f5ccdcaeb48cca2c0a254d38202ab"
+	// HookFailed: a tier's hook could not be run, or has failed.
+	HookFailed = "2154b09253864c5d9aa9538cca0af058"
 	// PolicyLoaded: a policy is in force from now on.
 	PolicyLoaded = "f241d1f9ed1642b381172cc8eaca3bc1"
 	// PolicyRejected: a policy has errors; the one before stays in force.

@@ -82,7 +82,7 @@ func TestNativeEntry(t *testing.T) {
 func TestMessageIDs(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, id := range []string{TierChanged, Action, Refused, Failed, TargetFound, TargetLost,
-		SensorMissing, PolicyLoaded, PolicyRejected, Started, Stopped} {
+		SensorMissing, HookFailed, PolicyLoaded, PolicyRejected, Started, Stopped} {
 		if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" || seen[id] {
 			t.Errorf("message id %q is not 128 bits in hex of its own", id)
 		}
