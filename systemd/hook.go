@@ -39,9 +39,10 @@ func (b *Bus) RunHook(ctx context.Context, h Hook) error {
 	for _, name := range slices.Sorted(maps.Keys(h.Environment)) {
 		environment = append(environment, name+"="+h.Environment[name])
 	}
+	const ignoreFailure = false // the library calls it by the opposite
 	ended := make(chan string, 1)
 	if _, err := b.conn.StartTransientUnitContext(ctx, unit, "fail", []sd.Property{
-		sd.PropType("oneshot"), sd.PropDescription(h.Description), sd.PropSlice("system.slice"), sd.PropExecStart(command, true),
+		sd.PropType("oneshot"), sd.PropDescription(h.Description), sd.PropSlice("system.slice"), sd.PropExecStart(command, ignoreFailure),
 		property("Environment", environment),
 		property("TimeoutStartUSec", uint64(h.Timeout.Microseconds())), property("TimeoutStopUSec", uint64(hookKill.Microseconds())),
 		property("CollectMode", "inactive-or-failed"),

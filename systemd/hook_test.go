@@ -57,7 +57,7 @@ func TestRunHook(t *testing.T) {
 	want := map[string]any{
 		"Type": "oneshot", "Description": "done", "Slice": "system.slice", "CollectMode": "inactive-or-failed",
 		"Environment": []string{"A=1 2", "B=70%"}, "TimeoutStartUSec": uint64(90_000_000), "TimeoutStopUSec": uint64(5_000_000),
-		"ExecStart": [][]any{{"/bin/$echo", []string{"/bin/$echo", "$$HOME", "a b", "100%"}, true}},
+		"ExecStart": [][]any{{"/bin/$echo", []string{"/bin/$echo", "$$HOME", "a b", "100%"}, false}},
 	}
 	if !reflect.DeepEqual(got.properties, want) || got.mode != "fail" {
 		t.Errorf("%s: %#v, want %#v", got.mode, got.properties, want)
