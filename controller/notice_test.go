@@ -1,10 +1,12 @@
 package controller
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"hapressure/policy"
@@ -163,4 +165,51 @@ func TestHooksThatAreDropped(t *testing.T) {
 	if told := journal.all(kind(systemd.HookFailed)); len(told) != 1+noticeLimit || !strings.Contains(told[1].Message, errNoBus.Error()) {
 		t.Errorf("%d are told, the last: %q", len(told), told[len(told)-1].Message)
 	}
+}
+
+// connection is a fakeUnits that tells when it was looked for targets.
+type connection struct {
+	fakeUnits
+	looked chan struct{}
+}
+
+func (f *connection) OwnName() error { return errors.New("somebody else has it") }
+
+func (f *connection) ControlGroup(ctx context.Context, name string) (string, error) {
+	select {
+	case f.looked <- struct{}{}:
+	default:
+	}
+	return f.fakeUnits.ControlGroup(ctx, name)
+}
+
+// After systemd was lost, hooks are run by way of the next connection; that its name cannot be had is told and is no obstacle.
+func TestHooksGoOnAfterAReconnect(t *testing.T) {
+	journal := newRecorder()
+	var now *connection
+	c := New(Config{Policy: decode(t, hookTiers), Journal: journal, Connect: func(context.Context) (Units, error) { return now, nil }})
+	var runs sync.WaitGroup
+	runs.Go(func() { c.runHooks(t.Context()) })
+	h := systemd.Hook{Command: []string{"/bin/low"}, Environment: map[string]string{}}
+	for i := range 2 {
+		now = &connection{fakeUnits{changes: make(chan string), fail: errors.New("ran")}, make(chan struct{}, 1)}
+		var follows sync.WaitGroup
+		follows.Go(func() { c.follow(t.Context()) })
+		<-now.looked
+		c.hooks <- h
+		journal.wait(t, "the hook", i+1, func(e systemd.Entry) bool { return e.Fields["HAPRESSURE_ERROR"] == "ran" })
+		close(now.changes)
+		follows.Wait()
+		if _, hooks := now.told(); len(hooks) != 1 {
+			t.Errorf("%d hooks", len(hooks))
+		}
+		if c.bus() != nil {
+			t.Error("the connection that was lost is still in use")
+		}
+	}
+	if n := len(journal.all(kind(systemd.SensorMissing))); n != 2 {
+		t.Errorf("that the name cannot be had is told %d times, want once for each connection", n)
+	}
+	close(c.hooks)
+	runs.Wait()
 }
