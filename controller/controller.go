@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hapressure/cgroup"
@@ -67,12 +68,12 @@ type Controller struct {
 	again   chan struct{} // to look for targets again
 	signals chan systemd.TierChange
 	hooks   chan systemd.Hook
+	units   atomic.Pointer[Units] // for those two; nil while there is no connection
 
 	mu      sync.Mutex        // of what follows, and of Config.Policy
 	guards  map[string]*guard // by the target's name: the unit, or the cgroup's path
 	inForce PolicyStatus
 	status  string
-	units   Units // nil while there is no connection
 }
 
 // New makes a Controller.
@@ -169,8 +170,8 @@ func (c *Controller) follow(ctx context.Context) error {
 				c.report.sensorMissing("", "D-Bus name", err)
 			}
 		}
-		c.setBus(units)
-		defer c.setBus(nil)
+		c.units.Store(&units)
+		defer c.units.Store(nil)
 	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()

@@ -87,8 +87,8 @@ func steps(was, p *policy.Policy, ch policy.Change) (all []step) {
 
 func (c *Controller) sendSignals() {
 	for s := range c.signals {
-		if units := c.bus(); units != nil {
-			_ = units.TierChanged(s) // it fails with the connection, and that is told
+		if units := c.units.Load(); units != nil {
+			_ = (*units).TierChanged(s) // it fails with the connection, and that is told
 		}
 	}
 }
@@ -96,24 +96,11 @@ func (c *Controller) sendSignals() {
 func (c *Controller) runHooks(ctx context.Context) {
 	for h := range c.hooks {
 		err := errNoBus
-		if units := c.bus(); units != nil {
-			err = units.RunHook(ctx, h)
+		if units := c.units.Load(); units != nil {
+			err = (*units).RunHook(ctx, h)
 		}
 		if err != nil {
 			c.report.hookFailed(h, err)
 		}
 	}
-}
-
-// bus is the connection to systemd as it is now, nil for none.
-func (c *Controller) bus() Units {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.units
-}
-
-func (c *Controller) setBus(units Units) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.units = units
 }

@@ -203,7 +203,7 @@ func TestHooksGoOnAfterAReconnect(t *testing.T) {
 		if _, hooks := now.told(); len(hooks) != 1 {
 			t.Errorf("%d hooks", len(hooks))
 		}
-		if c.bus() != nil {
+		if c.units.Load() != nil {
 			t.Error("the connection that was lost is still in use")
 		}
 	}

@@ -7,25 +7,20 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Our own name on the system bus, and where signals come from.
-const (
-	ownName      = "org.hapressure1"
-	ownPath      = dbus.ObjectPath("/org/hapressure1")
-	ownInterface = ownName + ".Monitor"
-)
+// ownName is our name on the system bus.
+const ownName = "org.hapressure1"
 
-// A TierChange is what the signal of that name tells.
+// A TierChange is what the signal of that name tells. From and To are tiers' names, Usage and Limit bytes, of the nearest limit.
 type TierChange struct {
-	Target, From, To string // From and To are tiers' names
-	Reason           string
-	Usage, Limit     uint64 // of the nearest limit, in bytes
+	Target, From, To, Reason string
+	Usage, Limit             uint64
 }
 
-// OwnName takes our name on the bus, by which receivers know that a signal is ours. Only one connection has it, and D-Bus's own policy
-// (org.hapressure1.conf) must allow it.
+// OwnName takes our name on the bus, by which receivers know that a signal is ours. D-Bus's own policy (org.hapressure1.conf) must
+// allow it, and only one connection can have it.
 func (b *Bus) OwnName() error {
 	reply, err := b.raw.RequestName(ownName, dbus.NameFlagDoNotQueue)
-	if err == nil && reply != dbus.RequestNameReplyPrimaryOwner && reply != dbus.RequestNameReplyAlreadyOwner {
+	if err == nil && reply != dbus.RequestNameReplyPrimaryOwner {
 		err = errors.New("another process has it")
 	}
 	if err != nil {
@@ -34,10 +29,7 @@ func (b *Bus) OwnName() error {
 	return nil
 }
 
-// TierChanged sends the signal TierChanged(sssstt).
+// TierChanged sends the signal TierChanged(sssstt). The error is that of a connection which was lost.
 func (b *Bus) TierChanged(c TierChange) error {
-	if err := b.raw.Emit(ownPath, ownInterface+".TierChanged", c.Target, c.From, c.To, c.Reason, c.Usage, c.Limit); err != nil {
-		return fmt.Errorf("sending the signal TierChanged: %w", err)
-	}
-	return nil
+	return b.raw.Emit("/org/hapressure1", ownName+".Monitor.TierChanged", c.Target, c.From, c.To, c.Reason, c.Usage, c.Limit)
 }
