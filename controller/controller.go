@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hapressure/cgroup"
@@ -27,6 +28,9 @@ type Units interface {
 	ControlGroup(ctx context.Context, unit string) (string, error)
 	Match(ctx context.Context, glob string) ([]string, error)
 	Changes(ctx context.Context) (<-chan string, error)
+	OwnName() error
+	TierChanged(systemd.TierChange) error
+	RunHook(context.Context, systemd.Hook) error
 	Close()
 }
 
@@ -61,7 +65,10 @@ type Controller struct {
 	report reporter
 	wg     sync.WaitGroup
 
-	again chan struct{} // to look for targets again
+	again   chan struct{} // to look for targets again
+	signals chan systemd.TierChange
+	hooks   chan systemd.Hook
+	units   atomic.Pointer[Units] // for those two; nil while there is no connection
 
 	mu      sync.Mutex        // of what follows, and of Config.Policy
 	guards  map[string]*guard // by the target's name: the unit, or the cgroup's path
@@ -73,6 +80,7 @@ type Controller struct {
 func New(c Config) *Controller {
 	return &Controller{
 		Config: c, report: reporter{c.Journal}, again: make(chan struct{}, 1), guards: map[string]*guard{},
+		signals: make(chan systemd.TierChange, noticeLimit), hooks: make(chan systemd.Hook, noticeLimit),
 		inForce: PolicyStatus{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
 	}
 }
@@ -121,7 +129,15 @@ const (
 
 // Run guards until ctx ends, and waits until what it had begun has ended.
 func (c *Controller) Run(ctx context.Context) {
-	defer c.wg.Wait()
+	var told sync.WaitGroup
+	told.Go(c.sendSignals)
+	told.Go(func() { c.runHooks(ctx) })
+	defer func() {
+		c.wg.Wait()
+		close(c.signals)
+		close(c.hooks)
+		told.Wait()
+	}()
 	for ctx.Err() == nil {
 		err := c.follow(ctx)
 		if ctx.Err() != nil || err == nil {
@@ -149,6 +165,13 @@ func (c *Controller) follow(ctx context.Context) error {
 		if changes, err = units.Changes(ctx); err != nil {
 			return err
 		}
+		if !c.DryRun {
+			if err := units.OwnName(); err != nil {
+				c.report.sensorMissing("", "D-Bus name", err)
+			}
+		}
+		c.units.Store(&units)
+		defer c.units.Store(nil)
 	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()

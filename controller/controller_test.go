@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -103,6 +104,11 @@ type fakeUnits struct {
 	mu           sync.Mutex
 	name, cgroup string
 	changes      chan string
+
+	signals []systemd.TierChange
+	hooks   []systemd.Hook
+	hang    bool // hooks do not end, but with their context
+	fail    error
 }
 
 func (f *fakeUnits) ControlGroup(_ context.Context, name string) (string, error) {
@@ -119,7 +125,34 @@ func (f *fakeUnits) Match(context.Context, string) ([]string, error) {
 }
 
 func (f *fakeUnits) Changes(context.Context) (<-chan string, error) { return f.changes, nil }
+func (f *fakeUnits) OwnName() error                                 { return nil }
 func (f *fakeUnits) Close()                                         {}
+
+func (f *fakeUnits) TierChanged(c systemd.TierChange) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.signals = append(f.signals, c)
+	return nil
+}
+
+func (f *fakeUnits) RunHook(ctx context.Context, h systemd.Hook) error {
+	f.mu.Lock()
+	f.hooks = append(f.hooks, h)
+	hang, err := f.hang, f.fail
+	f.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+// told is what others were told so far.
+func (f *fakeUnits) told() ([]systemd.TierChange, []systemd.Hook) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.signals), slices.Clone(f.hooks)
+}
 
 func (f *fakeUnits) set(cgroup string) {
 	f.mu.Lock()

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -187,6 +188,7 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 		g.workers = v.workers
 	}
 	p := g.policy.Load()
+	was := cmp.Or(g.tape.policy, p)
 	if p != g.tape.policy {
 		g.beginTape(p)
 	}
@@ -199,6 +201,8 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	g.pace.look(v.Now, v.Usage, d.Tier, d.Tier > 0 && p.Tiers[d.Tier-1].Enter.Op != policy.Always, something)
 	for _, ch := range d.Changes {
 		g.c.report.tierChanged(g.name, ch, v)
+		g.c.tell(g.name, was, p, ch, v)
+		was = p
 	}
 	for _, due := range d.Actions {
 		l := laneOf[due.Kind]

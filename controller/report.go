@@ -64,6 +64,17 @@ func (r reporter) tierChanged(target string, ch policy.Change, v view) {
 	})
 }
 
+func (r reporter) hookFailed(h systemd.Hook, err error) {
+	r.send(systemd.HookFailed, warning, fmt.Sprintf("%s: %s: %v", h.Description, h.Command[0], err), map[string]string{
+		"HAPRESSURE_TARGET":    h.Environment["HAPRESSURE_TARGET"],
+		"HAPRESSURE_TIER":      h.Environment["HAPRESSURE_TIER"],
+		"HAPRESSURE_TIER_FROM": h.Environment["HAPRESSURE_TIER_FROM"],
+		"HAPRESSURE_CHANGE":    h.Environment["HAPRESSURE_CHANGE"],
+		"HAPRESSURE_HOOK":      h.Command[0],
+		"HAPRESSURE_ERROR":     err.Error(),
+	})
+}
+
 func (r reporter) outcome(target string, due policy.Due, res result) {
 	id, priority := systemd.Action, notice
 	switch res.Result {

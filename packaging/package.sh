@@ -38,6 +38,7 @@ put stage /usr/share/fish/vendor_completions.d "$WORK/generated/hapressure.fish"
 put stage /usr/lib/systemd/system packaging/hapressure.{service,socket} packaging/{hapressure,haproxy}.slice
 put stage /usr/lib/systemd/catalog packaging/hapressure.catalog
 install -D -m 644 packaging/hapressure.sysusers "$WORK/stage/usr/lib/sysusers.d/hapressure.conf"
+put stage /usr/share/dbus-1/system.d packaging/org.hapressure1.conf
 put stage /usr/share/hapressure packaging/policy.schema.json
 put stage /usr/share/hapressure/policies packaging/policies/*.yaml
 put documentation /usr/share/doc/hapressure README.md docs/*.md

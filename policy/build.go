@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"path"
+	"strings"
+)
 
 // policy builds what Step works with from a policy that was read, and reports what is wrong between its parts.
 func (d *decoder) policy(v *value) *Policy {
@@ -27,6 +30,7 @@ func (d *decoder) ladder(tiers *value) []Tier {
 		t := Tier{
 			Name: v.get("name").word(), Settle: v.get("settle").duration(),
 			Enter: conditionOf(v.get("enter")), Leave: conditionOf(v.get("leave")), Urgent: conditionOf(v.get("urgent")),
+			Hook: d.hook(v.get("hook")),
 		}
 		for _, a := range v.get("actions").list() {
 			t.Actions = append(t.Actions, d.action(a))
@@ -43,6 +47,17 @@ func (d *decoder) ladder(tiers *value) []Tier {
 		ladder = append(ladder, t)
 	}
 	return ladder
+}
+
+func (d *decoder) hook(v *value) Hook {
+	h := Hook{Timeout: v.get("timeout").duration()}
+	for i, word := range v.get("command").list() {
+		if i == 0 && !path.IsAbs(word.text) {
+			d.errorf(word.at, "command %q is not an absolute path: write for example /usr/local/bin/%s", word.text, path.Base(word.text))
+		}
+		h.Command = append(h.Command, word.text)
+	}
+	return h
 }
 
 // conditionOf builds a condition, the zero one from nil and false.

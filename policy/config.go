@@ -65,6 +65,13 @@ type Tier struct {
 	Settle time.Duration // how long the tiers above wait for this one's actions, and how long after an effect it looks again before it terminates
 	// Actions has at most one action of a kind.
 	Actions []Action
+	Hook    Hook
+}
+
+// Hook is a command that is run when its tier is entered and when it is left. Who decides does not run it.
+type Hook struct {
+	Command []string      // the program's absolute path and its arguments; none = no hook
+	Timeout time.Duration // after which it is ended
 }
 
 // The kinds of action.

@@ -44,6 +44,9 @@ func explain(tiers []Tier) string {
 		if t.Urgent.Op != "" && i > 0 {
 			fmt.Fprintf(&s, " It waits for nothing in milder tiers but purges while %s.", t.Urgent.words(false))
 		}
+		if len(t.Hook.Command) > 0 {
+			fmt.Fprintf(&s, " Entering it and leaving it runs %s, for %s at most.", strings.Join(t.Hook.Command, " "), text(t.Hook.Timeout))
+		}
 		s.WriteString("\n")
 	}
 	return s.String()

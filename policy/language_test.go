@@ -66,7 +66,8 @@ func TestReferenceIsCurrent(t *testing.T) {
 // beyondSchema are the bad samples that the schema lets pass: it sees what YAML makes of a value, one file and one value at a time.
 var beyondSchema = []string{
 	"action-twice", "always-with-leave", "anchor-unused", "cgroup-bad-glob", "cgroup-upwards", "deep", "drop-in-of-no-tier",
-	"drop-in-overlaps", "duration-overflow", "floor-above-limit", "halve-every-without-floor", "hexadecimal", "leave-missing",
+	"drop-in-overlaps", "duration-overflow", "floor-above-limit", "halve-every-without-floor", "hexadecimal", "hook-relative",
+	"hook-timeout-too-long", "leave-missing",
 	"never-below-zero", "never-not-itself", "never-together", "number-with-leading-zero", "only-cache-of-zero", "overlap",
 	"overlap-downwards", "overlap-same-direction", "overlap-under-not", "percent-too-large", "pressure-of-0", "second-document",
 	"settle-too-long", "tag", "target-cgroup-twice", "target-tier-overlap", "target-tier-twice", "target-tier-unknown", "target-twice",
@@ -162,6 +163,11 @@ A limit that a signal is compared with does not lie in both ` + "`enter`" + ` an
 ` + "`above` and `below`" + ` do not include the limit itself; pressure and events are true at it.
 
 An action's ` + "`only`" + ` is for some of the stopping workers. Harsher tiers do not wait for the others.
+
+## Hooks
+
+A tier may have a command that is run when it is entered and when it is left: [notice.md](notice.md). Whoever may write the policy may so run
+commands as root.
 `
 
 // reference writes docs/policy.md.
@@ -303,6 +309,9 @@ func (s *scalar) schema() object {
 		return object{"type": kind, "minimum": amount(s.Lo), "maximum": amount(s.Hi)}
 	}
 	o := object{"type": "string", "pattern": s.Pattern, "description": s.Doc}
+	if s.Lo == "" && s.regexp.MatchString("1") {
+		o["type"] = []string{"string", "number", "boolean"} // as YAML reads what is taken as it was written
+	}
 	if s.Lo != "" && s.regexp.MatchString("0") {
 		return object{"anyOf": []object{o, {"const": 0}}}
 	}

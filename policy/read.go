@@ -15,8 +15,8 @@ func (d *decoder) place(n *yaml.Node) place { return place{d.file, n.Line, n.Col
 
 // read reads a value of a form, a scalar or a list of them. It reports every mistake and is never nil.
 func (d *decoder) read(n *yaml.Node, k *key, what string) *value {
-	if item, ok := strings.CutPrefix(k.Of, "[]"); ok {
-		return d.list(n, k, formOf(item))
+	if strings.HasPrefix(k.Of, "[]") {
+		return d.list(n, k)
 	}
 	f := formOf(k.Of)
 	if f == nil {
@@ -62,7 +62,7 @@ func (d *decoder) single(n *yaml.Node, what string) (text string, ok bool) {
 	return "", false
 }
 
-func (d *decoder) list(n *yaml.Node, k *key, f *form) *value {
+func (d *decoder) list(n *yaml.Node, k *key) *value {
 	v := &value{at: d.place(n), of: k.Of, bad: true}
 	switch {
 	case !d.written(n, k.Name):
@@ -74,10 +74,15 @@ func (d *decoder) list(n *yaml.Node, k *key, f *form) *value {
 		d.errorf(v.at, "%s is an empty list: give at least one, or leave the key out", k.Name)
 	}
 	v.bad = false
+	of := strings.TrimPrefix(k.Of, "[]")
+	what := of
+	if f := formOf(of); f != nil {
+		what = f.What
+	}
 	for _, node := range n.Content {
-		item := d.mapping(node, f, f.What)
+		item := d.read(node, &key{Of: of}, what)
 		if i := find(v.items, item.id()); i >= 0 {
-			d.errorf(item.at, "%s %s is given twice: the first is in line %d", f.Name, item.id(), v.items[i].at.line)
+			d.errorf(item.at, "%s %s is given twice: the first is in line %d", of, item.id(), v.items[i].at.line)
 		}
 		v.items = append(v.items, item)
 	}

@@ -23,6 +23,9 @@ func (v *value) node() *yaml.Node {
 	switch {
 	case v.text != "":
 		n.LineComment = v.at.String()
+		if v.of == "argument" {
+			n.Tag = "!!str" // else null and ~ would be read as nothing
+		}
 	case v.fields != nil:
 		n.Kind = yaml.MappingNode
 		for _, name := range formOf(v.of).names(0) {

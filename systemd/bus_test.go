@@ -27,6 +27,7 @@ type fakeManager struct {
 	conn       *dbus.Conn
 	subscribed chan struct{}
 	daemon     *exec.Cmd
+	started    chan transient
 }
 
 func (m *fakeManager) GetUnit(name string) (dbus.ObjectPath, *dbus.Error) {
@@ -99,7 +100,7 @@ func fakeSystemd(t *testing.T) *fakeManager {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	m := &fakeManager{conn: conn, subscribed: make(chan struct{}, 1), daemon: daemon}
+	m := &fakeManager{conn: conn, subscribed: make(chan struct{}, 1), daemon: daemon, started: make(chan transient, 8)}
 	haproxy := fakeUnit{
 		"LoadState": "loaded", "ControlGroup": "/system.slice/haproxy.service",
 	}

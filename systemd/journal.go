@@ -37,6 +37,8 @@ const (
 	SensorMissing = "213f5ccdcaeb48cca2c0a254d38202ab"
 	// RightMissing: the kernel does not let us do what actions need.
 	RightMissing = "e71204987ab14a03b6bf9aee4e9f6304"
+	// HookFailed: a tier's hook could not be run, or has failed.
+	HookFailed = "2154b09253864c5d9aa9538cca0af058"
 	// PolicyLoaded: a policy is in force from now on.
 	PolicyLoaded = "f241d1f9ed1642b381172cc8eaca3bc1"
 	// PolicyRejected: a policy has errors; the one before stays in force.
@@ -50,7 +52,7 @@ const (
 // Kinds are names for the message ids.
 var Kinds = map[string]string{
 	TierChanged: "tier-changed", Action: "action", Refused: "refused", Failed: "failed", TargetFound: "target-found", TargetLost: "target-lost",
-	SensorMissing: "sensor-missing", PolicyLoaded: "policy-loaded", PolicyRejected: "policy-rejected", Started: "started", Stopped: "stopped",
+	SensorMissing: "sensor-missing", RightMissing: "right-missing", HookFailed: "hook-failed", PolicyLoaded: "policy-loaded", PolicyRejected: "policy-rejected", Started: "started", Stopped: "stopped",
 }
 
 // An Entry is one event for the journal; see systemd.journal-fields(7).

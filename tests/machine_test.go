@@ -70,6 +70,7 @@ const install = `
 set -eu
 install -m 755 hapressure /usr/bin/hapressure
 install -m 644 hapressure.service /etc/systemd/system/hapressure.service
+install -D -m 644 org.hapressure1.conf /usr/share/dbus-1/system.d/org.hapressure1.conf
 mkdir -p /etc/hapressure
 if [ -e policy.yaml ]; then install -m 644 policy.yaml /etc/hapressure/policy.yaml; fi
 systemctl daemon-reload
@@ -109,10 +110,11 @@ func runInGuest(t *testing.T, policy, script string) machine {
 		t.Fatal(err)
 	}
 	files := map[string]string{
-		"hapressure":         filepath.Join(dir, "hapressure"),
-		"storm":              filepath.Join(dir, "storm"),
-		"hapressure.service": "../packaging/hapressure.service",
-		"gentle.yaml":        "../packaging/policies/gentle.yaml",
+		"hapressure":           filepath.Join(dir, "hapressure"),
+		"storm":                filepath.Join(dir, "storm"),
+		"hapressure.service":   "../packaging/hapressure.service",
+		"org.hapressure1.conf": "../packaging/org.hapressure1.conf",
+		"gentle.yaml":          "../packaging/policies/gentle.yaml",
 	}
 	if policy != "" {
 		files["policy.yaml"] = filepath.Join(t.TempDir(), "policy.yaml")

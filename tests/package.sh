@@ -19,6 +19,7 @@ same active "$(property ActiveState)" active
 same enabled "$(systemctl is-enabled hapressure)" enabled
 until_journal 'hapressure 1 started with the built-in policy'
 same status "$(property StatusText)" 'waiting for HAProxy'
+until busctl status org.hapressure1 >/dev/null 2>&1; do sleep 0.5; done # the bus knows of the policy that came with it
 /usr/bin/hapressure policy check
 for id in $MESSAGE_IDS; do
 	journalctl --dump-catalog "$id" | grep --quiet 'Defined-By: hapressure'

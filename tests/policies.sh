@@ -46,6 +46,13 @@ socat TCP-LISTEN:7000,bind=127.0.0.1,reuseaddr,fork EXEC:cat &
 systemctl daemon-reload
 systemctl start haproxy@a haproxy@b
 
+cat >/usr/local/bin/tell <<'END'
+#!/bin/bash
+echo "$* $HAPRESSURE_CHANGE $HAPRESSURE_TARGET $HAPRESSURE_TIER_FROM>$HAPRESSURE_TIER $HAPRESSURE_REASON $(</proc/self/cgroup)" >>/root/told
+END
+chmod 755 /usr/local/bin/tell
+runuser --user nobody -- dbus-monitor --system "type='signal',sender='org.hapressure1'" >signals &
+
 policy() { # TIER-2-ACTIONS OF ALL BUT b
 	cat <<END
 version: 1
@@ -55,10 +62,14 @@ targets:
     tiers:
       - {name: purge, disabled: true}
       - {name: more, disabled: true}
-      - {name: nothing, enter: always, actions: []}
+      - {name: nothing, enter: always, actions: [], hook: {command: [/bin/sleep, infinity], timeout: 1s}}
 tiers:
-  - {name: purge, enter: always, actions: [purge-ssl-cache: {}]}
-  - {name: more, enter: always, actions: [$1]}
+  - {name: purge, enter: always, actions: [purge-ssl-cache: {}], hook: {command: [/bin/false]}}
+  - name: more
+    enter: {usage: {below: 100%}}
+    leave: {usage: {above: 100%}}
+    actions: [$1]
+    hook: {command: [/usr/local/bin/tell, '\$HOME', 100%]}
 END
 }
 mkdir -p /etc/hapressure
@@ -67,6 +78,15 @@ systemctl start hapressure
 until_journal 'Guarding haproxy@a.service'
 until_journal 'Guarding haproxy@b.service'
 until_journal 'Entering tier more of haproxy@a.service'
+
+echo '== hooks run outside of the sandbox, and anybody may receive the signal'
+until_journal 'Hook of tier purge of haproxy@a.service, entered: /bin/false: hapressure-hook-purge-'
+until_journal 'Hook of tier nothing of haproxy@b.service, entered: /bin/sleep: hapressure-hook-nothing-'
+until grep --quiet haproxy@a.service /root/told; do sleep 0.5; done
+until grep --quiet haproxy@a.service signals; do sleep 0.5; done
+cat /root/told signals
+grep --extended-regexp --quiet \
+	'^.HOME 100% entered haproxy@a.service purge>more usage [0-9.]+% < 100% 0::/system.slice/hapressure-hook-more-[0-9]+.service$' /root/told
 
 held=0
 hold() { # UNIT PORT: opens a connection, sees that it is through, and reloads
@@ -109,6 +129,7 @@ until_journal 'Guarding haproxy@a.service' 2
 hold haproxy@a 7001
 until_journal 'purge-ssl-cache on worker' 2
 [[ $(count 'Entering tier more') == 1 ]]
+[[ $(wc --lines </root/told) == 1 ]]
 
 echo '== by hand'
 status=0
