@@ -61,7 +61,7 @@ var daemonMetrics = []metric[Status]{
 	}, []string{"version", "goversion"}},
 	{"dry_run", gauge, "1 if no worker is touched, else 0.", func(s Status, put put) {
 		if s.Daemon != nil {
-			put(flag(s.Daemon.DryRun))
+			put(truth(s.Daemon.DryRun))
 		}
 	}, nil},
 	{"policy_info", gauge, "Always 1, with where the policy in force is from.",
@@ -69,7 +69,7 @@ var daemonMetrics = []metric[Status]{
 	{"policy_loaded_timestamp_seconds", gauge, "When the policy in force was loaded, in Unix time.",
 		func(s Status, put put) { put(epoch(s.Policy.Since)) }, nil},
 	{"policy_rejected", gauge, "1 if the policy's files have mistakes as they are now, so that an older policy is in force, else 0.",
-		func(s Status, put put) { put(flag(s.Policy.Rejected != "")) }, nil},
+		func(s Status, put put) { put(truth(s.Policy.Rejected != "")) }, nil},
 	{"targets", gauge, "Targets of the policy that are there and looked after.",
 		func(s Status, put put) { put(float64(len(s.Targets))) }, nil},
 }
@@ -82,7 +82,7 @@ var targetMetrics = []metric[glance]{
 		func(l glance, put put) { put(float64(l.tier)) }, nil},
 	{"tier_active", gauge, "1 for the tier that the target is in and for each below it, 0 for the others.", func(l glance, put put) {
 		for i, t := range l.policy.Tiers {
-			put(flag(i < l.tier), t.Name)
+			put(truth(i < l.tier), t.Name)
 		}
 	}, []string{"tier"}},
 	{"tier_changed_timestamp_seconds", gauge, "When the tier last changed, in Unix time; no sample if it never did.", func(l glance, put put) {
@@ -170,12 +170,12 @@ var targetMetrics = []metric[glance]{
 			missing[sensor] = missing[sensor] || why != ""
 		}
 		for sensor, is := range missing {
-			put(flag(is), sensor)
+			put(truth(is), sensor)
 		}
 	}, []string{"sensor"}},
 }
 
-func flag(is bool) float64 {
+func truth(is bool) float64 {
 	if is {
 		return 1
 	}
