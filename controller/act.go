@@ -19,6 +19,7 @@ type result struct {
 	took     time.Duration
 	held     time.Duration // how long the worker's threads were stopped
 	sessions int           // shut down
+	since    time.Duration // since the tick that found it due; 0 by hand
 }
 
 // act does one action on a worker: it checks it again, does it, waits for its end and measures what it freed.

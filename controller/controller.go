@@ -79,7 +79,7 @@ type Controller struct {
 // New makes a Controller.
 func New(c Config) *Controller {
 	return &Controller{
-		Config: c, report: reporter{c.Journal}, again: make(chan struct{}, 1), guards: map[string]*guard{},
+		Config: c, report: reporter{c.Journal, newTallies()}, again: make(chan struct{}, 1), guards: map[string]*guard{},
 		signals: make(chan systemd.TierChange, noticeLimit), hooks: make(chan systemd.Hook, noticeLimit),
 		inForce: PolicyStatus{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
 	}
@@ -330,6 +330,7 @@ func (c *Controller) start(ctx context.Context, name, at string) {
 		g.group.Close()
 		c.mu.Lock()
 		delete(c.guards, name)
+		c.report.tallies.forget(name)
 		c.mu.Unlock()
 		if errors.Is(why, context.Canceled) {
 			why = errNoTarget

@@ -52,8 +52,14 @@ type guard struct {
 
 // lane is a queue of actions that are done one after the other.
 type lane struct {
-	queue []policy.Due
+	queue []queued
 	busy  bool
+}
+
+// queued is an action and when the tick was that found it due.
+type queued struct {
+	policy.Due
+	at time.Duration
 }
 
 // laneOf is the lane of each kind: a purge takes an instant, a drain takes its time, and a termination that is urgent must wait for
@@ -178,6 +184,7 @@ func (g *guard) watch(ctx context.Context) {
 
 // tick senses, decides and begins what is due.
 func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
+	defer g.c.report.tallies.ticked(time.Now())
 	short, cancel := context.WithTimeout(ctx, senseTime)
 	defer cancel()
 	v, err := g.sense(short)
@@ -206,7 +213,7 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 	for _, due := range d.Actions {
 		l := laneOf[due.Kind]
-		g.lanes[l].queue = append(g.lanes[l].queue, due)
+		g.lanes[l].queue = append(g.lanes[l].queue, queued{due, v.Now})
 	}
 	for l := range g.lanes {
 		g.next(ctx, wg, l)
@@ -223,7 +230,7 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 	if ln.busy || len(ln.queue) == 0 {
 		return
 	}
-	due := ln.queue[0]
+	due, at := ln.queue[0].Due, ln.queue[0].at
 	ln.queue = ln.queue[1:]
 	ln.busy = true
 	w := haproxy.Worker{ID: haproxy.ID(due.Worker), Why: "it was not there at the last look"}
@@ -236,7 +243,7 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 	wg.Go(func() {
 		began := time.Now()
 		r := g.act(ctx, due, w, successor)
-		r.took = time.Since(began)
+		r.took, r.since = time.Since(began), g.now()-at
 		select {
 		case g.ended <- ended{l, due, false, r}:
 		case <-ctx.Done():

@@ -11,8 +11,11 @@ import (
 	"hapressure/systemd"
 )
 
-// reporter says what happens: one journal entry for each event, with why in numbers.
-type reporter struct{ journal Journal }
+// reporter says what happens: one journal entry for each event, with why in numbers. It counts, too.
+type reporter struct {
+	journal Journal
+	tallies tallies
+}
 
 // Priorities as of syslog(3).
 const (
@@ -50,13 +53,14 @@ func (r reporter) sensorMissing(target, sensor string, err error) {
 }
 
 func (r reporter) tierChanged(target string, ch policy.Change, v view) {
-	to := cmp.Or(ch.ToName, "none")
+	r.tallies.tierChanged(target, ch)
+	to := cmp.Or(ch.ToName, none)
 	how := "Entering tier"
 	if ch.To < ch.From {
 		how = "Back to tier"
 	}
 	r.send(systemd.TierChanged, notice, fmt.Sprintf("%s %s of %s: %s", how, to, target, ch.Why), map[string]string{
-		"HAPRESSURE_TARGET": target, "HAPRESSURE_TIER": to, "HAPRESSURE_TIER_FROM": cmp.Or(ch.FromName, "none"),
+		"HAPRESSURE_TARGET": target, "HAPRESSURE_TIER": to, "HAPRESSURE_TIER_FROM": cmp.Or(ch.FromName, none),
 		"HAPRESSURE_REASON":      ch.Why,
 		"HAPRESSURE_USAGE_BYTES": strconv.FormatUint(v.nearest.Usage, 10),
 		"HAPRESSURE_LIMIT_BYTES": strconv.FormatUint(v.nearest.Bytes, 10),
@@ -76,6 +80,7 @@ func (r reporter) hookFailed(h systemd.Hook, err error) {
 }
 
 func (r reporter) outcome(target string, due policy.Due, res result) {
+	r.tallies.outcome(target, due, res)
 	id, priority := systemd.Action, notice
 	switch res.Result {
 	case policy.Refused:

@@ -35,14 +35,16 @@ put documentation /usr/share/man/man8 "$WORK"/generated/*.8.gz
 put stage /usr/share/bash-completion/completions "$WORK/generated/hapressure.bash"
 mv "$WORK/stage/usr/share/bash-completion/completions/hapressure"{.bash,}
 put stage /usr/share/fish/vendor_completions.d "$WORK/generated/hapressure.fish"
-put stage /usr/lib/systemd/system packaging/hapressure.{service,socket} packaging/{hapressure,haproxy}.slice
+put stage /usr/lib/systemd/system packaging/hapressure{.service,.socket,-metrics.socket} packaging/{hapressure,haproxy}.slice
 put stage /usr/lib/systemd/catalog packaging/hapressure.catalog
 install -D -m 644 packaging/hapressure.sysusers "$WORK/stage/usr/lib/sysusers.d/hapressure.conf"
 put stage /usr/share/dbus-1/system.d packaging/org.hapressure1.conf
 put stage /usr/share/hapressure packaging/policy.schema.json
 put stage /usr/share/hapressure/policies packaging/policies/*.yaml
+put stage /usr/share/hapressure/prometheus packaging/prometheus/*.yaml
+put stage /usr/share/hapressure/grafana packaging/grafana/hapressure.json
 put documentation /usr/share/doc/hapressure README.md docs/*.md
-put documentation /usr/share/doc/hapressure/examples packaging/haproxy-slice.conf
+put documentation /usr/share/doc/hapressure/examples packaging/haproxy-slice.conf packaging/examples/*
 cat >"$WORK/changelog.yaml" <<END
 - semver: $VERSION-1
   date: $(date -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)

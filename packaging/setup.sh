@@ -23,6 +23,7 @@ host)
 	command -v rpmlint >/dev/null || missing+=(rpmlint)
 	command -v rpm >/dev/null || missing+=(rpm)
 	command -v busybox >/dev/null || missing+=(busybox-static)
+	command -v promtool >/dev/null || missing+=(prometheus)
 	;;
 *)
 	echo "usage: setup.sh go|host" >&2
@@ -38,8 +39,8 @@ fi
 echo "installing ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update >/dev/null || true # another archive's trouble need not be ours; the install tells
-# HAProxy's package would start a service; the tests start their own.
-if [[ " ${missing[*]} " == *" haproxy "* && ! -e /usr/sbin/policy-rc.d ]]; then
+# The packages of HAProxy and Prometheus would start services; the tests start their own.
+if [[ " ${missing[*]} " =~ " haproxy "|" prometheus " && ! -e /usr/sbin/policy-rc.d ]]; then
 	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 	chmod +x /usr/sbin/policy-rc.d
 	trap 'rm -f /usr/sbin/policy-rc.d' EXIT

@@ -20,28 +20,36 @@ import (
 	"hapressure/systemd"
 )
 
-// serve answers on the control socket until ctx ends. A socket that systemd gives us comes before one of our own. What cannot be listened on
-// is told, and is no reason not to guard.
-func serve(ctx context.Context, h http.Handler, j controller.Journal, socket string) {
-	tell := func(err error) {
+// serve answers on the control socket, and with metrics alone where Prometheus is to scrape, until ctx ends. A control socket that systemd
+// gives us comes before one of our own. What cannot be listened on is told, and is no reason not to guard.
+func serve(ctx context.Context, all, metrics http.Handler, j controller.Journal, o options) {
+	tell := func(what string, err error) {
 		if err != nil {
-			j.Send(systemd.Entry{MessageID: systemd.SensorMissing, Priority: 4, Message: "Going on without the control socket: " + err.Error(),
-				Fields: map[string]string{"HAPRESSURE_SENSOR": "control socket", "HAPRESSURE_REASON": err.Error()}})
+			j.Send(systemd.Entry{MessageID: systemd.SensorMissing, Priority: 4, Message: "Going on without the " + what + ": " + err.Error(),
+				Fields: map[string]string{"HAPRESSURE_SENSOR": what, "HAPRESSURE_REASON": err.Error()}})
 		}
 	}
 	given, err := activation.ListenersWithNames()
-	tell(err)
-	listeners := given["control"]
-	if len(listeners) == 0 && socket != "" {
-		l, err := listenUnix(socket)
-		if err != nil {
-			tell(err)
-			return
+	tell("sockets of systemd", err)
+	add := func(name string, listen func(string) (net.Listener, error), addr string) {
+		l, err := listen(addr)
+		tell(name+" socket", err)
+		if err == nil {
+			given[name] = append(given[name], l)
 		}
-		listeners = []net.Listener{l}
 	}
-	for _, l := range listeners {
-		go func() { tell(control.Serve(ctx, l, h)) }()
+	if len(given["control"]) == 0 && o.socket != "" {
+		add("control", listenUnix, o.socket)
+	}
+	if o.metrics != "" {
+		add("metrics", func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }, o.metrics)
+	}
+	only := http.NewServeMux()
+	only.Handle("GET /metrics", metrics)
+	for name, h := range map[string]http.Handler{"control": all, "metrics": only} {
+		for _, l := range given[name] {
+			go func() { tell(name+" socket", control.Serve(ctx, l, h)) }()
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ connections; at last the oldest worker as a whole. The worker that serves is nev
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(), topCommand(), eventsCommand(),
-		doctorCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
+		doctorCommand(), metricsCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
 	addCompletions(root)
 	return root
 }

@@ -78,6 +78,7 @@ func TestCommandLine(t *testing.T) {
 		{"replay good.yaml", 1, "hapressure: good.yaml: this is not a recording: gzip: invalid header"},
 		{"replay missing.rec", 1, "open missing.rec: no such file or directory"},
 		{"replay", 2, "See 'hapressure replay --help'."},
+		{"metrics --socket none", 1, "hapressure is not running"},
 		{"record", 2, "give -o FILE"},
 		{"record -o x.rec --target haproxy@*.service", 2, "a recording is of one target"},
 		{"events --result gone", 2, `--result "gone" is none of done, refused, failed, skipped`},

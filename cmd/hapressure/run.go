@@ -28,6 +28,7 @@ type options struct {
 	recordings string
 	mib        int
 	socket     string
+	metrics    string
 }
 
 func runCommand() *cobra.Command {
@@ -51,6 +52,7 @@ drop-ins in ` + dropIns[0] + `.`,
 	cmd.Flags().StringVar(&o.recordings, "recordings", stateDirectory(), "folder for recordings of what is sensed, decided and done; empty for none")
 	cmd.Flags().IntVar(&o.mib, "recordings-size", 16, "bound of each target's recordings, in MiB")
 	cmd.Flags().StringVar(&o.socket, "control", control.Socket, "control socket, where systemd gives none; empty for none")
+	cmd.Flags().StringVar(&o.metrics, "metrics", "", "answer GET /metrics at this TCP `ADDRESS`, as 127.0.0.1:19787, to anybody")
 	return cmd
 }
 
@@ -101,7 +103,8 @@ func run(ctx context.Context, o options) error {
 	_ = unix.Mlockall(unix.MCL_CURRENT | unix.MCL_ONFAULT)
 	go watchdog(ctx, c)
 	go r.follow(ctx)
-	serve(ctx, control.Handler(c, r.ask, nil), r.journal, o.socket)
+	metrics := c.Metrics()
+	serve(ctx, control.Handler(c, r.ask, metrics), metrics, r.journal, o)
 	c.Run(ctx)
 	systemd.Stopping()
 	r.journal.Send(systemd.Entry{MessageID: systemd.Stopped, Message: "hapressure stopped; HAProxy goes on as it is"})

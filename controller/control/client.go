@@ -14,6 +14,10 @@ import (
 	"syscall"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
 	"hapressure/controller"
 )
 
@@ -31,33 +35,44 @@ func NewClient(path string) *Client {
 	}}}
 }
 
-// patience is how long the daemon has for a status: it may have been stopped in a debugger.
+// patience is how long the daemon has for an answer: it may have been stopped in a debugger.
 const patience = 15 * time.Second
 
 // Status asks how everything is. ErrNoDaemon: look yourself.
 func (c *Client) Status(ctx context.Context) (s controller.Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return s, c.ask(ctx, http.MethodGet, "/v1/status", &s)
+	return s, c.ask(ctx, http.MethodGet, "/v1/status", into(&s))
 }
 
 // Purge purges a worker of a target by hand.
 func (c *Client) Purge(ctx context.Context, target string, pid int, dryRun bool) (done controller.Purge, err error) {
 	q := url.Values{"target": {target}, "pid": {strconv.Itoa(pid)}, "dry-run": {strconv.FormatBool(dryRun)}}
-	return done, c.ask(ctx, http.MethodPost, "/v1/purge?"+q.Encode(), &done)
+	return done, c.ask(ctx, http.MethodPost, "/v1/purge?"+q.Encode(), into(&done))
+}
+
+// Metrics asks for the metrics, by name.
+func (c *Client) Metrics(ctx context.Context) (families map[string]*dto.MetricFamily, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	p := expfmt.NewTextParser(model.LegacyValidation)
+	return families, c.ask(ctx, http.MethodGet, "/metrics", func(r io.Reader) (err error) {
+		families, err = p.TextToMetricFamilies(r)
+		return err
+	})
 }
 
 // Reload has the policy's files read anew. The error is what is wrong with them; then the policy in force stays.
 func (c *Client) Reload(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return c.ask(ctx, http.MethodPost, "/v1/reload", &struct{}{})
+	return c.ask(ctx, http.MethodPost, "/v1/reload", into(&struct{}{}))
 }
 
 // maxAnswer is what an answer may be long, in bytes: a thousand workers are half a MiB.
 const maxAnswer = 32 << 20
 
-func (c *Client) ask(ctx context.Context, method, path string, to any) error {
+func (c *Client) ask(ctx context.Context, method, path string, read func(io.Reader) error) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://hapressure"+path, nil)
 	if err != nil {
 		return err
@@ -72,16 +87,21 @@ func (c *Client) ask(ctx context.Context, method, path string, to any) error {
 		return fmt.Errorf("asking the daemon: %w", err)
 	}
 	defer resp.Body.Close()
-	dec := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
+	body := io.LimitReader(resp.Body, maxAnswer)
 	if resp.StatusCode != http.StatusOK {
 		var f failure
-		if err := dec.Decode(&f); err != nil || f.Error == "" {
+		if err := into(&f)(body); err != nil || f.Error == "" {
 			f.Error = resp.Status
 		}
 		return fmt.Errorf("the daemon says: %s", f.Error)
 	}
-	if err := dec.Decode(to); err != nil {
+	if err := read(body); err != nil {
 		return fmt.Errorf("reading the daemon's answer: %w", err)
 	}
 	return nil
+}
+
+// into reads JSON.
+func into(v any) func(io.Reader) error {
+	return func(r io.Reader) error { return json.NewDecoder(r).Decode(v) }
 }

@@ -1,0 +1,201 @@
+package controller
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"hapressure/haproxy"
+	"hapressure/policy"
+)
+
+// Metrics answers with what Prometheus scrapes: what the last tick of each target sensed, so that a scrape asks nobody, and what was counted
+// since. A reading that is absent has no sample.
+func (c *Controller) Metrics() http.Handler {
+	all := prometheus.NewRegistry()
+	all.MustRegister(collector{c}, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(all, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 5 * time.Second, DisableCompression: true})
+}
+
+// metrics are those that are read off the guards, with their labels. Counters end in _total.
+var metrics = describe([][]string{
+	{"build_info", "Always 1, with the versions of hapressure and of Go that built it.", "version", "goversion"},
+	{"dry_run", "1 if no worker is touched, else 0."},
+	{"policy_info", "Always 1, with where the policy in force is from.", "origin"},
+	{"policy_rejected", "1 if the policy's files have mistakes as they are now, so that an older policy is in force, else 0."},
+
+	{"last_tick_timestamp_seconds", "When the target was last looked at, in Unix time.", "target"},
+	{"tier", "Number of the tier that the target is in; 1 is the policy's first, 0 is none.", "target"},
+	{"tier_active", "1 for the tier that the target is in and for each below it, 0 for the others.", "target", "tier"},
+	{"memory_limit_bytes", "The limit with the least headroom: memory.high or memory.max of the group or of one above it, or MemAvailable, the host's memory.",
+		"target", "kind"},
+	{"memory_used_bytes", "What is used of hapressure_memory_limit_bytes.", "target", "kind"},
+	{"usage_ratio", "The policy's usage signal: the largest share used of any limit; above 1 where memory.high is exceeded.", "target"},
+	{"reload_room", "The policy's reload-room signal: how many more reloads fit under the limit with the least headroom.", "target"},
+	{"time_to_limit_seconds", "The policy's limit-in signal: time until the limit is reached at the slope of the last seconds; no sample while usage does not rise.",
+		"target"},
+	{"pressure_stall_seconds_total", "Time in which some or all (full) tasks of the group waited for memory, of memory.pressure.", "target", "stall"},
+	{"pressure_ratio", "Share of the window in which some or all (full) tasks of the group waited for memory: the averages of memory.pressure.",
+		"target", "stall", "window"},
+	{"memory_events_total", "The group's memory.events since it was made, by the kernel's name.", "target", "event"},
+	{"swap_bytes", "The group's memory.swap.current.", "target"},
+	{"swap_room_bytes", "What the group could still swap out.", "target"},
+	{"shmem_bytes", "Shared memory of the group, shmem of memory.stat: session caches are most of it.", "target"},
+	{"workers", "Workers by what is proven of them: current, stopping or unknown. No sample while they cannot be listed, as during a reload.",
+		"target", "state"},
+	{"worker_private_bytes", "Private memory of the workers, in RAM or swapped out. Workers of which it is not known are left out.", "target", "state"},
+	{"stopping_cache_bytes", "What the TLS session caches of stopping workers hold. Caches of which it is not known are left out.", "target"},
+	{"stopping_caches_unknown", "Stopping workers left out of hapressure_stopping_cache_bytes.", "target"},
+	{"oldest_stopping_seconds", "For how long the oldest stopping worker has been stopping; no sample where none is.", "target"},
+	{"hard_stop_after_seconds", "The effective hard-stop-after that the tiers held give stopping workers; no sample where none gives one.", "target"},
+	{"sensor_missing", "1 while a sensor cannot be read, 0 once it can be again; no sample of one that never failed.", "target", "sensor"},
+})
+
+func describe(rows [][]string) map[string]*prometheus.Desc {
+	all := map[string]*prometheus.Desc{}
+	for _, row := range rows {
+		all[row[0]] = prometheus.NewDesc("hapressure_"+row[0], row[1], row[2:], nil)
+	}
+	return all
+}
+
+// samples is where they go.
+type samples chan<- prometheus.Metric
+
+func (ch samples) put(name string, value float64, labels ...string) {
+	kind := prometheus.GaugeValue
+	if strings.HasSuffix(name, "_total") {
+		kind = prometheus.CounterValue
+	}
+	ch <- prometheus.MustNewConstMetric(metrics[name], kind, value, labels...)
+}
+
+// read puts a reading, which is in the unit-th part of the metric's unit, unless it is absent.
+func (ch samples) read(name string, r policy.Reading, unit float64, labels ...string) {
+	if r.Absent == "" {
+		ch.put(name, r.Value/unit, labels...)
+	}
+}
+
+func (ch samples) ofTarget(name string, l glance) {
+	v := l.view
+	ch.put("last_tick_timestamp_seconds", float64(l.at.UnixMilli())/1000, name)
+	ch.put("tier", float64(l.tier), name)
+	for i, t := range l.policy.Tiers {
+		ch.put("tier_active", truth(i < l.tier), name, t.Name)
+	}
+	if n := v.nearest; n.Kind != "" {
+		ch.put("memory_limit_bytes", float64(n.Bytes), name, n.Kind)
+		ch.put("memory_used_bytes", float64(n.Usage), name, n.Kind)
+	}
+	ch.read("usage_ratio", v.Usage, 100, name)
+	ch.read("reload_room", v.ReloadRoom, 1, name)
+	ch.read("time_to_limit_seconds", v.LimitIn, 1, name)
+	ch.read("pressure_stall_seconds_total", v.SomeTotal, 1e6, name, "some")
+	ch.read("pressure_stall_seconds_total", v.FullTotal, 1e6, name, "full")
+	for i, window := range []string{"10s", "60s", "300s"} {
+		ch.read("pressure_ratio", []policy.Reading{v.Some10, v.Some60, v.Some300}[i], 100, name, "some", window)
+		ch.read("pressure_ratio", []policy.Reading{v.Full10, v.Full60, v.Full300}[i], 100, name, "full", window)
+	}
+	for event, n := range v.Events {
+		ch.read("memory_events_total", n, 1, name, event)
+	}
+	ch.read("swap_bytes", v.Swap, 1, name)
+	ch.read("swap_room_bytes", v.SwapRoom, 1, name)
+	ch.read("shmem_bytes", v.Shmem, 1, name)
+	if v.WorkersAbsent == "" {
+		ch.ofWorkers(name, v.workers)
+	}
+	if l.hardStop != nil {
+		ch.put("hard_stop_after_seconds", *l.hardStop, name)
+	}
+	missing := map[string]bool{}
+	for sensor, why := range l.missing {
+		sensor, _, _ = strings.Cut(sensor, " of ") // the master CLI's pid
+		missing[sensor] = missing[sensor] || why != ""
+	}
+	for sensor, is := range missing {
+		ch.put("sensor_missing", truth(is), name, sensor)
+	}
+}
+
+func (ch samples) ofWorkers(name string, workers []haproxy.Worker) {
+	var count, private [3]float64 // by state
+	var cache, unknown, oldest float64
+	for _, w := range workers {
+		count[w.State]++
+		if w.SizeErr == nil {
+			private[w.State] += float64(w.Private)
+		}
+		if w.State != haproxy.Stopping {
+			continue
+		}
+		oldest = max(oldest, w.StoppingFor.Seconds())
+		var r *haproxy.Refusal
+		if w.CacheErr == nil {
+			cache += float64(w.Cache)
+		} else if !errors.As(w.CacheErr, &r) || r.Reason != haproxy.NoCache {
+			unknown++
+		}
+	}
+	for _, state := range []haproxy.State{haproxy.Unknown, haproxy.Current, haproxy.Stopping} {
+		ch.put("workers", count[state], name, state.String())
+		ch.put("worker_private_bytes", private[state], name, state.String())
+	}
+	ch.put("stopping_cache_bytes", cache, name)
+	ch.put("stopping_caches_unknown", unknown, name)
+	if count[haproxy.Stopping] > 0 {
+		ch.put("oldest_stopping_seconds", oldest, name)
+	}
+}
+
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// collector reads off the guards what they last sensed.
+type collector struct{ c *Controller }
+
+func (m collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range metrics {
+		ch <- d
+	}
+	for _, t := range m.c.report.tallies.all() {
+		t.Describe(ch)
+	}
+}
+
+func (m collector) Collect(ch chan<- prometheus.Metric) {
+	m.c.mu.Lock()
+	inForce, guards := m.c.inForce, maps.Clone(m.c.guards)
+	for name, g := range guards {
+		if l := g.glance(); l.policy != nil {
+			m.c.report.tallies.expect(name, l.policy) // under the lock: not of a target that has been forgotten meanwhile
+		}
+	}
+	m.c.mu.Unlock()
+	if d := m.c.Daemon; d != nil {
+		samples(ch).put("build_info", 1, d.Version, runtime.Version())
+		samples(ch).put("dry_run", truth(d.DryRun))
+	}
+	samples(ch).put("policy_info", 1, inForce.Origin)
+	samples(ch).put("policy_rejected", truth(inForce.Rejected != ""))
+	for name, g := range guards {
+		if l := g.glance(); l.policy != nil { // it has looked
+			samples(ch).ofTarget(name, l)
+		}
+	}
+	for _, t := range m.c.report.tallies.all() {
+		t.Collect(ch)
+	}
+}

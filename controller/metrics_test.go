@@ -1,0 +1,311 @@
+package controller
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"hapressure/cgroup"
+	"hapressure/haproxy"
+	"hapressure/policy"
+	"hapressure/systemd"
+	"hapressure/tests/cgrouptest"
+	"hapressure/tests/haproxytest"
+)
+
+const twoTiers = `version: 1
+targets: [{unit: haproxy.service}]
+tiers:
+  - name: purge
+    enter: {usage: {above: 70%}}
+    leave: {usage: {below: 60%}}
+    actions: [purge-ssl-cache: {}]
+  - name: shorten
+    enter: {usage: {above: 85%}}
+    leave: {usage: {below: 75%}}
+    actions: [hard-stop-after: {limit: 5m}]
+  - name: terminate
+    enter: {usage: {above: 95%}}
+    leave: {usage: {below: 85%}}
+    actions: [terminate-oldest: {}]
+`
+
+// busy is a controller of one target of which everything is known, and to which everything has happened.
+func busy(t *testing.T) (*Controller, view) {
+	t.Helper()
+	p := decode(t, twoTiers)
+	c := New(Config{
+		Policy: p, Origin: "the policy test.yaml", Journal: newRecorder(),
+		Daemon: &DaemonStatus{Version: "1.2.3", PID: 7, DryRun: false},
+	})
+	g := &guard{c: c, name: "haproxy.service", missing: map[string]string{"memory.stat": "", "master CLI of 4711": "it is gone", "master CLI of 4712": ""}}
+	g.policy.Store(p)
+	g.state = policy.State{Tier: 2, TierName: "shorten", Why: "usage", Entered: make([]time.Duration, 3)}
+	r := func(value float64) policy.Reading { return policy.Reading{Value: value} }
+	v := view{
+		Sample: policy.Sample{
+			Usage: r(88), ReloadRoom: r(1.5), LimitIn: r(12), Swap: r(4096), SwapRoom: r(8192), Shmem: r(500 << 20),
+			SomeTotal: r(2_500_000), FullTotal: r(1_500_000), Some10: r(4), Some60: r(3), Some300: r(2), Full10: r(1), Full60: r(0.5), Full300: r(0.25),
+			Events: map[string]policy.Reading{"high": r(5), "max": r(0), "oom": r(0), "oom_kill": r(1), "low": r(0)},
+		},
+		nearest: cgroup.Limit{Group: "/system.slice", Kind: "memory.max", Bytes: 1000 << 20, Usage: 880 << 20},
+		workers: []haproxy.Worker{
+			{State: haproxy.Stopping, StoppingFor: 90 * time.Second, Cache: 200 << 20, Private: 30 << 20},
+			{State: haproxy.Stopping, StoppingFor: 60 * time.Second, Cache: 100 << 20, Private: 20 << 20},
+			{State: haproxy.Stopping, CacheErr: &haproxy.Refusal{Reason: haproxy.NoCache}, SizeErr: fmt.Errorf("gone")},
+			{State: haproxy.Stopping, CacheErr: fmt.Errorf("not readable")},
+			{State: haproxy.Current, Private: 40 << 20},
+		},
+	}
+	g.publish(v)
+	c.guards[g.name] = g
+	c.report.tierChanged(g.name, policy.Change{From: 0, To: 2, ToName: "shorten"}, v)
+	c.report.tierChanged(g.name, policy.Change{From: 2, FromName: "shorten", To: 1, ToName: "purge"}, v)
+	c.report.tallies.ticked(time.Now())
+	for _, kind := range []string{policy.PurgeSSLCache, policy.HardStopAfter, policy.TerminateOldest} {
+		tier := map[string]string{policy.PurgeSSLCache: "purge", policy.HardStopAfter: "shorten", policy.TerminateOldest: "terminate"}[kind]
+		due := policy.Due{Tier: tier, Kind: kind, Worker: policy.WorkerID{PID: 4711}}
+		c.report.outcome(g.name, due, result{
+			Result: policy.Done, freed: 100 << 20, took: 20 * time.Millisecond, since: 40 * time.Millisecond, held: 300 * time.Microsecond, sessions: 3,
+		})
+		c.report.outcome(g.name, due, result{Result: policy.Failed, took: time.Second, since: time.Second})
+	}
+	return c, v
+}
+
+// scrape returns what Prometheus would get.
+func scrape(t *testing.T, c *Controller) map[string]*dto.MetricFamily {
+	t.Helper()
+	w := httptest.NewRecorder()
+	c.Metrics().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("answered %d: %s", w.Code, w.Body)
+	}
+	p := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := p.TextToMetricFamilies(w.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.DeleteFunc(families, func(name string, _ *dto.MetricFamily) bool { return strings.HasPrefix(name, "process_") })
+	return families
+}
+
+// values are the values by name and labels; of a histogram, its count.
+func values(families map[string]*dto.MetricFamily) map[string]float64 {
+	all := map[string]float64{}
+	for name, f := range families {
+		for _, m := range f.Metric {
+			key := name
+			for _, l := range m.Label {
+				key += "," + l.GetName() + "=" + l.GetValue()
+			}
+			switch {
+			case m.Histogram != nil:
+				all[key] = float64(m.Histogram.GetSampleCount())
+			case m.Counter != nil:
+				all[key] = m.Counter.GetValue()
+			default:
+				all[key] = m.Gauge.GetValue()
+			}
+		}
+	}
+	return all
+}
+
+func TestMetricsTellWhatWasSensedAndDone(t *testing.T) {
+	c, _ := busy(t)
+	got := values(scrape(t, c))
+	const target = ",target=haproxy.service"
+	for key, want := range map[string]float64{
+		"hapressure_policy_rejected":                                                              0,
+		"hapressure_tier" + target:                                                                2,
+		"hapressure_tier_active" + target + ",tier=purge":                                         1,
+		"hapressure_tier_active" + target + ",tier=shorten":                                       1,
+		"hapressure_tier_active" + target + ",tier=terminate":                                     0,
+		"hapressure_memory_limit_bytes,kind=memory.max" + target:                                  1000 << 20,
+		"hapressure_memory_used_bytes,kind=memory.max" + target:                                   880 << 20,
+		"hapressure_usage_ratio" + target:                                                         0.88,
+		"hapressure_reload_room" + target:                                                         1.5,
+		"hapressure_time_to_limit_seconds" + target:                                               12,
+		"hapressure_pressure_stall_seconds_total,stall=some" + target:                             2.5,
+		"hapressure_pressure_stall_seconds_total,stall=full" + target:                             1.5,
+		"hapressure_pressure_ratio,stall=some" + target + ",window=10s":                           0.04,
+		"hapressure_pressure_ratio,stall=full" + target + ",window=300s":                          0.0025,
+		"hapressure_memory_events_total,event=oom_kill" + target:                                  1,
+		"hapressure_workers,state=stopping" + target:                                              4,
+		"hapressure_workers,state=current" + target:                                               1,
+		"hapressure_workers,state=unknown" + target:                                               0,
+		"hapressure_worker_private_bytes,state=stopping" + target:                                 50 << 20,
+		"hapressure_stopping_cache_bytes" + target:                                                300 << 20,
+		"hapressure_stopping_caches_unknown" + target:                                             1,
+		"hapressure_oldest_stopping_seconds" + target:                                             90,
+		"hapressure_hard_stop_after_seconds" + target:                                             300,
+		"hapressure_sensor_missing,sensor=master CLI" + target:                                    1,
+		"hapressure_sensor_missing,sensor=memory.stat" + target:                                   0,
+		"hapressure_tier_changes_total,direction=up" + target + ",tier=shorten":                   1,
+		"hapressure_tier_changes_total,direction=down" + target + ",tier=purge":                   1,
+		"hapressure_tier_changes_total,direction=up" + target + ",tier=terminate":                 0,
+		"hapressure_actions_total,action=purge-ssl-cache,result=done" + target + ",tier=purge":    1,
+		"hapressure_actions_total,action=purge-ssl-cache,result=refused" + target + ",tier=purge": 0,
+		"hapressure_freed_bytes_total,action=purge-ssl-cache" + target:                            100 << 20,
+		"hapressure_sessions_shut_down_total" + target:                                            9,
+		"hapressure_worker_held_seconds":                                                          3,
+		"hapressure_action_duration_seconds,action=purge-ssl-cache":                               2,
+		"hapressure_reaction_seconds,action=purge-ssl-cache":                                      1, // not of what failed
+		"hapressure_tick_duration_seconds":                                                        1,
+	} {
+		if value, there := got[key]; !there || value != want {
+			t.Errorf("%s is %v (there: %v), want %v", key, value, there, want)
+		}
+	}
+	for key := range got {
+		if strings.Contains(key, "4711") {
+			t.Errorf("%s tells a pid", key)
+		}
+	}
+	c.KeepPolicy(fmt.Errorf("a mistake"))
+	if values(scrape(t, c))["hapressure_policy_rejected"] != 1 {
+		t.Error("that the policy was rejected is not told")
+	}
+}
+
+// What is not known has no sample: a 0 would be a lie.
+func TestAbsentReadingHasNoSample(t *testing.T) {
+	c, v := busy(t)
+	g := c.guards["haproxy.service"]
+	no := absent("it cannot be read")
+	v.Sample = policy.Sample{
+		Usage: no, ReloadRoom: no, LimitIn: absent(policy.NotRising), Swap: no, SwapRoom: no, Shmem: no, SomeTotal: no, FullTotal: no,
+		Some10: no, Some60: no, Some300: no, Full10: no, Full60: no, Full300: no, Events: map[string]policy.Reading{"high": no}, WorkersAbsent: "a reload",
+	}
+	v.workers, v.nearest = nil, cgroup.Limit{}
+	g.state = policy.State{}
+	g.publish(v)
+	var left []string
+	for name := range scrape(t, c) {
+		left = append(left, strings.TrimPrefix(name, "hapressure_"))
+	}
+	slices.Sort(left)
+	want := []string{
+		"action_duration_seconds", "actions_total", "build_info", "dry_run", "freed_bytes_total", "last_tick_timestamp_seconds", "policy_info",
+		"policy_rejected", "reaction_seconds", "sensor_missing", "sessions_shut_down_total",
+		"tick_duration_seconds", "tier", "tier_active", "tier_changes_total", "worker_held_seconds",
+	}
+	if !slices.Equal(left, want) {
+		t.Errorf("there are %q, want %q", left, want)
+	}
+}
+
+func TestSeriesEndWithTheirTarget(t *testing.T) {
+	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
+	w.tree.Group("/lb", nil)
+	c := w.guard("version: 1\ntargets: [{cgroup: lb}]\ntiers: [{name: purge, enter: always, actions: [purge-ssl-cache: {}]}]\n", false)
+	ofTarget := func() (n int) {
+		for key := range values(scrape(t, c)) {
+			if strings.Contains(key, "target=/lb") {
+				n++
+			}
+		}
+		return n
+	}
+	w.journal.wait(t, "change of tier", 1, kind(systemd.TierChanged))
+	if ofTarget() == 0 {
+		t.Error("there are no series of it")
+	}
+	w.tree.Remove("/lb")
+	w.journal.wait(t, "end of the target", 1, kind(systemd.TargetLost))
+	if n := ofTarget(); n != 0 {
+		t.Errorf("%d series are left", n)
+	}
+}
+
+func TestMetricsOfARealPurge(t *testing.T) {
+	w := newWorld(t, haproxytest.Config{}, nil)
+	w.reload()
+	c := w.guard(purgeAlways, false)
+	w.journal.wait(t, "purge", 1, action(policy.PurgeSSLCache))
+	got := values(scrape(t, c))
+	const target = ",target=haproxy.service"
+	for key, least := range map[string]float64{
+		"hapressure_actions_total,action=purge-ssl-cache,result=done" + target + ",tier=purge": 1,
+		"hapressure_freed_bytes_total,action=purge-ssl-cache" + target:                         10 << 20,
+		"hapressure_worker_held_seconds":                                                       1,
+		"hapressure_reaction_seconds,action=purge-ssl-cache":                                   1,
+		"hapressure_action_duration_seconds,action=purge-ssl-cache":                            1,
+	} {
+		if got[key] < least {
+			t.Errorf("%s is %v, want %v at least", key, got[key], least)
+		}
+	}
+}
+
+func TestMetricsPassLint(t *testing.T) {
+	c, _ := busy(t)
+	all := prometheus.NewPedanticRegistry() // fails where Describe and Collect differ
+	all.MustRegister(collector{c})
+	families, err := all.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("promlint: %v, %v", problems, err)
+	}
+}
+
+var update = flag.Bool("update", false, "write the reference of metrics")
+
+const reference = "../docs/metrics.md"
+
+// TestReferenceIsCurrent holds that docs/metrics.md tells of each metric that there is, with its labels.
+func TestReferenceIsCurrent(t *testing.T) {
+	c, _ := busy(t)
+	families := scrape(t, c)
+	described := make(chan *prometheus.Desc)
+	go func() { collector{c}.Describe(described); close(described) }()
+	n := 0
+	for range described {
+		n++
+	}
+	if n != len(families) {
+		t.Errorf("%d metrics are described, and %d have samples", n, len(families))
+	}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(families)) {
+		f := families[name]
+		var labels []string
+		for _, l := range f.Metric[0].Label {
+			labels = append(labels, l.GetName())
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, strings.ToLower(f.GetType().String()), strings.Join(labels, ", "), f.GetHelp())
+	}
+	text, err := os.ReadFile(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rule = "|---|---|---|---|\n"
+	head, table, found := strings.Cut(string(text), rule)
+	switch {
+	case !found:
+		t.Fatalf("%s has no table", reference)
+	case *update:
+		if err := os.WriteFile(reference, []byte(head+rule+b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	case table != b.String():
+		t.Errorf("%s is not current: go test ./controller -run Current -update writes it", reference)
+	}
+}
