@@ -170,9 +170,7 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 	if err == nil {
 		found, err = g.scanner.Scan(ctx, pids)
 	}
-	if !errors.Is(err, haproxy.ErrUnstable) { // that passes with the reload
-		g.note("workers", err)
-	}
+	g.note("workers", err)
 	if err != nil {
 		v.WorkersAbsent = err.Error()
 		return

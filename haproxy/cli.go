@@ -24,6 +24,8 @@ var (
 const (
 	maxShort = 256 << 10 // show proc, show info
 	maxSess  = 4 << 20   // show sess, some 15,000 sessions; a drain asks again for the rest
+
+	maxSessions = 1 << 14 // sessions, of an answer that has shorter lines than HAProxy's
 )
 
 // A cli is the master's command line interface (management guide, 9.4), and through it that of each worker.
@@ -31,6 +33,8 @@ type cli struct {
 	procfs  string
 	master  ID
 	path    string // of the master's socket, as the master sees it; "" = it has none
+	uid     uint32 // whom the master runs as
+	depth   int    // of its pid namespace
 	timeout time.Duration
 }
 
@@ -71,13 +75,38 @@ func converse(ctx context.Context, conn net.Conn, command string, limit int64) (
 
 // dial connects to the socket.
 func (c *cli) dial(ctx context.Context) (net.Conn, error) {
-	sock, err := openAs(c.procfs, c.master.PID, c.path, unix.O_PATH)
+	sock, err := openAs(c.procfs, c.master.PID, c.path)
 	if err != nil {
 		return nil, err
 	}
 	defer sock.Close()
 	var d net.Dialer
-	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", sock.Fd()))
+	conn, err := d.DialContext(ctx, "unix", fdPath(sock))
+	if err != nil {
+		return nil, err
+	}
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err == nil {
+		err = errors.Join(raw.Control(func(fd uintptr) { err = c.mayTalkTo(int(fd)) }), err)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// mayTalkTo makes sure that a socket leads to somebody whom the master's user could talk to as well: anybody can call a process haproxy and
+// name another's socket as its own, and we are let in where it is not.
+func (c *cli) mayTalkTo(sock int) error {
+	peer, err := unix.GetsockoptUcred(sock, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err == nil && peer.Uid != c.uid {
+		err = fmt.Errorf("it is of user %d, master %d runs as user %d", peer.Uid, c.master.PID, c.uid)
+	}
+	if err != nil {
+		return fmt.Errorf("looking whose socket it is: %w", err)
+	}
+	return nil
 }
 
 // ask sends one command to a worker through the master and returns its answer, of limit bytes at the most. Where the master does not do
@@ -88,7 +117,7 @@ func (w *Worker) ask(ctx context.Context, command string, limit int64) (string, 
 	if c.path != "" {
 		answer, merr := c.run(ctx, "@!"+strconv.Itoa(w.NSPID)+" "+command, limit)
 		if merr == nil && strings.HasPrefix(answer, "Can't ") {
-			merr = fmt.Errorf("sending %q to worker %d: the master says %q", command, w.NSPID, strings.TrimSpace(answer))
+			merr = fmt.Errorf("sending %q to worker %d: the master says %.100q", command, w.NSPID, strings.TrimSpace(answer))
 		}
 		if err = merr; err == nil || errors.Is(err, errTooLong) || ctx.Err() != nil {
 			return answer, err
@@ -96,7 +125,7 @@ func (w *Worker) ask(ctx context.Context, command string, limit int64) (string, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	conn, derr := dialWorker(c.procfs, w.Master, w.ID, w.NSPID)
+	conn, derr := c.dialWorker(w.ID, w.NSPID)
 	switch {
 	case errors.Is(derr, ErrNoCLI) && c.path != "":
 		return "", err // the master's CLI is only away for a while
@@ -130,10 +159,8 @@ func (w *Worker) About(ctx context.Context) (release, level string, err error) {
 	return release, strings.TrimSpace(level), err
 }
 
-// masterCLI finds the CLI's socket from the master's command line: -S unix socket[,options], in the master's own file system. Where
-// there is none, what it returns beside ErrNoCLI still leads to workers.
-func masterCLI(procfs string, master ID, cmdline []string) (*cli, error) {
-	c := &cli{procfs: procfs, master: master, timeout: 2 * time.Second}
+// masterSocket finds the path of the CLI's socket on the master's command line: -S unix socket[,options], in the master's own file system.
+func masterSocket(cmdline []string) (path string, err error) {
 	var addr string
 	for i, a := range cmdline {
 		if a == "-S" && i+1 < len(cmdline) {
@@ -141,13 +168,12 @@ func masterCLI(procfs string, master ID, cmdline []string) (*cli, error) {
 		}
 	}
 	if addr == "" {
-		return c, fmt.Errorf("%w: the master was started without -S", ErrNoCLI)
+		return "", fmt.Errorf("%w: the master was started without -S", ErrNoCLI)
 	}
 	addr, _, _ = strings.Cut(addr, ",")
-	path := strings.TrimPrefix(addr, "unix@")
-	if !strings.HasPrefix(path, "/") && strings.ContainsAny(path, ":@") {
-		return c, fmt.Errorf("%w: %q is not a unix socket", ErrNoCLI, addr)
+	path = strings.TrimPrefix(addr, "unix@")
+	if !strings.HasPrefix(path, "/") && strings.ContainsAny(path, ":@") || len(path) >= unix.PathMax {
+		return "", fmt.Errorf("%w: %.100q is not a unix socket", ErrNoCLI, addr)
 	}
-	c.path = path
-	return c, nil
+	return path, nil
 }

@@ -115,9 +115,9 @@ func shutdownError(answer string) error {
 	case answer == "", strings.HasPrefix(answer, "No such session"):
 		return nil
 	case strings.HasPrefix(answer, "Permission denied"):
-		return fmt.Errorf("%w with the admin level: the worker says %q", ErrNoCLI, answer)
+		return fmt.Errorf("%w with the admin level: the worker says %.100q", ErrNoCLI, answer)
 	}
-	return fmt.Errorf("the worker says %q", answer)
+	return fmt.Errorf("the worker says %.100q", answer)
 }
 
 // pause waits for d, or less if the process ends.

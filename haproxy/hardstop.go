@@ -15,8 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// configLimit bounds how much of a configuration file is read, in bytes.
-const configLimit = 64 << 20
+// What is read of a configuration: the master that names its files may be anybody's.
+const (
+	configLimit = 64 << 20 // bytes, of all files together
+	configMost  = 10_000   // files of a directory
+)
 
 // HardStopAfter returns what hard-stop-after is set to in the files that the instance's master was started with (-f); ok is false
 // if none of them sets it. It is the setting of the files as they are now: a worker goes by what they held when it was started.
@@ -25,12 +28,13 @@ func (s *Scanner) HardStopAfter(in Instance) (d time.Duration, ok bool, err erro
 	if err != nil {
 		return 0, false, fmt.Errorf("reading the command line of master %d: %w", in.Master.PID, err)
 	}
+	c := config{procfs: s.procfs, pid: in.Master.PID, left: configLimit}
 	for _, name := range configArgs(cmdline) {
-		if err := s.hardStopIn(in.Master.PID, name, &d, &ok); err != nil {
-			return 0, false, fmt.Errorf("reading %s of master %d: %w", name, in.Master.PID, err)
+		if err := c.read(name, false); err != nil {
+			return 0, false, fmt.Errorf("reading %.100q of master %d: %w", name, in.Master.PID, err)
 		}
 	}
-	return d, ok, nil
+	return c.hardStopAfter, c.set, nil
 }
 
 // configArgs collects what follows -f, and all that follows -- (doc/management.txt, 3).
@@ -49,39 +53,68 @@ func configArgs(cmdline []string) []string {
 	return names
 }
 
-// hardStopIn reads a configuration file, or all *.cfg of a directory in the order of their names.
-func (s *Scanner) hardStopIn(pid int, name string, d *time.Duration, ok *bool) error {
-	f, err := openAs(s.procfs, pid, name, unix.O_RDONLY|unix.O_NONBLOCK)
+// config is what is read of the configuration of a master.
+type config struct {
+	procfs        string
+	pid           int
+	left          int64 // bytes that may yet be read
+	hardStopAfter time.Duration
+	set           bool
+}
+
+// read reads a configuration file, or all *.cfg of a directory in the order of their names. Nothing is opened but a regular file that
+// has a size: to open a device does something to it, and what the kernel makes up, as in /proc, is no configuration.
+func (c *config) read(name string, inDir bool) error {
+	at, err := openAs(c.procfs, c.pid, name)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	fi, err := at.Stat()
+	switch {
+	case err != nil:
+		return err
+	case inDir && fi.IsDir(), fi.Mode().IsRegular() && fi.Size() == 0:
+		return nil
+	case !fi.IsDir() && !fi.Mode().IsRegular():
+		return errors.New("neither a file nor a directory")
+	}
+	f, err := os.OpenFile(fdPath(at), unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	switch {
-	case err != nil:
-		return err
-	case fi.Mode().IsRegular():
-		set, found, err := ParseHardStopAfter(io.LimitReader(f, configLimit))
-		if found {
-			*d, *ok = set, true
-		}
-		return err
-	case !fi.IsDir():
-		return errors.New("neither a file nor a directory")
+	if !fi.IsDir() {
+		return c.parse(f)
 	}
-	names, err := f.Readdirnames(-1)
+	names, err := f.Readdirnames(configMost)
+	if err == io.EOF {
+		return nil
+	}
 	slices.Sort(names)
 	for _, n := range names {
 		if err == nil && strings.HasSuffix(n, ".cfg") && !strings.HasPrefix(n, ".") {
-			err = s.hardStopIn(pid, filepath.Join(name, n), d, ok)
+			err = c.read(filepath.Join(name, n), true)
 		}
 	}
 	return err
 }
 
-// openAs opens a file by the path that it has for a process: below its root directory, or its working directory if it is not absolute. A link in
-// a container's file system leads nowhere else.
-func openAs(procfs string, pid int, name string, flags int) (*os.File, error) {
+func (c *config) parse(f io.Reader) error {
+	r := &io.LimitedReader{R: f, N: c.left}
+	d, ok, err := ParseHardStopAfter(r)
+	if c.left = r.N; err == nil && c.left == 0 {
+		err = fmt.Errorf("the configuration is larger than %d MiB", configLimit>>20)
+	}
+	if ok {
+		c.hardStopAfter, c.set = d, true
+	}
+	return err
+}
+
+// openAs finds a file by the path that it has for a process: below its root directory, or its working directory if it is not absolute. A link in
+// a container's file system leads nowhere else. What it returns is a place (O_PATH), not yet opened: see fdPath.
+func openAs(procfs string, pid int, name string) (*os.File, error) {
 	from := "cwd"
 	if strings.HasPrefix(name, "/") {
 		from = "root"
@@ -92,10 +125,10 @@ func openAs(procfs string, pid int, name string, flags int) (*os.File, error) {
 		return nil, fmt.Errorf("opening %s: %w", from, err)
 	}
 	defer unix.Close(dir)
-	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
 	fd, err := unix.Openat2(dir, name, &how)
 	if err != nil {
-		return nil, fmt.Errorf("opening %s in %s: %w", name, from, err)
+		return nil, fmt.Errorf("opening %.100q in %s: %w", name, from, err)
 	}
 	return os.NewFile(uintptr(fd), name), nil
 }
@@ -122,7 +155,7 @@ func ParseHardStopAfter(r io.Reader) (d time.Duration, ok bool, err error) {
 				return 0, false, fmt.Errorf("parsing hard-stop-after in line %d: it depends on a condition, or has no value", n)
 			}
 			if d, err = parseTime(strings.Trim(f[1], `"'`)); err != nil {
-				return 0, false, fmt.Errorf("parsing hard-stop-after in line %d: %w", n, err)
+				return 0, false, fmt.Errorf("parsing hard-stop-after in line %d: %.100w", n, err)
 			}
 			ok = true
 		}

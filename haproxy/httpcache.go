@@ -53,11 +53,15 @@ func (p *Process) PurgeHTTPCaches(ctx context.Context, others []int) (Purged, er
 	if err != nil {
 		return Purged{}, err
 	}
+	isCode, err := p.code()
+	if err != nil {
+		return Purged{}, err
+	}
 	var sum Purged
 	var errs []error
 	found := false
 	for _, m := range maps {
-		one, err := p.purgeHTTPCache(ctx, m, others)
+		one, err := p.purgeHTTPCache(ctx, m, isCode, others)
 		if errorIs(err, NoHTTPCache) {
 			continue
 		}
@@ -71,13 +75,13 @@ func (p *Process) PurgeHTTPCaches(ctx context.Context, others []int) (Purged, er
 	return sum, errors.Join(errs...)
 }
 
-func (p *Process) purgeHTTPCache(ctx context.Context, m Mapping, others []int) (Purged, error) {
+func (p *Process) purgeHTTPCache(ctx context.Context, m Mapping, isCode func(uint64) bool, others []int) (Purged, error) {
 	c, err := p.OpenMapping(m, true)
 	if err != nil {
 		return Purged{}, err
 	}
 	defer c.Close()
-	cache, err := c.recognise(recogniseHTTP)
+	cache, err := c.recognise(recogniseHTTP, isCode)
 	if err != nil {
 		return Purged{}, fmt.Errorf("recognising an HTTP cache of pid %d: %w", p.PID, err)
 	}

@@ -233,13 +233,17 @@ func openHTTPCaches(t *testing.T, p *Process) (files []*CacheFile, caches []*Cac
 	if err != nil {
 		t.Fatal(err)
 	}
+	isCode, err := p.code()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, m := range maps {
 		c, err := p.OpenMapping(m, true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
-		cache, err := c.recognise(recogniseHTTP)
+		cache, err := c.recognise(recogniseHTTP, isCode)
 		if errorIs(err, NoHTTPCache) {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +33,7 @@ type Worker struct {
 	Master     ID
 	NSPID      int // its pid as the master and the CLI know it
 	cli        *cli
+	exe        string
 	shared     map[int][]uint64 // what stopping workers map, by pid; see CacheFile.owners
 	Generation int              // 1 for the oldest that this Scanner has seen; a younger worker has a higher one; never used twice
 	State      State            // see Why
@@ -61,6 +63,7 @@ type Instance struct {
 type Scanner struct {
 	procfs  string
 	workers map[ID]*memory
+	sockets map[ID]socket    // of the CLI, by the master
 	shared  map[int][]uint64 // memory.shared by pid, of the last Scan
 	last    int              // highest generation given
 }
@@ -73,7 +76,14 @@ type memory struct {
 	shared     []uint64 // then, inodes of the shared memory that it maps
 	cache      *Mapping // once recognised
 	refusal    *Refusal // or else why there is none
+	unproven   int      // looks in a row that have left it unknown
 	seen       bool
+}
+
+// socket is what masterSocket has found.
+type socket struct {
+	path string
+	err  error
 }
 
 // NewScanner makes a Scanner that reads the proc file system mounted at procfs.
@@ -113,8 +123,7 @@ type proc struct {
 }
 
 // Scan looks at the processes in pids (those of a cgroup) and returns the HAProxy masters among them with their workers. A worker
-// is a child of its master that runs the same program; whatever else the master started is left alone. ErrUnstable: a worker that was
-// found before lives, but its master could not be read, as happens when it executes itself anew in a reload. Then the answer is not whole.
+// is a child of its master that runs the same program; whatever else the master started is left alone.
 func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	procs, err := s.readProcs(pids)
 	if err != nil {
@@ -124,28 +133,34 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 		m.seen = false
 	}
 	s.shared = map[int][]uint64{}
+	sockets := map[ID]socket{}
 	var found []Instance
 	for _, f := range families(procs) {
-		cmdline, err := s.cmdline(f.master.PID)
-		if err != nil {
+		sock, known := s.sockets[f.master.ID]
+		if cmdline, err := s.cmdline(f.master.PID); err == nil {
+			sock.path, sock.err = masterSocket(cmdline)
+		} else if !known {
 			continue
 		}
-		found = append(found, s.instance(ctx, f, cmdline))
-	}
-	for id, m := range s.workers {
-		switch p, alive := procs[id.PID]; {
-		case m.seen:
-		case alive && p.ID == id:
-			err = fmt.Errorf("worker %d is without its master: %w", id.PID, ErrUnstable)
-		default:
-			delete(s.workers, id)
+		st, err := readStatus(s.procfs, f.master.PID)
+		if err != nil {
+			continue // it has ended
 		}
+		sockets[f.master.ID] = sock
+		c := &cli{procfs: s.procfs, master: f.master.ID, path: sock.path, uid: st.uid, depth: st.depth, timeout: 2 * time.Second}
+		in, err := s.instance(ctx, f, c, sock.err)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, in)
 	}
-	return found, err
+	s.sockets = sockets
+	maps.DeleteFunc(s.workers, func(_ ID, m *memory) bool { return !m.seen })
+	return found, nil
 }
 
 // Recheck checks again, right before an action, what a Scan has found: that w is proven to be stopping, that it is still the same
-// process, and that it listens nowhere. The CLI is not asked again. It does not answer while a reload is under way, which is when
+// process and program, and that it listens nowhere. The CLI is not asked again. It does not answer while a reload is under way, which is when
 // memory is shortest, and there is nothing new to learn: HAProxy never takes a stop back (src/haproxy.c, the variable stopping).
 // The process is returned pinned.
 func (s *Scanner) Recheck(w Worker) (*Process, error) {
@@ -157,10 +172,12 @@ func (s *Scanner) Recheck(w Worker) (*Process, error) {
 		p.Close()
 		return nil, fmt.Errorf("%w: %s", ErrNotStopping, w.Why)
 	}
+	p.exe = w.exe
 	listens, err := p.listening()
 	if err == nil && listens {
 		err = fmt.Errorf("%w: it listens again", ErrNotStopping)
 	}
+	err = cmp.Or(err, p.sameProgram())
 	if err != nil {
 		p.Close()
 		return nil, err
@@ -202,7 +219,7 @@ func families(procs map[int]proc) []family {
 func (s *Scanner) readProcs(pids []int) (map[int]proc, error) {
 	procs := map[int]proc{}
 	for _, pid := range pids {
-		p, err := s.readProc(pid)
+		p, err := readProc(s.procfs, pid)
 		if errors.Is(err, ErrGone) {
 			continue
 		}
@@ -216,15 +233,15 @@ func (s *Scanner) readProcs(pids []int) (map[int]proc, error) {
 	return procs, nil
 }
 
-func (s *Scanner) readProc(pid int) (proc, error) {
-	st, err := readStat(s.procfs, pid)
+func readProc(procfs string, pid int) (proc, error) {
+	st, err := readStat(procfs, pid)
 	if err != nil {
 		return proc{}, err
 	}
 	if st.state == 'Z' {
 		return proc{}, ErrGone
 	}
-	exe, err := os.Readlink(filepath.Join(s.procfs, strconv.Itoa(pid), "exe"))
+	exe, err := os.Readlink(filepath.Join(procfs, strconv.Itoa(pid), "exe"))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) && !strings.HasPrefix(st.comm, "haproxy") {
 		return proc{}, ErrGone // or not for us to look at, and nothing that we look for
 	}
@@ -240,28 +257,46 @@ func (s *Scanner) readProc(pid int) (proc, error) {
 func (s *Scanner) cmdline(pid int) ([]string, error) {
 	b, err := readProcFile(s.procfs, pid, "cmdline")
 	if err != nil || len(b) == 0 {
-		return nil, ErrGone // or in the middle of execve(2), as a master is in each reload: the next look finds it whole
+		return nil, ErrGone // or in the middle of execve(2), as a master is in each reload
 	}
 	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
 }
 
-func (s *Scanner) instance(ctx context.Context, f family, cmdline []string) Instance {
+// askTime bounds how long the workers of a master are asked in one look: half of what the controller gives to all of it. Whoever does not
+// answer must not keep us from measuring.
+const askTime = 5 * time.Second
+
+func (s *Scanner) instance(ctx context.Context, f family, c *cli, err error) (Instance, error) {
+	asking, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
 	in := Instance{Master: f.master.ID}
 	var answer string
 	var old map[int]bool // of the workers that the master lists
-	c, err := masterCLI(s.procfs, f.master.ID, cmdline)
 	if err == nil {
-		answer, err = c.run(ctx, "show proc", maxShort)
+		answer, err = c.run(asking, "show proc", maxShort)
 	}
 	if err == nil {
 		old, err = ParseShowProc(answer)
 	}
 	in.CLIErr = err
 	now := bootTicks()
+	var ask []*Worker
+	in.Workers = make([]Worker, len(f.workers))
 	for i, p := range f.workers {
 		m := s.remember(p.ID)
-		w := Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), Master: f.master.ID, cli: c, shared: s.shared}
-		s.judge(ctx, &w, m, in, old)
+		in.Workers[i] = Worker{ID: p.ID, Generation: m.generation, Age: ticks(now, p.Start), Master: f.master.ID, cli: c, exe: p.exe, shared: s.shared}
+		ask = append(ask, &in.Workers[i])
+	}
+	// Those that have not answered are asked last.
+	slices.SortStableFunc(ask, func(a, b *Worker) int { return cmp.Compare(s.workers[a.ID].unproven, s.workers[b.ID].unproven) })
+	for _, w := range ask {
+		s.judge(asking, w, s.workers[w.ID], in, old)
+	}
+	for i := range in.Workers {
+		w, m := &in.Workers[i], s.workers[f.workers[i].ID]
+		if ctx.Err() != nil {
+			return in, fmt.Errorf("looking at worker %d: %w", w.PID, ctx.Err())
+		}
 		if w.State == Stopping {
 			since := now
 			if i+1 < len(f.workers) {
@@ -273,10 +308,9 @@ func (s *Scanner) instance(ctx context.Context, f family, cmdline []string) Inst
 			m.since = min(m.since, since) // the younger one may be gone by now
 			w.StoppingFor = ticks(now, m.since)
 		}
-		s.measure(&w, m)
-		in.Workers = append(in.Workers, w)
+		s.measure(w, m)
 	}
-	return in
+	return in, nil
 }
 
 func (s *Scanner) remember(id ID) *memory {
@@ -307,9 +341,16 @@ func (s *Scanner) judge(ctx context.Context, w *Worker, m *memory, in Instance, 
 		w.Why = err.Error()
 		return
 	}
-	w.NSPID = st.nspid
+	if w.NSPID = st.nspid; st.depth != w.cli.depth {
+		w.Why = "it is in a pid namespace of its own: what its pid is there may be another worker's here"
+		return
+	}
 	w.State, w.Why = p.prove(ctx, w, in, old)
-	if w.State == Stopping {
+	m.unproven++
+	switch w.State {
+	case Current:
+		m.unproven = 0
+	case Stopping:
 		m.stopping, m.nspid = w.Why, w.NSPID
 	}
 }
@@ -376,7 +417,12 @@ func (s *Scanner) measure(w *Worker, m *memory) {
 // SharedMemory is what all of the process's shared anonymous mappings hold, in bytes.
 func (p *Process) SharedMemory() (sum uint64, err error) {
 	maps, err := p.SharedMappings()
+	seen := map[uint64]bool{} // inodes: a process can map the same memory a thousand times
 	for _, mapping := range maps {
+		if seen[mapping.Inode] {
+			continue
+		}
+		seen[mapping.Inode] = true
 		n, merr := p.resident(mapping)
 		sum += n
 		err = errors.Join(err, merr)

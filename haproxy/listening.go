@@ -23,7 +23,7 @@ func (p *Process) listening() (bool, error) {
 }
 
 func (p *Process) listensNow() (bool, error) {
-	inodes := map[string]bool{}
+	inodes := map[uint64]bool{}
 	for _, name := range []string{"net/tcp", "net/tcp6"} {
 		err := p.listenInodes(name, inodes)
 		if name == "net/tcp6" && errors.Is(err, os.ErrNotExist) && p.Alive() {
@@ -51,7 +51,8 @@ func (p *Process) listensNow() (bool, error) {
 			if err != nil {
 				return false, fmt.Errorf("reading the sockets of pid %d: %w", p.PID, err)
 			}
-			if inode, ok := strings.CutPrefix(link, "socket:["); ok && inodes[strings.TrimSuffix(inode, "]")] {
+			text, ok := strings.CutPrefix(link, "socket:[")
+			if inode, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 64); ok && err == nil && inodes[inode] {
 				return true, nil
 			}
 		}
@@ -64,7 +65,7 @@ func (p *Process) listensNow() (bool, error) {
 	}
 }
 
-func (p *Process) listenInodes(name string, into map[string]bool) error {
+func (p *Process) listenInodes(name string, into map[uint64]bool) error {
 	f, err := os.Open(p.path(name))
 	if err != nil {
 		return err
@@ -77,10 +78,13 @@ func (p *Process) listenInodes(name string, into map[string]bool) error {
 	return err
 }
 
+// listenMost bounds the listening sockets of a network namespace, where anybody can open some. HAProxy itself may have one for each port.
+const listenMost = 1 << 18
+
 // parseListening reads /proc/PID/net/tcp or tcp6 (proc_net_tcp, net/ipv4/tcp_ipv4.c) and collects the inodes of the sockets in
 // state LISTEN. The kernel lists those before all others, so it reads no further than the first of another state: the file
 // of a busy host has hundreds of thousands of lines.
-func parseListening(r io.Reader, into map[string]bool) error {
+func parseListening(r io.Reader, into map[uint64]bool) error {
 	sc := bufio.NewScanner(r)
 	if !sc.Scan() || !strings.Contains(sc.Text(), "local_address") {
 		return errors.Join(errors.New("parsing a socket table: no header"), sc.Err())
@@ -93,10 +97,13 @@ func parseListening(r io.Reader, into map[string]bool) error {
 		if f[3] != "0A" {
 			return nil
 		}
-		if _, err := strconv.ParseUint(f[9], 10, 64); err != nil {
+		inode, err := strconv.ParseUint(f[9], 10, 64)
+		if err != nil {
 			return fmt.Errorf("parsing socket table line %q: %w", sc.Text(), err)
 		}
-		into[f[9]] = true
+		if into[inode] = true; len(into) > listenMost {
+			return fmt.Errorf("parsing a socket table: more than %d sockets listen", listenMost)
+		}
 	}
 	return sc.Err()
 }

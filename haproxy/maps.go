@@ -1,11 +1,17 @@
 package haproxy
 
 import (
+	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mapping is one line of /proc/PID/maps (proc_pid_maps(5)).
@@ -32,18 +38,26 @@ func (m Mapping) Shared() bool {
 // file is the name by which /proc/PID/map_files gives access to the mapping's inode.
 func (m Mapping) file() string { return fmt.Sprintf("map_files/%x-%x", m.Start, m.End) }
 
-// ParseMaps reads a /proc/PID/maps.
-func ParseMaps(text string) ([]Mapping, error) {
+// mapsMost is how many mappings are looked at in one process. HAProxy has some hundred; a process may make a million.
+const mapsMost = 4096
+
+// ParseMaps reads a /proc/PID/maps and returns the mappings that keep wants, of which there may be mapsMost.
+func ParseMaps(r io.Reader, keep func(Mapping) bool) ([]Mapping, error) {
 	var maps []Mapping
-	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n")
-		m, err := parseMapping(line)
+	sc := bufio.NewScanner(r)
+	for sc.Scan() {
+		m, err := parseMapping(sc.Text())
 		if err != nil {
-			return nil, fmt.Errorf("parsing maps line %q: %w", line, err)
+			return nil, fmt.Errorf("parsing maps line %.100q: %w", sc.Text(), err)
 		}
-		maps = append(maps, m)
+		if !keep(m) {
+			continue
+		}
+		if maps = append(maps, m); len(maps) > mapsMost {
+			return nil, fmt.Errorf("parsing maps: more than %d mappings of a kind", mapsMost)
+		}
 	}
-	return maps, nil
+	return maps, sc.Err()
 }
 
 func parseMapping(line string) (Mapping, error) {
@@ -78,10 +92,17 @@ func parseMapping(line string) (Mapping, error) {
 	return m, nil
 }
 
-func readMaps(procfs string, pid int) ([]Mapping, error) {
-	b, err := readProcFile(procfs, pid, "maps")
-	if err != nil {
-		return nil, err
+func readMaps(procfs string, pid int, keep func(Mapping) bool) ([]Mapping, error) {
+	f, err := os.Open(filepath.Join(procfs, strconv.Itoa(pid), "maps"))
+	if err == nil {
+		defer f.Close()
+		var maps []Mapping
+		if maps, err = ParseMaps(f, keep); err == nil {
+			return maps, nil
+		}
 	}
-	return ParseMaps(string(b))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		err = ErrGone
+	}
+	return nil, err
 }

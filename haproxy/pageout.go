@@ -19,7 +19,7 @@ const pageOutChunk = 16 << 20
 //
 // It needs CAP_SYS_NICE and ptrace access (process_madvise(2), Linux 5.10).
 func (p *Process) PageOut(ctx context.Context) (Given, error) {
-	maps, err := readMaps(p.procfs, p.PID)
+	maps, err := readMaps(p.procfs, p.PID, func(m Mapping) bool { return m.Perms == "rw-p" && m.Inode == 0 || m.Shared() })
 	if err != nil {
 		return Given{}, err
 	}
@@ -28,10 +28,8 @@ func (p *Process) PageOut(ctx context.Context) (Given, error) {
 		return g, err
 	}
 	for _, m := range maps {
-		if own := m.Perms == "rw-p" && m.Inode == 0; own || m.Shared() {
-			if err = p.pageOut(ctx, m); err != nil {
-				break
-			}
+		if err = p.pageOut(ctx, m); err != nil {
+			break
 		}
 	}
 	after, rerr := p.inRAM()

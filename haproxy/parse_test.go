@@ -36,7 +36,7 @@ const (
    1: 0100007F:24E3 0100007F:AF30 01 00000000:00000000 00:00000000 00000000     0        0 8042 1 0000000000000000 20 4 30 10 -1                  
 `
 	statLine   = "3831 (haproxy (x) y) S 3828 3828 3820 0 -1 4194368 1211 0 0 0 5 3 0 0 20 0 2 0 98765 56000000 1200 18446744073709551615"
-	statusText = "Name:\thaproxy\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\nSigCgt:\t0000000180014f07\n"
+	statusText = "Name:\thaproxy\nUid:\t0\t104\t104\t104\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\nSigCgt:\t0000000180014f07\n"
 )
 
 func TestParseShowProc(t *testing.T) {
@@ -88,8 +88,10 @@ func TestParseShowSess(t *testing.T) {
 	}
 }
 
+func anyMapping(Mapping) bool { return true }
+
 func TestParseMaps(t *testing.T) {
-	maps, err := ParseMaps(maps26)
+	maps, err := ParseMaps(strings.NewReader(maps26), anyMapping)
 	if err != nil || len(maps) != 3 {
 		t.Fatalf("%v, %v", maps, err)
 	}
@@ -105,8 +107,8 @@ func TestParseMaps(t *testing.T) {
 }
 
 func TestParseListening(t *testing.T) {
-	inodes := map[string]bool{}
-	if err := parseListening(strings.NewReader(tcp), inodes); err != nil || !reflect.DeepEqual(inodes, map[string]bool{"7687": true}) {
+	inodes := map[uint64]bool{}
+	if err := parseListening(strings.NewReader(tcp), inodes); err != nil || !reflect.DeepEqual(inodes, map[uint64]bool{7687: true}) {
 		t.Errorf("%v, %v", inodes, err)
 	}
 	if err := parseListening(strings.NewReader(""), inodes); err == nil {
@@ -120,7 +122,7 @@ func TestParseStat(t *testing.T) {
 		t.Errorf("%+v, %v", st, err)
 	}
 	s, err := parseStatus([]byte(statusText))
-	if err != nil || s != (status{rssAnon: 4980 << 10, rssShmem: 72 << 10, swap: 20 << 10, threads: 4, nspid: 7, caught: 0x180014f07}) {
+	if err != nil || s != (status{rssAnon: 4980 << 10, rssShmem: 72 << 10, swap: 20 << 10, threads: 4, uid: 104, nspid: 7, depth: 2, caught: 0x180014f07}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
@@ -178,7 +180,7 @@ func FuzzParsers(f *testing.F) {
 				t.Errorf("show sess: %q", id)
 			}
 		}
-		maps, _ := ParseMaps(s)
+		maps, _ := ParseMaps(strings.NewReader(s), anyMapping)
 		for _, m := range maps {
 			if m.End <= m.Start {
 				t.Errorf("maps: %+v", m)
@@ -190,7 +192,7 @@ func FuzzParsers(f *testing.F) {
 			}
 		}
 		ParseShowInfo(s)
-		parseListening(strings.NewReader(s), map[string]bool{})
+		parseListening(strings.NewReader(s), map[uint64]bool{})
 		parseStat([]byte(s))
 		parseStatus([]byte(s))
 	})
@@ -223,7 +225,7 @@ func TestScanOfAMasterInExec(t *testing.T) {
 		dir := filepath.Join(procfs, fmt.Sprint(pid))
 		stat := fmt.Sprintf("%d (haproxy) S %d%s %d 0", pid, ppid, strings.Repeat(" 0", 17), 1000+pid)
 		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(dir+"/stat", []byte(stat), 0o644),
-			os.WriteFile(dir+"/cmdline", []byte(cmdline), 0o644)); err != nil {
+			os.WriteFile(dir+"/cmdline", []byte(cmdline), 0o644), os.WriteFile(dir+"/status", []byte(statusText), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Symlink("/usr/sbin/haproxy", dir+"/exe"); err != nil && !errors.Is(err, os.ErrExist) {
@@ -240,12 +242,20 @@ func TestScanOfAMasterInExec(t *testing.T) {
 		t.Fatalf("%+v, %v, want one worker of which nothing is known", found, err)
 	}
 	put(master, 1, "")
-	if found, err := s.Scan(t.Context(), pids); !errors.Is(err, ErrUnstable) {
-		t.Errorf("%+v, %v, want ErrUnstable", found, err)
+	if found, err := s.Scan(t.Context(), pids); err != nil || len(found) != 1 || len(found[0].Workers) != 1 {
+		t.Errorf("%+v, %v, want the master as it was", found, err)
 	}
 	put(master, 1, "haproxy\x00-W\x00")
 	if found, err := s.Scan(t.Context(), pids); err != nil || found[0].Workers[0].Generation != 1 {
 		t.Errorf("%+v, %v, want the same generation as before", found, err)
+	}
+	// A worker that runs something else by now is none, and keeps nobody from seeing the others.
+	exe := filepath.Join(procfs, fmt.Sprint(worker), "exe")
+	if err := errors.Join(os.Remove(exe), os.Symlink("/tmp/haproxy", exe)); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := s.Scan(t.Context(), pids); err != nil || len(found) != 0 {
+		t.Errorf("%+v, %v, want nothing: the worker runs another program", found, err)
 	}
 	if found, err := s.Scan(t.Context(), pids[:1]); err != nil || len(found) != 0 {
 		t.Errorf("%+v, %v, want nothing: the worker has ended", found, err)

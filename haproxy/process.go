@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,7 @@ type Process struct {
 	procfs string
 	pidfd  int
 	shared map[int][]uint64 // of its Worker
+	exe    string           // what it must still be running to get a signal; "" = anything
 }
 
 // OpenProcess pins the process named by id. It fails with ErrGone if that process has ended, and also if its pid is in
@@ -78,7 +80,10 @@ func (p *Process) Alive() bool {
 
 // Signal sends sig to exactly this process (pidfd_send_signal(2)).
 func (p *Process) Signal(sig unix.Signal) error {
-	err := unix.PidfdSendSignal(p.pidfd, sig, nil, 0)
+	err := p.sameProgram()
+	if err == nil {
+		err = unix.PidfdSendSignal(p.pidfd, sig, nil, 0)
+	}
 	if errors.Is(err, unix.ESRCH) {
 		err = ErrGone
 	}
@@ -86,6 +91,18 @@ func (p *Process) Signal(sig unix.Signal) error {
 		return fmt.Errorf("sending %s to pid %d: %w", unix.SignalName(sig), p.PID, err)
 	}
 	return nil
+}
+
+// sameProgram makes sure that the process has not become another program since it was found. A pid and a start time outlive execve(2).
+func (p *Process) sameProgram() error {
+	if p.exe == "" || !p.Alive() {
+		return nil
+	}
+	now, err := readProc(p.procfs, p.PID)
+	if err == nil && now.exe != p.exe {
+		err = fmt.Errorf("%w: it runs %.100q by now", ErrNotStopping, now.exe)
+	}
+	return err
 }
 
 // WaitExit returns nil once the process has ended, or the context's error.
@@ -122,9 +139,17 @@ type stat struct {
 	start uint64
 }
 
-// readProcFile reads a file of /proc/PID; ErrGone: the process has ended, before or meanwhile.
-func readProcFile(procfs string, pid int, name string) ([]byte, error) {
-	b, err := os.ReadFile(filepath.Join(procfs, strconv.Itoa(pid), name))
+// procLimit bounds what is read of a file of /proc/PID, in bytes: a process can make its command line and its environment as long as its
+// memory (prctl(2), PR_SET_MM_MAP).
+const procLimit = 4 << 20
+
+// readProcFile reads a file of /proc/PID, procLimit bytes of it at the most; ErrGone: the process has ended, before or meanwhile.
+func readProcFile(procfs string, pid int, name string) (b []byte, err error) {
+	f, err := os.Open(filepath.Join(procfs, strconv.Itoa(pid), name))
+	if err == nil {
+		defer f.Close()
+		b, err = io.ReadAll(io.LimitReader(f, procLimit))
+	}
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		err = ErrGone
 	}
@@ -175,7 +200,9 @@ type status struct {
 	rssShmem uint64 // bytes of shared anonymous memory in RAM that its page tables show
 	swap     uint64 // bytes of private memory in swap
 	threads  int
+	uid      uint32 // whom it runs as (effective)
 	nspid    int    // the pid as the process sees itself, in its own pid namespace
+	depth    int    // of that namespace; 1 is ours
 	caught   uint64 // signals that have a handler: bit n-1 for signal n
 }
 
@@ -209,8 +236,14 @@ func parseStatus(b []byte) (status, error) {
 		case "Threads":
 			s.threads, err = strconv.Atoi(f[0])
 			seen++
+		case "Uid":
+			var uid uint64
+			uid, err = strconv.ParseUint(f[min(1, len(f)-1)], 10, 32)
+			s.uid = uint32(uid)
+			seen++
 		case "NSpid":
 			s.nspid, err = strconv.Atoi(f[len(f)-1])
+			s.depth = len(f)
 			seen++
 		case "SigCgt":
 			s.caught, err = strconv.ParseUint(f[0], 16, 64)
@@ -220,8 +253,8 @@ func parseStatus(b []byte) (status, error) {
 			return status{}, fmt.Errorf("parsing status line %q: %w", line, err)
 		}
 	}
-	if seen != 5 {
-		return status{}, errors.New("parsing status: no RssAnon, RssShmem, Threads, NSpid or SigCgt (a kernel thread or a zombie)")
+	if seen != 6 {
+		return status{}, errors.New("parsing status: no Uid, RssAnon, RssShmem, Threads, NSpid or SigCgt (a kernel thread or a zombie)")
 	}
 	return s, nil
 }

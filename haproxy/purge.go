@@ -37,15 +37,15 @@ func (p *Process) SharedMappings() ([]Mapping, error) {
 
 // shmem lists the mappings of all anonymous memory that the process may share with others.
 func (p *Process) shmem() ([]Mapping, error) {
-	maps, err := readMaps(p.procfs, p.PID)
-	if err != nil {
-		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
-	}
 	dev, err := shmemDev()
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(maps, func(m Mapping) bool { return m.Dev != dev }), nil
+	maps, err := readMaps(p.procfs, p.PID, func(m Mapping) bool { return m.Dev == dev })
+	if err != nil {
+		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
+	}
+	return maps, nil
 }
 
 // shmemDev is the device, as /proc/PID/maps shows it, of the memory that the kernel makes for MAP_SHARED|MAP_ANONYMOUS. The name proves
@@ -56,27 +56,23 @@ var shmemDev = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("mapping a page of shared memory: %w", err)
 	}
 	defer unix.Munmap(page)
-	maps, err := readMaps("/proc", os.Getpid())
+	start := uint64(uintptr(unsafe.Pointer(&page[0])))
+	maps, err := readMaps("/proc", os.Getpid(), func(m Mapping) bool { return start >= m.Start && start < m.End && m.Inode != 0 })
+	if err == nil && len(maps) != 1 {
+		err = errors.New("the page just mapped is not there")
+	}
 	if err != nil {
 		return "", fmt.Errorf("reading our own mappings: %w", err)
 	}
-	start := uint64(uintptr(unsafe.Pointer(&page[0])))
-	for _, m := range maps {
-		if start >= m.Start && start < m.End && m.Inode != 0 {
-			return m.Dev, nil
-		}
-	}
-	return "", errors.New("reading our own mappings: the page just mapped is not there")
+	return maps[0].Dev, nil
 })
 
 // OpenMapping pins the memory of m, one of SharedMappings. It needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE and ptrace access
 // to the process (fs/proc/base.c, proc_map_files_get_link).
 func (p *Process) OpenMapping(m Mapping, write bool) (*CacheFile, error) {
-	flags := os.O_RDONLY
-	if write {
-		flags = os.O_RDWR
-	}
-	f, err := os.OpenFile(p.path(m.file()), flags, 0)
+	// Between the list and the open another mapping may have come to lie at the same addresses: a file, say, or a device. So it is not
+	// opened (O_PATH) before it is known to be the memory meant.
+	f, err := os.OpenFile(p.path(m.file()), unix.O_PATH, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		err = ErrGone
 		if p.Alive() {
@@ -86,16 +82,24 @@ func (p *Process) OpenMapping(m Mapping, write bool) (*CacheFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a mapping of pid %d: %w", p.PID, err)
 	}
-	c := &CacheFile{p: p, Mapping: m, f: f}
-	// Between the list and the open another mapping may have come to lie at the same addresses.
+	defer f.Close()
 	var st unix.Stat_t
 	err = unix.Fstat(int(f.Fd()), &st)
 	if dev := fmt.Sprintf("%02x:%02x", unix.Major(st.Dev), unix.Minor(st.Dev)); err != nil || st.Ino != m.Inode || dev != m.Dev {
-		f.Close()
 		return nil, fmt.Errorf("opening a mapping of pid %d: inode %d instead of %d: %w", p.PID, st.Ino, m.Inode, ErrUnstable)
 	}
-	return c, nil
+	flags := os.O_RDONLY
+	if write {
+		flags = os.O_RDWR
+	}
+	if f, err = os.OpenFile(fdPath(f), flags, 0); err != nil {
+		return nil, fmt.Errorf("opening a mapping of pid %d: %w", p.PID, err)
+	}
+	return &CacheFile{p: p, Mapping: m, f: f}, nil
 }
+
+// fdPath is a name of what an open file refers to, to open it anew or to connect to it.
+func fdPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
 func (c *CacheFile) Close() error { return c.f.Close() }
 
@@ -110,23 +114,7 @@ func (c *CacheFile) Resident() (uint64, error) {
 }
 
 // recognise reads the cache's header and decides what it is by Recognise or recogniseHTTP. ErrBusy: it changed at every look.
-func (c *CacheFile) recognise(by func(io.ReaderAt, uint64, uint64, func(uint64) bool) (*Cache, error)) (*Cache, error) {
-	maps, err := readMaps(c.p.procfs, c.p.PID)
-	if err != nil {
-		return nil, fmt.Errorf("listing the mappings of pid %d: %w", c.p.PID, err)
-	}
-	exe, err := os.Readlink(c.p.path("exe")) // as in maps, with " (deleted)" after an upgrade
-	if err != nil {
-		return nil, fmt.Errorf("reading what program pid %d runs: %w", c.p.PID, err)
-	}
-	isCode := func(addr uint64) bool {
-		for _, m := range maps {
-			if addr >= m.Start && addr < m.End {
-				return m.Perms == "r-xp" && m.Path == exe
-			}
-		}
-		return false
-	}
+func (c *CacheFile) recognise(by recogniser, isCode func(uint64) bool) (*Cache, error) {
 	for try := 1; ; try++ {
 		cache, err := by(c.f, c.Mapping.Start, c.Mapping.Len(), isCode)
 		if !errors.Is(err, ErrUnstable) {
@@ -139,6 +127,23 @@ func (c *CacheFile) recognise(by func(io.ReaderAt, uint64, uint64, func(uint64) 
 	}
 }
 
+type recogniser func(r io.ReaderAt, start, length uint64, isCode func(uint64) bool) (*Cache, error)
+
+// code tells which addresses lie in the code of the process's own program. Whoever has many mappings is read for it but once.
+func (p *Process) code() (func(addr uint64) bool, error) {
+	exe, err := os.Readlink(p.path("exe")) // as in maps, with " (deleted)" after an upgrade
+	if err != nil {
+		return nil, fmt.Errorf("reading what program pid %d runs: %w", p.PID, err)
+	}
+	maps, err := readMaps(p.procfs, p.PID, func(m Mapping) bool { return m.Perms == "r-xp" && m.Path == exe })
+	if err != nil {
+		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
+	}
+	return func(addr uint64) bool {
+		return slices.ContainsFunc(maps, func(m Mapping) bool { return addr >= m.Start && addr < m.End })
+	}, nil
+}
+
 // owners returns a process other than c's own, among pids, that maps the same memory; 0 if there is none.
 //
 // Each stopping worker is read but once, and not again for each of the others: anonymous memory comes to be shared at birth only, by fork(2),
@@ -148,17 +153,15 @@ func (c *CacheFile) owners(pids []int) (int, error) {
 		if shared, known := c.p.shared[pid]; pid == c.p.PID || known && !slices.Contains(shared, c.Mapping.Inode) {
 			continue
 		}
-		maps, err := readMaps(c.p.procfs, pid)
+		maps, err := readMaps(c.p.procfs, pid, func(m Mapping) bool { return m.Inode == c.Mapping.Inode && m.Dev == c.Mapping.Dev })
 		if errors.Is(err, ErrGone) {
 			continue
 		}
 		if err != nil {
 			return 0, fmt.Errorf("looking for other owners of the cache in pid %d: %w", pid, err)
 		}
-		for _, m := range maps {
-			if m.Inode == c.Mapping.Inode && m.Dev == c.Mapping.Dev {
-				return pid, nil
-			}
+		if len(maps) > 0 {
+			return pid, nil
 		}
 	}
 	return 0, nil
@@ -256,13 +259,17 @@ func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	isCode, err := p.code()
+	if err != nil {
+		return nil, nil, err
+	}
 	var refusal error
 	for _, m := range maps {
 		c, err := p.OpenMapping(m, true)
 		if err != nil {
 			return nil, nil, err
 		}
-		cache, err := c.recognise(Recognise)
+		cache, err := c.recognise(Recognise, isCode)
 		if err == nil {
 			return c, cache, nil
 		}

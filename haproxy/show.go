@@ -30,7 +30,7 @@ func ParseShowProc(answer string) (old map[int]bool, err error) {
 			continue
 		}
 		if !header {
-			return nil, fmt.Errorf("parsing show proc: %q before its header", line)
+			return nil, fmt.Errorf("parsing show proc: %.100q before its header", line)
 		}
 		f := strings.Fields(line)
 		if len(f) < 3 || f[1] != "worker" {
@@ -38,7 +38,7 @@ func ParseShowProc(answer string) (old map[int]bool, err error) {
 		}
 		pid, err := strconv.Atoi(f[0])
 		if err != nil || pid <= 0 {
-			return nil, fmt.Errorf("parsing show proc: %q is not a pid", f[0])
+			return nil, fmt.Errorf("parsing show proc: %.100q is not a pid", f[0])
 		}
 		old[pid] = section == "old workers"
 	}
@@ -76,7 +76,7 @@ func ParseShowInfo(answer string) (Info, error) {
 			}
 		}
 		if err != nil {
-			return Info{}, fmt.Errorf("parsing show info line %q: %w", line, err)
+			return Info{}, fmt.Errorf("parsing show info line %.100q: %.100w", line, err)
 		}
 		delete(want, key)
 	}
@@ -87,7 +87,7 @@ func ParseShowInfo(answer string) (Info, error) {
 }
 
 // ParseShowSess reads the answer to `show sess` and returns the streams that belong to somebody, those that have been idle for longest
-// first: their ids as `shutdown session` wants them. Those of the CLI itself are left out (src/stream.c, cli_io_handler_dump_sess).
+// first, maxSessions at the most: their ids as `shutdown session` wants them. Those of the CLI itself are left out (src/stream.c, cli_io_handler_dump_sess).
 func ParseShowSess(answer string) ([]string, error) {
 	var ids []string
 	left := map[string]time.Duration{}
@@ -97,16 +97,19 @@ func ParseShowSess(answer string) ([]string, error) {
 			if strings.TrimSpace(line) == "" {
 				continue
 			}
-			return nil, fmt.Errorf("parsing show sess line %q: it does not begin with a stream", line)
+			return nil, fmt.Errorf("parsing show sess line %.100q: it does not begin with a stream", line)
 		}
 		if _, err := strconv.ParseUint(id[2:], 16, 64); err != nil {
-			return nil, fmt.Errorf("parsing show sess line %q: %w", line, err)
+			return nil, fmt.Errorf("parsing show sess line %.100q: %.100w", line, err)
 		}
 		if strings.Contains(rest, " fe=GLOBAL ") || strings.HasPrefix(rest, "proto=sockpair ") {
 			continue
 		}
 		ids = append(ids, id)
 		left[id] = untilTimeout(rest)
+		if len(ids) == maxSessions {
+			break
+		}
 	}
 	slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(left[a], left[b]) })
 	return ids, nil

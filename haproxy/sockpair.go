@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strconv"
@@ -21,19 +20,17 @@ import (
 // it has executed itself anew (src/mworker.c, mworker_proc_list_to_env). So a worker can be asked where the master has no -S, and while the master
 // answers nobody because it is loading.
 
-const environLimit = 4 << 20 // bytes
-
 // dialWorker connects to a stopping worker's CLI without asking the master for it. ErrNoCLI: the master has no note of the worker.
 //
 // The note is right for any worker that is stopping: the reload that made it stop came after its start, and wrote a note of each worker
 // that was then alive. While the worker lives the master keeps its end open, so it is checked again at last that it lives.
-func dialWorker(procfs string, master, worker ID, nspid int) (net.Conn, error) {
-	p, err := OpenProcess(procfs, worker)
+func (c *cli) dialWorker(worker ID, nspid int) (net.Conn, error) {
+	p, err := OpenProcess(c.procfs, worker)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
-	m, err := OpenProcess(procfs, master)
+	m, err := OpenProcess(c.procfs, c.master)
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +50,9 @@ func dialWorker(procfs string, master, worker ID, nspid int) (net.Conn, error) {
 	defer unix.Close(pair)
 	if domain, err := unix.GetsockoptInt(pair, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || domain != unix.AF_UNIX {
 		return nil, fmt.Errorf("descriptor %d of master %d is not its socket to worker %d", number, m.PID, nspid)
+	}
+	if err := c.mayTalkTo(pair); err != nil {
+		return nil, fmt.Errorf("descriptor %d of master %d: %w", number, m.PID, err)
 	}
 	if !p.Alive() {
 		return nil, ErrGone
@@ -83,12 +83,7 @@ func connectThrough(pair int) (net.Conn, error) {
 
 // environ reads the environment that a process was executed with. It is empty for a moment during execve(2): that is an error.
 func (p *Process) environ() ([]byte, error) {
-	f, err := os.Open(p.path("environ"))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, environLimit))
+	b, err := readProcFile(p.procfs, p.PID, "environ")
 	if err == nil && len(b) == 0 {
 		err = errors.New("it is empty")
 	}

@@ -2,6 +2,7 @@ package haproxy
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -11,7 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"runtime"
+	"runtime/debug"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -26,7 +30,7 @@ import (
 // sharedSums returns a checksum of each shared writable mapping of p, files too, as the process itself sees it.
 func sharedSums(t *testing.T, p *Process) map[string][32]byte {
 	t.Helper()
-	all, err := readMaps("/proc", p.PID)
+	all, err := readMaps("/proc", p.PID, func(m Mapping) bool { return m.Perms == "rw-s" })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,9 +41,6 @@ func sharedSums(t *testing.T, p *Process) map[string][32]byte {
 	defer mem.Close()
 	sums := map[string][32]byte{}
 	for _, m := range all {
-		if m.Perms != "rw-s" {
-			continue
-		}
 		b := make([]byte, m.Len())
 		if _, err := mem.ReadAt(b, int64(m.Start)); err != nil {
 			t.Fatal(err)
@@ -124,11 +125,39 @@ func init() {
 
 // lookalike maps a copy of an unused cache, says "ready", and does what it is told until its standard input ends.
 func lookalike(kind string) error {
+	if kind == "master" {
+		return fakeMaster()
+	}
 	size := uintptr(8 << 20)
 	flags, fd := unix.MAP_SHARED|unix.MAP_ANON, -1
+	if root, ok := strings.CutPrefix(kind, "chroot "); ok {
+		if err := errors.Join(unix.Chroot(root), unix.Chdir("/")); err != nil {
+			return err
+		}
+	}
 	switch kind {
 	case "private":
 		flags = unix.MAP_PRIVATE | unix.MAP_ANON
+	case "memfd":
+		var err error
+		if fd, err = unix.MemfdCreate("/dev/zero (deleted)", 0); err != nil {
+			return err
+		}
+		if err := unix.Ftruncate(fd, int64(size)); err != nil {
+			return err
+		}
+		flags = unix.MAP_SHARED
+	case "file of that name":
+		// In a mount namespace of its own a process can have any file for /dev/zero. It could cut it short under us.
+		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+			unix.Mount("tmpfs", "/dev", "tmpfs", 0, "")); err != nil {
+			return err
+		}
+		f, err := os.Create("/dev/zero")
+		if err := errors.Join(err, os.Remove("/dev/zero"), f.Truncate(int64(size))); err != nil {
+			return err
+		}
+		flags, fd = unix.MAP_SHARED, int(f.Fd())
 	case "file":
 		f, err := os.CreateTemp("/dev/shm", "lookalike")
 		if err != nil {
@@ -163,6 +192,11 @@ func lookalike(kind string) error {
 		code = uint64(uintptr(text))
 	}
 	binary.LittleEndian.PutUint64(mem[l.freeBlock:], code)
+	if kind == "read-only" {
+		if err := unix.Mprotect(mem, unix.PROT_READ); err != nil {
+			return err
+		}
+	}
 	fmt.Println("ready")
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
@@ -174,6 +208,25 @@ func lookalike(kind string) error {
 			for i := range mem {
 				mem[i] = 0xa5
 			}
+		case "map a program":
+			f, err := os.Open("/proc/self/exe")
+			if err != nil {
+				return err
+			}
+			if _, err := unix.MmapPtr(int(f.Fd()), 0, addr, size, unix.PROT_READ, unix.MAP_SHARED|unix.MAP_FIXED); err != nil {
+				return err
+			}
+		case "map it again":
+			if _, _, errno := unix.Syscall6(unix.SYS_MREMAP, uintptr(addr), 0, size, unix.MREMAP_MAYMOVE, 0, 0); errno != 0 {
+				return errno
+			}
+		case "long command line":
+			if err := lengthenCommandLine(uint64(uintptr(addr)), uint64(size)); err != nil {
+				return err
+			}
+		case "vfork":
+			debug.SetGCPercent(-1) // it would wait for the thread
+			go vfork()
 		case "unmap":
 			if err := unix.MunmapPtr(addr, size); err != nil {
 				return err
@@ -186,6 +239,38 @@ func lookalike(kind string) error {
 	return in.Err()
 }
 
+// lengthenCommandLine makes the size bytes at addr the process's command line, by what anybody may do (prctl(2), PR_SET_MM_MAP).
+func lengthenCommandLine(addr, size uint64) error {
+	b, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return err
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')'):]))
+	field := func(n int) (v uint64) { // numbered as in proc_pid_stat(5)
+		fmt.Sscan(f[n-2], &v)
+		return v
+	}
+	brk := field(47)
+	m := struct {
+		addrs    [11]uint64 // of code, data, brk, stack, arguments and environment
+		auxv     uint64
+		auxvSize uint32
+		exe      int32
+	}{addrs: [11]uint64{field(26), field(27), field(45), field(46), brk, brk, field(28), addr, addr + size, field(50), field(51)}, exe: -1}
+	return unix.Prctl(unix.PR_SET_MM, unix.PR_SET_MM_MAP, uintptr(unsafe.Pointer(&m)), unsafe.Sizeof(m), 0)
+}
+
+// vfork makes a process that shares all memory with this one, and keeps the thread waiting for its end.
+//
+//go:norace
+func vfork() {
+	runtime.LockOSThread()
+	pid, _, _ := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_VM|unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	for pid == 0 {
+		unix.RawSyscall(unix.SYS_PPOLL, 0, 0, 0)
+	}
+}
+
 type lookalikeProcess struct {
 	*Process
 	t   *testing.T
@@ -195,8 +280,12 @@ type lookalikeProcess struct {
 
 func startLookalike(t *testing.T, kind string) lookalikeProcess {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), "HAPRESSURE_LOOKALIKE="+kind)
+	return startLookalikeAs(t, exec.Command("/proc/self/exe"), kind)
+}
+
+func startLookalikeAs(t *testing.T, cmd *exec.Cmd, kind string) lookalikeProcess {
+	t.Helper()
+	cmd.Env = append(cmd.Environ(), "HAPRESSURE_LOOKALIKE="+kind)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -229,8 +318,13 @@ func (p lookalikeProcess) tell(what string) {
 
 func TestLookalikeIsRefused(t *testing.T) {
 	for kind, reason := range map[string]string{
-		"private":    NoCache,
-		"file":       NoCache,
+		"private":   NoCache,
+		"file":      NoCache,
+		"memfd":     NoCache,
+		"read-only": NoCache,
+
+		"file of that name": NoCache,
+
 		"other code": UnknownLayout, // HAProxy's callback is in HAProxy's own program
 	} {
 		t.Run(kind, func(t *testing.T) {
@@ -268,7 +362,7 @@ func TestLookalikeIsNoStoppingWorker(t *testing.T) {
 // What comes to lie at the cache's addresses between two steps of a purge is not written.
 func TestMappingReplacedDuringAPurge(t *testing.T) {
 	t.Run("before it is opened", func(t *testing.T) {
-		for _, what := range []string{"map another", "unmap"} {
+		for _, what := range []string{"map another", "unmap", "map a program"} {
 			p := startLookalike(t, "shared")
 			shared, err := p.SharedMappings()
 			if err != nil || len(shared) != 1 {

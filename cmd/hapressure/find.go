@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -45,11 +44,7 @@ func (w *which) find(ctx context.Context, s *haproxy.Scanner) ([]haproxy.Instanc
 	if err != nil {
 		return nil, nil, err
 	}
-	found, err := scan(ctx, s, pids)
-	if err != nil {
-		return nil, nil, err
-	}
-	of := pids
+	of, among := pids, pids
 	switch {
 	case w.pid != 0:
 		of = []int{w.pid}
@@ -57,6 +52,11 @@ func (w *which) find(ctx context.Context, s *haproxy.Scanner) ([]haproxy.Instanc
 		if of, err = unitPIDs(ctx, w.unit); err != nil {
 			return nil, nil, err
 		}
+		among = of // anybody can run something that is called haproxy and keeps us waiting
+	}
+	found, err := scan(ctx, s, among)
+	if err != nil {
+		return nil, nil, err
 	}
 	for i := range found {
 		if !slices.Contains(of, found[i].Master.PID) {
@@ -77,22 +77,15 @@ func (w *which) find(ctx context.Context, s *haproxy.Scanner) ([]haproxy.Instanc
 	}), nil
 }
 
-// scan looks again while a master executes itself anew in a reload; that takes some milliseconds.
 func scan(ctx context.Context, s *haproxy.Scanner, pids []int) ([]haproxy.Instance, error) {
-	for end := time.Now().Add(5 * time.Second); ; {
-		found, err := s.Scan(ctx, pids)
-		if errors.Is(err, haproxy.ErrUnstable) && time.Now().Before(end) && ctx.Err() == nil {
-			time.Sleep(50 * time.Millisecond)
-			continue
-		}
-		if errors.Is(err, fs.ErrPermission) {
-			return nil, fmt.Errorf("looking at other users' processes needs root: run this with sudo (%w)", err)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("looking for HAProxy: %w", err)
-		}
-		return found, nil
+	found, err := s.Scan(ctx, pids)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("looking at other users' processes needs root: run this with sudo (%w)", err)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for HAProxy: %w", err)
+	}
+	return found, nil
 }
 
 func allPIDs() ([]int, error) {

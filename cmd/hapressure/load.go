@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"hapressure/policy"
 )
@@ -18,11 +20,14 @@ const policyFile = "/etc/hapressure/policy.yaml"
 var dropIns = []string{"/etc/hapressure/policy.d", "/run/hapressure/policy.d", "/usr/lib/hapressure/policy.d"}
 
 // loadPolicy reads and decodes the given files, of which all but the first are drop-ins, or without any this system's.
-func loadPolicy(names ...string) (*policy.Policy, []policy.File, error) {
+func loadPolicy(names ...string) (*policy.Policy, []policy.File, error) { return load(names, false) }
+
+// load is loadPolicy. Files that are to come into force must be trusted, as this system's always must.
+func load(names []string, trusted bool) (*policy.Policy, []policy.File, error) {
 	var files []policy.File
 	var err error
 	if len(names) > 0 {
-		files, err = readAll(names)
+		files, err = readAll(names, trusted)
 	} else {
 		files, err = systemFiles("/")
 	}
@@ -50,7 +55,7 @@ func origin(files []policy.File) string {
 
 // systemFiles reads the policy of the system whose root folder is given: its file, or the built-in policy, and the drop-ins by name.
 func systemFiles(root string) ([]policy.File, error) {
-	files, err := readAll([]string{filepath.Join(root, policyFile)})
+	files, err := readAll([]string{filepath.Join(root, policyFile)}, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		files, err = []policy.File{policy.BuiltIn}, nil
 	}
@@ -73,17 +78,54 @@ func systemFiles(root string) ([]policy.File, error) {
 			names = append(names, paths[name])
 		}
 	}
-	drops, err := readAll(names)
+	drops, err := readAll(names, true)
 	return append(files, drops...), err
 }
 
-func readAll(names []string) (files []policy.File, err error) {
+func readAll(names []string, trusted bool) (files []policy.File, err error) {
 	for _, name := range names {
-		text, err := os.ReadFile(name)
+		f, err := os.Open(name)
+		if err == nil && trusted {
+			err = checkTrust(f)
+		}
+		var text []byte
+		if err == nil {
+			text, err = io.ReadAll(f)
+		}
+		f.Close()
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, policy.File{Name: name, Text: text})
 	}
 	return files, nil
+}
+
+// checkTrust fails if others than root, or we ourselves, can write an open file or put another one in its place: a policy decides what is done
+// as root. Of a link, the file that it leads to counts.
+func checkTrust(f *os.File) error {
+	file, err := f.Stat()
+	folder := filepath.Dir(f.Name())
+	dir, derr := os.Stat(folder)
+	if err := errors.Join(err, derr); err != nil {
+		return err
+	}
+	// Kubernetes makes the folder of a ConfigMap for everybody to write, below one that is closed. Root's link ..data in it tells.
+	link, err := os.Lstat(filepath.Join(folder, "..data"))
+	configMap := err == nil && isOurs(link)
+	name := f.Name()
+	if isOurs(file) && !othersWrite(file) {
+		if isOurs(dir) && (!othersWrite(dir) || dir.Mode()&fs.ModeSticky != 0 || configMap) {
+			return nil
+		}
+		name = folder
+	}
+	return fmt.Errorf("others can write %[1]s, and a policy decides what is done as root: chown root: %[1]s && chmod go-w %[1]s", name)
+}
+
+func othersWrite(fi fs.FileInfo) bool { return fi.Mode().Perm()&0o022 != 0 }
+
+func isOurs(fi fs.FileInfo) bool {
+	uid := fi.Sys().(*syscall.Stat_t).Uid
+	return uid == 0 || int(uid) == os.Geteuid()
 }

@@ -107,7 +107,7 @@ func (r *reloader) watch(w *fsnotify.Watcher) {
 }
 
 func (r *reloader) load() (p *policy.Policy, err error) {
-	p, r.files, err = loadPolicy(r.names...)
+	p, r.files, err = load(r.names, true)
 	return p, err
 }
 
