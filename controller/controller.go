@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -290,6 +291,9 @@ func (c *Controller) groups(pattern string) map[string]string {
 	for _, dir := range dirs {
 		// A group has files that a glob meets as well, and a node of Kubernetes has more containers than could be guarded.
 		at := strings.TrimPrefix(dir, c.Cgroups)
+		if strings.ContainsFunc(at, func(r rune) bool { return !strconv.IsPrint(r) }) {
+			continue // no program that makes groups calls one so, and the name would go wherever we tell of it
+		}
 		group, err := cgroup.Open(c.Cgroups, at)
 		if err != nil {
 			continue

@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"strconv"
+	"strings"
 	"time"
 
 	"hapressure/cgroup"
@@ -176,8 +179,8 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 		return
 	}
 	v.found = found
+	g.noteCLIs(v.Now, found)
 	for _, in := range found {
-		g.noteCLI(v.Now, in)
 		v.workers = append(v.workers, in.Workers...)
 	}
 	for _, w := range v.workers {
@@ -195,13 +198,20 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 // cliPatience is how long a master may leave its CLI unanswered before that is told: in a reload it always does for a while.
 const cliPatience = time.Minute
 
-func (g *guard) noteCLI(now time.Duration, in haproxy.Instance) {
-	if in.CLIErr == nil {
-		g.cliAnswered = now
+func (g *guard) noteCLIs(now time.Duration, found []haproxy.Instance) {
+	const cliOf = "master CLI of "
+	there := map[string]bool{}
+	for _, in := range found {
+		sensor := cliOf + strconv.Itoa(in.Master.PID)
+		there[sensor] = true
+		if in.CLIErr == nil {
+			g.cliAnswered = now
+		}
+		if in.CLIErr == nil || errors.Is(in.CLIErr, haproxy.ErrNoCLI) || now-g.cliAnswered > cliPatience {
+			g.note(sensor, in.CLIErr)
+		}
 	}
-	if in.CLIErr == nil || errors.Is(in.CLIErr, haproxy.ErrNoCLI) || now-g.cliAnswered > cliPatience {
-		g.note(fmt.Sprintf("master CLI of %d", in.Master.PID), in.CLIErr)
-	}
+	maps.DeleteFunc(g.missing, func(sensor, _ string) bool { return strings.HasPrefix(sensor, cliOf) && !there[sensor] })
 }
 
 // proven is what the policy calls the states; any other is unknown to it.

@@ -12,8 +12,8 @@ import (
 	"hapressure/tests/cgrouptest"
 )
 
-// TestTargetsByGlob holds that a glob finds groups with HAProxy in them and nothing else, that a disabled target is left alone, and that each target gets its
-// own tiers.
+// TestTargetsByGlob holds that a glob finds groups with HAProxy in them and nothing else, nor any with a name that a terminal would obey, that a
+// disabled target is left alone, and that each target gets its own tiers.
 func TestTargetsByGlob(t *testing.T) {
 	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
 	program := filepath.Join(t.TempDir(), "haproxy")
@@ -25,7 +25,7 @@ func TestTargetsByGlob(t *testing.T) {
 		t.Fatal(err)
 	}
 	procs := fmt.Sprintln(running.Process.Pid)
-	for _, group := range []string{"/pods/a/haproxy", "/pods/b/haproxy", "/pods/off/haproxy", "/pods/a/other"} {
+	for _, group := range []string{"/pods/a/haproxy", "/pods/b/haproxy", "/pods/off/haproxy", "/pods/a/other", "/pods/\x1b[2J/haproxy", "/pods/a/ha\nproxy"} {
 		w.tree.Group(group, map[string]string{"cgroup.procs": procs})
 	}
 	w.tree.Group("/pods/b/host", map[string]string{"cgroup.procs": fmt.Sprintln(os.Getpid())})

@@ -218,11 +218,11 @@ func (h *host) checkWorker(ctx context.Context, w haproxy.Worker) {
 	}
 	defer p.Close()
 	release, level, err := w.About(ctx)
-	name := fmt.Sprintf("worker %d (%s, %s)", w.PID, w.State, release)
+	name := fmt.Sprintf("worker %d (%s, %.50s)", w.PID, w.State, release)
 	if err != nil {
 		h.say(warning, "", "%s cannot be asked: %v", name, err)
 	} else if level != "admin" {
-		h.say(warning, "give the master's -S level admin", "%s: our level is %q, so sessions cannot be shut down one by one", name, level)
+		h.say(warning, "give the master's -S level admin", "%s: our level is %.50q, so sessions cannot be shut down one by one", name, level)
 	}
 	cache, err := p.CheckSSLCache(h.pids)
 	var r *haproxy.Refusal

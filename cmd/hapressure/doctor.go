@@ -92,7 +92,7 @@ const (
 )
 
 func (f finding) String() string {
-	text := fmt.Sprintf("%-8s %-10s %s", f.Level, f.Check, strings.ReplaceAll(f.Found, "\n", "; "))
+	text := fmt.Sprintf("%-8s %-10s %s", f.Level, f.Check, printable(strings.ReplaceAll(f.Found, "\n", "; ")))
 	if f.Do != "" {
 		text += fmt.Sprintf("\n%20s-> %s", "", f.Do)
 	}

@@ -97,7 +97,7 @@ func printPurges(out io.Writer, rows []controller.Purge) error {
 	fmt.Fprintln(t, "GEN\tPID\tRESULT\tBEFORE\tAFTER\tHELD\tLAYOUT\tREASON")
 	var freed uint64
 	for _, r := range rows {
-		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%.0f µs\t%s\t%s\n", r.Generation, r.PID, r.Result, size(r.Before), size(r.After), r.Held, cmp.Or(r.Layout, "-"), r.Reason)
+		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%.0f µs\t%s\t%s\n", r.Generation, r.PID, r.Result, size(r.Before), size(r.After), r.Held, cmp.Or(r.Layout, "-"), printable(r.Reason))
 		freed += r.Before - min(r.Before, r.After)
 	}
 	if err := t.Flush(); err != nil {

@@ -59,12 +59,12 @@ func printWorkers(out io.Writer, masters []controller.Master) error {
 		case m.HardStopAfter != nil:
 			fmt.Fprintf(out, "hard-stop-after %s", span(*m.HardStopAfter))
 		case m.HardStopError != "":
-			fmt.Fprintf(out, "hard-stop-after not known (%s)", m.HardStopError)
+			fmt.Fprintf(out, "hard-stop-after not known (%s)", printable(m.HardStopError))
 		default:
 			fmt.Fprint(out, "no hard-stop-after")
 		}
 		if m.CLIError != "" {
-			fmt.Fprintf(out, ", %s", m.CLIError)
+			fmt.Fprintf(out, ", %s", printable(m.CLIError))
 		}
 		fmt.Fprintln(out)
 		if err := printTable(out, "", m.Workers); err != nil {
@@ -80,7 +80,7 @@ func printTable(out io.Writer, indent string, workers []controller.Worker) error
 	for _, w := range workers {
 		fmt.Fprintf(t, "%s%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", indent, w.Generation, w.PID, w.State,
 			span(w.Age), known(w.StoppingFor, span), known(w.Connections, strconv.Itoa), known(w.Cache, size), known(w.Shared, size),
-			known(w.Private, size), known(w.HardStopIn, span), w.Proof)
+			known(w.Private, size), known(w.HardStopIn, span), printable(w.Proof))
 	}
 	return t.Flush()
 }

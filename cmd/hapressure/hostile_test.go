@@ -1,0 +1,34 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"unicode"
+
+	"hapressure/controller"
+	"hapressure/haproxy"
+)
+
+// Workers, sockets and files have names and say things that end up on an operator's terminal. It must not take them for commands.
+func TestHostileTextIsNoCommand(t *testing.T) {
+	const text = "\x1b]0;owned\a\x1b[2J\rworker\u202e 1\u009b31m"
+	var workers, purges strings.Builder
+	in := controller.Master{PID: 1, CLIError: text, HardStopError: text, Workers: []controller.Worker{{PID: 2, Proof: text}}}
+	if err := errors.Join(printWorkers(&workers, []controller.Master{in}), printPurges(&purges, []controller.Purge{{PID: 2, Reason: text}})); err != nil {
+		t.Fatal(err)
+	}
+	for name, out := range map[string]string{
+		"workers": workers.String(),
+		"purge":   purges.String(),
+		"doctor":  finding{warning, "workers", text, ""}.String(),
+		"error":   wrap((&haproxy.Refusal{Reason: text}).Error(), 0, 0),
+	} {
+		if i := strings.IndexFunc(out, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
+			t.Errorf("%s: %q at %d of %q", name, out[i:i+1], i, out)
+		}
+		if !strings.Contains(out, `\x1b]0;owned`) {
+			t.Errorf("%s does not tell it: %q", name, out)
+		}
+	}
+}
