@@ -42,6 +42,7 @@ var faults = []fault{
 	{name: "cli-endless", restarts: true},
 	{name: "cli-lying", restarts: true, short: true},
 	{name: "policy-broken", says: []string{"The policy in force stays: ", "Now in force: "}},
+	{name: "policy-broken-at-start", restarts: true, says: []string{"the policy has mistakes"}},
 	{name: "policy-removed", says: []string{"Now in force: the built-in policy"}},
 	{name: "policy-a-folder", says: []string{"The policy in force stays: "}},
 	{name: "var-full", restarts: true, says: []string{"Cannot read recording of haproxy.service", "no space left on device"}},
@@ -49,8 +50,9 @@ var faults = []fault{
 	{name: "journald-stopped", short: true},
 	{name: "journald-hung"},
 	{name: "dbus-stopped", short: true, says: []string{"Cannot read systemd, going on without it"}},
+	{name: "dbus-hung"},
 	{name: "clock-set-back"},
-	{name: "pressure-off", says: []string{"Cannot read memory.pressure of haproxy.service"}},
+	{name: "pressure-off", says: []string{"Cannot read memory.pressure of haproxy.service", "Cannot read wake-up by memory.pressure"}},
 	{name: "swap-full", says: []string{"page-out on worker"}},
 }
 

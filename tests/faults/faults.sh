@@ -44,7 +44,7 @@ emptied() { # all caches of stopping workers are
 stopping = [w for m in json.load(sys.stdin)["masters"] for w in m["workers"] if w["state"] == "stopping"]
 sys.exit(not stopping or any(w["cache_bytes"] is None or w["cache_bytes"] > 65536 for w in stopping))'
 }
-guarding() { [[ $(property StatusText) == haproxy.service:*' 0 of 1 workers stopping' ]]; }
+stopping() { [[ $(property StatusText) == haproxy.service:*" $1 of "*' workers stopping' ]]; } # N: so many workers are, as hapressure tells
 changed() { [[ $(property MainPID "$1") != "$2" && $(property MainPID "$1") != 0 && $(property ActiveState "$1") == active ]]; } # UNIT PID
 background() { # NAME COMMAND...: until end_background
 	setsid "${@:2}" >/dev/null 2>&1 &
@@ -148,29 +148,29 @@ mend-master-hung() {
 }
 
 asked() { (($(wc -l <$state/asked) >= $1)); }
-fake() { # KIND [COMMAND...]: which is to come true while a fake is in the place of the master CLI
+fake() { # KIND STATE COMMAND...: while a fake is in the place of the master CLI the command is to come true, and who serves to be known as that
 	: >$state/asked
 	mv $socket $socket.real
 	background fake python3 fake.py "$1" $socket $state/asked
 	until_ test -S $socket
 	systemctl start hapressure
 	until_ asked 10
-	"${@:2}"
-	sure is "$(newest)" unknown
+	"${@:3}"
+	sure is "$(newest)" "$2"
 	end_background fake
 	mv $socket.real $socket
 }
 not_purged() { sure eval '! has fault purge-ssl-cache'; }
 fault-cli-hung() { systemctl stop hapressure; }
-mend-cli-hung() { fake hung said 'purge-ssl-cache on worker'; }
+mend-cli-hung() { fake hung current said 'purge-ssl-cache on worker'; }
 fault-cli-slow() { systemctl stop hapressure; }
-mend-cli-slow() { fake slow said 'purge-ssl-cache on worker'; }
+mend-cli-slow() { fake slow current said 'purge-ssl-cache on worker'; }
 fault-cli-garbage() { systemctl stop hapressure; }
-mend-cli-garbage() { fake garbage not_purged; }
+mend-cli-garbage() { fake garbage unknown not_purged; }
 fault-cli-endless() { systemctl stop hapressure; }
-mend-cli-endless() { fake endless not_purged; }
+mend-cli-endless() { fake endless unknown not_purged; }
 fault-cli-lying() { systemctl stop hapressure; }
-mend-cli-lying() { fake lying said 'purge-ssl-cache on worker'; }
+mend-cli-lying() { fake lying unknown said 'purge-ssl-cache on worker'; }
 
 # --- of the host
 
@@ -181,6 +181,17 @@ fault-policy-broken() {
 mend-policy-broken() {
 	good_policy
 	said 'Now in force'
+}
+
+# The service cannot start with it, tries again and again, and goes on once it is mended.
+fault-policy-broken-at-start() {
+	echo 'version: 2' >$policy
+	systemctl restart hapressure
+	said 'the policy has mistakes'
+}
+mend-policy-broken-at-start() {
+	good_policy
+	said 'Guarding haproxy.service'
 }
 
 fault-policy-removed() {
@@ -234,10 +245,27 @@ mend-journald-stopped() {
 	systemctl start "${journald[@]}"
 }
 
-fault-journald-hung() { systemctl kill --signal=STOP systemd-journald; }
+recorded() { find /var/lib/hapressure/recordings -type f -newer $state/emptied | grep --quiet .; }
+# Its socket is full as well.
+fault-journald-hung() {
+	systemctl kill --signal=STOP systemd-journald
+	python3 -c '
+import socket
+for _ in range(100):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.setblocking(False)
+    try:
+        while True:
+            s.sendto(b"MESSAGE=filling\n", "/run/systemd/journal/socket")
+    except BlockingIOError:
+        pass'
+}
 mend-journald-hung() {
 	until_ emptied
+	touch $state/emptied
+	until_ recorded # it has looked again since, so it does not wait for journald
 	systemctl kill --signal=CONT systemd-journald
+	said 'purge-ssl-cache on worker'
 }
 
 fault-dbus-stopped() {
@@ -247,6 +275,12 @@ fault-dbus-stopped() {
 mend-dbus-stopped() {
 	said 'purge-ssl-cache on worker'
 	systemctl start dbus.socket
+}
+
+fault-dbus-hung() { systemctl kill --signal=STOP dbus; }
+mend-dbus-hung() {
+	said 'purge-ssl-cache on worker'
+	systemctl kill --signal=CONT dbus
 }
 
 fault-clock-set-back() { date --set='1 hour ago' >/dev/null; }
@@ -263,7 +297,9 @@ fault-pressure-off() {
 mend-pressure-off() {
 	said 'purge-ssl-cache on worker'
 	pressure_of 1
+	until_ armed
 }
+armed() { find "/proc/$(property MainPID)/fd" -lname '*/memory.pressure' | grep --quiet .; }
 
 # A process that has touched more than swap holds, and stays.
 fault-swap-full() {
@@ -275,6 +311,7 @@ while int(next(l for l in open("/proc/meminfo") if l.startswith("SwapFree")).spl
     held.append(bytes([1]) * (1 << 20))
 time.sleep(1e6)'
 	until_ eval "awk '/SwapFree/ {exit \$2 > 2048}' /proc/meminfo"
+	systemctl set-property --runtime haproxy.service MemorySwapMax=infinity
 	sed -i 's/purge-ssl-cache: {}/&, page-out: {}/' $policy
 	said 'Now in force'
 }
@@ -290,7 +327,7 @@ mend-swap-full() {
 step() {
 	case $RELOAD in
 	1)
-		until_ guarding
+		until_ stopping 0
 		mark fault
 		if declare -F "fault-$name" >/dev/null; then "fault-$name"; fi
 		;;
