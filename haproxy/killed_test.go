@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"runtime"
@@ -20,7 +21,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// actEnv makes this test program do one action on a worker instead: "purge 4711 4710", the action, the worker and its master.
+// actEnv makes this test program do something else instead: an action on a worker, as "purge 4711 4710", the action, the worker and its master; or
+// "sleep", see sleepDeep.
 const actEnv = "HAPRESSURE_TEST_ACT"
 
 func TestMain(m *testing.M) {
@@ -36,6 +38,9 @@ func TestMain(m *testing.M) {
 
 func doAct(ctx context.Context, act []string) error {
 	kind := act[0]
+	if kind == "sleep" {
+		sleepDeep()
+	}
 	var pids []int
 	for _, text := range act[1:] {
 		pid, err := strconv.Atoi(text)
@@ -85,72 +90,93 @@ var idle = []uint64{unix.SYS_FUTEX, unix.SYS_EPOLL_PWAIT, unix.SYS_NANOSLEEP, un
 type victim struct {
 	pid      int
 	counting bool
-	steps    int            // system calls since the mark
+	steps    int            // so far
 	holder   int            // the thread that holds a worker still
-	polls    map[int]uint64 // by thread, the system call that it is in
+	calls    map[int]uint64 // by thread, the system call that it is in
 }
 
-// kill runs an action and kills it right before its system call n from now on, or where single is true n instructions after the worker
-// stands still. It returns false if the action came to its end before.
-func kill(t *testing.T, act string, n int, single bool) (killed bool) {
+// kill runs an action and kills it right before its system call n from the mark on, or where single is true n instructions after the worker
+// stands still. It returns how many steps it came to: fewer than n if it came to its end before.
+func kill(t *testing.T, act string, n int, single bool) int {
 	t.Helper()
+	v := victim{calls: map[int]uint64{}}
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // only the thread that traces may; it ends with its goroutine
-		v := victim{polls: map[int]uint64{}}
-		var err error
-		killed, err = v.run(act, n, single)
-		done <- err
+		done <- v.run(act, n, single)
 	}()
 	if err := <-done; err != nil {
 		t.Fatalf("%s, killed at %d: %v", act, n, err)
 	}
-	return killed
+	return v.steps
 }
 
-func (v *victim) run(act string, n int, single bool) (bool, error) {
+// killEach runs an action to its end, and then again, killed at each of its steps, with after in between; only at some of them, spread evenly,
+// without HAPRESSURE_FAULTS=all.
+func killEach(t *testing.T, act func() string, single bool, some int, after func(when string)) {
+	t.Helper()
+	steps := kill(t, act(), math.MaxInt, single)
+	after("not killed")
+	kills, stride := 0, max(1, steps/some)
+	if os.Getenv("HAPRESSURE_FAULTS") == "all" {
+		stride = 1
+	}
+	for n := 1; kill(t, act(), n, single) == n; n += stride {
+		kills++
+		after(fmt.Sprintf("killed at step %d", n))
+	}
+	t.Logf("killed %d times in %d steps", kills, steps)
+	if kills < 5 {
+		t.Errorf("it was killed %d times only", kills)
+	}
+}
+
+func (v *victim) run(act string, n int, single bool) error {
 	p, err := os.StartProcess(os.Args[0], os.Args[:1], &os.ProcAttr{
 		Env:   append(os.Environ(), actEnv+"="+act, "GODEBUG=asyncpreemptoff=1"),
 		Files: []*os.File{nil, nil, os.Stderr},
 		Sys:   &unix.SysProcAttr{Ptrace: true},
 	})
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer p.Release()
 	v.pid = p.Pid
 	var ws unix.WaitStatus
 	if _, err := unix.Wait4(v.pid, &ws, unix.WALL, nil); err != nil { // the stop at its execve(2)
-		return false, err
+		return err
 	}
 	if err := unix.PtraceSetOptions(v.pid, unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_EXITKILL); err != nil {
-		return false, err
+		return err
 	}
 	tid, signal := v.pid, 0
 	for {
-		if v.holder != 0 && tid == v.holder && single {
-			end, err := v.stepThrough(n)
-			if err != nil || !end {
-				return true, errors.Join(err, v.kill())
+		if single && tid == v.holder {
+			if err := v.stepThrough(n); err != nil || v.steps == n {
+				return errors.Join(err, v.kill())
 			}
+			tid = v.holder
 			single, n = false, -1 // to its end
 		}
 		if err := unix.PtraceSyscall(tid, signal); err != nil && !errors.Is(err, unix.ESRCH) {
-			return false, err
+			return err
 		}
 		tid, err = unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD, nil)
 		signal = 0
 		switch {
 		case err != nil:
-			return false, err
+			return err
 		case tid == v.pid && ws.Exited() && ws.ExitStatus() == 0: // the last of its threads, as the kernel tells it
-			return false, nil
+			return nil
 		case tid == v.pid && (ws.Exited() || ws.Signaled()):
-			return false, fmt.Errorf("it ended with %d, signal %d", ws.ExitStatus(), ws.Signal())
+			return fmt.Errorf("it ended with %d, signal %d", ws.ExitStatus(), ws.Signal())
 		case ws.Exited(), ws.Signaled():
 		case ws.StopSignal() == unix.SIGTRAP|0x80:
-			if v.call(tid) && !single && v.steps == n {
-				return true, v.kill()
+			if v.call(tid) && !single && n > 0 {
+				v.steps++
+			}
+			if !single && v.steps == n {
+				return v.kill()
 			}
 		case ws.StopSignal() != unix.SIGTRAP && ws.StopSignal() != unix.SIGSTOP:
 			signal = int(ws.StopSignal())
@@ -167,23 +193,19 @@ func (v *victim) call(tid int) (step bool) {
 	nr := binary.NativeEndian.Uint64(info[24:])
 	if info[0] != unix.PTRACE_SYSCALL_INFO_ENTRY {
 		// The last call before the cache is written asks whether the worker lives.
-		if nr := v.polls[tid]; v.holder == -tid && (nr == unix.SYS_POLL || nr == unix.SYS_PPOLL) {
+		if nr := v.calls[tid]; v.holder == -tid && (nr == unix.SYS_POLL || nr == unix.SYS_PPOLL) {
 			v.holder = tid
 		}
 		return false
 	}
-	v.polls[tid] = nr
+	v.calls[tid] = nr
 	if nr == mark {
 		v.counting = true
 	}
 	if nr == unix.SYS_PTRACE {
 		v.holder = -tid // it has begun
 	}
-	if !v.counting || slices.Contains(idle, nr) {
-		return false
-	}
-	v.steps++
-	return true
+	return v.counting && !slices.Contains(idle, nr)
 }
 
 // syscallInfo is struct ptrace_syscall_info of a stopped thread (ptrace(2), PTRACE_GET_SYSCALL_INFO).
@@ -196,30 +218,29 @@ func syscallInfo(tid int) ([88]byte, error) {
 	return info, nil
 }
 
-// stepThrough runs n instructions of the thread that holds the worker. It reports whether it came to a system call before: that is the
-// one by which the worker is let go.
-func (v *victim) stepThrough(n int) (end bool, err error) {
-	for range n {
+// stepThrough runs n instructions of the thread that holds the worker, or fewer up to its next system call: that is the one by which the worker
+// is let go.
+func (v *victim) stepThrough(n int) error {
+	for v.steps = 0; v.steps < n; v.steps++ {
 		info, err := syscallInfo(v.holder)
 		if err != nil {
-			return false, err
+			return err
 		}
 		var code [2]byte
 		if _, err := unix.PtracePeekText(v.holder, uintptr(binary.NativeEndian.Uint64(info[8:])), code[:]); err != nil {
-			return false, err
+			return err
 		}
 		if code == [2]byte{0x0f, 0x05} { // amd64, SYSCALL
-			return true, nil
+			return nil
 		}
 		if err := unix.PtraceSingleStep(v.holder); err != nil {
-			return false, err
+			return err
 		}
-		var ws unix.WaitStatus
-		if _, err := unix.Wait4(v.holder, &ws, unix.WALL, nil); err != nil {
-			return false, err
+		if _, err := unix.Wait4(v.holder, nil, unix.WALL, nil); err != nil {
+			return err
 		}
 	}
-	return false, nil
+	return nil
 }
 
 // kill kills the victim and waits until nothing is left of it.
@@ -236,31 +257,23 @@ func (v *victim) kill() error {
 	}
 }
 
-// everyStep is how many steps are left out after each that is done: none with HAPRESSURE_FAULTS=all.
-func everyStep(otherwise int) int {
-	if os.Getenv("HAPRESSURE_FAULTS") == "all" {
-		return 1
-	}
-	return otherwise
-}
-
-// free fails the test unless every thread of the worker runs or waits as it likes.
-func free(t *testing.T, pid int, when string) {
-	t.Helper()
+// free returns an error unless every thread of a process runs or waits as it likes.
+func free(pid int) error {
 	p := &Process{ID: ID{PID: pid}, procfs: "/proc"}
 	tids, err := p.threads()
 	if err != nil {
-		t.Fatalf("%s: %v", when, err)
+		return err
 	}
 	for _, tid := range tids {
 		b, err := os.ReadFile(p.path("task/" + strconv.Itoa(tid) + "/status"))
 		if err != nil {
-			t.Fatalf("%s: %v", when, err)
+			return err
 		}
 		if s := string(b); !strings.Contains(s, "TracerPid:\t0\n") || strings.Contains(s, "State:\tt") || strings.Contains(s, "State:\tT") {
-			t.Fatalf("%s: thread %d: %s", when, tid, s)
+			return fmt.Errorf("thread %d: %.200s", tid, s)
 		}
 	}
+	return nil
 }
 
 // Whoever is killed before any system call of a purge, or at any instruction while the worker stands still, leaves a worker that serves
@@ -278,12 +291,12 @@ func TestPurgeKilledAnywhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			tunnel, client := h.Tunnel(), h.SessionIDClient()
-			kills, resumed := 0, 0
-			for n := 1; kill(t, fmt.Sprintf("purge %d %d", p.PID, h.Master), n, single); n += everyStep(map[bool]int{false: 3, true: 23}[single]) {
-				kills++
-				when := fmt.Sprintf("killed at step %d", n)
-				free(t, p.PID, when)
+			tunnel, client, resumed := h.Tunnel(), h.SessionIDClient(), 0
+			act := func() string { return fmt.Sprintf("purge %d %d", p.PID, h.Master) }
+			killEach(t, act, single, 40, func(when string) {
+				if err := free(p.PID); err != nil {
+					t.Fatalf("%s: %v", when, err)
+				}
 				if err := haproxytest.Echo(tunnel); err != nil {
 					t.Fatalf("%s: tunnel: %v", when, err)
 				}
@@ -303,27 +316,26 @@ func TestPurgeKilledAnywhere(t *testing.T) {
 					t.Fatalf("%s: the next purge: %v", when, err)
 				}
 				refill(t, p)
-			}
-			if kills < 10 || resumed == 0 {
-				t.Errorf("%d kills, %d sessions resumed: it was not killed, or the cache not used", kills, resumed)
+			})
+			if resumed == 0 {
+				t.Error("no session was resumed: the cache was not used")
 			}
 			if got := h.Children(); !slices.Equal(got, worker) {
 				t.Errorf("workers %v, want %v", got, worker)
 			}
-			t.Logf("HAProxy %s: killed %d times, %d sessions resumed between", h.Version, kills, resumed)
 		})
 	}
 }
 
 // So it is with every other action: before each of its system calls.
 func TestActionsKilledAnywhere(t *testing.T) {
-	for kind, stride := range map[string]int{"trim": 41, "pageout": 5, "drain": 5, "around": 1, "terminate": 1} { // trim looks again and again
+	for _, kind := range []string{"trim", "pageout", "drain", "around", "terminate"} {
 		t.Run(kind, func(t *testing.T) {
 			h := haproxytest.Start(t, haproxytest.Config{CacheSize: 1000, NoCLI: kind == "around"})
 			s := NewScanner("/proc")
 			var old Worker
 			var held, tunnel net.Conn // a session of it, and one of the worker that serves
-			ready := func() { // there is a stopping worker
+			ready := func() {         // there is a stopping worker
 				if held != nil && haproxytest.Echo(held) == nil {
 					return
 				}
@@ -343,24 +355,22 @@ func TestActionsKilledAnywhere(t *testing.T) {
 				})
 				old, tunnel = in.Workers[len(in.Workers)-2], h.Tunnel()
 			}
-			ready()
-			kills := 0
-			for n := 1; kill(t, fmt.Sprintf("%s %d %d", kind, old.PID, h.Master), n, false); n += everyStep(stride) {
-				kills++
-				when := fmt.Sprintf("killed at step %d", n)
+			act := func() string {
+				ready()
+				return fmt.Sprintf("%s %d %d", kind, old.PID, h.Master)
+			}
+			killEach(t, act, false, 10, func(when string) {
 				ready()
 				for _, pid := range h.Children() {
-					free(t, pid, when)
+					if err := free(pid); err != nil {
+						t.Fatalf("%s: %v", when, err)
+					}
 				}
 				if err := haproxytest.Echo(tunnel); err != nil {
 					t.Fatalf("%s: tunnel: %v", when, err)
 				}
 				h.Tunnel().Close() // a new client
-			}
-			if kills == 0 {
-				t.Error("it was not killed")
-			}
-			t.Logf("HAProxy %s: killed %d times", h.Version, kills)
+			})
 		})
 	}
 }
