@@ -111,16 +111,16 @@ func kill(t *testing.T, act string, n int, single bool) int {
 	return v.steps
 }
 
-// killEach runs an action to its end, and then again, killed at each of its steps, with after in between; only at some of them, spread evenly,
-// without HAPRESSURE_FAULTS=all.
+// killEach runs an action to its end, and then again, killed at some of its steps, spread evenly, with after in between. With
+// HAPRESSURE_FAULTS=all it is twenty times as many, which is each step where there are no more.
 func killEach(t *testing.T, act func() string, single bool, some int, after func(when string)) {
 	t.Helper()
 	steps := kill(t, act(), math.MaxInt, single)
 	after("not killed")
-	kills, stride := 0, max(1, steps/some)
 	if os.Getenv("HAPRESSURE_FAULTS") == "all" {
-		stride = 1
+		some *= 20
 	}
+	kills, stride := 0, max(1, steps/some)
 	for n := 1; kill(t, act(), n, single) == n; n += stride {
 		kills++
 		after(fmt.Sprintf("killed at step %d", n))
@@ -293,7 +293,7 @@ func TestPurgeKilledAnywhere(t *testing.T) {
 			defer p.Close()
 			tunnel, client, resumed := h.Tunnel(), h.SessionIDClient(), 0
 			act := func() string { return fmt.Sprintf("purge %d %d", p.PID, h.Master) }
-			killEach(t, act, single, 40, func(when string) {
+			killEach(t, act, single, 30, func(when string) {
 				if err := free(p.PID); err != nil {
 					t.Fatalf("%s: %v", when, err)
 				}
