@@ -27,7 +27,7 @@ func TestStoppedWorkerStaysStopped(t *testing.T) {
 	}
 	defer p.Signal(unix.SIGCONT)
 	h.Eventually("the worker is stopped", func() error { return inState(p, p.PID, 'T') })
-	if res, err := p.PurgeSSLCache(t.Context(), h.Pids()); err != nil || res.Freed() == 0 {
+	if res, err := purge(t.Context(), p, h.Pids()); err != nil || res.Freed() == 0 {
 		t.Errorf("purge: %+v, %v", res, err)
 	}
 	tids, err := p.threads()
