@@ -1,11 +1,11 @@
-# make build | test | test-unit | test-guests | torture | fuzz | bench | lint | package | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
+# make build | test | test-unit | test-guests | faults | torture | fuzz | bench | lint | package | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
 # need it run themselves: as root it installs, else it says what is missing.
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED = 0
 
-.PHONY: all build setup test test-unit test-guests torture fuzz bench lint package demo clean
+.PHONY: all build setup test test-unit test-guests faults torture fuzz bench lint package demo clean
 
 all: build
 
@@ -36,6 +36,13 @@ test: setup lint
 # The life of the package in a guest of each release of Debian.
 test-guests: setup
 	HAPRESSURE_SUITES='bookworm trixie sid' $(GO) test -run DebInGuest -count 1 -timeout 80m -v ./tests
+
+# The matrix of docs/faults.md: some twenty minutes. FAULTS='cli-gone dbus-hung' are those alone.
+FAULTS ?= all
+faults: setup
+	mkdir -p dist
+	HAPRESSURE_FAULTS='$(FAULTS)' HAPRESSURE_FAULTS_OUT=$(CURDIR)/dist/faults.json $(GO) test -run TestFaults -count 1 -timeout 90m -v ./tests
+	HAPRESSURE_FAULTS='$(FAULTS)' $(GO) test -run 'Killed|Stopped|DoesNotStop|ReusedPID' -count 1 -timeout 60m -v ./haproxy
 
 # A thousand purges under load, on each HAProxy release that we have: about half an hour. HAPRESSURE_HAPROXY=/path/to/haproxy takes
 # that one instead.

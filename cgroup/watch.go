@@ -37,12 +37,23 @@ func (g *Group) Watch(ctx context.Context, missing func(sensor string, err error
 	}
 	var hits chan struct{}
 	var lost chan error
-	trigger, err := g.openTrigger(stallSome, stallWindow)
-	if err != nil {
+	var armed *trigger
+	arm := func() error {
+		t, err := g.openTrigger(stallSome, stallWindow)
+		if err == nil {
+			armed, hits, lost = t, t.hits, t.lost
+		}
+		return err
+	}
+	disarm := func() {
+		if armed != nil {
+			armed.close()
+		}
+		armed, hits, lost = nil, nil, nil
+	}
+	defer disarm()
+	if err := arm(); err != nil {
 		missing(pressureFile, err)
-	} else {
-		defer trigger.close()
-		hits, lost = trigger.hits, trigger.lost
 	}
 	files, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -77,11 +88,14 @@ func (g *Group) Watch(ctx context.Context, missing func(sensor string, err error
 				wake(name)
 			}
 		case err := <-lost:
-			lost = nil
+			disarm()
 			if g.Alive() == nil { // else the top of the loop says it
 				missing(pressureFile, err)
 			}
 		case <-alive.C:
+			if armed == nil {
+				_ = arm() // pressure figures can be turned on, or on again; that they are off was told
+			}
 		}
 	}
 }

@@ -94,6 +94,33 @@ func TestWatchMissingSensors(t *testing.T) {
 	writeUntil(t, wakes, "cgroup.events", func() { tree.Write(unit, "cgroup.events", "populated 0\n") })
 }
 
+// Pressure that is turned on later wakes as well.
+func TestTriggerIsArmedOncePressureIsThere(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits some seconds")
+	}
+	tree, g := open(t, map[string]string{pressureFile: cgrouptest.Absent})
+	_, missing, _, _ := watching(t, g)
+	receive(t, missing, "missing sensor")
+	tree.Write(unit, pressureFile, "")
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for late := time.After(deadline); ; {
+		select {
+		case <-again.C:
+		case <-late:
+			t.Fatal("no trigger was written")
+		}
+		data, err := os.ReadFile(filepath.Join(tree.Mount, unit, pressureFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(data) == "some 100000 1000000\x00" {
+			return
+		}
+	}
+}
+
 func TestWatchEndsWithTheGroup(t *testing.T) {
 	tree, g := open(t, nil)
 	wakes, _, ended, _ := watching(t, g)

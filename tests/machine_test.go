@@ -53,6 +53,7 @@ type machine struct {
 type stormReport struct {
 	Reloads            int            `json:"reloads"`
 	ReloadsFailed      int            `json:"reloads_failed"`
+	ReloadErrors       []string       `json:"reload_errors"`
 	OOMKills           *int           `json:"oom_kills"` // nil: not known
 	TunnelsOpened      int            `json:"tunnels_opened"`
 	TunnelsAlive       int            `json:"tunnels_alive"`
@@ -102,6 +103,11 @@ func (m machine) report(t *testing.T, name string) stormReport {
 // runInGuest runs a script in a guest in which hapressure is installed, with the policy file of the given text, if any.
 func runInGuest(t *testing.T, policy, script string) machine {
 	t.Helper()
+	return runFor(t, 20*time.Minute, policy, script)
+}
+
+func runFor(t *testing.T, limit time.Duration, policy, script string) machine {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a guest: left out under -short")
 	}
@@ -115,6 +121,8 @@ func runInGuest(t *testing.T, policy, script string) machine {
 		"hapressure.service":   "../packaging/hapressure.service",
 		"org.hapressure1.conf": "../packaging/org.hapressure1.conf",
 		"gentle.yaml":          "../packaging/policies/gentle.yaml",
+		"faults.sh":            "faults/faults.sh",
+		"fake.py":              "faults/fake.py",
 	}
 	if policy != "" {
 		files["policy.yaml"] = filepath.Join(t.TempDir(), "policy.yaml")
@@ -123,7 +131,7 @@ func runInGuest(t *testing.T, policy, script string) machine {
 		}
 	}
 	res, err := guest.Boot(t.Context(), guest.Spec{
-		Suite: "trixie", Files: files, Run: install + script, Timeout: 20 * time.Minute, Live: &logLines{t: t},
+		Suite: "trixie", Files: files, Run: install + script, Timeout: limit, Live: &logLines{t: t},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -339,6 +339,12 @@ func Echo(c Tunnel) error {
 // Eventually waits until cond returns nil; the test fails if it does not within Deadline.
 func (h *HAProxy) Eventually(what string, cond func() error) {
 	h.t.Helper()
+	Eventually(h.t, what, cond)
+}
+
+// Eventually is the same for a test without a HAProxy.
+func Eventually(t testing.TB, what string, cond func() error) {
+	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	end := time.Now().Add(Deadline)
@@ -348,7 +354,7 @@ func (h *HAProxy) Eventually(what string, cond func() error) {
 			return
 		}
 		if time.Now().After(end) {
-			h.t.Fatalf("waiting until %s: %v", what, err)
+			t.Fatalf("waiting until %s: %v", what, err)
 		}
 		<-tick.C
 	}

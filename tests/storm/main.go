@@ -39,6 +39,7 @@ type settings struct {
 	Settle        time.Duration
 	ReloadTimeout time.Duration
 	BreakAt       int
+	Before        string
 }
 
 // presets are the kinds of storm; every value can be overridden by its flag.
@@ -73,6 +74,7 @@ func parseFlags(args []string) (settings, error) {
 		fs.DurationVar(&s.Settle, "settle", 5*time.Second, "how long to watch after the last reload")
 		fs.DurationVar(&s.ReloadTimeout, "reload-timeout", 5*time.Minute, "a reload that is not in service after this has failed")
 		fs.IntVar(&s.BreakAt, "break-config-at", 0, "number of the reload that is given an invalid configuration on purpose; 0 is none")
+		fs.StringVar(&s.Before, "before", "", "shell command to run before each reload, with its number in RELOAD, and once more before the end")
 		if err := fs.Parse(args); err != nil {
 			return settings{}, err
 		}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"sync"
 	"time"
 )
@@ -114,6 +116,7 @@ func (r *stormRun) make(ctx context.Context) (*report, error) {
 		if i > 1 && i <= r.Reloads-r.Burst {
 			pause(ctx, r.Interval)
 		}
+		r.runBefore(ctx, i)
 		r.oneReload(ctx, busy, i)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("making the storm: %w", context.Cause(ctx))
@@ -121,6 +124,7 @@ func (r *stormRun) make(ctx context.Context) (*report, error) {
 	}
 	r.say("the last reload is done; watching for %s", r.Settle)
 	pause(ctx, r.Settle)
+	r.runBefore(ctx, r.Reloads+1)
 
 	r.checkLive()
 	// The figures of the end come before the tunnels are closed: closing them lets the old workers go.
@@ -143,6 +147,19 @@ func (r *stormRun) make(ctx context.Context) (*report, error) {
 	r.report.LiveWorkerKept = r.report.LiveWorkerLost == 0
 	r.report.Seconds = time.Since(r.began).Seconds()
 	return &r.report, nil
+}
+
+// runBefore runs the command that is to run before reload i, if there is one.
+func (r *stormRun) runBefore(ctx context.Context, i int) {
+	if r.Before == "" {
+		return
+	}
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", r.Before)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("RELOAD=%d", i))
+	cmd.Stdout, cmd.Stderr = r.out, r.out
+	if err := cmd.Run(); err != nil {
+		r.note("before reload %d: %v", i, err)
+	}
 }
 
 // progress prints one line on how things stand.

@@ -120,7 +120,12 @@ func want(t *testing.T, name string, got, want int) {
 
 func TestReloadsAndTunnelsSurvive(t *testing.T) {
 	h := newHost(t)
-	r := h.storm(small(3), h.unit())
+	s := small(3)
+	s.Before = "echo $RELOAD >>" + filepath.Join(h.dir, "before")
+	r := h.storm(s, h.unit())
+	if before, err := os.ReadFile(filepath.Join(h.dir, "before")); string(before) != "1\n2\n3\n4\n" {
+		t.Errorf("the command was run before %q, %v", before, err)
+	}
 	want(t, "reloads failed", r.ReloadsFailed, 0)
 	want(t, "tunnels opened", r.TunnelsOpened, 9)
 	want(t, "tunnels alive", r.TunnelsAlive, 9)

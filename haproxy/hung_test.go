@@ -1,0 +1,98 @@
+package haproxy
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"hapressure/tests/haproxytest"
+)
+
+// A worker that somebody has stopped is purged as any other, and stays stopped until it is told to go on.
+func TestStoppedWorkerStaysStopped(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
+	tunnel := h.Tunnel()
+	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Signal(unix.SIGCONT)
+	h.Eventually("the worker is stopped", func() error { return inState(p, p.PID, 'T') })
+	if res, err := purge(t.Context(), p, h.Pids()); err != nil || res.Freed() == 0 {
+		t.Errorf("purge: %+v, %v", res, err)
+	}
+	tids, err := p.threads()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tid := range tids {
+		h.Eventually("the thread is stopped as before", func() error { return inState(p, tid, 'T') })
+	}
+	if err := p.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := haproxytest.Echo(tunnel); err != nil {
+		t.Errorf("tunnel: %v", err)
+	}
+}
+
+func inState(p *Process, tid int, want byte) error {
+	st, err := readStat(p.path("task"), tid)
+	if err == nil && st.state != want {
+		err = fmt.Errorf("thread %d is in state %c", tid, st.state)
+	}
+	return err
+}
+
+// sleepDeep never returns: the thread waits in vfork(2), in uninterruptible sleep, for a child that does nothing.
+func sleepDeep() {
+	child, _, _ := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	for child == 0 {
+		unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
+	}
+}
+
+// A thread in uninterruptible sleep does not stop. Then nothing is done, and nobody is kept.
+func TestThreadThatDoesNotStop(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), actEnv+"=sleep")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its child as well
+		cmd.Wait()
+	}()
+	p, err := OpenProcess("/proc", ID{PID: cmd.Process.Pid})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	haproxytest.Eventually(t, "a thread sleeps", func() error {
+		tids, err := p.threads()
+		if err != nil {
+			return err
+		}
+		for _, tid := range tids {
+			if err = inState(p, tid, 'D'); err == nil {
+				return nil
+			}
+		}
+		return err
+	})
+	_, err = p.still(func() error { t.Error("it was taken for stopped"); return nil })
+	if !errorIs(err, CannotStop) || !strings.Contains(err.Error(), "did not stop within") {
+		t.Errorf("holding it still: %v", err)
+	}
+	haproxytest.Eventually(t, "all its threads are let go", func() error { return free(p.PID) }) // the last by the end of ours
+}
