@@ -52,7 +52,8 @@ const (
 // Kinds are names for the message ids.
 var Kinds = map[string]string{
 	TierChanged: "tier-changed", Action: "action", Refused: "refused", Failed: "failed", TargetFound: "target-found", TargetLost: "target-lost",
-	SensorMissing: "sensor-missing", RightMissing: "right-missing", HookFailed: "hook-failed", PolicyLoaded: "policy-loaded", PolicyRejected: "policy-rejected", Started: "started", Stopped: "stopped",
+	SensorMissing: "sensor-missing", RightMissing: "right-missing", HookFailed: "hook-failed",
+	PolicyLoaded: "policy-loaded", PolicyRejected: "policy-rejected", Started: "started", Stopped: "stopped",
 }
 
 // An Entry is one event for the journal; see systemd.journal-fields(7).
