@@ -52,7 +52,8 @@ const (
 // Kinds are names for the message ids.
 var Kinds = map[string]string{
 	TierChanged: "tier-changed", Action: "action", Refused: "refused", Failed: "failed", TargetFound: "target-found", TargetLost: "target-lost",
-	SensorMissing: "sensor-missing", RightMissing: "right-missing", HookFailed: "hook-failed", PolicyLoaded: "policy-loaded", PolicyRejected: "policy-rejected", Started: "started", Stopped: "stopped",
+	SensorMissing: "sensor-missing", RightMissing: "right-missing", HookFailed: "hook-failed",
+	PolicyLoaded: "policy-loaded", PolicyRejected: "policy-rejected", Started: "started", Stopped: "stopped",
 }
 
 // An Entry is one event for the journal; see systemd.journal-fields(7).
@@ -114,9 +115,8 @@ func newJournal(stderr io.Writer, socket string) *Journal {
 
 // Send queues one entry, whose fields must not be changed any more, or leaves it out where its kind comes too often. How many were left out
 // or lost (ErrLost) is told with the next one that is written.
-func (j *Journal) Send(e Entry) error { return j.send(time.Now(), e) }
-
-func (j *Journal) send(now time.Time, e Entry) error {
+func (j *Journal) Send(e Entry) error {
+	now := time.Now()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	leftOut, ok := j.limits.take(now, e)

@@ -77,7 +77,7 @@ func TestLostEntryIsTold(t *testing.T) {
 	j.Send(Entry{Message: "second"})
 	j.Send(Entry{Message: "third"})
 	closed(t, j)
-	if got := out.text; !strings.Contains(got, "second (1 entries before this one were left out) HAPRESSURE_LEFT_OUT=1\n") ||
+	if got := out.text; !strings.Contains(got, "second (entries left out before this one: 1) HAPRESSURE_LEFT_OUT=1\n") ||
 		!strings.HasSuffix(got, "third\n") {
 		t.Errorf("wrote %q", got)
 	}

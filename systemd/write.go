@@ -19,7 +19,7 @@ func (j *Journal) write(e told) error {
 	maps.Copy(fields, e.Fields)
 	if e.leftOut > 0 {
 		fields["HAPRESSURE_LEFT_OUT"] = strconv.Itoa(e.leftOut)
-		e.Message += fmt.Sprintf(" (%d entries before this one were left out)", e.leftOut)
+		e.Message += fmt.Sprintf(" (entries left out before this one: %d)", e.leftOut)
 	}
 	if j.socket != "" {
 		err := j.toJournald(native(e.Entry, fields))

@@ -205,4 +205,8 @@ func inJournald(t *testing.T, step string) {
 	if got := run(bin, "events", "--target", "other.service"); got != "" {
 		t.Errorf("events of another target are %q", got)
 	}
+	nobody := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", bin, "events")
+	if out, err := nobody.CombinedOutput(); err == nil || !strings.Contains(string(out), "root and members of the group systemd-journal may read") {
+		t.Errorf("nobody sees %q, %v", out, err)
+	}
 }

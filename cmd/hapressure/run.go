@@ -63,7 +63,9 @@ func policyFlag(cmd *cobra.Command, files *[]string) {
 func run(ctx context.Context, o options) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before systemd is told that we are ready for it
-	signal.Ignore(syscall.SIGPIPE)     // should journald crash, standard error is a broken pipe, of which a Go program dies
+	// Should journald crash, standard error is a broken pipe, of which a Go program dies unless somebody takes the signal. It is not
+	// ignored: what we start would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	journal := systemd.NewJournal(os.Stderr)
 	defer closeJournal(journal)
 	r := &reloader{hup: hup, asked: make(chan chan error), names: o.files, journal: journal}
