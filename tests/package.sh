@@ -58,7 +58,7 @@ printf '[Service]\nCapabilityBoundingSet=~CAP_SYS_PTRACE\n' >/etc/systemd/system
 systemctl daemon-reload
 systemctl restart hapressure
 until_journal 'Missing right CAP_SYS_PTRACE: not in the effective set'
-hapressure status | grep --fixed-strings 'missing CAP_SYS_PTRACE'
+hapressure status | grep --fixed-strings 'CAP_SYS_PTRACE: not in the effective set'
 code=0
 hapressure doctor >doctor.txt || code=$?
 same 'exit of doctor' $code 3
