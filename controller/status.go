@@ -27,7 +27,7 @@ type DaemonStatus struct {
 	PID     int       `json:"pid"`     // its process
 	Started time.Time `json:"started"` // when it was
 	DryRun  bool      `json:"dry_run"` // it touches no worker
-	// MissingRights is what it needs of the kernel and has not: what it looked for at its start, in its own sandbox.
+	// What it needs of the kernel and has not, as it found at its start in its own sandbox.
 	MissingRights []haproxy.Right `json:"missing_rights"`
 }
 
@@ -97,7 +97,7 @@ type ActionStatus struct {
 
 // Moment is one point of the history.
 type Moment struct {
-	At    time.Time      `json:"at"`                 // of the look; one in 2 s, and each change of tier
+	At    time.Time      `json:"at"`                 // of the look: 2 s apart, 10 s while all is still, and at each change of tier
 	Used  uint64         `json:"used_bytes"`         // of the limit that was nearest then
 	Limit uint64         `json:"limit_bytes"`        // its size
 	Some  policy.Reading `json:"some_avg10_percent"` // of memory.pressure

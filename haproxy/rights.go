@@ -15,12 +15,12 @@ import (
 
 // Right is something that this process needs: a capability, a system call that a filter may refuse, or a setting of the kernel.
 type Right struct {
-	Name    string   `json:"name"`
+	Name    string   `json:"name"`    // of the right
 	Actions []string `json:"actions"` // that cannot be done without it, as policies name them; none: all go on without
 	Where   string   `json:"where"`   // they cannot be done; empty = everywhere
 	Why     string   `json:"why"`     // it is needed
 	Missing string   `json:"missing"` // what shows that it is missing
-	Remedy  string   `json:"remedy"`
+	Remedy  string   `json:"remedy"`  // what to do
 
 	probe func(procfs string) error
 }

@@ -11,8 +11,8 @@ import (
 // charted is how far back the charts go: what the daemon keeps.
 const charted = 10 * time.Minute
 
-// lastsFor is how long a moment stands for what comes after it. What is longer ago left a gap: the daemon did not run.
-const lastsFor = 5 * time.Second
+// lastsFor is how long a moment stands for what comes after it: while all is still the daemon looks each 10 s. After that there is a gap.
+const lastsFor = 15 * time.Second
 
 // columns spreads what read gives of each moment over n columns up to now: in each the greatest, NaN where there is none.
 func columns(history []controller.Moment, now time.Time, n int, read func(controller.Moment) float64) []float64 {
