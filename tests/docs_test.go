@@ -33,12 +33,8 @@ func documentedCommands(t *testing.T) string {
 	}
 	var lines []string
 	for _, file := range append(files, "../README.md") {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
 	next:
-		for _, m := range commandLine.FindAllStringSubmatch(string(text), -1) {
+		for _, m := range commandLine.FindAllStringSubmatch(read(t, file), -1) {
 			line, _, _ := strings.Cut(m[1], " #")
 			for _, e := range elsewhere {
 				if strings.HasPrefix(line, e) {
@@ -52,4 +48,13 @@ func documentedCommands(t *testing.T) string {
 		t.Fatalf("only %d commands found", len(lines))
 	}
 	return strings.Join(lines, "\n") + "\n"
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

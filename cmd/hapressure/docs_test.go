@@ -27,6 +27,9 @@ func TestCommandsInDocuments(t *testing.T) {
 			found++
 			line, _, _ := strings.Cut(m[1]+m[2], " #")
 			line, _, _ = strings.Cut(line, " | ")
+			if strings.Contains(line, " ... ") {
+				continue // a message
+			}
 			cmd, args, err := rootCommand().Find(strings.Fields(line))
 			if err == nil && cmd.HasSubCommands() {
 				t.Errorf("%s: hapressure%s: there is no such command", file, line)
