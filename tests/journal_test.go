@@ -2,6 +2,7 @@ package tests
 
 import (
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -98,6 +99,15 @@ func constants(t *testing.T) map[string]string {
 		names[m[1]] = m[2]
 	}
 	return names
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func set(all []string) []string { return slices.Compact(slices.Sorted(slices.Values(all))) }
