@@ -29,7 +29,7 @@ func TestBurstOfWakeUpsIsOneTick(t *testing.T) {
 // Anything in the cgroup can be a master for a moment. What was told of one that has gone is not kept.
 func TestMastersThatHaveGoneAreForgotten(t *testing.T) {
 	j := newRecorder()
-	g := &guard{c: &Controller{report: reporter{j}}, missing: map[string]string{"memory.max": "gone"}}
+	g := &guard{c: &Controller{report: reporter{journal: j}}, missing: map[string]string{"memory.max": "gone"}}
 	for pid := range 1000 {
 		g.noteCLIs(0, []haproxy.Instance{{Master: haproxy.ID{PID: pid}, CLIErr: haproxy.ErrNoCLI}, {Master: haproxy.ID{PID: 5000}, CLIErr: haproxy.ErrNoCLI}})
 	}
