@@ -25,7 +25,7 @@ until_() {
 		sleep 0.5
 	done
 }
-has() { since "$1" | grep --quiet --fixed-strings -- "$2"; }
+has() { since "$1" | grep --fixed-strings -- "$2" >/dev/null; } # not --quiet, which would end journalctl by SIGPIPE: no success either
 said() { until_ has "${2:-fault}" "$1"; } # TEXT [since MARK]: hapressure, or systemd of it
 sure() { "$@" || echo "not so: $*" | tee -a "/out/$name.failed"; }
 
@@ -245,7 +245,7 @@ mend-journald-stopped() {
 	systemctl start "${journald[@]}"
 }
 
-recorded() { find /var/lib/hapressure/recordings -type f -newer $state/emptied | grep --quiet .; }
+recorded() { find /var/lib/hapressure/recordings -type f -newer $state/emptied | grep . >/dev/null; }
 # Its socket is full as well.
 fault-journald-hung() {
 	systemctl kill --signal=STOP systemd-journald
@@ -299,7 +299,7 @@ mend-pressure-off() {
 	pressure_of 1
 	until_ armed
 }
-armed() { find "/proc/$(property MainPID)/fd" -lname '*/memory.pressure' | grep --quiet .; }
+armed() { find "/proc/$(property MainPID)/fd" -lname '*/memory.pressure' | grep . >/dev/null; }
 
 # A process that has touched more than swap holds, and stays.
 fault-swap-full() {
