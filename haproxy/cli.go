@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -40,14 +41,46 @@ type cli struct {
 
 // run sends one command to the master and returns its answer, of limit bytes at the most. While a reload is under way the master refuses
 // connections: that is an error like any other, and the answer is not to be had at the moment.
-func (c *cli) run(ctx context.Context, command string, limit int64) (string, error) {
+func (c *cli) run(ctx context.Context, command string, limit int64) (answer string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	conn, err := c.dial(ctx)
-	if err != nil {
-		return "", fmt.Errorf("connecting to the master CLI: %w", err)
-	}
-	return converse(ctx, conn, command, limit)
+	bounded(ctx, func() {
+		var conn net.Conn
+		if conn, err = c.dial(ctx); err != nil {
+			err = fmt.Errorf("connecting to the master CLI: %w", err)
+			return
+		}
+		answer, err = converse(ctx, conn, command, limit)
+	})
+	return answer, err
+}
+
+// bounded runs fn and interrupts the system calls that it is in once ctx has ended.
+//
+// Deadlines of a connection are not enough. A worker can send descriptors along with its answer. We take none, so the kernel closes them
+// in our name, and to close a socket lasts for as long as its maker likes (SO_LINGER), or until a signal comes. SIGURG is the one by which the
+// Go runtime interrupts threads.
+func bounded(ctx context.Context, fn func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	tid, done := unix.Gettid(), make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-done:
+			return
+		case <-ctx.Done():
+		}
+		for {
+			unix.Tgkill(unix.Getpid(), tid, unix.SIGURG)
+			select {
+			case <-done:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	fn()
 }
 
 // converse sends one command, reads the answer and closes the connection. One command is one connection: a reload closes all of the
@@ -125,14 +158,18 @@ func (w *Worker) ask(ctx context.Context, command string, limit int64) (string, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	conn, derr := c.dialWorker(w.ID, w.NSPID)
-	switch {
-	case errors.Is(derr, ErrNoCLI) && c.path != "":
+	var answer string
+	var derr error
+	bounded(ctx, func() {
+		var conn net.Conn
+		if conn, derr = c.dialWorker(w.ID, w.NSPID); derr == nil {
+			answer, derr = converse(ctx, conn, command, limit)
+		}
+	})
+	if errors.Is(derr, ErrNoCLI) && c.path != "" {
 		return "", err // the master's CLI is only away for a while
-	case derr != nil:
-		return "", derr
 	}
-	return converse(ctx, conn, command, limit)
+	return answer, derr
 }
 
 // ShowInfo asks the worker for its state. See ask for errors.

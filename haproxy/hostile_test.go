@@ -74,7 +74,7 @@ func TestHostileAnswers(t *testing.T) {
 		serve func(net.Conn)
 		want  error // nil = it cannot be understood
 	}{
-		{"endless", func(c net.Conn) { endless(c, "Pid: 1\n", 0) }, errTooLong},
+		{"endless", func(c net.Conn) { endless(c, strings.Repeat("Pid: 1\n", 1000), 0) }, errTooLong},
 		{"one byte at a time", func(c net.Conn) { endless(c, "P", 10*time.Millisecond) }, os.ErrDeadlineExceeded},
 		{"silent", func(net.Conn) { <-t.Context().Done() }, os.ErrDeadlineExceeded},
 		{"one line", func(c net.Conn) { io.WriteString(c, big) }, nil},
@@ -107,6 +107,42 @@ func TestHostileAnswers(t *testing.T) {
 		mayBeTold(t, shutdownError(big))
 		mayBeTold(t, shutdownError("Permission denied"+big))
 	})
+}
+
+// With an answer can come a descriptor whose closing, which the kernel does for us, takes an hour.
+func TestDescriptorThatTakesAnHourToClose(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // nobody reads what is sent there
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := serveCLI(t, func(conn net.Conn) {
+		tcp, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		tcp.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		tcp.Write(make([]byte, 64<<20))
+		f, err := tcp.(*net.TCPConn).File()
+		err = errors.Join(err, unix.SetsockoptLinger(int(f.Fd()), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 3600}))
+		_, _, serr := conn.(*net.UnixConn).WriteMsgUnix([]byte("x"), unix.UnixRights(int(f.Fd())), nil)
+		if err := errors.Join(err, serr, tcp.Close(), f.Close()); err != nil { // what was sent is the last there is of it
+			t.Error(err)
+		}
+		<-t.Context().Done()
+	})
+	answered := make(chan error, 1)
+	go func() {
+		_, err := c.run(t.Context(), "show proc", maxShort)
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		mayBeTold(t, err)
+	case <-time.After(haproxytest.Deadline):
+		t.Error("still waiting")
+	}
 }
 
 // A worker that claims a million sessions would keep the drains of all others waiting.

@@ -4,7 +4,11 @@ package tests
 import (
 	"encoding/json"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -68,5 +72,37 @@ func TestImports(t *testing.T) {
 	}
 	if seen != len(allowed) {
 		t.Errorf("%d of %d packages found", seen, len(allowed))
+	}
+}
+
+// shell finds what would start a shell, or a process by other means than os/exec.
+var shell = regexp.MustCompile(`\b(ba|da)?sh["' ]+-c\b|"(/bin/|/usr/bin/)?(ba|da)?sh"|\b(StartProcess|ForkExec|(syscall|unix)\.Exec)\(`)
+
+// TestNothingGoesThroughAShell: what is read of others is never made a command of.
+func TestNothingGoesThroughAShell(t *testing.T) {
+	seen := 0
+	for _, dir := range []string{"../cmd", "../controller", "../cgroup", "../haproxy", "../policy", "../systemd", "../packaging"} {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if ext := filepath.Ext(path); err != nil || ext != ".go" && ext != ".service" && ext != ".socket" || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			seen++
+			text, err := os.ReadFile(path)
+			if found := shell.Find(text); found != nil {
+				t.Errorf("%s: %s", path, found)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if seen < 50 {
+		t.Errorf("%d files found", seen)
+	}
+	for _, bad := range []string{`exec.Command("sh", "-c", x)`, `ExecReload=/bin/sh -c 'kill $MAINPID'`, `os.StartProcess(x)`, `unix.Exec(x)`} {
+		if !shell.MatchString(bad) {
+			t.Errorf("%s is not found", bad)
+		}
 	}
 }
