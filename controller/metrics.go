@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/procfs"
 
 	"hapressure/haproxy"
 	"hapressure/policy"
@@ -20,13 +20,14 @@ import (
 // since. A reading that is absent has no sample.
 func (c *Controller) Metrics() http.Handler {
 	all := prometheus.NewRegistry()
-	all.MustRegister(collector{c}, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	all.MustRegister(collector{c})
 	return promhttp.HandlerFor(all, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 5 * time.Second, DisableCompression: true})
 }
 
 // metrics are those that are read off the guards, with their labels. Counters end in _total.
 var metrics = describe([][]string{
 	{"build_info", "Always 1, with the versions of hapressure and of Go that built it.", "version", "goversion"},
+	{"resident_memory_bytes", "What hapressure itself has in RAM."},
 	{"dry_run", "1 if no worker is touched, else 0."},
 	{"policy_info", "Always 1, with where the policy in force is from.", "origin"},
 	{"policy_rejected", "1 if the policy's files have mistakes as they are now, so that an older policy is in force, else 0."},
@@ -184,6 +185,11 @@ func (m collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	m.c.mu.Unlock()
+	if self, err := procfs.Self(); err == nil {
+		if stat, err := self.Stat(); err == nil {
+			samples(ch).put("resident_memory_bytes", float64(stat.ResidentMemory()))
+		}
+	}
 	if d := m.c.Daemon; d != nil {
 		samples(ch).put("build_info", 1, d.Version, runtime.Version())
 		samples(ch).put("dry_run", truth(d.DryRun))

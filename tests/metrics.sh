@@ -69,7 +69,7 @@ for panel in dashboard["panels"]:
         print(f'{len(found):3} {panel["title"]} {target["refId"]}: {" ".join(last)}')
         if not found and "sensor_missing" not in expr: # none is missing, which is well
             empty += 1
-print("most memory:", max(float(v) for s in ask("process_resident_memory_bytes") for _, v in s["values"]) / 2**20, "MiB resident")
+print("most memory:", max(float(v) for s in ask("hapressure_resident_memory_bytes") for _, v in s["values"]) / 2**20, "MiB resident")
 print("alerts:", [s["metric"] for s in ask("ALERTS")])
 sys.exit(empty)
 END
@@ -80,4 +80,3 @@ hapressure metrics --output /var/lib/prometheus/node-exporter/hapressure.prom
 is mode "$(stat --format=%a /var/lib/prometheus/node-exporter/hapressure.prom)" 644
 grep --quiet 'hapressure_actions_total{action="purge-ssl-cache",result="done",target="haproxy.service",tier="purge"} [1-9]' \
 	/var/lib/prometheus/node-exporter/hapressure.prom
-if grep '^process_' /var/lib/prometheus/node-exporter/hapressure.prom; then echo 'node_exporter has these names' && false; fi

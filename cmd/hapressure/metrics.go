@@ -1,11 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -23,8 +22,7 @@ func metricsCommand() *cobra.Command {
 		Long: `Print the daemon's metrics in the text format of Prometheus. They are documented in docs/metrics.md, as is how to have the daemon scraped
 without this command.
 
-With --output the file is replaced at once, so that whoever reads it never sees half of it. Metrics of the process itself are left out:
-those of node_exporter have the same names.`,
+With --output the file is replaced at once, so that whoever reads it never sees half of it.`,
 		Example: "  hapressure metrics\n  hapressure metrics --output /var/lib/prometheus/node-exporter/hapressure.prom",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -36,12 +34,9 @@ those of node_exporter have the same names.`,
 				return err
 			}
 			var all []*dto.MetricFamily
-			for name, family := range families {
-				if file == "" || strings.HasPrefix(name, "hapressure_") {
-					all = append(all, family)
-				}
+			for _, name := range slices.Sorted(maps.Keys(families)) {
+				all = append(all, families[name])
 			}
-			slices.SortFunc(all, func(a, b *dto.MetricFamily) int { return cmp.Compare(a.GetName(), b.GetName()) })
 			if file != "" {
 				return prometheus.WriteToTextfile(file, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return all, nil }))
 			}
