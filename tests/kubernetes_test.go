@@ -3,7 +3,6 @@ package tests
 import (
 	"errors"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -148,15 +147,6 @@ func TestKubernetesManifests(t *testing.T) {
 			}
 		})
 	}
-}
-
-func read(t *testing.T, name string) string {
-	t.Helper()
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 func match(t *testing.T, text, pattern string) string {
