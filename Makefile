@@ -54,7 +54,7 @@ FUZZTIME ?= 10m
 FUZZ ?= ./...
 fuzz: setup-go
 	@set -e; for pkg in $$($(GO) list $(FUZZ)); do for test in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz); do \
-		echo "$$pkg $$test"; $(GO) test -run '^$$' -fuzz "^$$test\$$" -fuzztime $(FUZZTIME) $(FUZZFLAGS) $$pkg; done; done
+		echo "$$pkg $$test"; $(GO) test -run '^$$' -fuzz "^$$test\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $(FUZZFLAGS) $$pkg; done; done
 
 lint: setup-go
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
