@@ -13,6 +13,15 @@ import (
 	"hapressure/controller/control"
 )
 
+// topKeys is a block of code to Markdown, of which the man page is made.
+const topKeys = `    Tab, left, right   another target
+    up, down           choose a worker
+    g c n a            sort by generation, cache, number of connections, age
+    d                  dry run: what purging the chosen worker would free
+    p                  purge its TLS session cache, after a question
+    ?                  show the keys
+    q                  quit`
+
 func topCommand() *cobra.Command {
 	var socket string
 	var ascii bool
@@ -22,13 +31,7 @@ func topCommand() *cobra.Command {
 		Long: `Show one target at a time, once a second: the last ten minutes of its memory under the limit, of its pressure (some and full, averages
 over 10 s) and of the tier it was in, its workers, and the last actions.
 
-  Tab, left, right   another target
-  up, down           choose a worker
-  g c n a            sort by generation, cache, number of connections, age
-  d                  dry run: what purging the chosen worker would free
-  p                  purge its TLS session cache, after a question
-  ?                  show the keys
-  q                  quit
+` + topKeys + `
 
 The daemon is asked over its control socket, also to purge. Where it does not run, the command looks itself, needs root, and purges as
 'hapressure purge' does; there is no tier then, and no history but what it has seen itself. Colours are left out where NO_COLOR is set.

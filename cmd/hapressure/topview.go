@@ -48,12 +48,11 @@ func (m *top) draw(s tcell.Screen, now time.Time) {
 	p := &page{s, width, 0}
 	switch {
 	case m.help:
-		long := topCommand().Long
-		for line := range strings.Lines(long[strings.Index(long, "  Tab"):strings.Index(long, "\n\nThe daemon")]) {
-			p.line(plain, strings.TrimRight(line, "\n"))
+		for _, line := range strings.Split(topKeys, "\n") {
+			p.line(plain, line)
 		}
 		p.line(plain, "")
-		p.line(plain, "  any key goes back")
+		p.line(plain, "    any key goes back")
 	case m.heard.IsZero():
 		p.line(plain, "hapressure top: asking...")
 	case len(m.status.Targets) == 0:
