@@ -205,7 +205,7 @@ func (v *victim) call(tid int) (step bool) {
 	nr := binary.NativeEndian.Uint64(info[24:])
 	if info[0] != unix.PTRACE_SYSCALL_INFO_ENTRY {
 		// The last call before the cache is written asks whether the worker lives.
-		if nr := v.calls[tid]; v.holder == -tid && (nr == unix.SYS_POLL || nr == unix.SYS_PPOLL) {
+		if nr := v.calls[tid]; v.holder == -tid && nr == unix.SYS_PPOLL {
 			v.holder = tid
 		}
 		return false
