@@ -131,8 +131,10 @@ func killEach(t *testing.T, act func() string, single bool, some int, after func
 		some *= 20
 	}
 	kills, stride := 0, max(1, steps/some)
-	for n := 1; kill(t, act(), n, single) == n; n += stride {
-		kills++
+	for n := 1; n <= steps; n += stride {
+		if kill(t, act(), n, single) == n { // now and then it comes to its end in fewer
+			kills++
+		}
 		after(fmt.Sprintf("killed at step %d", n))
 	}
 	t.Logf("killed %d times in %d steps", kills, steps)
@@ -203,7 +205,7 @@ func (v *victim) call(tid int) (step bool) {
 	nr := binary.NativeEndian.Uint64(info[24:])
 	if info[0] != unix.PTRACE_SYSCALL_INFO_ENTRY {
 		// The last call before the cache is written asks whether the worker lives.
-		if nr := v.calls[tid]; v.holder == -tid && (nr == unix.SYS_POLL || nr == unix.SYS_PPOLL) {
+		if nr := v.calls[tid]; v.holder == -tid && nr == unix.SYS_PPOLL {
 			v.holder = tid
 		}
 		return false
@@ -289,51 +291,60 @@ func free(pid int) error {
 // Whoever is killed before any system call of a purge, or at any instruction while the worker stands still, leaves a worker that serves
 // all that it had and whatever is new, and a cache that the next purge takes up. The worker is one that serves: a harder case.
 func TestPurgeKilledAnywhere(t *testing.T) {
-	for _, single := range []bool{false, true} {
-		t.Run(map[bool]string{false: "system calls", true: "instructions"}[single], func(t *testing.T) {
-			if single && runtime.GOARCH != "amd64" {
-				t.Skip("knows the system call instruction of amd64 only")
-			}
-			h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
-			worker := h.Children()
-			p, err := OpenProcess("/proc", ID{PID: worker[0]})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer p.Close()
-			tunnel, client, resumed := h.Tunnel(), h.SessionIDClient(), 0
-			act := func() string { return fmt.Sprintf("purge %d %d", p.PID, h.Master) }
-			killEach(t, act, single, 30, func(when string) {
-				if err := free(p.PID); err != nil {
-					t.Fatalf("%s: %v", when, err)
-				}
-				if err := haproxytest.Echo(tunnel); err != nil {
-					t.Fatalf("%s: tunnel: %v", when, err)
-				}
-				for range 2 { // to store a session, and to look one up
-					if err := client.Connect(); err != nil {
-						t.Fatalf("%s: %v", when, err)
-					}
-					again, err := client.Handshake()
-					if err != nil {
-						t.Fatalf("%s: %v", when, err)
-					}
-					if again {
-						resumed++
-					}
-				}
-				if _, err := purge(t.Context(), p, h.Pids()); err != nil {
-					t.Fatalf("%s: the next purge: %v", when, err)
-				}
-				refill(t, p)
-			})
-			if resumed == 0 {
-				t.Error("no session was resumed: the cache was not used")
-			}
-			if got := h.Children(); !slices.Equal(got, worker) {
-				t.Errorf("workers %v, want %v", got, worker)
-			}
+	releases := []string{""}
+	if os.Getenv("HAPRESSURE_FAULTS") == "all" {
+		releases = haproxytest.Releases()
+	}
+	for _, release := range releases {
+		t.Run("release "+release, func(t *testing.T) {
+			t.Run("system calls", func(t *testing.T) { purgeKilled(t, release, false) })
+			t.Run("instructions", func(t *testing.T) { purgeKilled(t, release, true) })
 		})
+	}
+}
+
+func purgeKilled(t *testing.T, release string, single bool) {
+	if single && runtime.GOARCH != "amd64" {
+		t.Skip("knows the system call instruction of amd64 only")
+	}
+	h := haproxytest.Start(t, haproxytest.Config{Release: release, CacheSize: cacheSize})
+	worker := h.Children()
+	p, err := OpenProcess("/proc", ID{PID: worker[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	tunnel, client, resumed := h.Tunnel(), h.SessionIDClient(), 0
+	act := func() string { return fmt.Sprintf("purge %d %d", p.PID, h.Master) }
+	killEach(t, act, single, 30, func(when string) {
+		if err := free(p.PID); err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		if err := haproxytest.Echo(tunnel); err != nil {
+			t.Fatalf("%s: tunnel: %v", when, err)
+		}
+		for range 2 { // to store a session, and to look one up
+			if err := client.Connect(); err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+			again, err := client.Handshake()
+			if err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+			if again {
+				resumed++
+			}
+		}
+		if _, err := purge(t.Context(), p, h.Pids()); err != nil {
+			t.Fatalf("%s: the next purge: %v", when, err)
+		}
+		refill(t, p)
+	})
+	if resumed == 0 {
+		t.Error("no session was resumed: the cache was not used")
+	}
+	if got := h.Children(); !slices.Equal(got, worker) {
+		t.Errorf("workers %v, want %v", got, worker)
 	}
 }
 
