@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"hapressure/controller"
+	"hapressure/controller/control"
 	"hapressure/tests/haproxytest"
 )
 
@@ -122,5 +124,31 @@ func TestPurgeByHandIsRefused(t *testing.T) {
 	}
 	if code, out := call(t, bin, "workers", "--unit", "none-such"); code != exitFailed || !strings.Contains(out, "none-such.service") {
 		t.Errorf("no such unit: exit %d\n%s", code, out)
+	}
+}
+
+// What top does where no daemon runs.
+func TestPurgeOneWithoutDaemon(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 50_000})
+	h.Tunnel()
+	old := h.Children()[0]
+	h.Reload()
+	young := slices.DeleteFunc(h.Children(), func(pid int) bool { return pid == old })[0]
+	none := control.NewClient("/none")
+	for _, tt := range []struct {
+		pid    int
+		dryRun bool
+		want   string
+	}{{old, true, controller.WouldPurge}, {old, false, controller.Purged}, {young, false, controller.Refused}} {
+		h.Eventually(tt.want, func() error {
+			done, err := purgeOne(t.Context(), none, "x", tt.pid, tt.dryRun)
+			if err == nil && (done.PID != tt.pid || done.Result != tt.want || tt.want != controller.Refused && done.Before < 50_000*248) {
+				err = fmt.Errorf("%+v", done)
+			}
+			return err
+		})
+	}
+	if done, err := purgeOne(t.Context(), none, "x", os.Getpid(), false); err == nil {
+		t.Errorf("purge of a process that is no worker: %+v", done)
 	}
 }

@@ -18,9 +18,14 @@ func addCompletions(cmd *cobra.Command) {
 			return ext, cobra.ShellCompDirectiveFilterFileExt
 		}
 	}
+	words := func(list ...cobra.Completion) cobra.CompletionFunc {
+		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
+	}
+	tiers := func(t controller.TargetStatus) []cobra.Completion { return t.Tiers }
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"unit": fromDaemon(targets), "target": fromDaemon(targets), "pid": fromDaemon(workers),
-		"policy": files("yaml", "yml"), "html": files("html"), "watch": cobra.FixedCompletions([]cobra.Completion{"1s", "2s", "10s"}, cobra.ShellCompDirectiveNoFileComp),
+		"unit": fromDaemon(targets), "target": fromDaemon(targets), "pid": fromDaemon(workers), "tier": fromDaemon(tiers),
+		"action": words(eventFilters["action"]...), "result": words(eventFilters["result"]...),
+		"policy": files("yaml", "yml"), "html": files("html"), "watch": words("1s", "2s", "10s"),
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
 			if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
