@@ -29,7 +29,7 @@ Exit codes: 0 no problem, with warnings or without; 1 it could not check; 2 wron
 		Example: "  hapressure doctor\n  hapressure doctor --json | jq '.findings[] | select(.level != \"ok\")'",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			h := host{procfs: procfs, recordings: stateDirectory()}
+			h := host{procfs: procfs, recordings: "/var/lib/hapressure/recordings"} // those of the service
 			h.mount, h.mountErr = cgroup.Mount()
 			h.policy, h.files, h.policyErr = loadPolicy()
 			h.status, h.statusErr = status(cmd.Context(), socket)
