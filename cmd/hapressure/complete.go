@@ -13,11 +13,6 @@ import (
 
 // addCompletions lets the shell complete the values of flags: targets and workers are those that the daemon tells of.
 func addCompletions(cmd *cobra.Command) {
-	files := func(ext ...string) cobra.CompletionFunc {
-		return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return ext, cobra.ShellCompDirectiveFilterFileExt
-		}
-	}
 	words := func(list ...cobra.Completion) cobra.CompletionFunc {
 		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
 	}
@@ -25,7 +20,6 @@ func addCompletions(cmd *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"unit": fromDaemon(targets), "target": fromDaemon(targets), "pid": fromDaemon(workers), "tier": fromDaemon(tiers),
 		"action": words(eventFilters["action"]...), "result": words(eventFilters["result"]...),
-		"policy": files("yaml", "yml"), "html": files("html"), "watch": words("1s", "2s", "10s"),
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
 			if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
