@@ -398,7 +398,7 @@ func TestFakeHAProxyHarmsOnlyItself(t *testing.T) {
 	if p.PID != worker.PID {
 		t.Fatalf("worker %d is acted on, not %d", p.PID, worker.PID)
 	}
-	done, err := p.PurgeSSLCache(t.Context(), append(h.Pids(), fake.PID))
+	done, err := purge(t.Context(), p, append(h.Pids(), fake.PID))
 	if err != nil || done.After != pageSize {
 		t.Errorf("purge: %+v, %v", done, err)
 	}

@@ -148,7 +148,7 @@ func TestStoppedSweepIsTakenUp(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || res.Freed() != 0 || res.Held == 0 {
 		t.Fatalf("stopped purge: %+v, %v", res, err)
 	}
-	res, err = p.PurgeSSLCache(t.Context(), h.Pids())
+	res, err = purge(t.Context(), p, h.Pids())
 	if err != nil || res.After > pageSize || res.Freed() == 0 || res.Held != 0 {
 		t.Errorf("next purge: %+v, %v", res, err)
 	}
@@ -171,7 +171,7 @@ func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	res, err := p.PurgeSSLCache(t.Context(), h.Pids())
+	res, err := purge(t.Context(), p, h.Pids())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 			t.Errorf("tunnel %d after the purge: %v", i, err)
 		}
 	}
-	again, err := p.PurgeSSLCache(t.Context(), h.Pids())
+	again, err := purge(t.Context(), p, h.Pids())
 	if err != nil || again.Freed() != 0 || again.Held != 0 {
 		t.Errorf("a second purge: %+v, %v, want nothing done", again, err)
 	}
@@ -466,7 +466,7 @@ func TestWorkerGoesOnWhenItsTracerDies(t *testing.T) {
 	if err := haproxytest.Echo(tunnel); err != nil {
 		t.Errorf("tunnel: %v", err)
 	}
-	if res, err := p.PurgeSSLCache(t.Context(), h.Pids()); err != nil || res.Freed() == 0 {
+	if res, err := purge(t.Context(), p, h.Pids()); err != nil || res.Freed() == 0 {
 		t.Errorf("purge after that: %+v, %v", res, err)
 	}
 }

@@ -97,7 +97,7 @@ func TestPageOut(t *testing.T) {
 			t.Errorf("tunnel: %v", err)
 		}
 	}
-	if _, err := p.PurgeSSLCache(t.Context(), nil); err != nil {
+	if _, err := purge(t.Context(), p, nil); err != nil {
 		t.Errorf("purge after it: %v", err)
 	}
 }

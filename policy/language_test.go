@@ -142,7 +142,7 @@ In an editor with the YAML language server, this line on top of a file brings co
 ` + "`/etc/hapressure/policy.yaml`" + ` is the policy; without it, or where it has no targets or no tiers, those are the built-in policy's. Files in
 ` + "`/etc/hapressure/policy.d`, `/run/hapressure/policy.d` and `/usr/lib/hapressure/policy.d`" + ` that end in .yaml are laid over it in the order of
 their names, wherever they are. Of two of the same name the one in the folder named first here counts, and one that is a link to /dev/null
-counts for nothing.
+counts for nothing. All of them, and their folders, must be root's and nobody else's to write, or the policy does not come into force.
 
 A drop-in's targets and tiers change those of the same name key by key; a new name is added at the end. Each file begins with
 ` + "`version: 1`" + `. This makes terminate spare two generations, and keeps the rest as it is:
