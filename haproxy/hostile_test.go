@@ -116,27 +116,31 @@ func TestDescriptorThatTakesAnHourToClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	tcp, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	tcp.Write(make([]byte, 64<<20))
+	f, err := tcp.(*net.TCPConn).File()
+	if err := errors.Join(err, tcp.Close(), unix.SetsockoptLinger(int(f.Fd()), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 3600})); err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
 	c := serveCLI(t, func(conn net.Conn) {
-		tcp, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		tcp.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		tcp.Write(make([]byte, 64<<20))
-		f, err := tcp.(*net.TCPConn).File()
-		err = errors.Join(err, unix.SetsockoptLinger(int(f.Fd()), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 3600}))
-		_, _, serr := conn.(*net.UnixConn).WriteMsgUnix([]byte("x"), unix.UnixRights(int(f.Fd())), nil)
-		if err := errors.Join(err, serr, tcp.Close(), f.Close()); err != nil { // what was sent is the last there is of it
-			t.Error(err)
-		}
+		_, _, err := conn.(*net.UnixConn).WriteMsgUnix([]byte("x"), unix.UnixRights(int(f.Fd())), nil)
+		sent <- errors.Join(err, f.Close()) // what was sent is the last there is of it
 		<-t.Context().Done()
 	})
+	c.timeout = 3 * time.Second
 	answered := make(chan error, 1)
 	go func() {
 		_, err := c.run(t.Context(), "show proc", maxShort)
 		answered <- err
 	}()
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
 	select {
 	case err := <-answered:
 		mayBeTold(t, err)
