@@ -204,11 +204,11 @@ func masterSocket(cmdline []string) (path string, err error) {
 			addr = cmdline[i+1]
 		}
 	}
-	if addr == "" {
-		return "", fmt.Errorf("%w: the master was started without -S", ErrNoCLI)
-	}
 	addr, _, _ = strings.Cut(addr, ",")
 	path = strings.TrimPrefix(addr, "unix@")
+	if path == "" {
+		return "", fmt.Errorf("%w: the master was started without -S", ErrNoCLI)
+	}
 	if !strings.HasPrefix(path, "/") && strings.ContainsAny(path, ":@") || len(path) >= unix.PathMax {
 		return "", fmt.Errorf("%w: %.100q is not a unix socket", ErrNoCLI, addr)
 	}

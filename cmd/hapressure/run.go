@@ -100,9 +100,7 @@ func run(ctx context.Context, o options) error {
 	if err := systemd.Ready(); err != nil {
 		return fmt.Errorf("telling systemd that we are ready: %w", err)
 	}
-	// The program's own text is page cache, often on another group's account, and goes when the host thrashes. What was touched stays; Go's heap
-	// is given back all the same. Without the right to lock we are as slow as everybody else.
-	_ = unix.Mlockall(unix.MCL_CURRENT | unix.MCL_ONFAULT)
+	stay()
 	go watchdog(ctx, c)
 	go r.follow(ctx)
 	metrics := c.Metrics()
@@ -118,6 +116,20 @@ func closeJournal(j *systemd.Journal) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	j.Close(ctx)
+}
+
+// stay locks what is used of the program, which is page cache, often on another group's account, and goes when the host thrashes. What only the
+// start needed is let go of first. Go's heap is given back all the same. Without the right to lock we are as slow as everybody else.
+func stay() {
+	exe, _ := os.Executable()
+	if f, err := os.Open(procfs + "/self/maps"); err == nil {
+		defer f.Close()
+		unused, _ := haproxy.ParseMaps(f, func(m haproxy.Mapping) bool { return m.Path == exe && m.Perms[1] == '-' })
+		for _, m := range unused {
+			unix.Syscall(unix.SYS_MADVISE, uintptr(m.Start), uintptr(m.Len()), unix.MADV_DONTNEED) // it is read again where it is needed
+		}
+	}
+	_ = unix.Mlockall(unix.MCL_CURRENT | unix.MCL_ONFAULT)
 }
 
 // configOf is what any controller of this host works with.
