@@ -155,7 +155,7 @@ func TestStatusAndPurge(t *testing.T) {
 }
 
 func TestOrders(t *testing.T) {
-	h := Handler(controller.New(controller.Config{Policy: &policy.Policy{}}), nil, nil)
+	h := routes(controller.New(controller.Config{Policy: &policy.Policy{}}), nil, nil)
 	for query, want := range map[string]int{
 		"":                            http.StatusBadRequest,
 		"target=x":                    http.StatusBadRequest,
@@ -176,6 +176,23 @@ func TestOrders(t *testing.T) {
 	w := httptest.NewRecorder()
 	if h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/purge?target=x&pid=1", nil)); w.Code != http.StatusMethodNotAllowed {
 		t.Errorf("GET purges: %d", w.Code)
+	}
+}
+
+// Over TCP nobody is known, and so nobody is answered.
+func TestNobodyOverTCP(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go Serve(t.Context(), l, Handler(controller.New(controller.Config{Policy: &policy.Policy{}}), nil, nil))
+	r, err := http.Get("http://" + l.Addr().String() + "/v1/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusForbidden {
+		t.Errorf("answered with %s", r.Status)
 	}
 }
 
@@ -258,7 +275,8 @@ func TestPeers(t *testing.T) {
 	if err = errors.Join(err, lerr, os.Chmod(path, 0o666)); err != nil {
 		t.Fatal(err)
 	}
-	go Serve(t.Context(), l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }))
+	h := guarded(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }))
+	go Serve(t.Context(), l, h)
 	many := make([]uint32, 100)
 	for i := range many {
 		many[i] = uint32(5000 + i)

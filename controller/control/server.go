@@ -36,8 +36,13 @@ const (
 	answerTime     = 60 * time.Second // a purge waits for one that is under way
 )
 
-// Handler answers for a controller. reload reads the policy's files; it and metrics may be nil.
+// Handler answers for a controller, to root, our own user and members of Group alone: to nobody where the connection does not tell who
+// that is, as over TCP. reload reads the policy's files; it and metrics may be nil.
 func Handler(c *controller.Controller, reload func(context.Context) error, metrics http.Handler) http.Handler {
+	return guarded(routes(c, reload, metrics))
+}
+
+func routes(c *controller.Controller, reload func(context.Context) error, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	if reload != nil {
 		mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
@@ -119,10 +124,10 @@ func answer(w http.ResponseWriter, code int, v any) {
 	_ = json.NewEncoder(w).Encode(v) // a client that has gone needs no answer
 }
 
-// Serve answers on a listener until ctx ends. On a Unix socket, only root, our own user and members of Group.
+// Serve answers on a listener until ctx ends.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	if u, ok := l.(*net.UnixListener); ok {
-		l, h = peers{u}, guarded(h)
+		l = peers{u}
 	}
 	s := &http.Server{
 		Handler: h, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: requestTime, MaxHeaderBytes: maxHeader,
