@@ -352,8 +352,9 @@ func (c *Controller) wake(unit string) {
 	}
 }
 
-// Healthy returns an error if a guard has not finished a tick for the given time.
+// Healthy returns an error if a guard has not finished a tick for the given time, or for as long as one may take that comes after a still time.
 func (c *Controller) Healthy(within time.Duration) error {
+	within = max(within, lookStill+tickStill+senseTime)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, g := range c.guards {
