@@ -326,6 +326,7 @@ func (c *Controller) start(ctx context.Context, name, at string) {
 		return
 	}
 	ctx, g.stop = context.WithCancel(ctx)
+	g.gone = ctx.Done()
 	c.guards[name] = g
 	c.report.targetFound(name, at)
 	c.wg.Go(func() {

@@ -27,6 +27,7 @@ type guard struct {
 	group   *cgroup.Group
 	scanner *haproxy.Scanner
 	stop    context.CancelFunc
+	gone    <-chan struct{} // closed when it is told to stop, or has ended
 	woken   chan struct{}
 	ended   chan ended                    // of actions
 	orders  chan order                    // by hand
