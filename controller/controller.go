@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"hapressure/cgroup"
 	"hapressure/haproxy"
@@ -291,8 +292,8 @@ func (c *Controller) groups(pattern string) map[string]string {
 	for _, dir := range dirs {
 		// A group has files that a glob meets as well, and a node of Kubernetes has more containers than could be guarded.
 		at := strings.TrimPrefix(dir, c.Cgroups)
-		if strings.ContainsFunc(at, func(r rune) bool { return !strconv.IsPrint(r) }) {
-			continue // no program that makes groups calls one so, and the name would go wherever we tell of it
+		if !utf8.ValidString(at) || strings.ContainsFunc(at, func(r rune) bool { return !strconv.IsPrint(r) }) {
+			continue // no program that makes groups calls one so, and the name would go wherever we tell of it: Prometheus's library panics
 		}
 		group, err := cgroup.Open(c.Cgroups, at)
 		if err != nil {
