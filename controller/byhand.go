@@ -83,6 +83,8 @@ func (c *Controller) Purge(ctx context.Context, target string, pid int, dryRun b
 	o := order{pid, dryRun, why, make(chan Purge, 1)}
 	select {
 	case g.orders <- o:
+	case <-g.gone:
+		return Purge{}, fmt.Errorf("%w: %q is no longer guarded", ErrNoWorker, target)
 	case <-ctx.Done():
 		return Purge{}, fmt.Errorf("waiting for %s to be free: %w", target, ctx.Err())
 	}

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"hapressure/cgroup"
 	"hapressure/haproxy"
@@ -291,8 +292,8 @@ func (c *Controller) groups(pattern string) map[string]string {
 	for _, dir := range dirs {
 		// A group has files that a glob meets as well, and a node of Kubernetes has more containers than could be guarded.
 		at := strings.TrimPrefix(dir, c.Cgroups)
-		if strings.ContainsFunc(at, func(r rune) bool { return !strconv.IsPrint(r) }) {
-			continue // no program that makes groups calls one so, and the name would go wherever we tell of it
+		if !utf8.ValidString(at) || strings.ContainsFunc(at, func(r rune) bool { return !strconv.IsPrint(r) }) {
+			continue // no program that makes groups calls one so, and the name would go wherever we tell of it: Prometheus's library panics
 		}
 		group, err := cgroup.Open(c.Cgroups, at)
 		if err != nil {
@@ -326,6 +327,7 @@ func (c *Controller) start(ctx context.Context, name, at string) {
 		return
 	}
 	ctx, g.stop = context.WithCancel(ctx)
+	g.gone = ctx.Done()
 	c.guards[name] = g
 	c.report.targetFound(name, at)
 	c.wg.Go(func() {
@@ -352,8 +354,9 @@ func (c *Controller) wake(unit string) {
 	}
 }
 
-// Healthy returns an error if a guard has not finished a tick for the given time.
+// Healthy returns an error if a guard has not finished a tick for the given time, or for as long as one may take that comes after a still time.
 func (c *Controller) Healthy(within time.Duration) error {
+	within = max(within, lookStill+tickStill+senseTime)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, g := range c.guards {

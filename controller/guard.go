@@ -27,10 +27,12 @@ type guard struct {
 	group   *cgroup.Group
 	scanner *haproxy.Scanner
 	stop    context.CancelFunc
+	gone    <-chan struct{} // closed when it is told to stop, or has ended
 	woken   chan struct{}
 	ended   chan ended                    // of actions
 	orders  chan order                    // by hand
 	policy  atomic.Pointer[policy.Policy] // as it is for this target
+	blind   atomic.Bool                   // not every event wakes us
 
 	mu   sync.Mutex
 	last glance
@@ -126,8 +128,8 @@ func (g *guard) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-timer.C: // while all is still, a glance at usage is enough
-			if g.pace.still(g.now()) && !g.pace.moved(g.glanceAtUsage()) {
+		case <-timer.C: // while all is still, a glance is enough
+			if g.pace.still(g.now()) && !g.blind.Load() && !g.pace.moved(g.peek()) {
 				timer.Reset(tickStill)
 				continue
 			}
@@ -149,10 +151,12 @@ func (g *guard) run(ctx context.Context) error {
 	}
 }
 
-func (g *guard) glanceAtUsage() policy.Reading {
+// peek senses what may change without an event.
+func (g *guard) peek() view {
 	v := view{Sample: policy.Sample{Now: g.now()}}
 	g.senseLimits(&v) // the slope goes on, too
-	return v.Usage
+	g.sensePressure(&v)
+	return v
 }
 
 // rest keeps the pace: whatever wakes us meanwhile leads to one tick after it.
@@ -173,7 +177,12 @@ func (g *guard) rest(ctx context.Context) bool {
 }
 
 func (g *guard) watch(ctx context.Context) {
-	missing := func(sensor string, err error) { g.c.report.sensorMissing(g.name, "wake-up by "+sensor, err) }
+	missing := func(sensor string, err error) {
+		if sensor != "memory.pressure" { // a glance sees that
+			g.blind.Store(true)
+		}
+		g.c.report.sensorMissing(g.name, "wake-up by "+sensor, err)
+	}
 	err := g.group.Watch(ctx, missing, func(string) { g.wakeUp() })
 	if errors.Is(err, cgroup.ErrGone) {
 		g.wakeUp() // the tick finds the same
@@ -205,7 +214,7 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	if something {
 		g.keep()
 	}
-	g.pace.look(v.Now, v.Usage, d.Tier, d.Tier > 0 && p.Tiers[d.Tier-1].Enter.Op != policy.Always, something)
+	g.pace.look(v, d.Tier, d.Tier > 0 && p.Tiers[d.Tier-1].Enter.Op != policy.Always, something || g.state.Pending(p) || g.endsSoon(p, v))
 	for _, ch := range d.Changes {
 		g.c.report.tierChanged(g.name, ch, v)
 		g.c.tell(g.name, was, p, ch, v)
@@ -222,6 +231,14 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	g.record(record.Event{Tick: &record.Tick{Sample: v.Sample, Decision: d, Used: l.Usage, Limit: l.Bytes, Nearest: l.String()}})
 	g.publish(v)
 	return nil
+}
+
+// endsSoon reports whether a worker's time is over before the next look, should all be still.
+func (g *guard) endsSoon(p *policy.Policy, v view) bool {
+	limit, ok := g.state.HardStopAfter(p)
+	return ok && slices.ContainsFunc(v.Workers, func(w policy.Worker) bool {
+		return w.State == policy.Stopping && w.StoppingFor < limit && w.StoppingFor > limit-lookStill-tickStill
+	})
 }
 
 // next begins the next action of a lane that is idle.

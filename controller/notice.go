@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"hapressure/policy"
 	"hapressure/systemd"
@@ -26,7 +25,6 @@ func (c *Controller) tell(target string, was, p *policy.Policy, ch policy.Change
 	if c.DryRun {
 		return
 	}
-	target = strings.ToValidUTF8(target, "\ufffd") // a cgroup may be called anything, and D-Bus hangs up on who sends it that
 	select {
 	case c.signals <- systemd.TierChange{
 		Target: target, From: cmp.Or(ch.FromName, "none"), To: cmp.Or(ch.ToName, "none"), Reason: ch.Why,

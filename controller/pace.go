@@ -12,11 +12,13 @@ const (
 	tickBusy  = 500 * time.Millisecond // while in a tier
 	tickLeast = 100 * time.Millisecond // a burst of wake-ups is one tick
 
-	// After stillAfter without an event, a change or an action, a glance at usage each tickStill stands for a look, but for one each lookStill.
-	// What else is sensed has an event that wakes us, or is slow.
+	// After stillAfter without an event, a change or an action, a glance at usage and pressure each tickStill stands for a look, but for one each
+	// lookStill. What else is sensed has an event that wakes us, or is slow.
 	stillAfter = 10 * time.Second
 	tickStill  = 2 * time.Second
 	lookStill  = 10 * time.Second
+
+	somePressure = 1 // percent, of some avg10: too little for the trigger that wakes us, but policies can ask for less
 )
 
 // pace knows how closely a target has to be watched.
@@ -26,19 +28,22 @@ type pace struct {
 	looked time.Duration  // when it was last looked at
 	event  time.Duration  // when anything last happened
 	usage  policy.Reading // as it was then
+	room   uint64         // to the nearest limit then, in bytes; that need not be the one that usage is of
 }
 
 // look takes down a look. something: it has led to something.
-func (p *pace) look(now time.Duration, usage policy.Reading, tier int, held, something bool) {
-	p.looked, p.tier, p.held = now, tier, held
-	if something || p.moved(usage) {
-		p.event, p.usage = now, usage
+func (p *pace) look(v view, tier int, held, something bool) {
+	p.looked, p.tier, p.held = v.Now, tier, held
+	if something || p.moved(v) {
+		p.event, p.usage, p.room = v.Now, v.Usage, v.nearest.Headroom()
 	}
 }
 
-// moved reports whether usage is another than it was, by a tenth of what was left to the limit: far from it little matters.
-func (p *pace) moved(usage policy.Reading) bool {
-	return usage.Absent != p.usage.Absent || math.Abs(usage.Value-p.usage.Value) >= (100-p.usage.Value)/10
+// moved reports whether there is pressure, or usage is another than it was, by a tenth of what was left to a limit: far from it little matters.
+func (p *pace) moved(v view) bool {
+	usage, room := v.Usage, v.nearest.Headroom()
+	return v.Some10.Value >= somePressure || usage.Absent != p.usage.Absent ||
+		math.Abs(usage.Value-p.usage.Value) >= (100-p.usage.Value)/10 || max(room, p.room)-min(room, p.room) > p.room/10
 }
 
 // still reports whether a glance is enough.

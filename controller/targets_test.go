@@ -25,7 +25,8 @@ func TestTargetsByGlob(t *testing.T) {
 		t.Fatal(err)
 	}
 	procs := fmt.Sprintln(running.Process.Pid)
-	for _, group := range []string{"/pods/a/haproxy", "/pods/b/haproxy", "/pods/off/haproxy", "/pods/a/other", "/pods/\x1b[2J/haproxy", "/pods/a/ha\nproxy"} {
+	for _, group := range []string{"/pods/a/haproxy", "/pods/b/haproxy", "/pods/off/haproxy", "/pods/a/other", "/pods/\x1b[2J/haproxy", "/pods/a/ha\nproxy",
+		"/pods/\xff/haproxy"} {
 		w.tree.Group(group, map[string]string{"cgroup.procs": procs})
 	}
 	w.tree.Group("/pods/b/host", map[string]string{"cgroup.procs": fmt.Sprintln(os.Getpid())})

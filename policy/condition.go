@@ -105,6 +105,19 @@ func (n *Node) hold(t truth, length, now time.Duration) truth {
 	return yes
 }
 
+// pending reports whether c, or a part of it, waits for the rest of its For.
+func (n *Node) pending(c *Condition, now time.Duration) bool {
+	if n.Held && now-n.Since < c.For {
+		return true
+	}
+	for i := range n.Of {
+		if n.Of[i].pending(&c.Of[i], now) {
+			return true
+		}
+	}
+	return false
+}
+
 // release makes what is held begin anew, in the parts as well.
 func (n *Node) release() {
 	n.Held = false

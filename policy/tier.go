@@ -134,6 +134,16 @@ func (st *State) HardStopAfter(p *Policy) (limit time.Duration, ok bool) {
 	return limit, ok
 }
 
+// Pending reports whether time alone may soon take the ladder to another tier: an enter, or a part of it, is true but not yet for long enough.
+func (st *State) Pending(p *Policy) bool {
+	for i := range p.Tiers {
+		if n := st.Nodes[i]; n.Enter.pending(&p.Tiers[i].Enter, st.Now) || n.Urgent.pending(&p.Tiers[i].Urgent, st.Now) {
+			return true
+		}
+	}
+	return false
+}
+
 // Under reports whether the last step was, or the state goes on, under p: another policy is adopted by the next step.
 func (st *State) Under(p *Policy) bool { return st.policy == p }
 

@@ -1,0 +1,26 @@
+package controller
+
+import (
+	"errors"
+	"testing"
+
+	"hapressure/policy"
+	"hapressure/tests/cgrouptest"
+)
+
+// Whoever asks for a purge just when the target goes is not left waiting for ever.
+func TestOrderToAGuardThatEnds(t *testing.T) {
+	tree := cgrouptest.New(t)
+	tree.Group(group, nil)
+	c := New(Config{Policy: &policy.Policy{Targets: []policy.Target{{Cgroup: group}}}, Procfs: "/proc", Cgroups: tree.Mount, Journal: newRecorder()})
+	c.mu.Lock()
+	c.start(t.Context(), group, group)
+	g := c.guards[group]
+	c.mu.Unlock()
+	tree.Remove(group)
+	c.wg.Wait()
+	c.guards[group] = g // as it was when the order was given
+	if _, err := c.Purge(t.Context(), group, 1, true, ""); !errors.Is(err, ErrNoWorker) {
+		t.Errorf("got %v, want %v", err, ErrNoWorker)
+	}
+}
