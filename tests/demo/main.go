@@ -42,8 +42,10 @@ systemctl daemon-reload
 echo "#### With hapressure (its journal entries are the lines with >>)"
 systemctl start hapressure
 journalctl --follow --lines=all --output=cat SYSLOG_IDENTIFIER=hapressure | sed -u 's/^/  >> /' &
-./storm --kind cache --out /out/with.json >/dev/null || true
+./storm --kind cache --out /out/with.json --before 'hapressure status >/out/status' >/dev/null || true
 kill %1 || true
+echo "#### hapressure status, after the last reload"
+cat /out/status
 `
 
 func main() {
