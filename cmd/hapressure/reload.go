@@ -58,10 +58,11 @@ const settle = 200 * time.Millisecond
 // a new file, or a new link, in the place of the old one.
 func (r *reloader) follow(ctx context.Context) {
 	var events <-chan fsnotify.Event
+	var lost <-chan error
 	w, err := fsnotify.NewWatcher()
 	if err == nil {
 		defer w.Close()
-		events = w.Events
+		events, lost = w.Events, w.Errors
 		r.watch(w)
 		r.reload(false) // for what changed before they were watched
 	} else {
@@ -82,6 +83,8 @@ func (r *reloader) follow(ctx context.Context) {
 		case done := <-r.asked:
 			done <- r.reload(true)
 		case <-events:
+			quiet.Reset(settle)
+		case <-lost: // of which file, nobody knows
 			quiet.Reset(settle)
 		case <-quiet.C:
 			r.watch(w) // there may be folders now that were not there

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -120,6 +122,35 @@ func TestReload(t *testing.T) {
 	}
 	f.want("third")
 	f.hup <- syscall.SIGHUP // nothing has changed, but it was asked for
+	f.want("third")
+}
+
+// More changes than the kernel keeps are no reason to miss those that come later.
+func TestReloadAfterTooManyChanges(t *testing.T) {
+	most, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
+	n, nerr := strconv.Atoi(strings.TrimSpace(string(most)))
+	if err != nil || nerr != nil {
+		t.Skip(err, nerr)
+	}
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(file, []byte(policyText("first")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f := follow(t, file)
+	for range cap(f.told) + 1 { // the reloader waits with the last of them
+		f.hup <- syscall.SIGHUP
+	}
+	for range n {
+		if err := errors.Join(os.WriteFile(file+".other", nil, 0o644), os.Remove(file+".other")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range cap(f.told) + 1 {
+		f.want("first")
+	}
+	f.replace(policyText("second"))
+	f.want("second") // by one of the changes that were kept
+	f.replace(policyText("third"))
 	f.want("third")
 }
 
