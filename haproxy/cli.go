@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,7 +121,9 @@ func (c *cli) dial(ctx context.Context) (net.Conn, error) {
 	}
 	raw, err := conn.(*net.UnixConn).SyscallConn()
 	if err == nil {
-		err = errors.Join(raw.Control(func(fd uintptr) { err = c.mayTalkTo(int(fd)) }), err)
+		var refused error
+		err = raw.Control(func(fd uintptr) { refused = c.mayTalkTo(int(fd)) })
+		err = cmp.Or(err, refused)
 	}
 	if err != nil {
 		conn.Close()
