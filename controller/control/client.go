@@ -42,13 +42,15 @@ const patience = 15 * time.Second
 func (c *Client) Status(ctx context.Context) (s controller.Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return s, c.ask(ctx, http.MethodGet, "/v1/status", into(&s))
+	err = c.ask(ctx, http.MethodGet, "/v1/status", into(&s))
+	return s, err
 }
 
 // Purge purges a worker of a target by hand.
 func (c *Client) Purge(ctx context.Context, target string, pid int, dryRun bool) (done controller.Purge, err error) {
 	q := url.Values{"target": {target}, "pid": {strconv.Itoa(pid)}, "dry-run": {strconv.FormatBool(dryRun)}}
-	return done, c.ask(ctx, http.MethodPost, "/v1/purge?"+q.Encode(), into(&done))
+	err = c.ask(ctx, http.MethodPost, "/v1/purge?"+q.Encode(), into(&done))
+	return done, err
 }
 
 // Metrics asks for the metrics, by name.
@@ -56,10 +58,11 @@ func (c *Client) Metrics(ctx context.Context) (families map[string]*dto.MetricFa
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	p := expfmt.NewTextParser(model.LegacyValidation)
-	return families, c.ask(ctx, http.MethodGet, "/metrics", func(r io.Reader) (err error) {
+	err = c.ask(ctx, http.MethodGet, "/metrics", func(r io.Reader) (err error) {
 		families, err = p.TextToMetricFamilies(r)
 		return err
 	})
+	return families, err
 }
 
 // Reload has the policy's files read anew. The error is what is wrong with them; then the policy in force stays.

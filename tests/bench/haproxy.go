@@ -36,7 +36,7 @@ func start(ctx context.Context, blocks int) (*server, error) {
 		return nil, err
 	}
 	s := &server{dir: dir, exited: make(chan struct{})}
-	if s.addr, err = haproxytest.FreeAddr(); err != nil {
+	if err := haproxytest.FreeAddrs(&s.addr); err != nil {
 		return nil, err
 	}
 	if err := haproxytest.WriteCert(s.file("site.pem")); err != nil {

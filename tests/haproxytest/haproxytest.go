@@ -76,10 +76,8 @@ func Start(t testing.TB, conf Config) *HAProxy {
 	}
 	t.Cleanup(func() { os.RemoveAll(h.Dir) })
 	h.echo, h.web = echoServer(t), httpEchoServer(t)
-	for _, addr := range []*string{&h.Addr, &h.TicketAddr, &h.HTTPAddr} {
-		if *addr, err = FreeAddr(); err != nil {
-			t.Fatal(err)
-		}
+	if err := FreeAddrs(&h.Addr, &h.TicketAddr, &h.HTTPAddr); err != nil {
+		t.Fatal(err)
 	}
 	if err := WriteCert(filepath.Join(h.Dir, "site.pem")); err != nil {
 		t.Fatal(err)
@@ -378,14 +376,20 @@ func echoServer(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// FreeAddr returns an address of this host that nobody listened on a moment ago.
-func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// FreeAddrs finds as many addresses of this host that nobody listened on a moment ago. HAProxy shares its ports with whoever wants them
+// (SO_REUSEPORT), so they are different, and of an IP address that is this process's own: tests of several packages run side by side.
+func FreeAddrs(addrs ...*string) error {
+	pid := os.Getpid()
+	own := net.IPv4(127, 1+byte(pid>>16), byte(pid>>8), byte(pid)).String()
+	for _, addr := range addrs {
+		l, err := net.Listen("tcp", own+":0")
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		*addr = l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return nil
 }
 
 // WriteCert makes a throwaway certificate and writes it with its key to path, as HAProxy's crt wants it.
