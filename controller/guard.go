@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,9 +39,10 @@ type guard struct {
 	last glance
 
 	// Owned by run.
-	state policy.State
-	slope slope
-	pace  pace
+	state  policy.State
+	slope  slope
+	pace   pace
+	tidied time.Duration // the event after which memory was last given back
 	// cliAnswered is when a master CLI last answered, or the guard began.
 	cliAnswered time.Duration
 	workers     []haproxy.Worker // as last sensed
@@ -130,6 +132,7 @@ func (g *guard) run(ctx context.Context) error {
 			return ctx.Err()
 		case <-timer.C: // while all is still, a glance is enough
 			if g.pace.still(g.now()) && !g.blind.Load() && !g.pace.moved(g.peek()) {
+				g.tidy()
 				timer.Reset(tickStill)
 				continue
 			}
@@ -148,6 +151,14 @@ func (g *guard) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		timer.Reset(g.pace.next(g.now()))
+	}
+}
+
+// tidy gives back what the last event took of memory, once it is over: the next may be hours away.
+func (g *guard) tidy() {
+	if g.tidied != g.pace.event {
+		g.tidied = g.pace.event
+		debug.FreeOSMemory()
 	}
 }
 
