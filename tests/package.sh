@@ -98,7 +98,7 @@ echo '== every command of the documents'
 cp -r "$PWD" /tmp/user && cd /tmp/user
 while read -r line; do
 	code=0
-	timeout 20 bash -c "$line" >/tmp/said 2>&1 </dev/null || code=$?
+	timeout 8 bash -c "$line" >/tmp/said 2>&1 </dev/null || code=$?
 	echo "$code $line"
 	case $code in
 	0) ;;
