@@ -117,7 +117,7 @@ func TestRPM(t *testing.T) {
 		t.Errorf("after the upgrade it is %q", out)
 	}
 	r.rpm([]string{
-		"systemctl --no-reload disable --now hapressure.service",
+		"systemctl --no-reload disable --now hapressure.service hapressure-metrics.socket",
 		"systemctl daemon-reload",
 	}, "--erase", "hapressure")
 	if _, err := os.Stat(r.path("/usr/bin/hapressure")); !os.IsNotExist(err) {
