@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"hapressure/tests/golden"
+
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"gopkg.in/yaml.v3"
 )
@@ -57,10 +59,10 @@ func TestLanguageRefersToItself(t *testing.T) {
 	}
 }
 
-func TestSchemaIsCurrent(t *testing.T) { golden(t, "schema.json", schema()) }
+func TestSchemaIsCurrent(t *testing.T) { golden.Check(t, "schema.json", schema()) }
 
 func TestReferenceIsCurrent(t *testing.T) {
-	golden(t, filepath.FromSlash("../docs/policy.md"), reference())
+	golden.Check(t, filepath.FromSlash("../docs/policy.md"), reference())
 }
 
 // beyondSchema are the bad samples that the schema lets pass: it sees what YAML makes of a value, one file and one value at a time.

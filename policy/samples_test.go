@@ -2,16 +2,15 @@ package policy
 
 import (
 	"errors"
-	"flag"
 	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write what is generated and what the samples lead to")
+	"hapressure/tests/golden"
+)
 
 // samples returns the policies in testdata/good or testdata/bad by name; a folder is a policy of several files, in their order.
 func samples(t testing.TB, kind string) map[string][]File {
@@ -40,23 +39,6 @@ func samples(t testing.TB, kind string) map[string][]File {
 	return found
 }
 
-// golden compares what came out with a file, or writes it with -update.
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s is not current (go test -update writes it)\ngot:\n%s\nwant:\n%s", path, got, want)
-	}
-}
-
 // TestBadSamples holds every message. A sample's mistakes are all in its .want file, in order.
 func TestBadSamples(t *testing.T) {
 	for name, files := range samples(t, "bad") {
@@ -65,7 +47,7 @@ func TestBadSamples(t *testing.T) {
 			t.Errorf("%s decoded to %+v", name, p)
 			continue
 		}
-		golden(t, name+".want", err.Error()+"\n")
+		golden.Check(t, name+".want", err.Error()+"\n")
 		var all Errors
 		if !errors.As(err, &all) {
 			t.Errorf("%s: %T is not Errors", name, err)
@@ -100,7 +82,7 @@ func TestReadyPolicies(t *testing.T) {
 			continue
 		}
 		checkSound(t, p)
-		golden(t, filepath.Join("testdata", "explain", name+".txt"), Explain(p))
+		golden.Check(t, filepath.Join("testdata", "explain", name+".txt"), Explain(p))
 		if same := reflect.DeepEqual(unplaced(p), unplaced(builtIn())); same != (name == "default") {
 			t.Errorf("%s is the built-in policy: %v", name, same)
 		}
@@ -135,7 +117,7 @@ func TestShow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/show.txt", p.Source)
+	golden.Check(t, "testdata/show.txt", p.Source)
 }
 
 func TestExplainTargets(t *testing.T) {
@@ -143,17 +125,17 @@ func TestExplainTargets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/explain/target-of-its-own.txt", Explain(p))
+	golden.Check(t, "testdata/explain/target-of-its-own.txt", Explain(p))
 	p, err = DecodeFiles(samples(t, "good")["testdata/good/only"]...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/explain/only.txt", Explain(p))
+	golden.Check(t, "testdata/explain/only.txt", Explain(p))
 	p, err = DecodeFiles(samples(t, "good")["testdata/good/hook"]...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/explain/hook.txt", Explain(p))
+	golden.Check(t, "testdata/explain/hook.txt", Explain(p))
 }
 
 func TestGoodSamples(t *testing.T) {

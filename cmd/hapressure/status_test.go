@@ -1,38 +1,16 @@
 package main
 
 import (
-	"flag"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"hapressure/controller"
 	"hapressure/policy"
+	"hapressure/tests/golden"
 )
-
-var update = flag.Bool("update", false, "write the files in testdata anew")
-
-// golden compares a text with the file in testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s is to be\n%s\nand is\n%s", name, want, got)
-	}
-}
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
@@ -136,7 +114,7 @@ func TestStatusText(t *testing.T) {
 	for name, s := range map[string]controller.Status{"calm": told(calm()), "storm": told(storm("haproxy.service", 12), calm()), "blind": dry, "none": none, "look": look} {
 		for _, width := range []int{0, 80, 120} {
 			text := statusText(s, width)
-			golden(t, fmt.Sprintf("status-%s-%d.txt", name, width), text)
+			golden.Check(t, "testdata/"+fmt.Sprintf("status-%s-%d.txt", name, width), text)
 			for line := range strings.Lines(text) {
 				if n := len([]rune(line)) - 1; width > 0 && n > width {
 					t.Errorf("%s at %d columns has a line of %d: %s", name, width, n, line)

@@ -5,17 +5,18 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+
+	"hapressure/tests/golden"
 )
 
 const statusDoc = "../../docs/status.md"
 
-// TestStatusDoc makes docs/status.md of the types with -update, and else checks that it is what they say, and that each field says what it is.
-func TestStatusDoc(t *testing.T) {
+// TestStatusDocIsCurrent makes docs/status.md of the types with -update, and else checks that it is what they say, and that each field says what it is.
+func TestStatusDocIsCurrent(t *testing.T) {
 	types := map[string]*ast.StructType{}
 	for _, name := range []string{"controller/status.go", "controller/workers.go", "haproxy/rights.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("../..", name), nil, parser.ParseComments)
@@ -40,15 +41,7 @@ is taken away or changes its meaning within a major version. A *reading* is a nu
 |---|---|---|
 `)
 	describe(t, &b, types, "", "Status")
-	want := b.String()
-	if *update {
-		if err := os.WriteFile(statusDoc, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, err := os.ReadFile(statusDoc); err != nil || string(got) != want {
-		t.Errorf("%s is not what the types say (%v): go test ./cmd/hapressure -run StatusDoc -update", statusDoc, err)
-	}
+	golden.Check(t, statusDoc, b.String())
 }
 
 // values is what the Go types are in JSON.

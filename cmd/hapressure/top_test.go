@@ -11,6 +11,7 @@ import (
 	"github.com/gdamore/tcell/v2"
 
 	"hapressure/controller"
+	"hapressure/tests/golden"
 )
 
 func simulated(t *testing.T, charset string, width, height int) tcell.SimulationScreen {
@@ -71,7 +72,7 @@ func TestTopPictures(t *testing.T) {
 		m := &top{}
 		m.learn(answer{status: tt.status}, noon)
 		tt.change(m)
-		golden(t, "top-"+name+".txt", picture(t, m, tt.width, tt.height))
+		golden.Check(t, "testdata/top-"+name+".txt", picture(t, m, tt.width, tt.height))
 	}
 	for _, size := range [][2]int{{1, 1}, {3, 2}, {10, 5}, {200, 3}, {20, 60}} { // whatever the size, nothing breaks
 		m := &top{}

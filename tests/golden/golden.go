@@ -1,0 +1,27 @@
+// Package golden compares what comes out with files that are kept. With -update tests write the files instead.
+package golden
+
+import (
+	"flag"
+	"os"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the files that are compared with, rather than compare")
+
+// Check compares a text with the file at path.
+func Check(t testing.TB, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is not current (go test -update writes it)\ngot:\n%s\nwant:\n%s", path, got, want)
+	}
+}
