@@ -40,7 +40,7 @@ func DescribeMasters(ctx context.Context, procfs string, found []haproxy.Instanc
 	masters := []Master{}
 	for _, in := range found {
 		m := Master{PID: in.Master.PID, CLIError: text(in.CLIErr), Workers: []Worker{}}
-		own, set, err := haproxy.NewScanner(procfs).HardStopAfter(in)
+		own, set, err := haproxy.HardStopAfter(procfs, in)
 		m.HardStopError = text(err)
 		if set {
 			m.HardStopAfter = new(own.Seconds())

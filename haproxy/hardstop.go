@@ -23,12 +23,12 @@ const (
 
 // HardStopAfter returns what hard-stop-after is set to in the files that the instance's master was started with (-f); ok is false
 // if none of them sets it. It is the setting of the files as they are now: a worker goes by what they held when it was started.
-func (s *Scanner) HardStopAfter(in Instance) (d time.Duration, ok bool, err error) {
-	cmdline, err := s.cmdline(in.Master.PID)
+func HardStopAfter(procfs string, in Instance) (d time.Duration, ok bool, err error) {
+	cmdline, err := readCmdline(procfs, in.Master.PID)
 	if err != nil {
 		return 0, false, fmt.Errorf("reading the command line of master %d: %w", in.Master.PID, err)
 	}
-	c := config{procfs: s.procfs, pid: in.Master.PID, left: configLimit}
+	c := config{procfs: procfs, pid: in.Master.PID, left: configLimit}
 	for _, name := range configArgs(cmdline) {
 		if err := c.read(name, false); err != nil {
 			return 0, false, fmt.Errorf("reading %.100q of master %d: %w", name, in.Master.PID, err)

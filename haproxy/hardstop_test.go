@@ -50,13 +50,12 @@ func TestConfigArgs(t *testing.T) {
 
 func TestHardStopAfterOfARunningMaster(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{Global: "hard-stop-after 7m"})
-	s := NewScanner("/proc")
-	in := scan(t, s, h, "one current worker", hasStates(Current))
-	if d, ok, err := s.HardStopAfter(in); d != 7*time.Minute || !ok || err != nil {
+	in := scan(t, NewScanner("/proc"), h, "one current worker", hasStates(Current))
+	if d, ok, err := HardStopAfter("/proc", in); d != 7*time.Minute || !ok || err != nil {
 		t.Errorf("%v, %v, %v", d, ok, err)
 	}
 	os.Remove(filepath.Join(h.Dir, "haproxy.cfg"))
-	if d, ok, err := s.HardStopAfter(in); err == nil {
+	if d, ok, err := HardStopAfter("/proc", in); err == nil {
 		t.Errorf("without the file: %v, %v", d, ok)
 	}
 	h.WriteConfig("")

@@ -234,9 +234,9 @@ func TestDescriptorThatIsNoPair(t *testing.T) {
 // What the kernel tells of a process can be as long as the process wants.
 func TestEndlessFilesOfProc(t *testing.T) {
 	line := "7f16ba536000-7f16bbcdd000 rw-s 00000000 00:01 1024 /dev/zero (deleted)\n"
-	_, err := ParseMaps(strings.NewReader(strings.Repeat(line, mapsMost+1)), anyMapping)
+	_, err := parseMaps(strings.NewReader(strings.Repeat(line, mapsMost+1)), anyMapping)
 	mayBeTold(t, err)
-	_, err = ParseMaps(strings.NewReader(strings.Repeat("\x1b", 10_000)+"\n"), anyMapping)
+	_, err = parseMaps(strings.NewReader(strings.Repeat("\x1b", 10_000)+"\n"), anyMapping)
 	mayBeTold(t, err)
 	sockets := io.MultiReader(strings.NewReader(tcp[:strings.Index(tcp, "\n")+1]), &counting{})
 	mayBeTold(t, parseListening(sockets, map[uint64]bool{}))

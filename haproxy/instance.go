@@ -137,7 +137,7 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	var found []Instance
 	for _, f := range families(procs) {
 		sock, known := s.sockets[f.master.ID]
-		if cmdline, err := s.cmdline(f.master.PID); err == nil {
+		if cmdline, err := readCmdline(s.procfs, f.master.PID); err == nil {
 			sock.path, sock.err = masterSocket(cmdline)
 		} else if !known {
 			continue
@@ -253,9 +253,9 @@ func readProc(procfs string, pid int) (proc, error) {
 	return proc{ID{pid, st.start}, st.ppid, exe}, nil
 }
 
-// cmdline reads the command line of a master. Those of workers, which list all older workers after -sf, are better left unread.
-func (s *Scanner) cmdline(pid int) ([]string, error) {
-	b, err := readProcFile(s.procfs, pid, "cmdline")
+// readCmdline reads the command line of a master. Those of workers, which list all older workers after -sf, are better left unread.
+func readCmdline(procfs string, pid int) ([]string, error) {
+	b, err := readProcFile(procfs, pid, "cmdline")
 	if err != nil || len(b) == 0 {
 		return nil, ErrGone // or in the middle of execve(2), as a master is in each reload
 	}

@@ -41,8 +41,8 @@ func (m Mapping) file() string { return fmt.Sprintf("map_files/%x-%x", m.Start, 
 // mapsMost is how many mappings are looked at in one process. HAProxy has some hundred; a process may make a million.
 const mapsMost = 4096
 
-// ParseMaps reads a /proc/PID/maps and returns the mappings that keep wants, of which there may be mapsMost.
-func ParseMaps(r io.Reader, keep func(Mapping) bool) ([]Mapping, error) {
+// parseMaps reads a /proc/PID/maps and returns the mappings that keep wants, of which there may be mapsMost.
+func parseMaps(r io.Reader, keep func(Mapping) bool) ([]Mapping, error) {
 	var maps []Mapping
 	sc := bufio.NewScanner(r)
 	for sc.Scan() {
@@ -92,12 +92,13 @@ func parseMapping(line string) (Mapping, error) {
 	return m, nil
 }
 
-func readMaps(procfs string, pid int, keep func(Mapping) bool) ([]Mapping, error) {
+// ReadMaps returns the mappings of a process that keep wants, mapsMost at the most. ErrGone: the process has ended.
+func ReadMaps(procfs string, pid int, keep func(Mapping) bool) ([]Mapping, error) {
 	f, err := os.Open(filepath.Join(procfs, strconv.Itoa(pid), "maps"))
 	if err == nil {
 		defer f.Close()
 		var maps []Mapping
-		if maps, err = ParseMaps(f, keep); err == nil {
+		if maps, err = parseMaps(f, keep); err == nil {
 			return maps, nil
 		}
 	}

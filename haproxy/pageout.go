@@ -19,7 +19,7 @@ const pageOutChunk = 16 << 20
 //
 // It needs CAP_SYS_NICE and ptrace access (process_madvise(2), Linux 5.10).
 func (p *Process) PageOut(ctx context.Context) (Given, error) {
-	maps, err := readMaps(p.procfs, p.PID, func(m Mapping) bool { return m.Perms == "rw-p" && m.Inode == 0 || m.Shared() })
+	maps, err := ReadMaps(p.procfs, p.PID, func(m Mapping) bool { return m.Perms == "rw-p" && m.Inode == 0 || m.Shared() })
 	if err != nil {
 		return Given{}, err
 	}

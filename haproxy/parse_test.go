@@ -91,7 +91,7 @@ func TestParseShowSess(t *testing.T) {
 func anyMapping(Mapping) bool { return true }
 
 func TestParseMaps(t *testing.T) {
-	maps, err := ParseMaps(strings.NewReader(maps26), anyMapping)
+	maps, err := parseMaps(strings.NewReader(maps26), anyMapping)
 	if err != nil || len(maps) != 3 {
 		t.Fatalf("%v, %v", maps, err)
 	}
@@ -180,7 +180,7 @@ func FuzzParsers(f *testing.F) {
 				t.Errorf("show sess: %q", id)
 			}
 		}
-		maps, _ := ParseMaps(strings.NewReader(s), anyMapping)
+		maps, _ := parseMaps(strings.NewReader(s), anyMapping)
 		for _, m := range maps {
 			if m.End <= m.Start {
 				t.Errorf("maps: %+v", m)

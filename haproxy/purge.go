@@ -41,7 +41,7 @@ func (p *Process) shmem() ([]Mapping, error) {
 	if err != nil {
 		return nil, err
 	}
-	maps, err := readMaps(p.procfs, p.PID, func(m Mapping) bool { return m.Dev == dev })
+	maps, err := ReadMaps(p.procfs, p.PID, func(m Mapping) bool { return m.Dev == dev })
 	if err != nil {
 		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
 	}
@@ -57,7 +57,7 @@ var shmemDev = sync.OnceValues(func() (string, error) {
 	}
 	defer unix.Munmap(page)
 	start := uint64(uintptr(unsafe.Pointer(&page[0])))
-	maps, err := readMaps("/proc", os.Getpid(), func(m Mapping) bool { return start >= m.Start && start < m.End && m.Inode != 0 })
+	maps, err := ReadMaps("/proc", os.Getpid(), func(m Mapping) bool { return start >= m.Start && start < m.End && m.Inode != 0 })
 	if err == nil && len(maps) != 1 {
 		err = errors.New("the page just mapped is not there")
 	}
@@ -135,7 +135,7 @@ func (p *Process) code() (func(addr uint64) bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading what program pid %d runs: %w", p.PID, err)
 	}
-	maps, err := readMaps(p.procfs, p.PID, func(m Mapping) bool { return m.Perms == "r-xp" && m.Path == exe })
+	maps, err := ReadMaps(p.procfs, p.PID, func(m Mapping) bool { return m.Perms == "r-xp" && m.Path == exe })
 	if err != nil {
 		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
 	}
@@ -153,7 +153,7 @@ func (c *CacheFile) owners(pids []int) (int, error) {
 		if shared, known := c.p.shared[pid]; pid == c.p.PID || known && !slices.Contains(shared, c.Mapping.Inode) {
 			continue
 		}
-		maps, err := readMaps(c.p.procfs, pid, func(m Mapping) bool { return m.Inode == c.Mapping.Inode && m.Dev == c.Mapping.Dev })
+		maps, err := ReadMaps(c.p.procfs, pid, func(m Mapping) bool { return m.Inode == c.Mapping.Inode && m.Dev == c.Mapping.Dev })
 		if errors.Is(err, ErrGone) {
 			continue
 		}

@@ -93,7 +93,7 @@ type Cache struct {
 	layout layout
 }
 
-// ErrUnstable says that what was read changed meanwhile: a cache in use, or a master in the middle of a reload. Read it again.
+// ErrUnstable says that what was read changed meanwhile: a cache in use, or a mapping that has gone. Read it again.
 var ErrUnstable = errors.New("changed while it was read")
 
 // Recognise decides whether the memory that r reads is a TLS session cache of a layout we know, mapped at address start

@@ -31,7 +31,7 @@ import (
 // sharedSums returns a checksum of each shared writable mapping of p, files too, as the process itself sees it.
 func sharedSums(t *testing.T, p *Process) map[string][32]byte {
 	t.Helper()
-	all, err := readMaps("/proc", p.PID, func(m Mapping) bool { return m.Perms == "rw-s" })
+	all, err := ReadMaps("/proc", p.PID, func(m Mapping) bool { return m.Perms == "rw-s" })
 	if err != nil {
 		t.Fatal(err)
 	}

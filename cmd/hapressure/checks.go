@@ -196,7 +196,7 @@ func checkHAProxy(ctx context.Context, h *host) {
 		if in.CLIErr != nil {
 			h.say(warning, "start it with -S /run/haproxy-master.sock", "%s: %v; its workers are asked around it", name, in.CLIErr)
 		}
-		switch limit, set, err := haproxy.NewScanner(h.procfs).HardStopAfter(in); {
+		switch limit, set, err := haproxy.HardStopAfter(h.procfs, in); {
 		case err != nil:
 			h.say(warning, "", "%s: %v", name, err)
 		case set:

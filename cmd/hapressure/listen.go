@@ -17,7 +17,6 @@ import (
 
 	"hapressure/controller"
 	"hapressure/controller/control"
-	"hapressure/systemd"
 )
 
 // serve answers on the control socket, and with metrics alone where Prometheus is to scrape, until ctx ends. A control socket that systemd
@@ -25,8 +24,7 @@ import (
 func serve(ctx context.Context, all, metrics http.Handler, j controller.Journal, o options) {
 	tell := func(what string, err error) {
 		if err != nil {
-			j.Send(systemd.Entry{MessageID: systemd.SensorMissing, Priority: 4, Message: "Going on without the " + what + ": " + err.Error(),
-				Fields: map[string]string{"HAPRESSURE_SENSOR": what, "HAPRESSURE_REASON": err.Error()}})
+			goOnWithout(j, what, "Going on without the "+what, err)
 		}
 	}
 	given, err := activation.ListenersWithNames()

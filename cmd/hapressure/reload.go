@@ -66,9 +66,7 @@ func (r *reloader) follow(ctx context.Context) {
 		r.watch(w)
 		r.reload(false) // for what changed before they were watched
 	} else {
-		r.journal.Send(systemd.Entry{MessageID: systemd.SensorMissing, Priority: 4,
-			Message: "Cannot watch the policy's files, reload with SIGHUP: " + err.Error(),
-			Fields:  map[string]string{"HAPRESSURE_SENSOR": "the policy's files", "HAPRESSURE_REASON": err.Error()}})
+		goOnWithout(r.journal, "the policy's files", "Cannot watch the policy's files, reload with SIGHUP", err)
 	}
 	quiet := time.NewTimer(0)
 	<-quiet.C

@@ -111,6 +111,12 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
+// goOnWithout tells that something cannot be had, which is no reason not to guard.
+func goOnWithout(j controller.Journal, what, message string, err error) {
+	j.Send(systemd.Entry{MessageID: systemd.SensorMissing, Priority: 4, Message: message + ": " + err.Error(),
+		Fields: map[string]string{"HAPRESSURE_SENSOR": what, "HAPRESSURE_REASON": err.Error()}})
+}
+
 // closeJournal gives journald, should it hang, two seconds for what it was not told yet.
 func closeJournal(j *systemd.Journal) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -122,12 +128,9 @@ func closeJournal(j *systemd.Journal) {
 // start needed is let go of first. Go's heap is given back all the same. Without the right to lock we are as slow as everybody else.
 func stay() {
 	exe, _ := os.Executable()
-	if f, err := os.Open(procfs + "/self/maps"); err == nil {
-		defer f.Close()
-		unused, _ := haproxy.ParseMaps(f, func(m haproxy.Mapping) bool { return m.Path == exe && m.Perms[1] == '-' })
-		for _, m := range unused {
-			unix.Syscall(unix.SYS_MADVISE, uintptr(m.Start), uintptr(m.Len()), unix.MADV_DONTNEED) // it is read again where it is needed
-		}
+	unused, _ := haproxy.ReadMaps(procfs, os.Getpid(), func(m haproxy.Mapping) bool { return m.Path == exe && m.Perms[1] == '-' })
+	for _, m := range unused {
+		unix.Syscall(unix.SYS_MADVISE, uintptr(m.Start), uintptr(m.Len()), unix.MADV_DONTNEED) // it is read again where it is needed
 	}
 	_ = unix.Mlockall(unix.MCL_CURRENT | unix.MCL_ONFAULT)
 }

@@ -67,18 +67,18 @@ func printWorkers(out io.Writer, masters []controller.Master) error {
 			fmt.Fprintf(out, ", %s", printable(m.CLIError))
 		}
 		fmt.Fprintln(out)
-		if err := printTable(out, "", m.Workers); err != nil {
+		if err := printTable(out, m.Workers); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func printTable(out io.Writer, indent string, workers []controller.Worker) error {
+func printTable(out io.Writer, workers []controller.Worker) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, indent+"GEN\tPID\tSTATE\tAGE\tSTOPPING\tCONNS\tCACHE\tSHARED\tPRIVATE\tHARD STOP\tPROOF")
+	fmt.Fprintln(t, "GEN\tPID\tSTATE\tAGE\tSTOPPING\tCONNS\tCACHE\tSHARED\tPRIVATE\tHARD STOP\tPROOF")
 	for _, w := range workers {
-		fmt.Fprintf(t, "%s%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", indent, w.Generation, w.PID, w.State,
+		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", w.Generation, w.PID, w.State,
 			span(w.Age), known(w.StoppingFor, span), known(w.Connections, strconv.Itoa), known(w.Cache, size), known(w.Shared, size),
 			known(w.Private, size), known(w.HardStopIn, span), printable(w.Proof))
 	}
