@@ -55,18 +55,23 @@ func (g *Group) Watch(ctx context.Context, missing func(sensor string, err error
 	if err := arm(); err != nil {
 		missing(pressureFile, err)
 	}
-	files, err := fsnotify.NewWatcher()
-	if err != nil {
-		for _, name := range watched {
-			missing(name, fmt.Errorf("watching %s: %w", name, err))
-		}
+	files, none := fsnotify.NewWatcher()
+	if none != nil {
 		files = &fsnotify.Watcher{} // its channels are nil: it never reports
 	} else {
 		defer files.Close()
-		for _, name := range watched {
-			if err := g.watchFile(files, name); err != nil {
-				missing(name, err)
-			}
+	}
+	watch := func(name string) error {
+		if none != nil {
+			return fmt.Errorf("watching %s: %w", name, none)
+		}
+		return g.watchFile(files, name)
+	}
+	unwatched := map[string]bool{}
+	for _, name := range watched {
+		if err := watch(name); err != nil {
+			unwatched[name] = true
+			missing(name, err)
 		}
 	}
 
@@ -95,6 +100,12 @@ func (g *Group) Watch(ctx context.Context, missing func(sensor string, err error
 		case <-alive.C:
 			if armed == nil {
 				_ = arm() // pressure figures can be turned on, or on again; that they are off was told
+			}
+			for name := range unwatched { // so can the memory controller
+				if watch(name) == nil {
+					delete(unwatched, name)
+					wake(name)
+				}
 			}
 		}
 	}

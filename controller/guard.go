@@ -189,7 +189,8 @@ func (g *guard) rest(ctx context.Context) bool {
 
 func (g *guard) watch(ctx context.Context) {
 	missing := func(sensor string, err error) {
-		if sensor != "memory.pressure" { // a glance sees that
+		// A glance sees pressure, and a group without a memory controller has no events.
+		if sensor != "memory.pressure" && !errors.Is(err, cgroup.ErrAbsent) {
 			g.blind.Store(true)
 		}
 		g.c.report.sensorMissing(g.name, "wake-up by "+sensor, err)
