@@ -22,6 +22,7 @@ type Drained struct {
 const (
 	drainPause = 200 * time.Millisecond // how long the streams of one round are given to end before the next look
 	drainExtra = 2 * time.Second        // for those that come late
+	exitWait   = 5 * time.Second        // from the end of its CLI to that of a worker: it gives all its memory back meanwhile
 )
 
 // Pace is how fast sessions are shut down, so that their clients do not all come back at one moment.
@@ -45,7 +46,7 @@ func Drain(ctx context.Context, w Worker, p *Process, pace Pace) (Drained, error
 	var end time.Time
 	for {
 		ids, err := w.sessions(ctx)
-		if !p.Alive() {
+		if p.ending(ctx, err) {
 			return d, nil
 		}
 		if err != nil {
@@ -70,6 +71,15 @@ func Drain(ctx context.Context, w Worker, p *Process, pace Pace) (Drained, error
 			return d, err
 		}
 	}
+}
+
+// ending reports whether the process has ended. One that could not be asked is waited for: a worker that exits closes its CLI first.
+func (p *Process) ending(ctx context.Context, asked error) bool {
+	if asked == nil {
+		return !p.Alive()
+	}
+	ended, _ := p.waitExit(ctx, exitWait)
+	return ended
 }
 
 func (w *Worker) sessions(ctx context.Context) ([]string, error) {
@@ -98,7 +108,7 @@ func (w *Worker) shutdownAll(ctx context.Context, p *Process, ids []string, over
 		if err == nil {
 			err = shutdownError(answer)
 		}
-		if err != nil && !p.Alive() {
+		if p.ending(ctx, err) {
 			return i, nil
 		}
 		if err != nil {

@@ -542,3 +542,20 @@ func TestSilentWorkersAreAskedLast(t *testing.T) {
 		t.Errorf("%+v, %v, want an end of it with the look's time", in, err)
 	}
 }
+
+// A worker that exits closes its CLI some time before it is gone. That is a drain's end, not its failure.
+func TestWorkerThatExitsWhileItIsDrained(t *testing.T) {
+	c := serveCLI(t, func(conn net.Conn) {
+		conn.Read(make([]byte, 100)) // the command
+		io.WriteString(conn, "Can't connect to the target CLI!\n")
+	})
+	worker := exec.Command("sleep", "1")
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { worker.Wait() })
+	p := open(t, worker.Process.Pid)
+	if d, err := Drain(t.Context(), Worker{ID: p.ID, NSPID: p.PID, cli: c}, p, Pace{}); err != nil || d.Left {
+		t.Errorf("drain: %+v, %v", d, err)
+	}
+}
