@@ -86,7 +86,7 @@ func TestFaults(t *testing.T) {
 	for _, f := range chosen() {
 		names = append(names, f.name)
 	}
-	m := runFor(t, 80*time.Minute, "", "bash faults.sh "+strings.Join(names, " "))
+	m := runOn(t, "trixie", 80*time.Minute, "", "bash faults.sh "+strings.Join(names, " "))
 	var verdicts []verdict
 	for _, f := range chosen() {
 		t.Run(f.name, func(t *testing.T) {

@@ -103,10 +103,18 @@ func (m machine) report(t *testing.T, name string) stormReport {
 // runInGuest runs a script in a guest in which hapressure is installed, with the policy file of the given text, if any.
 func runInGuest(t *testing.T, policy, script string) machine {
 	t.Helper()
-	return runFor(t, 20*time.Minute, policy, script)
+	return runOn(t, "trixie", 20*time.Minute, policy, script)
 }
 
-func runFor(t *testing.T, limit time.Duration, policy, script string) machine {
+// suites are the releases of Debian to run on.
+func suites() []string {
+	if named := strings.Fields(os.Getenv("HAPRESSURE_SUITES")); len(named) > 0 {
+		return named
+	}
+	return []string{"trixie"}
+}
+
+func runOn(t *testing.T, suite string, limit time.Duration, policy, script string) machine {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a guest: left out under -short")
@@ -130,16 +138,18 @@ func runFor(t *testing.T, limit time.Duration, policy, script string) machine {
 			t.Fatal(err)
 		}
 	}
-	res, err := guest.Boot(t.Context(), guest.Spec{
-		Suite: "trixie", Files: files, Run: install + script, Timeout: limit, Live: &logLines{t: t},
-	})
+	return boot(t, guest.Spec{Suite: suite, Files: files, Run: install + script, Timeout: limit})
+}
+
+// boot runs a guest to its end, and reads hapressure's journal.
+func boot(t *testing.T, spec guest.Spec) machine {
+	t.Helper()
+	spec.Live = &logLines{t: t}
+	res, err := guest.Boot(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { res.Remove() })
-	if res.ExitStatus != 0 {
-		t.Fatalf("the script in the guest ended with %d", res.ExitStatus)
-	}
 	m := machine{Result: res}
 	f, err := os.Open(filepath.Join(res.Dir, "journal.export"))
 	if err != nil {
@@ -151,6 +161,9 @@ func runFor(t *testing.T, limit time.Duration, policy, script string) machine {
 	}
 	for _, e := range m.entries {
 		t.Logf("journal: %s", e["MESSAGE"])
+	}
+	if res.ExitStatus != 0 {
+		t.Fatalf("the script in the guest ended with %d", res.ExitStatus)
 	}
 	return m
 }

@@ -2,7 +2,6 @@ package tests
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,10 +135,6 @@ func TestPackagesPassLint(t *testing.T) {
 
 // The whole life of the .deb on a real machine; the script is in package.sh.
 func TestDebInGuest(t *testing.T) {
-	suites := strings.Fields(os.Getenv("HAPRESSURE_SUITES"))
-	if len(suites) == 0 {
-		suites = []string{"trixie"}
-	}
 	old, young := pack(t, "1"), pack(t, "2", "amd64")
 	script, err := os.ReadFile("package.sh")
 	if err != nil {
@@ -153,9 +148,10 @@ func TestDebInGuest(t *testing.T) {
 	if err := os.WriteFile(commands, []byte(documentedCommands(t)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, suite := range suites {
+	var storms stormTable
+	for _, suite := range suites() {
 		t.Run(suite, func(t *testing.T) {
-			res, err := guest.Boot(t.Context(), guest.Spec{
+			m := boot(t, guest.Spec{
 				Suite: suite,
 				Files: map[string]string{
 					"1.deb": filepath.Join(old, "hapressure_1-1_amd64.deb"),
@@ -170,36 +166,10 @@ func TestDebInGuest(t *testing.T) {
 				},
 				Run:     "MESSAGE_IDS='" + strings.Join(messageIDs(t), " ") + "'\n" + string(script),
 				Timeout: 25 * time.Minute,
-				Live:    &logLines{t: t},
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { res.Remove() })
-			f, err := os.Open(filepath.Join(res.Dir, "journal.export"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			m := machine{Result: res}
-			if m.entries, err = ourEntries(f); err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range m.entries {
-				t.Logf("journal: %s", e["MESSAGE"])
-			}
-			if res.ExitStatus != 0 {
-				t.Fatalf("the script ended with %d", res.ExitStatus)
-			}
 			for _, name := range []string{"storm.json", "storm-all.json"} {
-				b, err := os.ReadFile(filepath.Join(res.Dir, name))
-				if err != nil {
-					t.Fatal(err)
-				}
-				var storm stormReport
-				if err := json.Unmarshal(b, &storm); err != nil {
-					t.Fatal(err)
-				}
+				storm := m.report(t, name)
+				storms.add(suite, name, storm)
 				storm.serves(t)
 				// The milder the means, the better; but on a machine where a reload takes a minute, memory is short for so long that the
 				// built-in policy drains, and that it does.
@@ -215,4 +185,5 @@ func TestDebInGuest(t *testing.T) {
 			}
 		})
 	}
+	storms.log(t)
 }

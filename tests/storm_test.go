@@ -5,6 +5,8 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"text/tabwriter"
+	"time"
 
 	"hapressure/policy"
 	"hapressure/systemd"
@@ -34,6 +36,27 @@ func show[T any](p *T) string {
 		return "not known"
 	}
 	return fmt.Sprint(*p)
+}
+
+// stormTable shows storms side by side.
+type stormTable []string
+
+func (s *stormTable) add(suite, what string, r stormReport) {
+	peak := "not known"
+	if r.PeakBytes != nil {
+		peak = fmt.Sprintf("%d MiB", *r.PeakBytes/mib)
+	}
+	*s = append(*s, fmt.Sprintf("%s\t%s\t%d of %d\t%s\t%d of %d\t%d of %d\t%d\t%s", suite, what, r.ReloadsFailed, r.Reloads, show(r.OOMKills),
+		r.TunnelsAlive, r.TunnelsOpened, r.FreshFailed, r.FreshOK+r.FreshFailed, r.LiveWorkerLost, peak))
+}
+
+func (s stormTable) log(t *testing.T) {
+	w := tabwriter.NewWriter(t.Output(), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SUITE\tSTORM\tRELOADS FAILED\tOOM KILLS\tTUNNELS ALIVE\tREQUESTS FAILED\tSERVING WORKER LOST\tPEAK")
+	for _, line := range s {
+		fmt.Fprintln(w, line)
+	}
+	w.Flush()
 }
 
 // Purging alone is enough: no tunnel is lost.
@@ -146,6 +169,62 @@ func TestFailedReloadKeepsTheLiveWorker(t *testing.T) {
 	if len(m.actions(policy.TerminateOldest)) == 0 {
 		t.Error("no stopping worker was terminated: the policy was not in force")
 	}
+}
+
+// RHEL's unit starts HAProxy without a CLI of the master (-S). Every action goes around it.
+func TestWithoutMasterCLI(t *testing.T) {
+	const (
+		drain = `version: 1
+tiers:
+  - name: shorten
+    enter: always
+    actions: [hard-stop-after: {limit: 2s}]
+`
+		script = `
+mkdir -p /etc/systemd/system/haproxy.service.d
+cat >/etc/systemd/system/haproxy.service.d/rhel.conf <<END
+[Service]
+ExecStart=
+ExecStart=/usr/sbin/haproxy -Ws -f /etc/haproxy/haproxy.cfg -f /etc/haproxy/conf.d -p /run/haproxy.pid
+END
+mkdir -p /etc/haproxy/conf.d
+systemctl daemon-reload
+now() { # POLICY: in force from here on
+  printf '%s' "$1" >/etc/hapressure/policy.yaml
+  systemctl reload hapressure
+}
+systemctl start hapressure
+./storm --no-cli --reloads 3 --tunnels 5 --limit 1100M --out /out/built-in.json
+haproxy -v | head -n 1
+tr '\0' ' ' <"/proc/$(systemctl show -P MainPID haproxy)/cmdline"; echo
+hapressure workers
+now "$DRAIN"
+./storm --no-cli --reloads 2 --tunnels 5 --limit 1100M --settle 15s --out /out/shorten.json
+now "$TERMINATE"
+./storm --no-cli --reloads 2 --tunnels 5 --limit 1100M --settle 10s --out /out/terminate.json
+`
+	)
+	var storms stormTable
+	for _, suite := range suites() {
+		t.Run(suite, func(t *testing.T) {
+			m := runOn(t, suite, 20*time.Minute, "", fmt.Sprintf("DRAIN='%s'\nTERMINATE='%s'\n", drain, terminateAlways)+script)
+			for _, c := range [][2]string{
+				{"built-in", policy.PurgeSSLCache}, {"shorten", policy.HardStopAfter}, {"terminate", policy.TerminateOldest},
+			} {
+				name, kind := c[0], c[1]
+				storm := m.report(t, name+".json")
+				storms.add(suite, name, storm)
+				storm.serves(t)
+				if name == "built-in" && storm.TunnelsAlive != storm.TunnelsOpened {
+					t.Errorf("%d of %d tunnels are alive", storm.TunnelsAlive, storm.TunnelsOpened)
+				}
+				if n := len(m.actions(kind)); n < 2 {
+					t.Errorf("%s was done %d times", kind, n)
+				}
+			}
+		})
+	}
+	storms.log(t)
 }
 
 // hapressure is killed again and again. HAProxy does not notice, and what hapressure was there for is done all the same.

@@ -65,7 +65,7 @@ func (r *stormRun) learnLive(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		generation, _ := r.fresh.generation()
-		l, err := findLive(ctx, r.unit.masterSocket, generation)
+		l, err := r.findLive(ctx, generation)
 		if err == nil {
 			r.live = l
 			return
@@ -82,8 +82,8 @@ func (r *stormRun) learnLive(ctx context.Context) {
 
 // findLive asks the master who is in service. The generation before may be listed beside the new one for a moment, and none
 // while it reloads: both are errors.
-func findLive(ctx context.Context, socket string, generation int) (*live, error) {
-	p, err := showProc(ctx, socket)
+func (r *stormRun) findLive(ctx context.Context, generation int) (*live, error) {
+	p, err := r.unit.processes(ctx)
 	if err != nil {
 		return nil, err
 	}

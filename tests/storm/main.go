@@ -34,6 +34,7 @@ type settings struct {
 	HeapMiB       int
 	NbThread      int
 	MaxConn       int
+	NoCLI         bool
 	ConfigDir     string
 	Out           string
 	Settle        time.Duration
@@ -69,6 +70,7 @@ func parseFlags(args []string) (settings, error) {
 		fs.IntVar(&s.HeapMiB, "heap-mib", s.HeapMiB, "private memory of each worker, filled by a map")
 		fs.IntVar(&s.NbThread, "nbthread", 0, "HAProxy's nbthread; 0 leaves it to HAProxy")
 		fs.IntVar(&s.MaxConn, "maxconn", 2000, "HAProxy's maxconn; 0 leaves it to HAProxy, which under systemd then takes about 50 MiB more a worker")
+		fs.BoolVar(&s.NoCLI, "no-cli", false, "HAProxy's master has no CLI (-S): tell its workers apart by their age")
 		fs.StringVar(&s.ConfigDir, "config-dir", "/etc/haproxy", "where haproxy.cfg is overwritten")
 		fs.StringVar(&s.Out, "out", "", "also write the JSON line to this file")
 		fs.DurationVar(&s.Settle, "settle", 5*time.Second, "how long to watch after the last reload")
@@ -102,6 +104,9 @@ func (s settings) check() error {
 		if f.got < f.min {
 			return fmt.Errorf("parsing --%s %d: want at least %d", f.name, f.got, f.min)
 		}
+	}
+	if s.BreakAt > 0 && s.NoCLI {
+		return errors.New("parsing --break-config-at: only a master with a CLI tells of failed reloads, and there is --no-cli")
 	}
 	if s.BreakAt > s.Reloads {
 		return fmt.Errorf("parsing --break-config-at %d: there are only %d reloads", s.BreakAt, s.Reloads)
@@ -143,7 +148,7 @@ func run() error {
 	}
 	// The ports are those of no other service on a Debian with HAProxy; the guest runs nothing else.
 	layout := layout{Dir: s.ConfigDir, Address: "127.0.0.1", Packaged: true}
-	r, err := storm(ctx, s, systemdUnit(s.Unit, limit), layout, os.Stderr)
+	r, err := storm(ctx, s, systemdUnit(s.Unit, limit, s.NoCLI), layout, os.Stderr)
 	if err != nil {
 		return err
 	}

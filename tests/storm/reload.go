@@ -46,7 +46,7 @@ func (r *stormRun) reload(ctx context.Context, generation int) error {
 		return err
 	}
 	failedBefore := -1 // unknown
-	if p, err := showProc(ctx, r.unit.masterSocket); err == nil {
+	if p, err := r.unit.processes(ctx); err == nil {
 		failedBefore = p.FailedReload
 	}
 	if err := r.unit.reload(ctx); err != nil {
@@ -79,7 +79,7 @@ func (r *stormRun) awaitGeneration(ctx context.Context, generation, failedBefore
 			if r.live.masterGone() {
 				return errors.New("the master is gone")
 			}
-			p, err := showProc(ctx, r.unit.masterSocket)
+			p, err := r.unit.processes(ctx)
 			if err == nil && failedBefore >= 0 && p.FailedReload > failedBefore {
 				return errors.New("the master says that its reload failed")
 			}
@@ -91,7 +91,7 @@ func (r *stormRun) awaitGeneration(ctx context.Context, generation, failedBefore
 // the file is mended, but the master does not know that until the next reload; the live worker is then listed as an
 // old one by some versions, which is what a guard must not fall for.
 func (r *stormRun) breakReload(ctx context.Context) error {
-	before, err := showProc(ctx, r.unit.masterSocket)
+	before, err := r.unit.processes(ctx)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (r *stormRun) awaitRefusal(ctx context.Context, before int) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if p, err := showProc(ctx, r.unit.masterSocket); err == nil && p.FailedReload > before {
+		if p, err := r.unit.processes(ctx); err == nil && p.FailedReload > before {
 			return nil
 		}
 		select {

@@ -129,7 +129,7 @@ func (r *stormRun) make(ctx context.Context) (*report, error) {
 	r.checkLive()
 	// The figures of the end come before the tunnels are closed: closing them lets the old workers go.
 	r.report.addMemory(r.meter)
-	if p, err := showProc(ctx, r.unit.masterSocket); err != nil {
+	if p, err := r.unit.processes(ctx); err != nil {
 		r.note("counting the workers: %v", err)
 	} else {
 		n := len(p.Workers) + len(p.OldWorkers)
@@ -172,7 +172,7 @@ func (r *stormRun) progress(ctx context.Context, what string) {
 		}
 	}
 	workers := "workers unknown"
-	if p, err := showProc(ctx, r.unit.masterSocket); err == nil {
+	if p, err := r.unit.processes(ctx); err == nil {
 		workers = fmt.Sprintf("%d workers", len(p.Workers)+len(p.OldWorkers))
 	}
 	opened, broken := r.tunnels.count()

@@ -43,10 +43,10 @@ func (h *host) layout() layout {
 
 func (h *host) unit() unit {
 	return unit{
-		start:        h.start,
-		reload:       func(context.Context) error { return h.cmd.Process.Signal(syscall.SIGUSR2) },
-		cgroup:       func(context.Context) (string, error) { return "", nil },
-		masterSocket: h.socket,
+		start:     h.start,
+		reload:    func(context.Context) error { return h.cmd.Process.Signal(syscall.SIGUSR2) },
+		cgroup:    func(context.Context) (string, error) { return "", nil },
+		processes: func(ctx context.Context) (processes, error) { return showProc(ctx, h.socket) },
 	}
 }
 

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,14 +16,19 @@ import (
 
 // unit is how the storm starts and reloads HAProxy: by systemd in the guest, by hand in the tests.
 type unit struct {
-	start        func(context.Context) error
-	reload       func(context.Context) error
-	cgroup       func(context.Context) (string, error) // folder of its cgroup, "" if it has none of its own
-	masterSocket string
+	start     func(context.Context) error
+	reload    func(context.Context) error
+	cgroup    func(context.Context) (string, error) // folder of its cgroup, "" if it has none of its own
+	processes func(context.Context) (processes, error)
 }
 
-// systemdUnit limits the unit name to limit bytes without swap before it is started; 0 leaves its limits alone.
-func systemdUnit(name string, limit int64) unit {
+// systemdUnit limits the unit name to limit bytes without swap before it is started; 0 leaves its limits alone. A master without a
+// CLI (-S) is not asked who is in service.
+func systemdUnit(name string, limit int64, noCLI bool) unit {
+	list := func(ctx context.Context) (processes, error) { return showProc(ctx, "/run/haproxy-master.sock") }
+	if noCLI {
+		list = func(ctx context.Context) (processes, error) { return listUnit(ctx, name) }
+	}
 	return unit{
 		start: func(ctx context.Context) error {
 			if limit > 0 {
@@ -48,8 +56,53 @@ func systemdUnit(name string, limit int64) unit {
 			}
 			return filepath.Join("/sys/fs/cgroup", path), nil
 		},
-		masterSocket: "/run/haproxy-master.sock",
+		processes: list,
 	}
+}
+
+// listUnit tells the processes of a unit apart by their age: no reload being under way, the youngest is the worker in service.
+func listUnit(ctx context.Context, name string) (processes, error) {
+	properties, err := systemctl(ctx, "show", "--property=MainPID", "--property=ControlGroup", name)
+	if err != nil {
+		return processes{}, err
+	}
+	var p processes
+	var group string
+	for line := range strings.Lines(properties) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch key {
+		case "MainPID":
+			p.Master, err = strconv.Atoi(value)
+		case "ControlGroup":
+			group = value
+		}
+	}
+	if err != nil || p.Master == 0 || group == "" {
+		return processes{}, fmt.Errorf("listing the processes of %s: it is not running (%q)", name, properties)
+	}
+	pids, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", group, "cgroup.procs"))
+	if err != nil {
+		return processes{}, fmt.Errorf("listing the processes of %s: %w", name, err)
+	}
+	var workers []process
+	for text := range strings.FieldsSeq(string(pids)) {
+		pid, err := strconv.Atoi(text)
+		if err != nil || pid == p.Master {
+			continue
+		}
+		if w, err := lookUp(pid); err == nil {
+			workers = append(workers, w)
+		}
+	}
+	slices.SortFunc(workers, func(a, b process) int { return cmp.Compare(b.start, a.start) })
+	for i, w := range workers {
+		if i == 0 {
+			p.Workers = append(p.Workers, w.pid)
+		} else {
+			p.OldWorkers = append(p.OldWorkers, w.pid)
+		}
+	}
+	return p, nil
 }
 
 // systemctl returns what it printed; its error holds the first line that it complained with.
