@@ -50,7 +50,7 @@ ReadOnlyPaths=/
 BindPaths=/sys/fs/cgroup /srv/run:/run/hapressure
 ExecStart=/usr/bin/hapressure run
 StandardError=append:/out/hapressure.log
-Environment=GOMEMLIMIT=64MiB GOGC=50 GODEBUG=disablethp=1 GOMAXPROCS=2 RUNTIME_DIRECTORY=/run/hapressure
+Environment=GOMEMLIMIT=64MiB GOGC=50 GOMAXPROCS=2 RUNTIME_DIRECTORY=/run/hapressure
 CapabilityBoundingSet=CAPABILITIES
 NoNewPrivileges=yes
 MemoryMax=128M

@@ -61,6 +61,7 @@ func long(t *testing.T) {
 func TestFootprint(t *testing.T) {
 	long(t)
 	m := runStorm(t, "", measure+`
+echo always > /sys/kernel/mm/transparent_hugepage/enabled
 systemctl start hapressure
 ./storm --kind cache --reloads 3 --tunnels 5 --limit 900M --settle 4m --out /out/storm.json &
 storm=$!

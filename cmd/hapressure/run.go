@@ -44,6 +44,7 @@ drop-ins in ` + dropIns[0] + `.`,
 		Example: "  hapressure run --dry-run\n  hapressure run --policy ./policy.yaml",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			leaveHugePages()
 			return run(cmd.Context(), o)
 		},
 	}
@@ -122,6 +123,17 @@ func closeJournal(j *systemd.Journal) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	j.Close(ctx)
+}
+
+// leaveHugePages executes the program anew if the kernel may give it transparent huge pages: of 2 MiB it would use little, and has some by
+// the time that it can say so. The setting survives execve(2) (PR_SET_THP_DISABLE(2const)). If that fails it goes on as it is.
+func leaveHugePages() {
+	if off, err := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0); err != nil || off != 0 {
+		return
+	}
+	if exe, err := os.Executable(); err == nil && unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0) == nil {
+		_ = unix.Exec(exe, os.Args, os.Environ())
+	}
 }
 
 // stay locks what is used of the program, which is page cache, often on another group's account, and goes when the host thrashes. What only the

@@ -60,7 +60,7 @@ func (s settings) idle(ctx context.Context, t *table) error {
 	defer log.Close()
 	daemon := self(ctx, "daemon", filepath.Dir(group), program, "run", "--dry-run", "--policy", policy, "--recordings", filepath.Join(dir, "recordings"),
 		"--control", "")
-	daemon.Env = append(os.Environ(), "GOMEMLIMIT=64MiB", "GOMAXPROCS=2", "GOGC=50", "GODEBUG=disablethp=1") // as in the unit
+	daemon.Env = append(os.Environ(), "GOMEMLIMIT=64MiB", "GOMAXPROCS=2", "GOGC=50") // as in the unit
 	daemon.Stdout, daemon.Stderr = log, log
 	if err := daemon.Start(); err != nil {
 		return err
