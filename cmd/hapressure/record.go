@@ -18,13 +18,13 @@ import (
 	"hapressure/systemd"
 )
 
-// stateDirectory is the folder of recordings in the service's StateDirectory=, "" where there is none.
-func stateDirectory() string {
+// stateFile is a file or folder in the service's StateDirectory=, "" where there is none.
+func stateFile(name string) string {
 	dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
 	if dir == "" {
 		return ""
 	}
-	return filepath.Join(dir, "recordings")
+	return filepath.Join(dir, name)
 }
 
 // keepRecordings has a controller record each target in a folder of its own, of so many MiB at most.

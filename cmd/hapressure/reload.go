@@ -20,6 +20,7 @@ import (
 type reloader struct {
 	hup     <-chan os.Signal
 	names   []string // of the files; none = the system's
+	kept    string   // file of the policy that was last in force; "" = none
 	files   []policy.File
 	asked   chan chan error // to reload, and what came of it
 	to      holder
@@ -135,6 +136,7 @@ func (r *reloader) reload(must bool) error {
 		r.tell(systemd.PolicyRejected, 3, "The policy in force stays: "+err.Error())
 		return err
 	}
+	r.keep()
 	r.to.SetPolicy(p, origin(r.files))
 	r.tell(systemd.PolicyLoaded, 5, "Now in force: "+origin(r.files))
 	return nil

@@ -50,7 +50,7 @@ drop-ins in ` + dropIns[0] + `.`,
 	}
 	policyFlag(cmd, &o.files)
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "decide and tell, but touch no worker")
-	cmd.Flags().StringVar(&o.recordings, "recordings", stateDirectory(), "folder for recordings of what is sensed, decided and done; empty for none")
+	cmd.Flags().StringVar(&o.recordings, "recordings", stateFile("recordings"), "folder for recordings of what is sensed, decided and done; empty for none")
 	cmd.Flags().IntVar(&o.mib, "recordings-size", 16, "bound of each target's recordings, in MiB")
 	cmd.Flags().StringVar(&o.socket, "control", control.Socket, "control socket, where systemd gives none; empty for none")
 	cmd.Flags().StringVar(&o.metrics, "metrics", "", "answer GET /metrics at this TCP `ADDRESS`, as 127.0.0.1:19787, to anybody")
@@ -69,30 +69,32 @@ func run(ctx context.Context, o options) error {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	journal := systemd.NewJournal(os.Stderr)
 	defer closeJournal(journal)
-	r := &reloader{hup: hup, asked: make(chan chan error), names: o.files, journal: journal}
-	p, err := r.load()
-	if err != nil {
-		r.tell(systemd.PolicyRejected, 3, err.Error())
-		return err
+	r := &reloader{hup: hup, asked: make(chan chan error), names: o.files, kept: stateFile("policy-in-force"), journal: journal}
+	p, from, mistakes := r.begin()
+	if p == nil {
+		return mistakes
 	}
 	config, err := configOf(p, r.journal)
 	if err != nil {
 		return err
 	}
-	config.DryRun, config.Origin = o.dryRun, origin(r.files)
+	config.DryRun, config.Origin = o.dryRun, from
 	config.Daemon = &controller.DaemonStatus{Version: version, PID: os.Getpid(), Started: time.Now(), DryRun: o.dryRun,
 		MissingRights: haproxy.MissingRights(procfs)}
 	config.Status = func(text string) { systemd.Status(text) }
 	config.Keep, _, _ = strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
 	keepRecordings(&config, o.recordings, o.mib)
 	c := controller.New(config)
+	if mistakes != nil {
+		c.KeepPolicy(mistakes)
+	}
 	r.to = c
 	mode := ""
 	if o.dryRun {
 		mode = ", dry run: no worker will be touched"
 	}
-	r.journal.Send(systemd.Entry{MessageID: systemd.Started, Message: fmt.Sprintf("hapressure %s started with %s%s", version, origin(r.files), mode),
-		Fields: map[string]string{"HAPRESSURE_POLICY": origin(r.files)}})
+	r.journal.Send(systemd.Entry{MessageID: systemd.Started, Message: fmt.Sprintf("hapressure %s started with %s%s", version, from, mode),
+		Fields: map[string]string{"HAPRESSURE_POLICY": from}})
 	for _, m := range config.Daemon.MissingRights {
 		r.journal.Send(systemd.Entry{MessageID: systemd.RightMissing, Priority: 4, Message: "Missing right " + m.String(), Fields: map[string]string{
 			"HAPRESSURE_RIGHT": m.Name, "HAPRESSURE_REASON": m.Missing, "HAPRESSURE_REMEDY": m.Remedy,

@@ -183,13 +183,25 @@ mend-policy-broken() {
 	said 'Now in force'
 }
 
-# The service cannot start with it, tries again and again, and goes on once it is mended.
+# It goes on with what was last in force.
 fault-policy-broken-at-start() {
 	echo 'version: 2' >$policy
 	systemctl restart hapressure
-	said 'the policy has mistakes'
+	said 'Guarding haproxy.service'
 }
 mend-policy-broken-at-start() {
+	good_policy
+	said "Now in force: the policy $policy"
+}
+
+# With none to go on with the service cannot start, tries again and again, and guards once it is mended.
+fault-policy-always-broken() {
+	echo 'version: 2' >$policy
+	rm /var/lib/hapressure/policy-in-force
+	systemctl restart hapressure
+	said 'the policy has mistakes'
+}
+mend-policy-always-broken() {
 	good_policy
 	said 'Guarding haproxy.service'
 }
