@@ -33,9 +33,9 @@ test: setup lint
 	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./haproxy ./controller ./cmd/hapressure ./tests/storm
 	$(GO) test -p 1 -count 1 -timeout 80m -v ./tests/guest ./tests
 
-# The life of the package, and a HAProxy without a master CLI, in a guest of each release of Debian; and what the daemon uses and does when all else stalls.
+# The life of the package, and HAProxy as RHEL has it, in a guest of each release of Debian; and what the daemon uses and does when all else stalls.
 test-guests: setup
-	HAPRESSURE_SUITES='bookworm trixie sid' HAPRESSURE_LONG=1 $(GO) test -run 'DebInGuest|WithoutMasterCLI|Footprint|Thrashes' -count 1 -timeout 120m -v ./tests
+	HAPRESSURE_SUITES='bookworm trixie sid' HAPRESSURE_LONG=1 $(GO) test -run 'DebInGuest|HAProxyAsOnRHEL|Footprint|Thrashes' -count 1 -timeout 120m -v ./tests
 
 # The matrix of docs/faults.md: some twenty minutes. FAULTS='cli-gone dbus-hung' are those alone.
 FAULTS ?= all

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"hapressure/tests/guest"
 )
 
 // fault is one row of the matrix. What makes it and what ends it is in faults/faults.sh, under its name.
@@ -33,6 +35,7 @@ var faults = []fault{
 	{name: "daemon-stopped", restarts: true, says: []string{"Watchdog timeout"}},
 	{name: "daemon-out-of-memory", restarts: true, says: []string{"oom-kill"}},
 	{name: "worker-killed-old", ends: oldWorker},
+	{name: "worker-pid-reused", restarts: true, ends: oldWorker, says: []string{"Guarding haproxy.service"}},
 	{name: "worker-killed-serving", ends: all, says: []string{"No longer guarding haproxy.service", "Guarding haproxy.service"}},
 	{name: "master-killed", ends: all, says: []string{"No longer guarding haproxy.service", "Guarding haproxy.service"}},
 	{name: "haproxy-restarted", ends: all, says: []string{"No longer guarding haproxy.service", "Guarding haproxy.service"}},
@@ -87,7 +90,7 @@ func TestFaults(t *testing.T) {
 	for _, f := range chosen() {
 		names = append(names, f.name)
 	}
-	m := runOn(t, "trixie", 80*time.Minute, "", "bash faults.sh "+strings.Join(names, " "))
+	m := runOn(t, guest.Spec{Suite: "trixie", Timeout: 80 * time.Minute}, "", "bash faults.sh "+strings.Join(names, " "))
 	var verdicts []verdict
 	for _, f := range chosen() {
 		t.Run(f.name, func(t *testing.T) {

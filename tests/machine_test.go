@@ -103,7 +103,7 @@ func (m machine) report(t *testing.T, name string) stormReport {
 // runInGuest runs a script in a guest in which hapressure is installed, with the policy file of the given text, if any.
 func runInGuest(t *testing.T, policy, script string) machine {
 	t.Helper()
-	return runOn(t, "trixie", 20*time.Minute, policy, script)
+	return runOn(t, guest.Spec{Suite: "trixie", Timeout: 20 * time.Minute}, policy, script)
 }
 
 // suites are the releases of Debian to run on.
@@ -114,7 +114,8 @@ func suites() []string {
 	return []string{"trixie"}
 }
 
-func runOn(t *testing.T, suite string, limit time.Duration, policy, script string) machine {
+// runOn is runInGuest on a machine of its own kind.
+func runOn(t *testing.T, spec guest.Spec, policy, script string) machine {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a guest: left out under -short")
@@ -138,7 +139,8 @@ func runOn(t *testing.T, suite string, limit time.Duration, policy, script strin
 			t.Fatal(err)
 		}
 	}
-	return boot(t, guest.Spec{Suite: suite, Files: files, Run: install + script, Timeout: limit})
+	spec.Files, spec.Run = files, install+script
+	return boot(t, spec)
 }
 
 // boot runs a guest to its end, and reads hapressure's journal.

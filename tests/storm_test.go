@@ -10,6 +10,7 @@ import (
 
 	"hapressure/policy"
 	"hapressure/systemd"
+	"hapressure/tests/guest"
 )
 
 const mib = 1 << 20
@@ -171,8 +172,8 @@ func TestFailedReloadKeepsTheLiveWorker(t *testing.T) {
 	}
 }
 
-// RHEL's unit starts HAProxy without a CLI of the master (-S). Every action goes around it.
-func TestWithoutMasterCLI(t *testing.T) {
+// RHEL's unit starts HAProxy without a CLI of the master (-S), so every action goes around it, and its kernel has pressure figures off.
+func TestHAProxyAsOnRHEL(t *testing.T) {
 	const (
 		drain = `version: 1
 tiers:
@@ -207,7 +208,7 @@ now "$TERMINATE"
 	var storms stormTable
 	for _, suite := range suites() {
 		t.Run(suite, func(t *testing.T) {
-			m := runOn(t, suite, 20*time.Minute, "", fmt.Sprintf("DRAIN='%s'\nTERMINATE='%s'\n", drain, terminateAlways)+script)
+			m := runOn(t, guest.Spec{Suite: suite, Kernel: "psi=0", Timeout: 20 * time.Minute}, "", fmt.Sprintf("DRAIN='%s'\nTERMINATE='%s'\n", drain, terminateAlways)+script)
 			for _, c := range [][2]string{
 				{"built-in", policy.PurgeSSLCache}, {"shorten", policy.HardStopAfter}, {"terminate", policy.TerminateOldest},
 			} {
@@ -221,6 +222,9 @@ now "$TERMINATE"
 				if n := len(m.actions(kind)); n < 2 {
 					t.Errorf("%s was done %d times", kind, n)
 				}
+			}
+			if len(m.of(systemd.SensorMissing, "HAPRESSURE_SENSOR", "memory.pressure")) == 0 {
+				t.Error("it was not told that pressure figures are off")
 			}
 		})
 	}

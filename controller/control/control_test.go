@@ -300,4 +300,21 @@ func TestPeers(t *testing.T) {
 			t.Errorf("%s: %s, %v; want it let in: %v", name, out, err, tt.ok)
 		}
 	}
+	// What one user holds keeps no other waiting.
+	for range maxOfUser {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if _, err := NewClient(path).Status(t.Context()); err == nil {
+		t.Error("who holds all connections of a user gets one more")
+	}
+	cmd := exec.Command(program)
+	cmd.Env = []string{"CONTROL_TEST_SOCKET=" + path}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4243, Gid: 4242}}
+	if out, err := cmd.Output(); err != nil || string(out) != "<nil>" {
+		t.Errorf("another user, while one holds all that he may: %s, %v", out, err)
+	}
 }

@@ -35,16 +35,19 @@ func TestSlowAndLongRequests(t *testing.T) {
 		return c
 	}
 	var slow []net.Conn
-	for range maxConnections {
+	for range maxOfUser {
 		slow = append(slow, dial("GET /v1/sta"))
 	}
-	if _, err := NewClient(path).Status(t.Context()); err != nil {
-		t.Errorf("beside %d slow clients: %v", len(slow), err)
+	if _, err := NewClient(path).Status(t.Context()); err == nil {
+		t.Errorf("beside %d slow clients of the same user there is room for one more", len(slow))
 	}
 	for _, c := range slow {
 		if _, err := io.Copy(io.Discard, c); err != nil {
 			t.Errorf("a slow client is not sent away: %v", err)
 		}
+	}
+	if _, err := NewClient(path).Status(t.Context()); err != nil {
+		t.Errorf("after the slow ones: %v", err)
 	}
 	c := dial("GET /v1/status?" + strings.Repeat("x", 2*maxHeader) + " HTTP/1.1\r\nHost: x\r\n\r\n")
 	if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {

@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,27 +27,51 @@ func (peer) Network() string  { return "unix" }
 func (p peer) String() string { return fmt.Sprintf("user %d", p.uid) }
 
 // peers is a listener whose connections know their peer.
-type peers struct{ *net.UnixListener }
+type peers struct {
+	*net.UnixListener
+	mu   sync.Mutex
+	open map[int]int // by user
+}
 
 type peerConn struct {
 	*net.UnixConn
 	peer
+	gone func()
 }
 
 func (c peerConn) RemoteAddr() net.Addr { return c.peer }
 
-// Accept closes connections whose peer is not to be known.
-func (l peers) Accept() (net.Conn, error) {
+func (c peerConn) Close() error {
+	c.gone()
+	return c.UnixConn.Close()
+}
+
+// Accept closes connections whose peer is not to be known, and those of a user who has maxOfUser.
+func (l *peers) Accept() (net.Conn, error) {
 	for {
 		c, err := l.AcceptUnix()
 		if err != nil {
 			return nil, err
 		}
-		if p, err := peerOf(c); err == nil {
-			return peerConn{c, p}, nil
+		if p, err := peerOf(c); err == nil && l.count(p.uid, 1) {
+			return peerConn{c, p, sync.OnceFunc(func() { l.count(p.uid, -1) })}, nil
 		}
 		c.Close()
 	}
+}
+
+// count counts a connection of a user that is made or ends. One too many is not counted.
+func (l *peers) count(uid, change int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.open[uid] + change
+	if n > maxOfUser {
+		return false
+	}
+	if l.open[uid] = n; n == 0 {
+		delete(l.open, uid)
+	}
+	return true
 }
 
 func peerOf(c *net.UnixConn) (p peer, err error) {

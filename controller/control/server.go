@@ -30,7 +30,8 @@ const Group = "hapressure"
 
 // Bounds of what clients may ask of us.
 const (
-	maxConnections = 16
+	maxConnections = 64
+	maxOfUser      = 16      // of them: nobody can keep others waiting
 	maxHeader      = 8 << 10 // bytes
 	requestTime    = 5 * time.Second
 	answerTime     = 60 * time.Second // a purge waits for one that is under way
@@ -127,7 +128,7 @@ func answer(w http.ResponseWriter, code int, v any) {
 // Serve answers on a listener until ctx ends.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	if u, ok := l.(*net.UnixListener); ok {
-		l = peers{u}
+		l = &peers{UnixListener: u, open: map[int]int{}}
 	}
 	s := &http.Server{
 		Handler: h, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: requestTime, MaxHeaderBytes: maxHeader,

@@ -88,6 +88,30 @@ mend-daemon-out-of-memory() {
 
 mend-worker-killed-old() { kill -KILL "$(oldest)"; }
 
+# Another process of the unit has the pid of a worker that was known to be stopping, and whatever is stopping is to be terminated.
+mend-worker-pid-reused() {
+	local worker
+	worker=$(oldest)
+	until_ stopping 1
+	systemctl stop hapressure
+	kill -KILL "$worker"
+	until_ eval "! kill -0 $worker 2>/dev/null"
+	while :; do
+		echo $((worker - 1)) >/proc/sys/kernel/ns_last_pid
+		sleep 1d >/dev/null 2>&1 &
+		(($! == worker)) && break
+		kill $!
+	done
+	echo "$worker" >/sys/fs/cgroup/system.slice/haproxy.service/cgroup.procs
+	sed -i 's/purge-ssl-cache: {}/terminate-oldest: {keep: 0}/' $policy
+	systemctl start hapressure
+	said 'Entering tier purge of haproxy.service'
+	until_ stopping 0
+	good_policy
+	said 'Now in force'
+	sure kill "$worker"
+}
+
 come_back() { # COMMAND...: HAProxy ends of it, and systemd starts it anew
 	local master
 	master=$(property MainPID haproxy)

@@ -23,6 +23,7 @@ type Spec struct {
 	Suite     string            // Debian release, such as "trixie"
 	MemoryMiB int               // 0 is 3072
 	CPUs      int               // 0 is 2
+	Kernel    string            // more of its command line
 	Files     map[string]string // name below /payload in the guest to a file on this machine, whose mode is kept
 	Run       string            // bash script, run as root in /payload by a service of its own, outside any limit
 	Timeout   time.Duration     // for boot and run, counted once no other guest runs; 0 is 10 minutes

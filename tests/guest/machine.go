@@ -116,7 +116,7 @@ func (m machine) args(spec Spec) []string {
 	return []string{
 		"-accel", accel, "-cpu", cpu, "-smp", strconv.Itoa(spec.CPUs), "-m", strconv.Itoa(spec.MemoryMiB),
 		"-machine", "pc,i8042=off", "-nodefaults", "-display", "none", "-no-reboot", "-net", "none",
-		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initrd"), "-append", cmdline,
+		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initrd"), "-append", cmdline + " " + spec.Kernel,
 		"-drive", drive(filepath.Join(m.image, "root.img"), "snapshot=on"),
 		"-drive", drive(m.payloadDisk(), "cache=unsafe"),
 		"-drive", drive(m.resultsDisk(), "cache=unsafe"),
