@@ -53,6 +53,11 @@ func (g *guard) sense(ctx context.Context) (view, error) {
 }
 
 func reading(value float64, err error) policy.Reading {
+	for _, known := range []error{cgroup.ErrPSIOff, cgroup.ErrAbsent} {
+		if errors.Is(err, known) {
+			return absent(known.Error()) // the rest is told once, by note
+		}
+	}
 	if err != nil {
 		return absent(err.Error())
 	}

@@ -27,7 +27,7 @@ until_() {
 }
 has() { since "$1" | grep --fixed-strings -- "$2" >/dev/null; } # not --quiet, which would end journalctl by SIGPIPE: no success either
 said() { until_ has "${2:-fault}" "$1"; } # TEXT [since MARK]: hapressure, or systemd of it
-sure() { "$@" || echo "not so: $*" | tee -a "/out/$name.failed"; }
+sure() { "$@" || { echo "not so: $*" && ./hapressure workers; } 2>&1 | tee -a "/out/$name.failed"; }
 
 workers() { # pids, the oldest first
 	pgrep --parent "$(property MainPID haproxy)" --exact haproxy

@@ -4,13 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -43,6 +46,7 @@ type counters struct {
 	OOMKill   int64 // memory.events: oom_kill
 	StallSome int64 // memory.pressure: total of some, microseconds
 	StallFull int64 // and of full
+	NoStalls  bool  // pressure figures are off
 }
 
 // counters reads memory.events and memory.pressure (kernel: admin-guide/cgroup-v2.rst, accounting/psi.rst).
@@ -57,6 +61,10 @@ func (g group) counters() (counters, error) {
 		{"memory.pressure", "full", "total", &c.StallFull},
 	} {
 		text, err := g.read(want.file)
+		if want.file == "memory.pressure" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EOPNOTSUPP)) {
+			c.NoStalls = true // booted with psi=0, or turned off for this group
+			continue
+		}
 		if err != nil {
 			return counters{}, err
 		}
@@ -136,6 +144,7 @@ func (m *meter) sample() {
 	if err != nil || !m.known {
 		return
 	}
+	m.sum.NoStalls = now.NoStalls
 	add(&m.sum.OOMKill, m.last.OOMKill, now.OOMKill)
 	add(&m.sum.StallSome, m.last.StallSome, now.StallSome)
 	add(&m.sum.StallFull, m.last.StallFull, now.StallFull)

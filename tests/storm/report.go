@@ -58,7 +58,10 @@ func (r *report) addMemory(m *meter) {
 	sum, peak := m.result()
 	r.PeakBytes = peak
 	if sum != nil {
-		r.OOMKills, r.StallSomeUs, r.StallFullUs = &sum.OOMKill, &sum.StallSome, &sum.StallFull
+		r.OOMKills = &sum.OOMKill
+		if !sum.NoStalls {
+			r.StallSomeUs, r.StallFullUs = &sum.StallSome, &sum.StallFull
+		}
 	}
 }
 
