@@ -38,6 +38,7 @@ type cli struct {
 	uid     uint32 // whom the master runs as
 	depth   int    // of its pid namespace
 	timeout time.Duration
+	silent  bool // it has just not answered, as workers may around it
 }
 
 // run sends one command to the master and returns its answer, of limit bytes at the most. While a reload is under way the master refuses
@@ -149,6 +150,11 @@ func (c *cli) mayTalkTo(sock int) error {
 // that, it goes around the master. ErrNoCLI: there is no way to the worker.
 func (w *Worker) ask(ctx context.Context, command string, limit int64) (string, error) {
 	c := w.cli
+	if c.silent {
+		if answer, err := w.askAround(ctx, command, limit); err == nil || errors.Is(err, errTooLong) {
+			return answer, err
+		}
+	}
 	err := error(ErrNoCLI)
 	if c.path != "" {
 		answer, merr := c.run(ctx, "@!"+strconv.Itoa(w.NSPID)+" "+command, limit)
@@ -159,20 +165,24 @@ func (w *Worker) ask(ctx context.Context, command string, limit int64) (string, 
 			return answer, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	var answer string
-	var derr error
-	bounded(ctx, func() {
-		var conn net.Conn
-		if conn, derr = c.dialWorker(w.ID, w.NSPID); derr == nil {
-			answer, derr = converse(ctx, conn, command, limit)
-		}
-	})
+	answer, derr := w.askAround(ctx, command, limit)
 	if errors.Is(derr, ErrNoCLI) && c.path != "" {
 		return "", err // the master's CLI is only away for a while
 	}
 	return answer, derr
+}
+
+// askAround asks without the master.
+func (w *Worker) askAround(ctx context.Context, command string, limit int64) (answer string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, w.cli.timeout)
+	defer cancel()
+	bounded(ctx, func() {
+		var conn net.Conn
+		if conn, err = w.cli.dialWorker(w.ID, w.NSPID); err == nil {
+			answer, err = converse(ctx, conn, command, limit)
+		}
+	})
+	return answer, err
 }
 
 // ShowInfo asks the worker for its state. See ask for errors.

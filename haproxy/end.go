@@ -46,7 +46,7 @@ func Drain(ctx context.Context, w Worker, p *Process, pace Pace) (Drained, error
 	var end time.Time
 	for {
 		ids, err := w.sessions(ctx)
-		if p.ending(ctx, err) {
+		if !p.Alive() || err != nil && p.ending(ctx) {
 			return d, nil
 		}
 		if err != nil {
@@ -73,11 +73,8 @@ func Drain(ctx context.Context, w Worker, p *Process, pace Pace) (Drained, error
 	}
 }
 
-// ending reports whether the process has ended. One that could not be asked is waited for: a worker that exits closes its CLI first.
-func (p *Process) ending(ctx context.Context, asked error) bool {
-	if asked == nil {
-		return !p.Alive()
-	}
+// ending reports whether a worker that could not be asked is about to end: one that exits closes its CLI first.
+func (p *Process) ending(ctx context.Context) bool {
 	ended, _ := p.waitExit(ctx, exitWait)
 	return ended
 }
@@ -108,7 +105,7 @@ func (w *Worker) shutdownAll(ctx context.Context, p *Process, ids []string, over
 		if err == nil {
 			err = shutdownError(answer)
 		}
-		if p.ending(ctx, err) {
+		if err != nil && p.ending(ctx) {
 			return i, nil
 		}
 		if err != nil {

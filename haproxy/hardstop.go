@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -177,6 +178,10 @@ func parseTime(s string) (time.Duration, error) {
 		"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[s[len(digits):]]
 	if !ok {
 		return 0, fmt.Errorf("%q has no known unit of time", s)
+	}
+	// HAProxy's timers are of 31 bits (src/tools.c, parse_time_err): it refuses what is longer.
+	if n > uint64(math.MaxInt32*time.Millisecond/unit) {
+		return 0, fmt.Errorf("%q is longer than HAProxy can wait", s)
 	}
 	return time.Duration(n) * unit, nil
 }

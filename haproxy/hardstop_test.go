@@ -25,7 +25,7 @@ func TestParseHardStopAfter(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"hard-stop-after\n", "hard-stop-after x\n", "hard-stop-after 5w\n", "hard-stop-after ${T}\n",
-		".if defined(X)\nhard-stop-after 5s\n.endif\n", "hard-stop-after 99999999999s\n"} {
+		".if defined(X)\nhard-stop-after 5s\n.endif\n", "hard-stop-after 99999999999s\n", "hard-stop-after 25d\n", "hard-stop-after 10000000h\n"} {
 		if d, _, err := ParseHardStopAfter(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q: %v, want an error", bad, d)
 		}

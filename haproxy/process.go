@@ -175,8 +175,8 @@ func readStat(procfs string, pid int) (stat, error) {
 // parseStat reads one line of /proc/PID/stat. The command may hold spaces and parentheses: fields are counted from the
 // last closing one.
 func parseStat(b []byte) (stat, error) {
-	i := bytes.LastIndexByte(b, ')')
-	if i < 0 || bytes.IndexByte(b, '(') < 0 {
+	open, i := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || i < open {
 		return stat{}, fmt.Errorf("parsing stat %q: no command", b)
 	}
 	f := strings.Fields(string(b[i+1:]))
@@ -191,7 +191,7 @@ func parseStat(b []byte) (stat, error) {
 	if err != nil {
 		return stat{}, fmt.Errorf("parsing start time in stat %q: %w", b, err)
 	}
-	return stat{comm: string(b[bytes.IndexByte(b, '(')+1 : i]), state: f[0][0], ppid: ppid, start: start}, nil
+	return stat{comm: string(b[open+1 : i]), state: f[0][0], ppid: ppid, start: start}, nil
 }
 
 // status is what we need of /proc/PID/status.

@@ -384,7 +384,6 @@ func TestDrainAndTerminate(t *testing.T) {
 	}
 }
 
-// A worker that cannot answer SIGTERM is killed after its grace.
 // While a reload is under way the master answers nobody, and without -S it never does. Its workers can be reached all the same.
 func TestWorkersAreReachedAroundTheirMaster(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
@@ -403,6 +402,52 @@ func TestWorkersAreReachedAroundTheirMaster(t *testing.T) {
 			t.Fatal(err)
 		}
 		drainAround(t, h)
+	})
+	// Each question to a master that hangs takes two seconds, and a look has five.
+	t.Run("master hung, many workers", func(t *testing.T) {
+		h := haproxytest.Start(t, haproxytest.Config{})
+		for range 4 {
+			h.Tunnel()
+			h.Reload()
+		}
+		old := h.Children()[:4]
+		if err := os.Remove(h.Socket()); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("unix", h.Socket())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		asked := make(chan string, 100)
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				go func() {
+					b := make([]byte, 1000)
+					n, _ := c.Read(b)
+					asked <- string(b[:n])
+				}()
+			}
+		}()
+		if _, err := NewScanner("/proc").Scan(t.Context(), h.Pids()); err != nil {
+			t.Fatal(err)
+		}
+		if q := <-asked; !strings.HasPrefix(q, "show proc") {
+			t.Errorf("asked first for %q", q)
+		}
+		for len(asked) > 0 {
+			q := <-asked
+			for _, pid := range old {
+				if strings.HasPrefix(q, fmt.Sprintf("@!%d ", pid)) {
+					t.Errorf("it does not answer, and is asked again: %q", q)
+				}
+			}
+		}
 	})
 }
 
@@ -424,6 +469,7 @@ func drainAround(t *testing.T, h *haproxytest.HAProxy) {
 	}
 }
 
+// A worker that cannot answer SIGTERM is killed after its grace.
 func TestTerminateKillsAWorkerThatHangs(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	s := NewScanner("/proc")

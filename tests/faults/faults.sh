@@ -105,7 +105,6 @@ mend-worker-pid-reused() {
 	echo "$worker" >/sys/fs/cgroup/system.slice/haproxy.service/cgroup.procs
 	sed -i 's/purge-ssl-cache: {}/terminate-oldest: {keep: 0}/' $policy
 	systemctl start hapressure
-	said 'Entering tier purge of haproxy.service'
 	until_ stopping 0
 	good_policy
 	said 'Now in force'
