@@ -177,7 +177,7 @@ fake() { # KIND STATE COMMAND...: while a fake is in the place of the master CLI
 	background fake python3 fake.py "$1" $socket $state/asked
 	until_ test -S $socket
 	systemctl start hapressure
-	until_ asked 10
+	until_ asked 4
 	"${@:3}"
 	sure is "$(newest)" "$2"
 	end_background fake
