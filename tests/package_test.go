@@ -169,7 +169,7 @@ func TestDebInGuest(t *testing.T) {
 			})
 			for _, name := range []string{"storm.json", "storm-all.json"} {
 				storm := m.report(t, name)
-				storms.add(suite, name, storm)
+				storms.add(suite, strings.TrimSuffix(name, ".json"), storm)
 				storm.serves(t)
 				// The milder the means, the better; but on a machine where a reload takes a minute, memory is short for so long that the
 				// built-in policy drains, and that it does.
