@@ -151,7 +151,7 @@ func (c *cli) mayTalkTo(sock int) error {
 func (w *Worker) ask(ctx context.Context, command string, limit int64) (string, error) {
 	c := w.cli
 	if c.silent {
-		if answer, err := w.askAround(ctx, command, limit); err == nil || errors.Is(err, errTooLong) {
+		if answer, err := w.askAround(ctx, command, limit); !errors.Is(err, ErrNoCLI) {
 			return answer, err
 		}
 	}

@@ -46,7 +46,7 @@ func Drain(ctx context.Context, w Worker, p *Process, pace Pace) (Drained, error
 	var end time.Time
 	for {
 		ids, err := w.sessions(ctx)
-		if !p.Alive() || err != nil && p.ending(ctx) {
+		if !p.Alive() || p.ending(ctx, err) {
 			return d, nil
 		}
 		if err != nil {
@@ -73,8 +73,11 @@ func Drain(ctx context.Context, w Worker, p *Process, pace Pace) (Drained, error
 	}
 }
 
-// ending reports whether a worker that could not be asked is about to end: one that exits closes its CLI first.
-func (p *Process) ending(ctx context.Context) bool {
+// ending reports whether a worker could not be asked because it is about to end: one that exits closes its CLI first.
+func (p *Process) ending(ctx context.Context, asked error) bool {
+	if asked == nil || errors.Is(asked, ErrNoCLI) {
+		return false
+	}
 	ended, _ := p.waitExit(ctx, exitWait)
 	return ended
 }
@@ -105,7 +108,7 @@ func (w *Worker) shutdownAll(ctx context.Context, p *Process, ids []string, over
 		if err == nil {
 			err = shutdownError(answer)
 		}
-		if err != nil && p.ending(ctx) {
+		if p.ending(ctx, err) {
 			return i, nil
 		}
 		if err != nil {

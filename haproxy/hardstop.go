@@ -170,7 +170,7 @@ func ParseHardStopAfter(r io.Reader) (d time.Duration, ok bool, err error) {
 // parseTime reads a time of HAProxy's configuration: a number and a unit, without one milliseconds (doc/configuration.txt, 2.5).
 func parseTime(s string) (time.Duration, error) {
 	digits := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyz")
-	n, err := strconv.ParseUint(digits, 10, 31)
+	n, err := strconv.ParseUint(digits, 10, 63)
 	if err != nil {
 		return 0, err
 	}

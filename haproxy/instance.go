@@ -274,7 +274,7 @@ func (s *Scanner) instance(ctx context.Context, f family, c *cli, err error) (In
 	var old map[int]bool // of the workers that the master lists
 	if err == nil {
 		answer, err = c.run(asking, "show proc", maxShort)
-		c.silent = err != nil
+		c.silent = err != nil && !errors.Is(err, errTooLong)
 	}
 	if err == nil {
 		old, err = ParseShowProc(answer)

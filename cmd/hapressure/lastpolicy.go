@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"hapressure/policy"
 	"hapressure/systemd"
@@ -54,22 +58,59 @@ func (r *reloader) last() (*policy.Policy, []policy.File, error) {
 	return p, was.Files, err
 }
 
-// keep writes down the policy that is now in force.
+// keep has the policy that is now in force written down.
 func (r *reloader) keep() {
 	if r.kept == "" {
 		return
 	}
-	b, err := json.Marshal(lastPolicy{r.names, r.files})
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(r.kept), 0o700)
+	select {
+	case <-r.keeping: // it waits for a slow disk, and is the last no more
+	default:
 	}
-	if err == nil {
-		err = os.WriteFile(r.kept+".new", b, 0o600)
+	r.keeping <- lastPolicy{r.names, r.files}
+}
+
+// keepLast writes down what keep gives it until ctx ends: a slow disk must not hold up who guards. What cannot be written is tried again.
+func (r *reloader) keepLast(ctx context.Context) {
+	var last lastPolicy
+	var again <-chan time.Time
+	told := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case last = <-r.keeping:
+		case <-again:
+		}
+		err := r.write(last)
+		if again = nil; err != nil {
+			again = time.After(tryAgain)
+		}
+		if err != nil && !told {
+			goOnWithout(r.journal, "kept policy", "Cannot keep the policy for the next start", err)
+		}
+		told = err != nil
 	}
-	if err == nil {
-		err = os.Rename(r.kept+".new", r.kept)
-	}
+}
+
+func (r *reloader) write(last lastPolicy) error {
+	b, err := json.Marshal(last)
 	if err != nil {
-		goOnWithout(r.journal, "kept policy", "Cannot keep the policy for the next start", err)
+		return err
 	}
+	if was, err := os.ReadFile(r.kept); err == nil && bytes.Equal(was, b) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(r.kept), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(r.kept+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil { // or a power loss might leave it empty
+		return err
+	}
+	return os.Rename(r.kept+".new", r.kept)
 }

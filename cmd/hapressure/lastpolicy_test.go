@@ -5,8 +5,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"hapressure/policy"
 	"hapressure/systemd"
+	"hapressure/tests/haproxytest"
 )
 
 // What was last in force goes on at a start with a policy that has mistakes, but only as the policy of the same files, and only if others could
@@ -22,7 +25,13 @@ func TestStartWithMistakes(t *testing.T) {
 	}
 	begin := func(names ...string) (tier, from string, mistakes error) {
 		f := &follower{t: t, told: make(chan systemd.Entry, 16)}
-		p, from, mistakes := (&reloader{names: names, kept: kept, journal: f}).begin()
+		r := &reloader{names: names, kept: kept, keeping: make(chan lastPolicy, 1), journal: f}
+		p, from, mistakes := r.begin()
+		if len(r.keeping) > 0 {
+			if err := r.write(<-r.keeping); err != nil {
+				t.Error(err)
+			}
+		}
 		if p != nil {
 			tier = p.Tiers[0].Name
 		}
@@ -58,6 +67,12 @@ func TestStartWithMistakes(t *testing.T) {
 	}
 	tier, _, mistakes = begin(file)
 	wants("the file is gone", "good", tier, mistakes, true)
+	write(file, policyText("better"))
+	tier, _, mistakes = begin(file)
+	wants("a better policy", "better", tier, mistakes, false)
+	write(file, "tears")
+	tier, _, mistakes = begin(file)
+	wants("mistakes after a better policy", "better", tier, mistakes, true)
 	if err := os.Chmod(kept, 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -69,4 +84,41 @@ func TestStartWithMistakes(t *testing.T) {
 	write(kept, "{")
 	tier, _, mistakes = begin(file)
 	wants("what was kept is torn", "", tier, mistakes, true)
+}
+
+// What a reload puts in force is kept, after what could not be written was told and is tried again.
+func TestReloadIsKept(t *testing.T) {
+	dir := t.TempDir()
+	file, kept := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "state", "policy", "in-force")
+	if err := os.WriteFile(file, []byte(policyText("first")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Dir(filepath.Dir(kept)), nil, 0o644); err != nil { // no folder can be made there
+		t.Fatal(err)
+	}
+	f := &follower{t: t, set: make(chan *policy.Policy, 16), told: make(chan systemd.Entry, 16)}
+	r := &reloader{names: []string{file}, kept: kept, keeping: make(chan lastPolicy, 1), to: f, journal: f}
+	go r.keepLast(t.Context())
+	if _, _, err := r.begin(); err != nil {
+		t.Fatal(err)
+	}
+	if e := f.tells(); e.MessageID != systemd.SensorMissing || !strings.Contains(e.Message, "not a directory") {
+		t.Errorf("told %q", e.Message)
+	}
+	if err := os.Remove(filepath.Dir(filepath.Dir(kept))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(policyText("second")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.reload(false); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(haproxytest.Deadline); ; time.Sleep(10 * time.Millisecond) {
+		if p, _, err := r.last(); err == nil && p.Tiers[0].Name == "second" {
+			return
+		} else if time.Now().After(end) {
+			t.Fatalf("kept: %+v, %v", p, err)
+		}
+	}
 }

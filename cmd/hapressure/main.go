@@ -23,6 +23,9 @@ const (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "run" {
+		leaveHugePages()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	cmd, err := rootCommand().ExecuteContextC(ctx)

@@ -18,9 +18,12 @@ import (
 	"hapressure/systemd"
 )
 
-// stateFile is a file or folder in the service's StateDirectory=, "" where there is none.
-func stateFile(name string) string {
-	dir, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
+// stateFile is a file or folder in the service's StateDirectory=, runtimeFile one in its RuntimeDirectory=; "" where there is none.
+func stateFile(name string) string   { return fileOf("STATE_DIRECTORY", name) }
+func runtimeFile(name string) string { return fileOf("RUNTIME_DIRECTORY", name) }
+
+func fileOf(variable, name string) string {
+	dir, _, _ := strings.Cut(os.Getenv(variable), ":")
 	if dir == "" {
 		return ""
 	}

@@ -19,8 +19,9 @@ import (
 // reloader keeps the policy in force that the files hold. A policy with mistakes changes nothing.
 type reloader struct {
 	hup     <-chan os.Signal
-	names   []string // of the files; none = the system's
-	kept    string   // file of the policy that was last in force; "" = none
+	names   []string        // of the files; none = the system's
+	kept    string          // file of the policy that was last in force; "" = none
+	keeping chan lastPolicy // the policy to be written there
 	files   []policy.File
 	asked   chan chan error // to reload, and what came of it
 	to      holder
@@ -52,8 +53,10 @@ type holder interface {
 	KeepPolicy(mistakes error)
 }
 
-// settle is how long files must be left alone before they are read: an editor writes in several steps.
-const settle = 200 * time.Millisecond
+const (
+	settle   = 200 * time.Millisecond // how long files must be left alone before they are read: an editor writes in several steps
+	tryAgain = time.Minute            // what was wrong may have been mended where no change is seen: the target of a link, a disk that came late
+)
 
 // follow reloads on SIGHUP and when a file changes, until ctx ends. Folders are watched, not files: editors and Kubernetes put
 // a new file, or a new link, in the place of the old one.
@@ -69,8 +72,7 @@ func (r *reloader) follow(ctx context.Context) {
 	} else {
 		goOnWithout(r.journal, "the policy's files", "Cannot watch the policy's files, reload with SIGHUP", err)
 	}
-	quiet := time.NewTimer(0)
-	<-quiet.C
+	quiet := time.NewTimer(tryAgain)
 	for {
 		select {
 		case <-ctx.Done():
@@ -86,8 +88,12 @@ func (r *reloader) follow(ctx context.Context) {
 		case <-lost: // of which file, nobody knows
 			quiet.Reset(settle)
 		case <-quiet.C:
-			r.watch(w) // there may be folders now that were not there
-			r.reload(false)
+			if w != nil {
+				r.watch(w) // there may be folders now that were not there
+			}
+			if r.reload(false) != nil {
+				quiet.Reset(tryAgain)
+			}
 		}
 	}
 }
@@ -136,8 +142,8 @@ func (r *reloader) reload(must bool) error {
 		r.tell(systemd.PolicyRejected, 3, "The policy in force stays: "+err.Error())
 		return err
 	}
-	r.keep()
 	r.to.SetPolicy(p, origin(r.files))
+	r.keep()
 	r.tell(systemd.PolicyLoaded, 5, "Now in force: "+origin(r.files))
 	return nil
 }

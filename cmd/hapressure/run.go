@@ -44,7 +44,6 @@ drop-ins in ` + dropIns[0] + `.`,
 		Example: "  hapressure run --dry-run\n  hapressure run --policy ./policy.yaml",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			leaveHugePages()
 			return run(cmd.Context(), o)
 		},
 	}
@@ -69,7 +68,9 @@ func run(ctx context.Context, o options) error {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	journal := systemd.NewJournal(os.Stderr)
 	defer closeJournal(journal)
-	r := &reloader{hup: hup, asked: make(chan chan error), names: o.files, kept: stateFile("policy-in-force"), journal: journal}
+	r := &reloader{hup: hup, asked: make(chan chan error), names: o.files, keeping: make(chan lastPolicy, 1), journal: journal}
+	r.kept = cmp.Or(stateFile("policy/in-force"), runtimeFile("policy/in-force"))
+	go r.keepLast(ctx)
 	p, from, mistakes := r.begin()
 	if p == nil {
 		return mistakes
@@ -82,7 +83,7 @@ func run(ctx context.Context, o options) error {
 	config.Daemon = &controller.DaemonStatus{Version: version, PID: os.Getpid(), Started: time.Now(), DryRun: o.dryRun,
 		MissingRights: haproxy.MissingRights(procfs)}
 	config.Status = func(text string) { systemd.Status(text) }
-	config.Keep, _, _ = strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
+	config.Keep = runtimeFile("")
 	keepRecordings(&config, o.recordings, o.mib)
 	c := controller.New(config)
 	if mistakes != nil {
@@ -128,7 +129,8 @@ func closeJournal(j *systemd.Journal) {
 }
 
 // leaveHugePages executes the program anew if the kernel may give it transparent huge pages: of 2 MiB it would use little, and has some by
-// the time that it can say so. The setting survives execve(2) (PR_SET_THP_DISABLE(2const)). If that fails it goes on as it is.
+// the time that it can say so. The setting survives execve(2) (PR_SET_THP_DISABLE(2const)). If that fails it goes on as it is. It must come before
+// signals are taken, which would be lost.
 func leaveHugePages() {
 	if off, err := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0); err != nil || off != 0 {
 		return

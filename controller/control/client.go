@@ -86,6 +86,8 @@ func (c *Client) ask(ctx context.Context, method, path string, read func(io.Read
 		return fmt.Errorf("%w (%w)", ErrNoDaemon, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("asking the daemon needs root or membership in the group %s: run this with sudo (%w)", Group, err)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("asking the daemon: it closed the connection, as where one user has %d already (%w)", maxOfUser, err)
 	case err != nil:
 		return fmt.Errorf("asking the daemon: %w", err)
 	}

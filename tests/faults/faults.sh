@@ -96,7 +96,7 @@ mend-worker-pid-reused() {
 	systemctl stop hapressure
 	kill -KILL "$worker"
 	until_ eval "! kill -0 $worker 2>/dev/null"
-	while :; do
+	for _ in {1..500}; do
 		echo $((worker - 1)) >/proc/sys/kernel/ns_last_pid
 		sleep 1d >/dev/null 2>&1 &
 		(($! == worker)) && break
@@ -220,7 +220,7 @@ mend-policy-broken-at-start() {
 # With none to go on with the service cannot start, tries again and again, and guards once it is mended.
 fault-policy-always-broken() {
 	echo 'version: 2' >$policy
-	rm /var/lib/hapressure/policy-in-force
+	rm /var/lib/hapressure/policy/in-force
 	systemctl restart hapressure
 	said 'the policy has mistakes'
 }
