@@ -90,7 +90,9 @@ func (g *Group) Watch(ctx context.Context, missing func(sensor string, err error
 			wake(filepath.Base(event.Name))
 		case <-files.Errors:
 			for _, name := range watched { // reports were lost: of which file, nobody knows
-				wake(name)
+				if !unwatched[name] {
+					wake(name)
+				}
 			}
 		case err := <-lost:
 			disarm()

@@ -188,14 +188,20 @@ func (g *guard) rest(ctx context.Context) bool {
 }
 
 func (g *guard) watch(ctx context.Context) {
+	blindTo := map[string]bool{}
 	missing := func(sensor string, err error) {
 		// A glance sees pressure, and a group without a memory controller has no events.
 		if sensor != "memory.pressure" && !errors.Is(err, cgroup.ErrAbsent) {
+			blindTo[sensor] = true
 			g.blind.Store(true)
 		}
 		g.c.report.sensorMissing(g.name, "wake-up by "+sensor, err)
 	}
-	err := g.group.Watch(ctx, missing, func(string) { g.wakeUp() })
+	err := g.group.Watch(ctx, missing, func(reason string) {
+		delete(blindTo, reason) // it came after all
+		g.blind.Store(len(blindTo) > 0)
+		g.wakeUp()
+	})
 	if errors.Is(err, cgroup.ErrGone) {
 		g.wakeUp() // the tick finds the same
 	} else if err != nil && ctx.Err() == nil {

@@ -243,3 +243,41 @@ func TestGuardThatNothingWakesLooks(t *testing.T) {
 		}
 	}
 }
+
+// A file that cannot be watched may be one that can, later.
+func TestGuardSeesAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits half a minute")
+	}
+	tree := cgrouptest.New(t)
+	tree.Group(group, map[string]string{"memory.events": cgrouptest.Absent})
+	events := filepath.Join(tree.Mount, group, "memory.events")
+	if err := os.Symlink("memory.events", events); err != nil {
+		t.Fatal(err)
+	}
+	gr, err := cgroup.Open(tree.Mount, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gr.Close()
+	j := newRecorder()
+	g := &guard{c: &Controller{report: reporter{j, newTallies()}}, group: gr, woken: make(chan struct{}, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { g.watch(ctx) })
+	j.wait(t, "the missing wake-up", 1, kind(systemd.SensorMissing))
+	if err := os.Remove(events); err != nil {
+		t.Fatal(err)
+	}
+	tree.Write(group, "memory.events", "high 0\n")
+	select {
+	case <-g.woken:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("nothing wakes it")
+	}
+	if g.blind.Load() {
+		t.Error("it is woken, and still blind")
+	}
+}
