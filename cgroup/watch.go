@@ -1,10 +1,13 @@
 package cgroup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -55,25 +58,8 @@ func (g *Group) Watch(ctx context.Context, missing func(sensor string, err error
 	if err := arm(); err != nil {
 		missing(pressureFile, err)
 	}
-	files, none := fsnotify.NewWatcher()
-	if none != nil {
-		files = &fsnotify.Watcher{} // its channels are nil: it never reports
-	} else {
-		defer files.Close()
-	}
-	watch := func(name string) error {
-		if none != nil {
-			return fmt.Errorf("watching %s: %w", name, none)
-		}
-		return g.watchFile(files, name)
-	}
-	unwatched := map[string]bool{}
-	for _, name := range watched {
-		if err := watch(name); err != nil {
-			unwatched[name] = true
-			missing(name, err)
-		}
-	}
+	files := g.watchFiles(missing)
+	defer func() { files.close() }()
 
 	alive := time.NewTicker(aliveEvery)
 	defer alive.Stop()
@@ -86,13 +72,11 @@ func (g *Group) Watch(ctx context.Context, missing func(sensor string, err error
 			return nil
 		case <-hits:
 			wake(pressureFile)
-		case event := <-files.Events:
+		case event := <-files.events:
 			wake(filepath.Base(event.Name))
-		case <-files.Errors:
-			for _, name := range watched { // reports were lost: of which file, nobody knows
-				if !unwatched[name] {
-					wake(name)
-				}
+		case <-files.errors: // reports were lost: of which file, nobody knows
+			for name := range files.at {
+				wake(name)
 			}
 		case err := <-lost:
 			disarm()
@@ -103,25 +87,59 @@ func (g *Group) Watch(ctx context.Context, missing func(sensor string, err error
 			if armed == nil {
 				_ = arm() // pressure figures can be turned on, or on again; that they are off was told
 			}
-			for name := range unwatched { // so can the memory controller
-				if watch(name) == nil {
-					delete(unwatched, name)
-					wake(name)
+			if g.stale(files) {
+				files.close()
+				files = g.watchFiles(func(string, error) {}) // what cannot be watched was told
+				for name := range files.at {
+					wake(name) // for what has happened meanwhile
 				}
 			}
 		}
 	}
 }
 
-// watchFile goes by way of the pinned directory: under the group's path there might be another group by now.
-func (g *Group) watchFile(files *fsnotify.Watcher, name string) error {
+// fileWatch watches those of the watched files that there were when it began.
+type fileWatch struct {
+	events <-chan fsnotify.Event
+	errors <-chan error
+	close  func() error
+	at     map[string]os.FileInfo // by name
+}
+
+// watchFiles goes by way of the pinned directory: under the group's path there might be another group by now.
+func (g *Group) watchFiles(missing func(sensor string, err error)) fileWatch {
+	w := fileWatch{close: func() error { return nil }, at: map[string]os.FileInfo{}}
+	inotify, none := fsnotify.NewWatcher()
+	if none == nil {
+		w.events, w.errors, w.close = inotify.Events, inotify.Errors, inotify.Close
+	}
 	dir, err := g.root.Open(".")
 	if err == nil {
 		defer dir.Close()
-		err = files.Add(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name))
 	}
-	if err != nil {
-		return fmt.Errorf("watching %s of cgroup %s: %w", name, g.path, g.explain(name, err))
+	for _, name := range watched {
+		var file os.FileInfo
+		err := cmp.Or(none, err)
+		if err == nil {
+			file, err = g.root.Stat(name)
+		}
+		if err == nil {
+			err = inotify.Add(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name))
+		}
+		if err != nil {
+			missing(name, fmt.Errorf("watching %s of cgroup %s: %w", name, g.path, g.explain(name, err)))
+			continue
+		}
+		w.at[name] = file
 	}
-	return nil
+	return w
+}
+
+// stale reports whether there are files that are not watched: they came later, or with a controller that was taken away and given back. Of
+// neither does inotify tell.
+func (g *Group) stale(w fileWatch) bool {
+	return slices.ContainsFunc(watched, func(name string) bool {
+		file, err := g.root.Stat(name)
+		return err == nil && !os.SameFile(file, w.at[name])
+	})
 }

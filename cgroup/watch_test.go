@@ -107,6 +107,16 @@ func TestSensorsThatComeLaterWake(t *testing.T) {
 	tree.Write(unit, "memory.events", "high 0\n")
 	writeUntil(t, wakes, "memory.events", func() {}) // for what has happened until then
 	writeUntil(t, wakes, "memory.events", func() { tree.Write(unit, "memory.events", "high 1\n") })
+	// The controller is taken away and given back: the kernel makes another file.
+	if err := os.Rename(filepath.Join(tree.Mount, unit, "memory.events"), filepath.Join(tree.Mount, "old")); err != nil {
+		t.Fatal(err)
+	}
+	tree.Write(unit, "memory.events", "high 0\n")
+	for len(wakes) > 0 {
+		<-wakes
+	}
+	writeUntil(t, wakes, "memory.events", func() {})
+	writeUntil(t, wakes, "memory.events", func() { tree.Write(unit, "memory.events", "high 1\n") })
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for late := time.After(deadline); ; {

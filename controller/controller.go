@@ -30,7 +30,7 @@ type Units interface {
 	ControlGroup(ctx context.Context, unit string) (string, error)
 	Match(ctx context.Context, glob string) ([]string, error)
 	Changes(ctx context.Context) (<-chan string, error)
-	OwnName() error
+	OwnName(context.Context) error
 	TierChanged(systemd.TierChange) error
 	RunHook(context.Context, systemd.Hook) error
 	Close()
@@ -168,7 +168,7 @@ func (c *Controller) follow(ctx context.Context) error {
 			return err
 		}
 		if !c.DryRun {
-			if err := units.OwnName(); err != nil {
+			if err := units.OwnName(ctx); err != nil {
 				c.report.sensorMissing("", "D-Bus name", err)
 			}
 		}

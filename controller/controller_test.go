@@ -125,7 +125,7 @@ func (f *fakeUnits) Match(context.Context, string) ([]string, error) {
 }
 
 func (f *fakeUnits) Changes(context.Context) (<-chan string, error) { return f.changes, nil }
-func (f *fakeUnits) OwnName() error                                 { return nil }
+func (f *fakeUnits) OwnName(context.Context) error                  { return nil }
 func (f *fakeUnits) Close()                                         {}
 
 func (f *fakeUnits) TierChanged(c systemd.TierChange) error {

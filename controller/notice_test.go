@@ -173,7 +173,7 @@ type connection struct {
 	looked chan struct{}
 }
 
-func (f *connection) OwnName() error { return errors.New("somebody else has it") }
+func (f *connection) OwnName(context.Context) error { return errors.New("somebody else has it") }
 
 func (f *connection) ControlGroup(ctx context.Context, name string) (string, error) {
 	select {

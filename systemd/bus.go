@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	sd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
@@ -25,14 +26,21 @@ const (
 	propertiesChanged = "org.freedesktop.DBus.Properties.PropertiesChanged"
 )
 
+// patience is for each answer of the bus or systemd, as long as sd-bus has it (sd_bus_get_method_call_timeout(3)). A test has less.
+var patience = 25 * time.Second
+
 // A Bus is a connection to systemd by way of the system bus. It does not reconnect: when [Bus.Changes] closes its channel, make another.
+// What the bus or systemd does not answer within 25 s fails with [context.DeadlineExceeded].
 type Bus struct {
 	conn *sd.Conn   // calls
 	raw  *dbus.Conn // signals, and what sd has no call for
+	end  context.CancelFunc
 }
 
 // Connect connects to the system bus. The connection ends with ctx, so this is to be the context of the daemon's life, not of the call.
 func Connect(ctx context.Context) (*Bus, error) {
+	ctx, end := context.WithCancel(ctx)
+	late := time.AfterFunc(patience, end)
 	var raw *dbus.Conn
 	// sd asks for two connections. We keep hold of one of them: of it sd tells neither that it was lost nor, without polling, which unit
 	// has changed.
@@ -41,19 +49,42 @@ func Connect(ctx context.Context) (*Bus, error) {
 		raw = c
 		return c, err
 	})
+	if !late.Stop() {
+		err = unanswered(context.DeadlineExceeded)
+	}
 	if err != nil {
+		end()
 		return nil, fmt.Errorf("connecting to systemd over D-Bus: %w", err)
 	}
-	return &Bus{conn: conn, raw: raw}, nil
+	return &Bus{conn: conn, raw: raw, end: end}, nil
 }
 
 // Close ends the connection, and with it every channel of [Bus.Changes].
-func (b *Bus) Close() { b.conn.Close() }
+func (b *Bus) Close() {
+	b.conn.Close()
+	b.end()
+}
+
+// inTime asks the bus or systemd something.
+func inTime(ctx context.Context, ask func(context.Context) error) error {
+	ctx, done := context.WithTimeout(ctx, patience)
+	defer done()
+	err := ask(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return unanswered(err)
+	}
+	return err
+}
+
+func unanswered(err error) error { return fmt.Errorf("no answer within %v: %w", patience, err) }
 
 // ControlGroup is the cgroup of a service unit, as in /proc/PID/cgroup, and empty when it is not running. The error is [ErrNoUnit]
 // where there is no such unit.
-func (b *Bus) ControlGroup(ctx context.Context, name string) (string, error) {
-	group, err := b.controlGroup(ctx, name)
+func (b *Bus) ControlGroup(ctx context.Context, name string) (group string, err error) {
+	err = inTime(ctx, func(ctx context.Context) (err error) {
+		group, err = b.controlGroup(ctx, name)
+		return err
+	})
 	if err != nil {
 		return "", fmt.Errorf("reading unit %q: %w", name, err)
 	}
@@ -89,13 +120,21 @@ func (b *Bus) controlGroup(ctx context.Context, name string) (group string, err 
 }
 
 // Properties are those that any unit has, such as LoadState, which is not-found for one that is not installed.
-func (b *Bus) Properties(ctx context.Context, name string) (map[string]any, error) {
-	return b.conn.GetUnitPropertiesContext(ctx, name)
+func (b *Bus) Properties(ctx context.Context, name string) (properties map[string]any, err error) {
+	err = inTime(ctx, func(ctx context.Context) (err error) {
+		properties, err = b.conn.GetUnitPropertiesContext(ctx, name)
+		return err
+	})
+	return properties, err
 }
 
 // Match returns the names of the loaded service units that match a glob such as haproxy@*.service, in order.
 func (b *Bus) Match(ctx context.Context, glob string) ([]string, error) {
-	units, err := b.conn.ListUnitsByPatternsContext(ctx, nil, []string{glob})
+	var units []sd.UnitStatus
+	err := inTime(ctx, func(ctx context.Context) (err error) {
+		units, err = b.conn.ListUnitsByPatternsContext(ctx, nil, []string{glob})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("listing units that match %q: %w", glob, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -229,6 +230,38 @@ func TestConnectWithoutBus(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
 	if _, err := Connect(t.Context()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want not exist", err)
+	}
+}
+
+func TestBusThatHangs(t *testing.T) {
+	systemd := fakeSystemd(t)
+	bus := connect(t)
+	signal := func(s syscall.Signal) {
+		t.Helper()
+		if err := systemd.daemon.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	defer signal(syscall.SIGCONT)
+	defer func(was time.Duration) { patience = was }(patience)
+	patience = 50 * time.Millisecond
+	for what, ask := range map[string]func() error{
+		"Connect":      func() error { _, err := Connect(t.Context()); return err },
+		"ControlGroup": func() error { _, err := bus.ControlGroup(t.Context(), "haproxy.service"); return err },
+		"Match":        func() error { _, err := bus.Match(t.Context(), "haproxy@*"); return err },
+		"Properties":   func() error { _, err := bus.Properties(t.Context(), "haproxy.service"); return err },
+		"Changes":      func() error { _, err := bus.Changes(t.Context()); return err },
+		"OwnName":      func() error { return bus.OwnName(t.Context()) },
+	} {
+		if err := ask(); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer within 50ms") {
+			t.Errorf("%s: %v, want deadline exceeded", what, err)
+		}
+	}
+	patience = deadline
+	signal(syscall.SIGCONT)
+	if group, err := bus.ControlGroup(t.Context(), "haproxy.service"); err != nil {
+		t.Errorf("once the bus goes on: %q, %v", group, err)
 	}
 }
 

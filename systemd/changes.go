@@ -19,13 +19,15 @@ func (b *Bus) Changes(ctx context.Context) (<-chan string, error) {
 		dbus.WithMatchPathNamespace(unitNamespace),
 		dbus.WithMatchArg(0, unitInterface), // each change is told a second time, of its type's interface
 	}
-	if err := b.raw.AddMatchSignalContext(ctx, match...); err != nil {
+	if err := inTime(ctx, func(ctx context.Context) error { return b.raw.AddMatchSignalContext(ctx, match...) }); err != nil {
 		return nil, fmt.Errorf("matching changes of units: %w", err)
 	}
 	signals := make(chan *dbus.Signal, 64)
 	b.raw.Signal(signals)
 	// systemd sends no signals before somebody has subscribed.
-	if err := b.raw.Object(service, managerPath).CallWithContext(ctx, service+".Manager.Subscribe", 0).Err; err != nil {
+	if err := inTime(ctx, func(ctx context.Context) error {
+		return b.raw.Object(service, managerPath).CallWithContext(ctx, service+".Manager.Subscribe", 0).Err
+	}); err != nil {
 		b.raw.RemoveSignal(signals)
 		return nil, fmt.Errorf("subscribing to changes of units: %w", err)
 	}

@@ -111,10 +111,10 @@ func TestRunHookEndsWithItsContextAndItsBus(t *testing.T) {
 func TestTierChangedSignal(t *testing.T) {
 	systemd := fakeSystemd(t)
 	bus, second := connect(t), connect(t)
-	if err := bus.OwnName(); err != nil {
+	if err := bus.OwnName(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.OwnName(); err == nil {
+	if err := second.OwnName(t.Context()); err == nil {
 		t.Error("two have the name")
 	}
 	// As a receiver who trusts the name alone.

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -18,8 +19,11 @@ type TierChange struct {
 
 // OwnName takes our name on the bus, by which receivers know that a signal is ours. D-Bus's own policy (org.hapressure1.conf) must
 // allow it, and only one connection can have it.
-func (b *Bus) OwnName() error {
-	reply, err := b.raw.RequestName(ownName, dbus.NameFlagDoNotQueue)
+func (b *Bus) OwnName(ctx context.Context) error {
+	var reply dbus.RequestNameReply
+	err := inTime(ctx, func(ctx context.Context) error {
+		return b.raw.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.RequestName", 0, ownName, dbus.NameFlagDoNotQueue).Store(&reply)
+	})
 	if err == nil && reply != dbus.RequestNameReplyPrimaryOwner {
 		err = errors.New("another process has it")
 	}

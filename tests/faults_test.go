@@ -59,7 +59,7 @@ var faults = []fault{
 	{name: "journald-stopped", short: true},
 	{name: "journald-hung"},
 	{name: "dbus-stopped", short: true, says: []string{"Cannot read systemd, going on without it"}},
-	{name: "dbus-hung"},
+	{name: "dbus-hung", says: []string{"Cannot read systemd of haproxy.service, going on without it", "no answer within 25s"}},
 	{name: "clock-set-back"},
 	{name: "pressure-off", says: []string{"Cannot read memory.pressure of haproxy.service", "Cannot read wake-up by memory.pressure"}},
 	{name: "swap-full", says: []string{"page-out on worker"}},

@@ -73,16 +73,23 @@ func (r *reloader) follow(ctx context.Context) {
 		goOnWithout(r.journal, "the policy's files", "Cannot watch the policy's files, reload with SIGHUP", err)
 	}
 	quiet := time.NewTimer(tryAgain)
+	reload := func(must bool) error {
+		err := r.reload(must)
+		if err != nil {
+			quiet.Reset(tryAgain)
+		}
+		return err
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.hup:
 			systemd.Reloading()
-			r.reload(true)
+			reload(true)
 			systemd.Ready()
 		case done := <-r.asked:
-			done <- r.reload(true)
+			done <- reload(true)
 		case <-events:
 			quiet.Reset(settle)
 		case <-lost: // of which file, nobody knows
@@ -91,9 +98,7 @@ func (r *reloader) follow(ctx context.Context) {
 			if w != nil {
 				r.watch(w) // there may be folders now that were not there
 			}
-			if r.reload(false) != nil {
-				quiet.Reset(tryAgain)
-			}
+			reload(false)
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (f *follower) tells() systemd.Entry {
 	select {
 	case e := <-f.told:
 		return e
-	case <-time.After(haproxytest.Deadline):
+	case <-time.After(tryAgain + haproxytest.Deadline):
 		f.t.Fatal("nothing was told")
 	}
 	panic("not reached")
@@ -123,6 +123,32 @@ func TestReload(t *testing.T) {
 	f.want("third")
 	f.hup <- syscall.SIGHUP // nothing has changed, but it was asked for
 	f.want("third")
+}
+
+// What was wrong may be mended where no change is seen: here behind a link to a folder that nobody watches.
+func TestRejectedPolicyIsReadAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits a minute")
+	}
+	elsewhere, file := filepath.Join(t.TempDir(), "policy.yaml"), filepath.Join(t.TempDir(), "policy.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(elsewhere, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(policyText("first"))
+	if err := os.Symlink(elsewhere, file); err != nil {
+		t.Fatal(err)
+	}
+	f := follow(t, file)
+	write("version: 1\ntears: []\n")
+	f.hup <- syscall.SIGHUP
+	if e := f.tells(); e.MessageID != systemd.PolicyRejected {
+		t.Fatalf("told %q", e.Message)
+	}
+	write(policyText("second"))
+	f.want("second")
 }
 
 // More changes than the kernel keeps are no reason to miss those that come later.

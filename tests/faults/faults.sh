@@ -312,7 +312,10 @@ mend-dbus-stopped() {
 	systemctl start dbus.socket
 }
 
-fault-dbus-hung() { systemctl kill --signal=STOP dbus; }
+fault-dbus-hung() {
+	systemctl kill --signal=STOP dbus
+	said 'Cannot read systemd'
+}
 mend-dbus-hung() {
 	said 'purge-ssl-cache on worker'
 	systemctl kill --signal=CONT dbus
