@@ -1,11 +1,11 @@
-# make build | test | test-unit | test-guests | faults | torture | fuzz | bench | lint | package | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
+# make build | test | test-unit | test-guests | test-arm64 | faults | torture | fuzz | bench | lint | package | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
 # need it run themselves: as root it installs, else it says what is missing.
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED = 0
 
-.PHONY: all build setup test test-unit test-guests faults torture fuzz bench lint package demo clean
+.PHONY: all build setup test test-unit test-guests test-arm64 faults torture fuzz bench lint package demo clean
 
 all: build
 
@@ -36,6 +36,11 @@ test: setup lint
 # The life of the package, and HAProxy as RHEL has it, in a guest of each release of Debian; and what the daemon uses and does when all else stalls.
 test-guests: setup
 	HAPRESSURE_SUITES='bookworm trixie sid' HAPRESSURE_LONG=1 $(GO) test -run 'DebInGuest|HAProxyAsOnRHEL|Footprint|Thrashes' -count 1 -timeout 120m -v ./tests
+
+# The other architecture, emulated: package haproxy's tests, and the life of the package.
+test-arm64: setup
+	@tests/guest/setup.sh arm64
+	HAPRESSURE_SUITES=trixie:arm64 $(GO) test -run 'PurgeOnArchitecture|DebInGuest' -count 1 -timeout 180m -v ./tests
 
 # The matrix of docs/faults.md: some twenty minutes. FAULTS='cli-gone dbus-hung' are those alone.
 FAULTS ?= all

@@ -109,13 +109,52 @@ func TestHostileAnswers(t *testing.T) {
 	})
 }
 
-// With an answer can come a descriptor whose closing, which the kernel does for us, takes an hour.
+// With an answer can come a descriptor whose closing, which the kernel does for us, takes an hour: it does so to whoever closes the last. Now and
+// then that is the sender, and then it is tried again.
 func TestDescriptorThatTakesAnHourToClose(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // nobody reads what is sent there
+	for {
+		f := slowToClose(t)
+		sent, closed := make(chan error, 1), make(chan error, 1)
+		c := serveCLI(t, func(conn net.Conn) {
+			_, _, err := conn.(*net.UnixConn).WriteMsgUnix([]byte("x"), unix.UnixRights(int(f.Fd())), nil)
+			sent <- err
+			closed <- f.Close()
+			<-t.Context().Done()
+		})
+		c.timeout = 3 * time.Second
+		answered := make(chan error, 1)
+		go func() {
+			_, err := c.run(t.Context(), "show proc", maxShort)
+			answered <- err
+		}()
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-answered:
+			mayBeTold(t, err)
+		case <-time.After(haproxytest.Deadline):
+			t.Fatal("still waiting")
+		}
+		select {
+		case err := <-closed:
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// slowToClose is a connection with data on its way that nobody reads, and an hour's patience.
+func slowToClose(t *testing.T) *os.File {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	tcp, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -126,27 +165,7 @@ func TestDescriptorThatTakesAnHourToClose(t *testing.T) {
 	if err := errors.Join(err, tcp.Close(), unix.SetsockoptLinger(int(f.Fd()), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 3600})); err != nil {
 		t.Fatal(err)
 	}
-	sent := make(chan error, 1)
-	c := serveCLI(t, func(conn net.Conn) {
-		_, _, err := conn.(*net.UnixConn).WriteMsgUnix([]byte("x"), unix.UnixRights(int(f.Fd())), nil)
-		sent <- errors.Join(err, f.Close()) // what was sent is the last there is of it
-		<-t.Context().Done()
-	})
-	c.timeout = 3 * time.Second
-	answered := make(chan error, 1)
-	go func() {
-		_, err := c.run(t.Context(), "show proc", maxShort)
-		answered <- err
-	}()
-	if err := <-sent; err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-answered:
-		mayBeTold(t, err)
-	case <-time.After(haproxytest.Deadline):
-		t.Error("still waiting")
-	}
+	return f
 }
 
 // A worker that claims a million sessions would keep the drains of all others waiting.

@@ -3,11 +3,12 @@ package tests
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,26 +19,46 @@ import (
 	"hapressure/tests/guest"
 )
 
-// programs builds, once, the programs that guests run, and returns their folder.
-var programs = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "hapressure-tests-")
-	if err != nil {
-		return "", err
-	}
-	for _, pkg := range []string{"hapressure/cmd/hapressure", "hapressure/tests/storm"} {
-		cmd := exec.Command("go", "build", "-o", dir+"/", pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("building %s: %w\n%s", pkg, err, out)
+// built is the folder of all that is built for guests. It goes with the tests.
+var built = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "hapressure-tests-") })
+
+// programs builds, once for each architecture, the programs that guests run, and returns their folder.
+var programs = func() func(t *testing.T, arch string) string {
+	var mu sync.Mutex
+	done := map[string]bool{}
+	return func(t *testing.T, arch string) string {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		dir, err := built()
+		if err != nil {
+			t.Fatal(err)
 		}
+		dir = filepath.Join(dir, arch)
+		if done[arch] {
+			return dir
+		}
+		goFor(t, arch, "build", "-o", dir+"/", "hapressure/cmd/hapressure", "hapressure/tests/storm")
+		done[arch] = true
+		return dir
 	}
-	return dir, nil
-})
+}()
+
+func goFor(t *testing.T, arch string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if dir, err := programs(); err == nil && !testing.Short() {
-		os.RemoveAll(dir)
+	if !testing.Short() {
+		if dir, err := built(); err == nil {
+			os.RemoveAll(dir)
+		}
 	}
 	os.Exit(code)
 }
@@ -106,12 +127,17 @@ func runInGuest(t *testing.T, policy, script string) machine {
 	return runOn(t, guest.Spec{Suite: "trixie", Timeout: 20 * time.Minute}, policy, script)
 }
 
-// suites are the releases of Debian to run on.
+// suites are the releases of Debian to run on, of this machine's architecture or, as in trixie:arm64, of another.
 func suites() []string {
 	if named := strings.Fields(os.Getenv("HAPRESSURE_SUITES")); len(named) > 0 {
 		return named
 	}
 	return []string{"trixie"}
+}
+
+func specOf(suite string) guest.Spec {
+	suite, arch, _ := strings.Cut(suite, ":")
+	return guest.Spec{Suite: suite, Arch: cmp.Or(arch, runtime.GOARCH)}
 }
 
 // runOn is runInGuest on a machine of its own kind.
@@ -120,10 +146,7 @@ func runOn(t *testing.T, spec guest.Spec, policy, script string) machine {
 	if testing.Short() {
 		t.Skip("needs a guest: left out under -short")
 	}
-	dir, err := programs()
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := programs(t, cmp.Or(spec.Arch, runtime.GOARCH))
 	files := map[string]string{
 		"hapressure":           filepath.Join(dir, "hapressure"),
 		"storm":                filepath.Join(dir, "storm"),

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -17,10 +18,6 @@ func TestMetricsInGuest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := programs()
-	if err != nil {
-		t.Fatal(err)
-	}
 	prometheus, err := exec.LookPath("prometheus")
 	if err != nil {
 		t.Fatalf("%v (make setup installs it)", err)
@@ -28,8 +25,8 @@ func TestMetricsInGuest(t *testing.T) {
 	res, err := guest.Boot(t.Context(), guest.Spec{
 		Suite: "trixie",
 		Files: map[string]string{
-			"1.deb":      filepath.Join(deb, "hapressure_1-1_amd64.deb"),
-			"storm":      filepath.Join(dir, "storm"),
+			"1.deb":      filepath.Join(deb, "hapressure_1-1_"+runtime.GOARCH+".deb"),
+			"storm":      filepath.Join(programs(t, runtime.GOARCH), "storm"),
 			"prometheus": prometheus,
 		},
 		Run:     string(script),

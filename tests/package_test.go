@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"hapressure/policy"
-	"hapressure/tests/guest"
 )
 
 // pack makes the packages of a version in a folder of the programs'. It is the same for the same version, and made once.
@@ -27,7 +26,7 @@ var pack = func() func(t *testing.T, version string, archs ...string) string {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		dir, err := programs()
+		dir, err := built()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,12 +134,8 @@ func TestPackagesPassLint(t *testing.T) {
 
 // The whole life of the .deb on a real machine; the script is in package.sh.
 func TestDebInGuest(t *testing.T) {
-	old, young := pack(t, "1"), pack(t, "2", "amd64")
+	old, young := pack(t, "1"), pack(t, "2")
 	script, err := os.ReadFile("package.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := programs()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,22 +146,21 @@ func TestDebInGuest(t *testing.T) {
 	var storms stormTable
 	for _, suite := range suites() {
 		t.Run(suite, func(t *testing.T) {
-			m := boot(t, guest.Spec{
-				Suite: suite,
-				Files: map[string]string{
-					"1.deb": filepath.Join(old, "hapressure_1-1_amd64.deb"),
-					"2.deb": filepath.Join(young, "hapressure_2-1_amd64.deb"),
-					"storm": filepath.Join(dir, "storm"),
+			spec := specOf(suite)
+			spec.Files = map[string]string{
+				"1.deb": filepath.Join(old, "hapressure_1-1_"+spec.Arch+".deb"),
+				"2.deb": filepath.Join(young, "hapressure_2-1_"+spec.Arch+".deb"),
+				"storm": filepath.Join(programs(t, spec.Arch), "storm"),
 
-					"commands":                   commands,
-					"policy.yaml":                "../packaging/policies/default.yaml",
-					"mine.yaml":                  "../packaging/policies/gentle.yaml",
-					"other.yaml":                 "../packaging/policies/proactive.yaml",
-					"tests/scenarios/storm.yaml": "scenarios/storm.yaml",
-				},
-				Run:     "MESSAGE_IDS='" + strings.Join(messageIDs(t), " ") + "'\n" + string(script),
-				Timeout: 25 * time.Minute,
-			})
+				"commands":                   commands,
+				"policy.yaml":                "../packaging/policies/default.yaml",
+				"mine.yaml":                  "../packaging/policies/gentle.yaml",
+				"other.yaml":                 "../packaging/policies/proactive.yaml",
+				"tests/scenarios/storm.yaml": "scenarios/storm.yaml",
+			}
+			spec.Run = "MESSAGE_IDS='" + strings.Join(messageIDs(t), " ") + "'\n" + string(script)
+			spec.Timeout = 25 * time.Minute
+			m := boot(t, spec)
 			for _, name := range []string{"storm.json", "storm-all.json"} {
 				storm := m.report(t, name)
 				storms.add(suite, strings.TrimSuffix(name, ".json"), storm)

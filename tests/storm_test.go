@@ -10,7 +10,6 @@ import (
 
 	"hapressure/policy"
 	"hapressure/systemd"
-	"hapressure/tests/guest"
 )
 
 const mib = 1 << 20
@@ -208,7 +207,9 @@ now "$TERMINATE"
 	var storms stormTable
 	for _, suite := range suites() {
 		t.Run(suite, func(t *testing.T) {
-			m := runOn(t, guest.Spec{Suite: suite, Kernel: "psi=0", Timeout: 20 * time.Minute}, "", fmt.Sprintf("DRAIN='%s'\nTERMINATE='%s'\n", drain, terminateAlways)+script)
+			spec := specOf(suite)
+			spec.Kernel, spec.Timeout = "psi=0", 20*time.Minute
+			m := runOn(t, spec, "", fmt.Sprintf("DRAIN='%s'\nTERMINATE='%s'\n", drain, terminateAlways)+script)
 			for _, c := range [][2]string{
 				{"built-in", policy.PurgeSSLCache}, {"shorten", policy.HardStopAfter}, {"terminate", policy.TerminateOldest},
 			} {

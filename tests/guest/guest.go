@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 )
 
@@ -21,6 +22,7 @@ var ErrCrashed = errors.New("guest crashed")
 // Spec is a guest and what to run in it.
 type Spec struct {
 	Suite     string            // Debian release, such as "trixie"
+	Arch      string            // as Go and Debian name it: amd64 or arm64; "" is this machine's, another is emulated
 	MemoryMiB int               // 0 is 3072
 	CPUs      int               // 0 is 2
 	Kernel    string            // more of its command line
@@ -47,11 +49,11 @@ func (r *Result) Remove() error { return os.RemoveAll(filepath.Dir(r.Dir)) }
 // an ExitStatus. When ctx ends, so does the guest.
 func Boot(ctx context.Context, spec Spec) (*Result, error) {
 	spec = withDefaults(spec)
-	image, err := prepare(ctx, spec.Suite, io.Discard)
+	image, err := prepare(ctx, spec.Suite, spec.Arch, io.Discard)
 	if err != nil {
 		return nil, err
 	}
-	accel, err := chooseAccel(ctx, image)
+	accel, err := chooseAccel(ctx, image, spec.Arch)
 	if err != nil {
 		return nil, err
 	}
@@ -62,15 +64,15 @@ func Boot(ctx context.Context, spec Spec) (*Result, error) {
 	return run(ctx, image, accel, dir, spec)
 }
 
-// Prepare builds the suite's image unless it is cached, and finds out whether
+// Prepare builds the suite's image for this machine's architecture unless it is cached, and finds out whether
 // KVM boots it; progress gets what is being done. The cache is
 // $HAPRESSURE_GUEST_CACHE, or hapressure/guest in [os.UserCacheDir].
 func Prepare(ctx context.Context, suite string, progress io.Writer) error {
-	image, err := prepare(ctx, suite, progress)
+	image, err := prepare(ctx, suite, runtime.GOARCH, progress)
 	if err != nil {
 		return err
 	}
-	accel, err := chooseAccel(ctx, image)
+	accel, err := chooseAccel(ctx, image, runtime.GOARCH)
 	if err != nil {
 		return err
 	}
@@ -79,6 +81,9 @@ func Prepare(ctx context.Context, suite string, progress io.Writer) error {
 }
 
 func withDefaults(spec Spec) Spec {
+	if spec.Arch == "" {
+		spec.Arch = runtime.GOARCH
+	}
 	if spec.MemoryMiB == 0 {
 		spec.MemoryMiB = 3072
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -20,14 +21,14 @@ import (
 //go:embed image.sh image
 var recipe embed.FS
 
-// prepare returns the folder of the suite's image: root.img, vmlinuz, initrd.
+// prepare returns the folder of the image of a suite and architecture: root.img, vmlinuz, initrd.
 // An image is built under a temporary name, so one that has its name is whole.
-func prepare(ctx context.Context, suite string, progress io.Writer) (string, error) {
+func prepare(ctx context.Context, suite, arch string, progress io.Writer) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
 	}
-	image := filepath.Join(cache, suite+"-"+recipeHash())
+	image := filepath.Join(cache, suite+"-"+arch+"-"+recipeHash())
 	unlock, err := lock(ctx, image+".lock")
 	if err != nil {
 		return "", fmt.Errorf("waiting for another to build %s: %w", image, err)
@@ -37,14 +38,18 @@ func prepare(ctx context.Context, suite string, progress io.Writer) (string, err
 	if _, err := os.Stat(image); err == nil {
 		return image, nil
 	}
-	fmt.Fprintf(progress, "building the guest %s, about a minute\n", suite)
+	took := "about a minute"
+	if arch != runtime.GOARCH {
+		took = "some five minutes"
+	}
+	fmt.Fprintf(progress, "building the guest %s for %s, %s\n", suite, arch, took)
 	building, err := os.MkdirTemp(cache, suite+"-building-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(building)
-	if err := build(ctx, suite, building, progress); err != nil {
-		return "", fmt.Errorf("building the guest %s: %w", suite, err)
+	if err := build(ctx, suite, arch, building, progress); err != nil {
+		return "", fmt.Errorf("building the guest %s for %s: %w", suite, arch, err)
 	}
 	return image, os.Rename(building, image)
 }
@@ -79,7 +84,7 @@ func recipeHash() string {
 }
 
 // build runs image.sh from a copy, as the source need not be where the program runs.
-func build(ctx context.Context, suite, dir string, progress io.Writer) error {
+func build(ctx context.Context, suite, arch, dir string, progress io.Writer) error {
 	if _, err := tool("mmdebstrap"); err != nil {
 		return err
 	}
@@ -92,7 +97,7 @@ func build(ctx context.Context, suite, dir string, progress io.Writer) error {
 		return err
 	}
 	var said strings.Builder
-	cmd := exec.CommandContext(ctx, "bash", filepath.Join(source, "image.sh"), suite, dir)
+	cmd := exec.CommandContext(ctx, "bash", filepath.Join(source, "image.sh"), suite, arch, dir)
 	cmd.Stdout = io.MultiWriter(progress, &said)
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Run(); err != nil {

@@ -1,15 +1,15 @@
 #!/bin/bash
-# image.sh SUITE DIR: builds a guest of a Debian release as DIR/root.img, DIR/vmlinuz and DIR/initrd.
+# image.sh SUITE ARCH DIR: builds a guest of a Debian release and architecture as DIR/root.img, DIR/vmlinuz and DIR/initrd.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 
 # Not root: a user namespace will do; mmdebstrap then says that it may not mount /proc and /sys, and goes on.
 ((EUID == 0)) || exec unshare --map-root-user --map-auto --mount "$0" "$@"
 
-suite=$1 dir=$2
+suite=$1 arch=$2 dir=$3
 here=$(dirname "$(realpath "$0")")
 
-packages=systemd,systemd-sysv,dbus,kmod,zstd,initramfs-tools,linux-image-cloud-amd64,busybox-static
+packages=systemd,systemd-sysv,dbus,kmod,zstd,initramfs-tools,linux-image-cloud-$arch,busybox-static
 packages+=,haproxy,openssl,socat,procps,iproute2,python3
 
 # In the order in which they can be loaded; their dependencies are found below.
@@ -43,7 +43,7 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 
 # A frozen copy of an archive has an expired Release file; that does a guest without a network no harm.
-INITRD=No mmdebstrap --quiet --variant=minbase --include="$packages" \
+INITRD=No mmdebstrap --quiet --arch="$arch" --variant=minbase --include="$packages" \
 	--aptopt='Acquire::Check-Valid-Until "false"' \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/locale/*' \

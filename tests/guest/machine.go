@@ -22,7 +22,7 @@ import (
 // wakes it. The others save seconds that emulation makes of mitigations, of the
 // kernel's tests of itself and of security modules (systemd loads a BPF program
 // where it finds that one).
-const cmdline = "console=ttyS0 root=/dev/vda rw quiet psi=1 panic=-1 nohz=off highres=off mitigations=off tsc=reliable no_timer_check" +
+const cmdline = "root=/dev/vda rw quiet psi=1 panic=-1 nohz=off highres=off mitigations=off tsc=reliable no_timer_check" +
 	" nokaslr cryptomgr.notests random.trust_cpu=on lsm=capability audit=0"
 
 // machine is one run of QEMU, with its files in dir.
@@ -62,7 +62,7 @@ func (m machine) powerOnce(ctx context.Context, spec Spec) (string, error) {
 	defer cancel()
 	ctx, notStarted := context.WithCancelCause(ctx)
 	defer notStarted(nil)
-	qemu, err := tool("qemu-system-x86_64")
+	qemu, err := tool(boards[spec.Arch].qemu)
 	if err != nil {
 		return "", err
 	}
@@ -106,25 +106,26 @@ func (m machine) powerOnce(ctx context.Context, spec Spec) (string, error) {
 }
 
 func (m machine) args(spec Spec) []string {
-	accel, cpu := "tcg,thread=multi,tb-size=1024", "max"
+	board := boards[spec.Arch]
+	accel, cpu := "tcg,thread=multi,tb-size=1024", board.cpu
 	if m.accel == kvm {
 		accel, cpu = "kvm", "host"
 	}
 	drive := func(file, options string) string {
 		return "file=" + strings.ReplaceAll(file, ",", ",,") + ",format=raw,if=virtio," + options
 	}
-	return []string{
+	return append(board.args,
 		"-accel", accel, "-cpu", cpu, "-smp", strconv.Itoa(spec.CPUs), "-m", strconv.Itoa(spec.MemoryMiB),
-		"-machine", "pc,i8042=off", "-nodefaults", "-display", "none", "-no-reboot", "-net", "none",
-		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initrd"), "-append", cmdline + " " + spec.Kernel,
+		"-nodefaults", "-display", "none", "-no-reboot", "-net", "none",
+		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initrd"), "-append", "console="+board.console+" "+cmdline+" "+spec.Kernel,
 		"-drive", drive(filepath.Join(m.image, "root.img"), "snapshot=on"),
 		"-drive", drive(m.payloadDisk(), "cache=unsafe"),
 		"-drive", drive(m.resultsDisk(), "cache=unsafe"),
-		"-serial", "file:" + m.console(),
+		"-serial", "file:"+m.console(),
 		// Not chardev stdio: that also reads, finds stdin at its end, and tells the guest that nobody listens.
 		"-chardev", "file,id=output,path=/dev/stdout",
 		"-device", "virtio-serial", "-device", "virtserialport,chardev=output",
-	}
+	)
 }
 
 // consoleEnd tells how the console ended, for an error: 40 lines, and all since a panic, whose first line is the cause.

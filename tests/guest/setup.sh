@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs what guests need on a Debian machine, when run as root; else says
-# what is missing. Silent and quick when nothing is.
+# setup.sh [ARCH]: installs what guests need on a Debian machine, of its own or another architecture, when run as root; else says what is
+# missing. Silent and quick when nothing is.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 
@@ -11,6 +11,13 @@ if ! command -v apt-get >/dev/null; then
 	echo "guests are built with apt and mmdebstrap: they need a Debian machine" >&2
 	exit 1
 fi
+native=$(dpkg --print-architecture) arch=${1:-}
+arch=${arch:-$native}
+case $arch in
+amd64) emulator=qemu-system-x86_64 package=qemu-system-x86 foreign=x86_64 ;;
+arm64) emulator=qemu-system-aarch64 package=qemu-system-arm foreign=aarch64 ;;
+*) echo "no guests of $arch" >&2 && exit 2 ;;
+esac
 
 # archive prints the root of the Debian archive that apt is configured for, and this machine's release.
 archive() {
@@ -21,7 +28,7 @@ archive() {
 }
 
 qemu_is_new() {
-	[[ $(qemu-system-x86_64 --version 2>/dev/null) =~ version\ ([0-9]+) ]] && ((BASH_REMATCH[1] >= qemu))
+	[[ $($emulator --version 2>/dev/null) =~ version\ ([0-9]+) ]] && ((BASH_REMATCH[1] >= qemu))
 }
 
 find_missing() {
@@ -30,7 +37,18 @@ find_missing() {
 	command -v mke2fs >/dev/null || missing+=(e2fsprogs)
 	command -v newuidmap >/dev/null || missing+=(uidmap)
 	[[ -e /usr/share/keyrings/debian-archive-trixie-automatic.gpg ]] || missing+=(debian-archive-keyring)
-	qemu_is_new || missing+=(qemu-system-x86)
+	qemu_is_new || missing+=("$package")
+	[[ $arch == "$native" || -e /usr/lib/binfmt.d/qemu-$foreign.conf ]] || missing+=(qemu-user-static) # runs its programs while the image is built
+}
+
+# runs_foreign has the kernel start programs of the architecture with qemu-user, where no systemd has done so.
+runs_foreign() {
+	local binfmt=/proc/sys/fs/binfmt_misc
+	[[ $arch != "$native" && ! -e $binfmt/qemu-$foreign ]] || return 0
+	if [[ ! -e $binfmt/register ]]; then
+		mount -t binfmt_misc binfmt_misc "$binfmt"
+	fi
+	[[ -e $binfmt/qemu-$foreign ]] || cat "/usr/lib/binfmt.d/qemu-$foreign.conf" >"$binfmt/register"
 }
 
 quiet_apt() {
@@ -40,6 +58,7 @@ quiet_apt() {
 
 find_missing
 if ((${#missing[@]} == 0)) && [[ -n $(archive) ]]; then
+	runs_foreign
 	exit 0
 fi
 if ((EUID != 0)); then
@@ -53,8 +72,8 @@ quiet_apt update || true # another archive's trouble need not be ours; the insta
 read -r uri release < <(archive) || { echo "apt is configured for no Debian archive" >&2 && exit 1; }
 
 from=()
-if [[ " ${missing[*]} " == *" qemu-system-x86 "* ]]; then
-	candidate=$(apt-cache policy qemu-system-x86 | awk '$1 == "Candidate:" { print $2 }')
+if [[ " ${missing[*]} " == *" $package "* ]]; then
+	candidate=$(apt-cache policy "$package" | awk '$1 == "Candidate:" { print $2 }')
 	if dpkg --compare-versions "$candidate" lt "1:$qemu"; then
 		# Backports are never installed from unless asked for, so the source may stay, for QEMU's updates.
 		cat >"/etc/apt/sources.list.d/$release-backports.sources" <<-END
@@ -75,3 +94,4 @@ if ((${#missing[@]})); then
 	echo "still missing after the installation: ${missing[*]} (QEMU $qemu or later)" >&2
 	exit 1
 fi
+runs_foreign
