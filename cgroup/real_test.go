@@ -175,8 +175,10 @@ func TestRealPressureWakes(t *testing.T) {
 	if events, err := g.Events(); err != nil || events["high"] == 0 {
 		t.Errorf("memory.events after a wake-up: %v, %v; want high above 0", events, err)
 	}
-	if after, err := g.Pressure(); err != nil || after.Some.Total-before.Some.Total < stallSome {
-		t.Errorf("stall of %v in between, %v; want what the trigger asked for", after.Some.Total-before.Some.Total, err)
+	// Not what the trigger asked for: the kernel sums over processors for triggers at other times than for readers (kernel/sched/psi.c,
+	// collect_percpu_times).
+	if after, err := g.Pressure(); err != nil || after.Some.Total <= before.Some.Total {
+		t.Errorf("stall from %v to %v, %v", before.Some.Total, after.Some.Total, err)
 	}
 	stop()
 	if err := receive(t, ended, "end of Watch"); err != nil || len(missing) != 0 {
@@ -223,6 +225,42 @@ func awaitWatch(t *testing.T, g *Group) {
 		}
 	}
 	t.Fatal("Watch does not begin")
+}
+
+// A group's files go and come back with their controller.
+func TestRealControllerTakenAwayAndGivenBack(t *testing.T) {
+	if os.Getenv("HAPRESSURE_REAL") != "1" {
+		t.Skip("HAPRESSURE_REAL=1 is not set")
+	}
+	mount, err := Mount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent, child := filepath.Join(mount, "hapressure-test"), filepath.Join(mount, "hapressure-test/child")
+	if err := os.MkdirAll(child, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(child); os.Remove(parent) })
+	memory := func(sign string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(parent, "cgroup.subtree_control"), []byte(sign+"memory"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	memory("+")
+	g := openReal(t, "/hapressure-test/child")
+	wakes, missing, _, _ := watching(t, g)
+	awaitWatch(t, g)
+	memory("-")
+	if _, err := g.Events(); !errors.Is(err, ErrAbsent) {
+		t.Errorf("events without the controller: %v, want ErrAbsent", err)
+	}
+	memory("+")
+	for receive(t, wakes, "wake-up by the new file") != "memory.events" {
+	}
+	if len(missing) != 0 {
+		t.Errorf("missing: %v", <-missing)
+	}
 }
 
 // Pressure figures can be turned off for a group while it is watched.

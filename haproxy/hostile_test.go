@@ -2,6 +2,7 @@ package haproxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -234,6 +235,13 @@ func TestDescriptorThatIsNoPair(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { cmd.Process.Kill(); cmd.Wait() }()
+			haproxytest.Eventually(t, "its environment is there", func() error { // the kernel puts it there when execve(2) is as good as done
+				b, err := readProcFile("/proc", cmd.Process.Pid, "environ")
+				if len(b) == 0 {
+					return cmp.Or(err, errors.New("it is empty"))
+				}
+				return err
+			})
 			c := &cli{procfs: "/proc", master: open(t, cmd.Process.Pid).ID, uid: tt.uid, timeout: time.Second}
 			conn, err := c.dialWorker(open(t, os.Getpid()).ID, os.Getpid())
 			if (err == nil) != tt.ok {

@@ -172,10 +172,13 @@ func (s *slowReader) Read(b []byte) (int, error) {
 	return s.r.Read(b[:min(len(b), 32<<10)])
 }
 
-// startCached runs HAProxy with two HTTP caches (the second one is not used) and visitors.
-func startCached(t *testing.T, release string, vary bool) (*haproxytest.HAProxy, *visitors, func()) {
+// varies reports whether the HTTP caches of a HAProxy are purged if they have process-vary: later ones are refused.
+func varies(version string) bool { return strings.HasPrefix(version, "2.") && version < "2.9" }
+
+// startCached runs HAProxy with two HTTP caches (the second one is not used), with process-vary where that may be, and visitors.
+func startCached(t *testing.T, release string) (*haproxytest.HAProxy, *visitors, func()) {
 	v := &visitors{t: t, addr: freeTCPAddr(t)}
-	options := ""
+	options, vary := "", varies(haproxytest.Version(t, release))
 	if vary {
 		options = "process-vary on"
 	}
@@ -406,7 +409,7 @@ func inHand(mem []byte, h header) (int, error) {
 func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
 		t.Run("release "+release, func(t *testing.T) {
-			h, v, stop := startCached(t, release, release == "")
+			h, v, stop := startCached(t, release)
 			worker := h.Children()
 			p, err := OpenProcess("/proc", ID{PID: worker[len(worker)-1]})
 			if err != nil {
@@ -461,8 +464,7 @@ func rounds() int {
 func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
 		t.Run("release "+release, func(t *testing.T) {
-			vary := release == "" // later releases are refused then
-			h, v, stop := startCached(t, release, vary)
+			h, v, stop := startCached(t, release)
 			worker := h.Children()
 			p, err := OpenProcess("/proc", ID{PID: worker[len(worker)-1]})
 			if err != nil {
@@ -516,7 +518,7 @@ func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 func TestHTTPCacheLivesWithEveryStoreBeingTheLast(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
 		t.Run("release "+release, func(t *testing.T) {
-			h, v, stop := startCached(t, release, release == "")
+			h, v, stop := startCached(t, release)
 			worker := h.Children()
 			p, err := OpenProcess("/proc", ID{PID: worker[len(worker)-1]})
 			if err != nil {
@@ -567,7 +569,7 @@ func TestHTTPCacheWithVaryIsRefused(t *testing.T) {
 		}
 		defer p.Close()
 		res, err := p.PurgeHTTPCaches(t.Context(), h.Pids())
-		if strings.HasPrefix(h.Version, "2.") && h.Version < "2.9" {
+		if varies(h.Version) {
 			if err != nil || res.Freed() == 0 {
 				t.Errorf("HAProxy %s: %+v, %v", h.Version, res, err)
 			}

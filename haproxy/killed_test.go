@@ -60,6 +60,7 @@ func doAct(ctx context.Context, act []string) error {
 			return fmt.Errorf("scanning: %d instances, %w", len(found), err)
 		}
 		w = found[0].Workers[slices.IndexFunc(found[0].Workers, func(w Worker) bool { return w.PID == p.PID })]
+		w.cli.timeout = haproxytest.Deadline // it is stopped at each system call
 	}
 	unix.Getpgid(0) // mark; see killBefore
 	switch kind {

@@ -10,7 +10,7 @@ suite=$1 arch=$2 dir=$3
 here=$(dirname "$(realpath "$0")")
 
 packages=systemd,systemd-sysv,dbus,kmod,zstd,initramfs-tools,linux-image-cloud-$arch,busybox-static
-packages+=,haproxy,openssl,socat,procps,iproute2,python3
+packages+=,haproxy,openssl,socat,procps,iproute2,python3,strace
 
 # In the order in which they can be loaded; their dependencies are found below.
 modules=(virtio_pci virtio_blk virtio_console ext4)

@@ -65,12 +65,9 @@ func Start(t testing.TB, conf Config) *HAProxy {
 	if conf.Threads == 0 {
 		conf.Threads = 2
 	}
-	h := &HAProxy{t: t, conf: conf}
+	h := &HAProxy{t: t, conf: conf, Version: Version(t, conf.Release)}
 	h.root, h.program = install(t, conf.Release)
-	out, err := h.command("-v").Output()
-	if _, serr := fmt.Sscanf(string(out), "HAProxy version %s", &h.Version); serr != nil {
-		t.Fatalf("asking HAProxy for its version: %q, %v", out, err)
-	}
+	var err error
 	if h.Dir, err = os.MkdirTemp(filepath.Join(h.root, "/tmp"), "haproxy"); err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +121,21 @@ func Start(t testing.TB, conf Config) *HAProxy {
 		return err
 	})
 	return h
+}
+
+// Version is what the HAProxy of a release says of itself.
+func Version(t testing.TB, release string) (version string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a real HAProxy: left out under -short")
+	}
+	h := &HAProxy{}
+	h.root, h.program = install(t, release)
+	out, err := h.command("-v").Output()
+	if _, serr := fmt.Sscanf(string(out), "HAProxy version %s", &version); serr != nil {
+		t.Fatalf("asking HAProxy for its version: %q, %v", out, err)
+	}
+	return version
 }
 
 func (h *HAProxy) command(args ...string) *exec.Cmd {

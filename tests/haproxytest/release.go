@@ -18,7 +18,7 @@ func Releases() []string {
 	if os.Getenv(binaryEnv) != "" {
 		return []string{""}
 	}
-	return []string{"", "trixie", "sid"}
+	return []string{"bookworm", "trixie", "sid"}
 }
 
 // install finds the HAProxy of a release: the program, and the root that it runs in, "" for the host's. A Debian suite's is unpacked
