@@ -30,17 +30,18 @@ test-unit: setup-go
 # Everything: unit tests with the race detector, a real HAProxy on this machine, and the storms in the guest.
 test: setup lint
 	CGO_ENABLED=1 $(GO) test -race -short ./...
-	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./haproxy ./controller ./cmd/hapressure ./tests/storm
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./cgroup ./haproxy ./controller/... ./cmd/hapressure ./tests/storm
 	$(GO) test -p 1 -count 1 -timeout 80m -v ./tests/guest ./tests
 
-# The life of the package, and HAProxy as RHEL has it, in a guest of each release of Debian; and what the daemon uses and does when all else stalls.
+# The life of the package, HAProxy as RHEL has it, and the tests of the packages that touch the machine, in a guest of each release of Debian; and what
+# the daemon uses and does when all else stalls.
 test-guests: setup
-	HAPRESSURE_SUITES='bookworm trixie sid' HAPRESSURE_LONG=1 $(GO) test -run 'DebInGuest|HAProxyAsOnRHEL|Footprint|Thrashes' -count 1 -timeout 120m -v ./tests
+	HAPRESSURE_SUITES='bookworm trixie sid' HAPRESSURE_LONG=1 $(GO) test -run 'DebInGuest|HAProxyAsOnRHEL|Footprint|Thrashes|PackagesInGuest' -count 1 -timeout 180m -v ./tests
 
-# The other architecture, emulated: package haproxy's tests, and the life of the package.
+# The other architecture, emulated: the tests of the packages that touch the machine, and the life of the package. Some forty minutes.
 test-arm64: setup
 	@tests/guest/setup.sh arm64
-	HAPRESSURE_SUITES=trixie:arm64 $(GO) test -run 'PurgeOnArchitecture|DebInGuest' -count 1 -timeout 180m -v ./tests
+	HAPRESSURE_SUITES=trixie:arm64 $(GO) test -run 'PackagesInGuest|DebInGuest' -count 1 -timeout 180m -v ./tests
 
 # The matrix of docs/faults.md: some twenty minutes. FAULTS='cli-gone dbus-hung' are those alone.
 FAULTS ?= all

@@ -30,14 +30,15 @@ func TestPackagesInGuest(t *testing.T) {
 				goFor(t, spec.Arch, "test", "-c", "-o", program, "hapressure/"+pkg)
 				spec.Files[filepath.Join("src", pkg, name)] = program
 			}
-			// Prometheus is for this machine, where the tests that need nothing else run.
+			// Prometheus is for this machine, where the tests that need nothing else run; and an emulated machine that is stepped through by
+			// instructions does not come to an end.
 			spec.Run = `
 uname -srm; systemctl --version | head -n 1; haproxy -v | head -n 1
 export HAPRESSURE_REAL=1 HAPRESSURE_HAPROXY=/usr/sbin/haproxy
 failed=
 for pkg in ` + strings.Join(packages, " ") + `; do
 	echo "== $pkg"
-	(cd "/payload/src/$pkg" && "./${pkg##*/}.test" -test.v -test.run ` + tests + ` -test.skip 'TestAlerts|TestPrometheusAnswersTheDashboard' -test.timeout 50m) || failed+=" $pkg"
+	(cd "/payload/src/$pkg" && "./${pkg##*/}.test" -test.v -test.run ` + tests + ` -test.skip 'TestAlerts|TestPrometheusAnswersTheDashboard|//instructions' -test.timeout 50m) || failed+=" $pkg"
 done
 [ -z "$failed" ] || { echo "failed:$failed"; false; }`
 			boot(t, spec)
