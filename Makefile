@@ -38,7 +38,7 @@ test: setup lint
 test-guests: setup
 	HAPRESSURE_SUITES='bookworm trixie sid' HAPRESSURE_LONG=1 $(GO) test -run 'DebInGuest|HAProxyAsOnRHEL|Footprint|Thrashes|PackagesInGuest' -count 1 -timeout 180m -v ./tests
 
-# The other architecture, emulated: the tests of the packages that touch the machine, and the life of the package. Some forty minutes.
+# The other architecture, emulated: the tests of the packages that touch the machine, and the life of the package. Half an hour.
 test-arm64: setup
 	@tests/guest/setup.sh arm64
 	HAPRESSURE_SUITES=trixie:arm64 $(GO) test -run 'PackagesInGuest|DebInGuest' -count 1 -timeout 180m -v ./tests
