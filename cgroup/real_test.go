@@ -46,12 +46,18 @@ func eat(pipe string) {
 	select {}
 }
 
-// startEater starts the unit and returns its group's path; hungry lets it eat.
-func startEater(t *testing.T) (path string, pid int, hungry func()) {
+// needReal skips a test on a machine whose cgroups have not been given to it.
+func needReal(t *testing.T) {
 	t.Helper()
 	if os.Getenv("HAPRESSURE_REAL") != "1" {
 		t.Skip("HAPRESSURE_REAL=1 is not set")
 	}
+}
+
+// startEater starts the unit and returns its group's path; hungry lets it eat.
+func startEater(t *testing.T) (path string, pid int, hungry func()) {
+	t.Helper()
+	needReal(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -229,9 +235,7 @@ func awaitWatch(t *testing.T, g *Group) {
 
 // A group's files go and come back with their controller.
 func TestRealControllerTakenAwayAndGivenBack(t *testing.T) {
-	if os.Getenv("HAPRESSURE_REAL") != "1" {
-		t.Skip("HAPRESSURE_REAL=1 is not set")
-	}
+	needReal(t)
 	mount, err := Mount()
 	if err != nil {
 		t.Fatal(err)

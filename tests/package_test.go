@@ -16,10 +16,10 @@ import (
 )
 
 // pack makes the packages of a version in a folder of the programs'. It is the same for the same version, and made once.
-var pack = func() func(t *testing.T, version string, archs ...string) string {
+var pack = func() func(t *testing.T, version string) string {
 	var mu sync.Mutex
 	made := map[string]bool{}
-	return func(t *testing.T, version string, archs ...string) string {
+	return func(t *testing.T, version string) string {
 		t.Helper()
 		if testing.Short() {
 			t.Skip("makes packages: left out under -short")
@@ -32,16 +32,16 @@ var pack = func() func(t *testing.T, version string, archs ...string) string {
 		}
 		dir = filepath.Join(dir, "packages-"+version)
 		if !made[version] {
-			makePackages(t, dir, version, archs...)
+			makePackages(t, dir, version)
 			made[version] = true
 		}
 		return dir
 	}
 }()
 
-func makePackages(t *testing.T, dir, version string, archs ...string) {
+func makePackages(t *testing.T, dir, version string) {
 	t.Helper()
-	cmd := exec.Command("../packaging/package.sh", archs...)
+	cmd := exec.Command("../packaging/package.sh")
 	cmd.Env = append(os.Environ(), "VERSION="+version, "DIST="+dir, "TMPDIR="+t.TempDir())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("making packages: %v\n%s", err, out)

@@ -70,7 +70,7 @@ func (r rpmRoot) rpm(calls []string, args ...string) string {
 
 func TestRPM(t *testing.T) {
 	r := newRPMRoot(t)
-	one, two := filepath.Join(pack(t, "1"), "hapressure-1-1.x86_64.rpm"), filepath.Join(pack(t, "2", "amd64"), "hapressure-2-1.x86_64.rpm")
+	one, two := filepath.Join(pack(t, "1"), "hapressure-1-1.x86_64.rpm"), filepath.Join(pack(t, "2"), "hapressure-2-1.x86_64.rpm")
 	r.rpm([]string{
 		"systemctl --no-reload preset hapressure.service",
 		"journalctl --update-catalog",

@@ -59,14 +59,11 @@ type HAProxy struct {
 // Start runs HAProxy until the test ends. It skips the test under -short, and fails it if there is no HAProxy.
 func Start(t testing.TB, conf Config) *HAProxy {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a real HAProxy: left out under -short")
-	}
 	if conf.Threads == 0 {
 		conf.Threads = 2
 	}
-	h := &HAProxy{t: t, conf: conf, Version: Version(t, conf.Release)}
-	h.root, h.program = install(t, conf.Release)
+	h := find(t, conf.Release)
+	h.t, h.conf = t, conf
 	var err error
 	if h.Dir, err = os.MkdirTemp(filepath.Join(h.root, "/tmp"), "haproxy"); err != nil {
 		t.Fatal(err)
@@ -124,7 +121,13 @@ func Start(t testing.TB, conf Config) *HAProxy {
 }
 
 // Version is what the HAProxy of a release says of itself.
-func Version(t testing.TB, release string) (version string) {
+func Version(t testing.TB, release string) string {
+	t.Helper()
+	return find(t, release).Version
+}
+
+// find knows where the HAProxy of a release is, and its version.
+func find(t testing.TB, release string) *HAProxy {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a real HAProxy: left out under -short")
@@ -132,10 +135,10 @@ func Version(t testing.TB, release string) (version string) {
 	h := &HAProxy{}
 	h.root, h.program = install(t, release)
 	out, err := h.command("-v").Output()
-	if _, serr := fmt.Sscanf(string(out), "HAProxy version %s", &version); serr != nil {
+	if _, serr := fmt.Sscanf(string(out), "HAProxy version %s", &h.Version); serr != nil {
 		t.Fatalf("asking HAProxy for its version: %q, %v", out, err)
 	}
-	return version
+	return h
 }
 
 func (h *HAProxy) command(args ...string) *exec.Cmd {
