@@ -47,40 +47,66 @@ func (n *Node) parts(c *Condition) []Node {
 	return n.Of
 }
 
-// eval tells whether c is true, and has been for its For. It is called once in each step, and any number of times with instant, which leaves
-// every For out: what is true at this moment, however briefly. Nothing is remembered of that.
-func (c *Condition) eval(n *Node, s *Sample, instant bool) truth {
-	t := c.raw(n, s, instant)
-	if instant {
-		return t
+// part returns the memory of one part, the zero Node before the first step.
+func (n *Node) part(i int) *Node {
+	if i < len(n.Of) {
+		return &n.Of[i]
 	}
-	return n.hold(t, c.For, s.Now)
+	return &Node{}
 }
 
-// raw is eval without c's own For.
-func (c *Condition) raw(n *Node, s *Sample, instant bool) truth {
+// step evaluates c in one step: whether it is true, and has been for its For. It is called once in each step.
+func (c *Condition) step(n *Node, s *Sample) truth {
+	return n.hold(c.observe(n, s), c.For, s.Now)
+}
+
+// observe is step without c's own For.
+func (c *Condition) observe(n *Node, s *Sample) truth {
 	parts := n.parts(c)
 	switch c.Op {
 	case Always:
 		return yes
 	case Compare:
-		if !instant {
-			c.Test.observe(n, s)
-		}
+		c.Test.observe(n, s)
 		return c.Test.truth(n, s)
 	case Not:
-		return -c.Of[0].eval(&parts[0], s, instant)
+		return -c.Of[0].step(&parts[0], s)
 	case Any:
 		// No short cut: every part has memory of its own to keep up.
 		t := no
 		for i := range c.Of {
-			t = max(t, c.Of[i].eval(&parts[i], s, instant))
+			t = max(t, c.Of[i].step(&parts[i], s))
 		}
 		return t
 	case All:
 		t := yes
 		for i := range c.Of {
-			t = min(t, c.Of[i].eval(&parts[i], s, instant))
+			t = min(t, c.Of[i].step(&parts[i], s))
+		}
+		return t
+	}
+	return unknown
+}
+
+// now evaluates c without any For: whether it is true at this moment, however briefly. It follows step and changes nothing.
+func (c *Condition) now(n *Node, s *Sample) truth {
+	switch c.Op {
+	case Always:
+		return yes
+	case Compare:
+		return c.Test.truth(n, s)
+	case Not:
+		return -c.Of[0].now(n.part(0), s)
+	case Any:
+		t := no
+		for i := range c.Of {
+			t = max(t, c.Of[i].now(n.part(i), s))
+		}
+		return t
+	case All:
+		t := yes
+		for i := range c.Of {
+			t = min(t, c.Of[i].now(n.part(i), s))
 		}
 		return t
 	}

@@ -34,7 +34,7 @@ func condition(t *testing.T, text string) func(Sample) (truth, string) {
 	p := mustDecode(t, tierYAML(text, leave(text), ""))
 	c := &p.Tiers[0].Enter
 	n := &Node{}
-	return func(s Sample) (truth, string) { return c.eval(n, &s, false), c.why(n, &s) }
+	return func(s Sample) (truth, string) { return c.step(n, &s), c.why(n, &s) }
 }
 
 func TestConditionTruth(t *testing.T) {

@@ -59,9 +59,9 @@ func (h Holding) differs(was Holding) bool {
 	return far(h.Bytes, was.Bytes, 4<<20) || far(uint64(h.Files), uint64(was.Files), 16)
 }
 
-// again tells whether an action that can be done any number of times may be given: the first time, after a failure, and once what the
-// worker holds has changed since it was last done.
-func (a *Attempt) again(held Holding, now time.Duration) bool {
+// again reports whether an action that can be done any number of times may be given: the first time, after a failure, and once what the
+// worker holds has changed since the first sample after it was last done.
+func (a Attempt) again(held Holding, now time.Duration) bool {
 	switch {
 	case a.InFlight:
 		return false
@@ -69,17 +69,14 @@ func (a *Attempt) again(held Holding, now time.Duration) bool {
 		return true
 	case a.Result == Failed:
 		return now >= a.Retry
-	case a.Result != Done:
-		return false
-	case a.After == Holding{}:
-		a.After = held
+	case a.Result != Done || a.After == Holding{}:
 		return false
 	}
 	return now >= a.Retry && held.differs(a.After)
 }
 
-// ready tells whether the action may be given.
-func (a *Attempt) ready(now time.Duration) bool {
+// ready reports whether the action may be given.
+func (a Attempt) ready(now time.Duration) bool {
 	return !a.InFlight && a.Result != Done && a.Result != Skipped && (a.Tries == 0 || now >= a.Retry)
 }
 
@@ -90,7 +87,7 @@ func backoff(tries int) time.Duration {
 	return min(time.Second<<min(max(tries-1, 0), 5), maxBackoff)
 }
 
-// ending tells whether the worker is gone already or about to be.
+// ending reports whether the worker is gone already or about to be.
 func (m *Memory) ending() bool {
 	return m.terminated() || m.attempt(HardStopAfter).InFlight || m.attempt(HardStopAfter).Result == Done
 }
@@ -100,17 +97,53 @@ func (m *Memory) terminated() bool {
 	return a.InFlight || a.Result == Done
 }
 
-// attempt returns the memory of one kind of action.
-func (m *Memory) attempt(kind string) *Attempt {
+// attempt returns what became of one kind of action, the zero Attempt if it was never given.
+func (m *Memory) attempt(kind string) Attempt {
+	if a := m.Attempts[kind]; a != nil {
+		return *a
+	}
+	return Attempt{}
+}
+
+// give records that an action was given.
+func (m *Memory) give(kind string, now time.Duration) {
+	a := m.attempt(kind)
+	a.InFlight, a.Given = true, now
+	m.set(kind, a)
+}
+
+// end records how an action ended.
+func (m *Memory) end(o Outcome) {
+	a := m.attempt(o.Kind)
+	tries := a.Tries + 1
+	m.set(o.Kind, Attempt{Given: a.Given, Tries: tries, Result: o.Result, Retry: o.At + backoff(tries)})
+}
+
+func (m *Memory) set(kind string, a Attempt) {
 	if m.Attempts == nil {
 		m.Attempts = map[string]*Attempt{}
 	}
-	a := m.Attempts[kind]
-	if a == nil {
-		a = &Attempt{}
-		m.Attempts[kind] = a
+	m.Attempts[kind] = &a
+}
+
+// measure records what the worker holds in the first sample after an action has relieved it.
+func (m *Memory) measure(w *Worker) {
+	for kind, a := range m.Attempts {
+		if a.Result == Done && !a.InFlight && (a.After == Holding{}) {
+			a.After = holding(kind, w)
+		}
 	}
-	return a
+}
+
+// holding is what a worker holds of what an action of that kind may make it give.
+func holding(kind string, w *Worker) Holding {
+	switch kind {
+	case TrimPools:
+		return Holding{w.Private, w.Files}
+	case PageOut:
+		return Holding{Bytes: w.RAM}
+	}
+	return Holding{}
 }
 
 // meet begins to remember workers that are stopping, and forgets those that are gone.
@@ -148,6 +181,7 @@ func (st *State) meet(s *Sample) {
 			st.index[w.ID] = len(st.Workers)
 			st.Workers = append(st.Workers, Memory{ID: w.ID, Seen: s.Now})
 		}
+		st.Workers[st.index[w.ID]].measure(w)
 	}
 	slices.Sort(st.generations)
 	st.generations = slices.Compact(st.generations)
@@ -164,8 +198,6 @@ func (st *State) Done(o Outcome) {
 		st.Terminated, st.TerminatedAt = true, max(st.TerminatedAt, o.At)
 	}
 	if i := slices.IndexFunc(st.Workers, func(m Memory) bool { return m.ID == o.Worker }); i >= 0 {
-		a := st.Workers[i].attempt(o.Kind)
-		tries := a.Tries + 1
-		*a = Attempt{Given: a.Given, Tries: tries, Result: o.Result, Retry: o.At + backoff(tries)}
+		st.Workers[i].end(o)
 	}
 }

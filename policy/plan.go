@@ -69,23 +69,23 @@ func (pl *planner) act(a *Action) {
 // relieve wants done what costs no connection, unless the worker is being ended anyway.
 func (pl *planner) relieve(kind string) {
 	for w, m := range pl.stopping {
-		if a := m.attempt(kind); pl.admits(w) && !m.ending() && pl.gains(kind, w, a) {
-			pl.give(a, w, Due{Kind: kind}, kinds[kind].why)
+		if pl.admits(w) && !m.ending() && pl.frees(kind, w, m.attempt(kind)) {
+			pl.give(m, w, Due{Kind: kind}, kinds[kind].why)
 		}
 	}
 }
 
-// gains tells whether an action may free something. How full an HTTP cache is, is not sampled.
-func (pl *planner) gains(kind string, w *Worker, a *Attempt) bool {
+// frees reports whether an action may free something. How full an HTTP cache is, is not sampled.
+func (pl *planner) frees(kind string, w *Worker, a Attempt) bool {
 	switch now := pl.s.Now; kind {
 	case PurgeSSLCache:
 		return w.Cache == CacheFull && a.Result != Refused && a.ready(now)
 	case PurgeHTTPCache:
 		return a.Result != Refused && a.ready(now)
 	case PageOut:
-		return pl.s.SwapRoom.Absent == "" && pl.s.SwapRoom.Value > 0 && a.again(Holding{Bytes: w.RAM}, now)
+		return pl.s.SwapRoom.Absent == "" && pl.s.SwapRoom.Value > 0 && a.again(holding(kind, w), now)
 	default:
-		return a.again(Holding{w.Private, w.Files}, now)
+		return a.again(holding(kind, w), now)
 	}
 }
 
@@ -94,7 +94,7 @@ func (pl *planner) gains(kind string, w *Worker, a *Attempt) bool {
 func (pl *planner) hardStop(h HardStop) {
 	limit := h.limit(pl.s.Now - pl.st.Entered[pl.tier])
 	var oldest *Worker
-	var its *Attempt
+	var its *Memory
 	for w, m := range pl.stopping {
 		a := m.attempt(HardStopAfter)
 		if a.InFlight {
@@ -102,7 +102,7 @@ func (pl *planner) hardStop(h HardStop) {
 		}
 		due := w.StoppingFor >= limit && pl.admits(w) && !m.ending() && a.ready(pl.s.Now)
 		if due && (oldest == nil || w.Generation < oldest.Generation) {
-			oldest, its = w, a
+			oldest, its = w, m
 		}
 	}
 	if oldest != nil {
@@ -148,7 +148,7 @@ func (pl *planner) terminate(generation int, t Terminate) bool {
 		}
 		pl.st.Terminations = append(pl.st.Terminations, pl.s.Now)
 		due := Due{Kind: TerminateOldest, Grace: t.Grace}
-		pl.give(a, w, due, fmt.Sprintf("generation %d is the oldest that can be terminated, %d younger are stopping", generation, pl.younger(generation)))
+		pl.give(m, w, due, fmt.Sprintf("generation %d is the oldest that can be terminated, %d younger are stopping", generation, pl.younger(generation)))
 	}
 	return given
 }
@@ -177,12 +177,12 @@ func (pl *planner) stopping(yield func(*Worker, *Memory) bool) {
 }
 
 // give makes an action due.
-func (pl *planner) give(a *Attempt, w *Worker, due Due, reason string) {
+func (pl *planner) give(m *Memory, w *Worker, due Due, reason string) {
 	t := &pl.p.Tiers[pl.tier]
 	due.Tier, due.Worker, due.Generation = t.Name, w.ID, w.Generation
 	due.Why = fmt.Sprintf("%s; stopping for %s; tier %s: %s", reason, text(w.StoppingFor.Round(time.Second)), t.Name,
 		t.Enter.why(&pl.st.Nodes[pl.tier].Enter, pl.s))
-	a.InFlight, a.Given = true, pl.s.Now
+	m.give(due.Kind, pl.s.Now)
 	pl.d.Actions = append(pl.d.Actions, due)
 }
 

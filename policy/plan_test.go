@@ -738,6 +738,18 @@ func TestHoldingDiffers(t *testing.T) {
 	}
 }
 
+// TestPredicatesChangeNothing holds that asking what became of an action records nothing.
+func TestPredicatesChangeNothing(t *testing.T) {
+	m := Memory{ID: WorkerID{1, 1}}
+	if m.ending() || m.terminated() || !m.attempt(PurgeSSLCache).ready(0) || m.Attempts != nil {
+		t.Errorf("asking left %+v", m)
+	}
+	m.Attempts = map[string]*Attempt{TrimPools: {Tries: 1, Result: Done}}
+	if m.attempt(TrimPools).again(Holding{Bytes: 1 << 30}, time.Hour) || *m.Attempts[TrimPools] != (Attempt{Tries: 1, Result: Done}) {
+		t.Errorf("asking left %+v", m.Attempts[TrimPools])
+	}
+}
+
 func TestReliefAgainNotBeforeItsPause(t *testing.T) {
 	a := Attempt{Tries: 1, Result: Done, Retry: 10 * sec, After: Holding{Bytes: 100 << 20}}
 	changed := Holding{Bytes: 200 << 20}

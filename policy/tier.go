@@ -173,16 +173,16 @@ func (st *State) move(p *Policy, s *Sample, d *Decision) {
 	rise, fall := 0, false
 	for i := range p.Tiers {
 		t, n := &p.Tiers[i], &st.Nodes[i]
-		enter := t.Enter.raw(&n.Enter, s, false)
+		enter := t.Enter.observe(&n.Enter, s)
 		if n.Enter.hold(enter, t.Enter.For, s.Now) == yes {
 			rise = i + 1
 		}
-		leave := t.Leave.raw(&n.Leave, s, false)
+		leave := t.Leave.observe(&n.Leave, s)
 		if enter == yes {
 			leave = no // or it would be entered again at once
 		}
-		calm := leave == yes && t.Enter.eval(&n.Enter, s, true) != yes
-		st.moments[i] = moment{calm, t.Urgent.eval(&n.Urgent, s, false) == yes}
+		calm := leave == yes && t.Enter.now(&n.Enter, s) != yes
+		st.moments[i] = moment{calm, t.Urgent.step(&n.Urgent, s) == yes}
 		if leave = n.Leave.hold(leave, t.Leave.For, s.Now); i+1 == st.Tier {
 			fall = leave == yes
 		}

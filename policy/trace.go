@@ -17,7 +17,7 @@ func (c *Condition) trace(n *Node, s *Sample, parts []string) []string {
 		parts = append(parts, c.Test.trace(n, s))
 	}
 	for i := range c.Of {
-		parts = c.Of[i].trace(&n.parts(c)[i], s, parts)
+		parts = c.Of[i].trace(n.part(i), s, parts)
 	}
 	if c.For > 0 && n.Held {
 		held := fmt.Sprintf("held %s of %s", text((s.Now - n.Since).Round(100*time.Millisecond)), text(c.For))
