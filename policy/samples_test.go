@@ -82,6 +82,13 @@ func TestReadyPolicies(t *testing.T) {
 			continue
 		}
 		checkSound(t, p)
+		for _, tier := range p.Tiers {
+			for _, a := range tier.Actions {
+				if a.Kind == TrimPools { // it can stall a worker: only a site that knows its workers can ask for it
+					t.Errorf("%s: tier %s trims pools", name, tier.Name)
+				}
+			}
+		}
 		golden.Check(t, filepath.Join("testdata", "explain", name+".txt"), Explain(p))
 		if same := reflect.DeepEqual(unplaced(p), unplaced(builtIn())); same != (name == "default") {
 			t.Errorf("%s is the built-in policy: %v", name, same)
