@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -48,9 +47,27 @@ func (p *Process) shmem() ([]Mapping, error) {
 	return maps, nil
 }
 
-// shmemDev is the device, as /proc/PID/maps shows it, of the memory that the kernel makes for MAP_SHARED|MAP_ANONYMOUS. The name proves
-// nothing: in a mount namespace of its own a process can have a file that looks like anonymous memory, but that it can cut short under us.
-var shmemDev = sync.OnceValues(func() (string, error) {
+// shmemDev returns the device, as /proc/PID/maps shows it, of the memory that the kernel makes for
+// MAP_SHARED|MAP_ANONYMOUS. The name of a mapping proves nothing: in a mount namespace of its own a
+// process can have a file that looks like anonymous memory, but that it can truncate during a purge.
+//
+// The device is the same until the next boot, so it is kept once it is known. An error is not kept:
+// its cause (no free file descriptor, no memory) passes, and the next call tries again.
+func shmemDev() (string, error) {
+	if dev := knownShmemDev.Load(); dev != nil {
+		return *dev, nil
+	}
+	dev, err := findShmemDev()
+	if err != nil {
+		return "", err
+	}
+	knownShmemDev.Store(&dev)
+	return dev, nil
+}
+
+var knownShmemDev atomic.Pointer[string]
+
+func findShmemDev() (string, error) {
 	page, err := unix.Mmap(-1, 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
 	if err != nil {
 		return "", fmt.Errorf("mapping a page of shared memory: %w", err)
@@ -65,7 +82,7 @@ var shmemDev = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("reading our own mappings: %w", err)
 	}
 	return maps[0].Dev, nil
-})
+}
 
 // OpenMapping pins the memory of m, one of SharedMappings. It needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE and ptrace access
 // to the process (fs/proc/base.c, proc_map_files_get_link).
