@@ -2,9 +2,9 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -109,7 +109,7 @@ func (r *reloader) write(last lastPolicy) error {
 		return err
 	}
 	_, err = f.Write(b)
-	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil { // or a power loss might leave it empty
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil { // or a power loss might leave it empty
 		return err
 	}
 	return os.Rename(r.kept+".new", r.kept)
