@@ -101,7 +101,7 @@ func (c *Controller) Purge(ctx context.Context, target string, pid int, dryRun b
 
 // ordered is where orders come from while no purge is under way.
 func (g *guard) ordered() <-chan order {
-	if g.lanes[laneOf[policy.PurgeSSLCache]].busy {
+	if g.lanes[purgeLane].busy {
 		return nil
 	}
 	return g.orders
@@ -114,8 +114,8 @@ func (g *guard) purgeByHand(ctx context.Context, wg *sync.WaitGroup, o order) {
 		o.done <- Purge{}
 		return
 	}
-	w, l := g.workers[i], laneOf[policy.PurgeSSLCache]
-	g.lanes[l].busy = true
+	w := g.workers[i]
+	g.lanes[purgeLane].busy = true
 	wg.Go(func() {
 		began := time.Now()
 		done := PurgeByHand(ctx, g.scanner, w, pids, o.dryRun || g.c.DryRun)
@@ -134,7 +134,7 @@ func (g *guard) purgeByHand(ctx context.Context, wg *sync.WaitGroup, o order) {
 			r.Result = policy.Failed
 		}
 		select {
-		case g.ended <- ended{l, due, true, r}:
+		case g.ended <- ended{purgeLane, due, true, r}:
 		case <-ctx.Done():
 			g.c.report.outcome(g.name, due, r)
 		}

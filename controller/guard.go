@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -50,7 +51,7 @@ type guard struct {
 	// the workers' states unknown.
 	footprint uint64
 	missing   map[string]string // sensor to why, as last reported
-	lanes     [4]lane
+	lanes     [lanes]lane
 	tape      tape
 }
 
@@ -66,13 +67,31 @@ type queued struct {
 	at time.Duration
 }
 
-// laneOf is the lane of each kind: a purge takes an instant, a drain takes its time, and a termination that is urgent must wait for
-// neither.
-var laneOf = map[string]int{
-	policy.PurgeSSLCache: 0, policy.PurgeHTTPCache: 0,
-	policy.TrimPools: 1, policy.PageOut: 1,
-	policy.HardStopAfter:   2,
-	policy.TerminateOldest: 3,
+// The lanes. A purge takes an instant, a drain takes its time, and a termination that is urgent must
+// wait for neither.
+const (
+	purgeLane = iota
+	reliefLane
+	drainLane
+	terminateLane
+
+	lanes // how many there are
+)
+
+// laneOf returns the lane of a kind of action. A kind without a lane is an error of this program: no
+// other lane may take it, because a drain among the purges would hold up every purge behind it.
+func laneOf(kind string) int {
+	switch kind {
+	case policy.PurgeSSLCache, policy.PurgeHTTPCache:
+		return purgeLane
+	case policy.TrimPools, policy.PageOut:
+		return reliefLane
+	case policy.HardStopAfter:
+		return drainLane
+	case policy.TerminateOldest:
+		return terminateLane
+	}
+	panic(fmt.Sprintf("the action %q has no lane", kind))
 }
 
 // ended is what became of an action.
@@ -239,7 +258,7 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 		was = p
 	}
 	for _, due := range d.Actions {
-		l := laneOf[due.Kind]
+		l := laneOf(due.Kind)
 		g.lanes[l].queue = append(g.lanes[l].queue, queued{due, v.Now})
 	}
 	for l := range g.lanes {

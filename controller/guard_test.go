@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hapressure/haproxy"
+	"hapressure/policy"
 	"hapressure/systemd"
 )
 
@@ -39,4 +40,19 @@ func TestMastersThatHaveGoneAreForgotten(t *testing.T) {
 	if n := len(j.all(kind(systemd.SensorMissing))); n != 1001 {
 		t.Errorf("told %d times, want once for each master", n)
 	}
+}
+
+// Each kind of action that a policy can give has a lane; an unknown kind has none.
+func TestEveryActionHasALane(t *testing.T) {
+	for _, kind := range policy.Kinds {
+		if l := laneOf(kind); l < 0 || l >= lanes {
+			t.Errorf("%s is in lane %d of %d", kind, l, lanes)
+		}
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("an unknown action has a lane")
+		}
+	}()
+	laneOf("reload-haproxy")
 }
