@@ -96,6 +96,7 @@ func (c *Controller) SetPolicy(p *policy.Policy, origin string) {
 	for name, g := range c.guards {
 		if own := p.For(name); own != nil {
 			g.policy.Store(own)
+			c.report.tallies.expect(name, own)
 			g.wakeUp()
 		} else {
 			g.stop()
@@ -322,13 +323,15 @@ func (c *Controller) open(name, at string, own *policy.Policy) (*guard, error) {
 
 // start begins to guard a target. c.mu is held.
 func (c *Controller) start(ctx context.Context, name, at string) {
-	g, err := c.open(name, at, c.Policy.For(name))
+	own := c.Policy.For(name)
+	g, err := c.open(name, at, own)
 	if err != nil {
 		return
 	}
 	ctx, g.stop = context.WithCancel(ctx)
 	g.gone = ctx.Done()
 	c.guards[name] = g
+	c.report.tallies.expect(name, own)
 	c.report.targetFound(name, at)
 	c.wg.Go(func() {
 		why := g.run(ctx)

@@ -179,11 +179,6 @@ func (m collector) Describe(ch chan<- *prometheus.Desc) {
 func (m collector) Collect(ch chan<- prometheus.Metric) {
 	m.c.mu.Lock()
 	inForce, guards := m.c.inForce, maps.Clone(m.c.guards)
-	for name, g := range guards {
-		if l := g.glance(); l.policy != nil {
-			m.c.report.tallies.expect(name, l.policy) // under the lock: not of a target that has been forgotten meanwhile
-		}
-	}
 	m.c.mu.Unlock()
 	if self, err := procfs.Self(); err == nil {
 		if stat, err := self.Stat(); err == nil {

@@ -72,6 +72,7 @@ func busy(t *testing.T) (*Controller, view) {
 	}
 	g.publish(v)
 	c.guards[g.name] = g
+	c.report.tallies.expect(g.name, p)
 	c.report.tierChanged(g.name, policy.Change{From: 0, To: 2, ToName: "shorten"}, v)
 	c.report.tierChanged(g.name, policy.Change{From: 2, FromName: "shorten", To: 1, ToName: "purge"}, v)
 	c.report.tallies.ticked(time.Now())
@@ -228,6 +229,45 @@ func TestSeriesEndWithTheirTarget(t *testing.T) {
 	w.journal.wait(t, "end of the target", 1, kind(systemd.TargetLost))
 	if n := ofTarget(); n != 0 {
 		t.Errorf("%d series are left", n)
+	}
+}
+
+// The counters of a target begin when it is found and when its policy changes. A scrape makes none.
+func TestCountersBeginWithTheirTarget(t *testing.T) {
+	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
+	w.tree.Group("/lb", nil)
+	doing := func(action string) string {
+		return "version: 1\ntargets: [{cgroup: lb}]\ntiers: [{name: hold, enter: always, actions: [" + action + ": {}]}]\n"
+	}
+	c := w.guard(doing(policy.PurgeSSLCache), false)
+	counted := func() (actions []string) {
+		counters := prometheus.NewRegistry()
+		counters.MustRegister(c.report.tallies.freed)
+		families, err := counters.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.Metric {
+				actions = append(actions, m.Label[0].GetValue()) // the labels are sorted, and so are the metrics
+			}
+		}
+		return actions
+	}
+	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+	want := []string{policy.PurgeSSLCache}
+	if got := counted(); !slices.Equal(got, want) {
+		t.Errorf("after the target was found there are counters of %q, want %q", got, want)
+	}
+	c.SetPolicy(decode(t, doing(policy.TrimPools)), "")
+	want = append(want, policy.TrimPools)
+	if got := counted(); !slices.Equal(got, want) {
+		t.Errorf("after the policy changed there are counters of %q, want %q", got, want)
+	}
+	c.report.tallies.forget("/lb")
+	scrape(t, c)
+	if got := counted(); len(got) != 0 {
+		t.Errorf("a scrape made counters of %q", got)
 	}
 }
 

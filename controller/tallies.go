@@ -72,7 +72,9 @@ func (t tallies) outcome(target string, due policy.Due, r result) {
 
 func (t tallies) ticked(began time.Time) { t.tick.Observe(time.Since(began).Seconds()) }
 
-// expect begins the counters of what may happen under a policy, so that the first time is seen as a rise from 0.
+// expect begins the counters of what may happen to a target under a policy, so that the first time is
+// seen as a rise from 0. It is called when the target is found and when its policy changes, with c.mu
+// held: a target that has been forgotten meanwhile gets no new series.
 func (t tallies) expect(target string, p *policy.Policy) {
 	t.sessions.WithLabelValues(target)
 	t.changes.WithLabelValues(target, none, "down")
