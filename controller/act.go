@@ -56,18 +56,25 @@ func (g *guard) act(ctx context.Context, due policy.Due, w haproxy.Worker, succe
 	return failure(fmt.Errorf("unknown action %q", due.Kind))
 }
 
-// failure sorts errors. What the memory is like does not change, so that refusal is for good; any other obstacle may pass: the action
-// has failed and is tried again.
+// failure is the result of an action that ended with an error.
 func failure(err error) result {
+	r := classify(err)
+	return result{Result: r, what: string(r), why: err.Error()}
+}
+
+// classify returns Refused for an error that the next try would meet again, and Failed for one that may
+// pass. Only what a worker's memory is like stays as it is. Another process that shares the memory may
+// end, and a tracer may detach; of several HTTP caches one may be refused and another be in use.
+func classify(err error) policy.Result {
 	var refusal *haproxy.Refusal
-	if errors.As(err, &refusal) && !errors.Is(err, haproxy.ErrBusy) { // of several HTTP caches one may be refused and another in use
-		switch refusal.Reason {
-		case haproxy.ManyOwners, haproxy.CannotStop:
-		default:
-			return result{Result: policy.Refused, what: "refused", why: err.Error()}
-		}
+	if !errors.As(err, &refusal) || errors.Is(err, haproxy.ErrBusy) {
+		return policy.Failed
 	}
-	return result{Result: policy.Failed, what: "failed", why: err.Error()}
+	switch refusal.Reason {
+	case haproxy.ManyOwners, haproxy.CannotStop:
+		return policy.Failed
+	}
+	return policy.Refused
 }
 
 // errLast says that a worker is all that its master has: when the last worker ends, so does the master.

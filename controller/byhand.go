@@ -25,12 +25,12 @@ type Purge struct {
 	Tries      int     `json:"tries"`
 }
 
-// The results of a Purge.
+// The results of a Purge. Refused and failed mean what they mean of an action of the policy.
 const (
 	Purged     = "purged"
 	WouldPurge = "would purge"
-	Refused    = "refused"
-	Failed     = "failed"
+	Refused    = string(policy.Refused)
+	Failed     = string(policy.Failed)
 )
 
 // PurgeByHand purges the TLS session cache of one worker, which may share memory with pids. A dry run looks and writes nothing.
@@ -47,12 +47,12 @@ func PurgeByHand(ctx context.Context, s *haproxy.Scanner, w haproxy.Worker, pids
 			done, err = p.PurgeSSLCache(ctx, pids)
 		}
 	}
-	var r *haproxy.Refusal
 	switch {
-	case errors.As(err, &r), errors.Is(err, haproxy.ErrNotStopping):
+	case err == nil:
+	case w.State != haproxy.Stopping: // the order is refused; a policy never gives one like it
 		result = Refused
-	case err != nil:
-		result = Failed
+	default:
+		result = string(classify(err))
 	}
 	return Purge{
 		PID: w.PID, Generation: w.Generation, Result: result, Reason: text(err), Layout: done.Layout,

@@ -590,13 +590,15 @@ func TestKeptStateOfOthers(t *testing.T) {
 }
 
 func TestFailureSortsErrors(t *testing.T) {
-	vary, held := &haproxy.Refusal{Reason: haproxy.VaryCache}, &haproxy.Refusal{Reason: haproxy.CannotStop}
+	vary, held, shared := &haproxy.Refusal{Reason: haproxy.VaryCache}, &haproxy.Refusal{Reason: haproxy.CannotStop}, &haproxy.Refusal{Reason: haproxy.ManyOwners}
 	for _, tt := range []struct {
 		err  error
 		want policy.Result
 	}{
 		{vary, policy.Refused},
 		{held, policy.Failed},
+		{shared, policy.Failed},
+		{haproxy.ErrNotStopping, policy.Failed},
 		{haproxy.ErrBusy, policy.Failed},
 		{errors.Join(vary, haproxy.ErrBusy), policy.Failed},
 	} {

@@ -13,6 +13,7 @@ import (
 
 	"hapressure/controller"
 	"hapressure/controller/control"
+	"hapressure/haproxy"
 	"hapressure/tests/haproxytest"
 )
 
@@ -125,6 +126,37 @@ func TestPurgeByHandIsRefused(t *testing.T) {
 	if code, out := call(t, bin, "workers", "--unit", "none-such"); code != exitFailed || !strings.Contains(out, "none-such.service") {
 		t.Errorf("no such unit: exit %d\n%s", code, out)
 	}
+}
+
+// A worker that is being traced may be purged later: the purge has failed, as it does for the policy.
+func TestPurgeByHandOfATracedWorkerFails(t *testing.T) {
+	bin := program(t)
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 50_000})
+	h.Tunnel()
+	old := h.Children()[0]
+	h.Reload()
+	strace := exec.Command("strace", "-f", "-o", "/dev/null", "-p", strconv.Itoa(old))
+	if err := strace.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		strace.Process.Signal(os.Interrupt)
+		strace.Wait()
+	}()
+	h.Eventually("strace holds the worker", func() error {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", old))
+		if err == nil && !strings.Contains(string(status), fmt.Sprintf("TracerPid:\t%d\n", strace.Process.Pid)) {
+			err = errors.New("it is not traced yet")
+		}
+		return err
+	})
+	h.Eventually("the purge fails for the tracer", func() error {
+		code, out := call(t, bin, "purge", "--pid", strconv.Itoa(old))
+		if code != exitFailed || !strings.Contains(out, haproxy.CannotStop) {
+			return fmt.Errorf("exit %d: %s", code, out)
+		}
+		return nil
+	})
 }
 
 // What top does where no daemon runs.

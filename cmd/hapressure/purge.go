@@ -26,6 +26,9 @@ lost, and no other worker is touched. It needs no policy, and the service need n
 
 HELD is how long the worker's threads stood still. --dry-run checks everything, writes nothing and holds nobody.
 
+A purge is refused if trying again would change nothing: the memory is not recognised, or the worker is not proven to be stopping. It has
+failed if its obstacle may pass: a busy cache, a tracer, another process that shares the memory.
+
 Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usage; 3 something was refused, and nothing failed.`,
 		Example: "  hapressure purge --dry-run\n  hapressure purge --unit haproxy\n  hapressure purge --pid 4711 --json",
 		Args:    usage(cobra.NoArgs),
