@@ -51,6 +51,7 @@ type guard struct {
 	// the workers' states unknown.
 	footprint uint64
 	missing   map[string]string // sensor to why, as last reported
+	unstored  map[string]string // store to why, as last reported; no entry if its last file was written
 	lanes     [lanes]lane
 	tape      tape
 }
@@ -109,7 +110,7 @@ func newGuard(c *Controller, name, at string, group *cgroup.Group, own *policy.P
 		woken:   make(chan struct{}, 1),
 		ended:   make(chan ended),
 		orders:  make(chan order),
-		missing: map[string]string{},
+		missing: map[string]string{}, unstored: map[string]string{},
 	}
 	g.policy.Store(own)
 	g.last.at = time.Now()

@@ -29,7 +29,7 @@ func (g *guard) keptFile() string {
 	return filepath.Join(g.c.Keep, url.PathEscape(g.name)+".json")
 }
 
-// keep writes down what must not be lost: the tier and its deadlines. What cannot be kept is told once, and is no reason to stop.
+// keep writes down what must not be lost: the tier and its deadlines. If that fails the guard continues.
 func (g *guard) keep() {
 	if g.c.Keep == "" {
 		return
@@ -42,7 +42,27 @@ func (g *guard) keep() {
 			err = os.Rename(tmp, g.keptFile())
 		}
 	}
-	g.note("kept state", err)
+	if err != nil {
+		g.storageFailed(stateStore, err, "State of %s is not persisted: %v; hapressure would begin without it after a restart; "+
+			"retrying at the next change")
+		return
+	}
+	delete(g.unstored, stateStore)
+}
+
+// The stores of a guard, as the journal names them.
+const (
+	recordingStore = "recording"
+	stateStore     = "state"
+)
+
+// storageFailed reports an error of a store, once for as long as its reason is the same. The message is
+// made of the target and the error.
+func (g *guard) storageFailed(store string, err error, message string) {
+	if why := err.Error(); g.unstored[store] != why {
+		g.unstored[store] = why
+		g.c.report.storageFailed(g.name, store, fmt.Sprintf(message, g.name, err), err)
+	}
 }
 
 // restore takes up what a guard before this one has kept.
@@ -59,7 +79,7 @@ func (g *guard) restore() {
 		err = k.State.Resume(p)
 	}
 	if err != nil {
-		g.note("kept state", err)
+		g.storageFailed(stateStore, err, "State of %s is not restored: %v; beginning without it")
 		return
 	}
 	k.State.Interrupted(g.now())

@@ -52,6 +52,12 @@ func (r reporter) sensorMissing(target, sensor string, err error) {
 	})
 }
 
+func (r reporter) storageFailed(target, store, message string, err error) {
+	r.send(systemd.StorageFailed, warning, message, map[string]string{
+		"HAPRESSURE_TARGET": target, "HAPRESSURE_STORE": store, "HAPRESSURE_REASON": err.Error(),
+	})
+}
+
 func (r reporter) tierChanged(target string, ch policy.Change, v view) {
 	r.tallies.tierChanged(target, ch)
 	to := cmp.Or(ch.ToName, none)

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -48,14 +47,18 @@ func (g *guard) endTape() {
 	if g.tape.to != nil {
 		g.taped(g.tape.to.Close())
 	}
+	if g.tape.w != nil { // it was written to its end
+		delete(g.unstored, recordingStore)
+	}
 	g.tape.w, g.tape.to = nil, nil
 }
 
-// taped takes note of an error. It is never taken back, so that a disk that stays full is told once.
+// taped takes note of an error. It is forgotten only when a recording was written to its end: a disk
+// that stays full, on which each new recording fails in its turn, is reported once.
 func (g *guard) taped(err error) {
 	if err != nil {
 		g.tape.w, g.tape.again = nil, g.now()+recordAgain
-		g.note("recording", err)
+		g.storageFailed(recordingStore, err, "Recording of %s stopped: %v; retrying in 1 min")
 	}
 }
 
@@ -82,7 +85,7 @@ func NewFile(dir string, size, max int64) io.WriteCloser {
 	go func() {
 		defer close(f.err)
 		if err := f.write(dir, max-size-record.MaxLine); err != nil {
-			f.err <- fmt.Errorf("writing a recording: %w", err)
+			f.err <- err
 		}
 	}()
 	return f
@@ -122,7 +125,7 @@ func (f file) write(dir string, keep int64) error {
 	return nil
 }
 
-var errSlow = errors.New("writing a recording: the disk is too slow")
+var errSlow = errors.New("the disk is too slow")
 
 // Write queues a line. It returns what went wrong with an earlier one; it is not to be called again then.
 func (f file) Write(line []byte) (int, error) {

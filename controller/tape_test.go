@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +13,7 @@ import (
 	"hapressure/policy/record"
 	"hapressure/policy/replay"
 	"hapressure/systemd"
+	"hapressure/tests/cgrouptest"
 	"hapressure/tests/haproxytest"
 )
 
@@ -139,17 +139,62 @@ func (f full) Write(b []byte) (int, error) {
 }
 func (full) Close() error { return nil }
 
-// A recording that cannot be written is told once, and the guard goes on.
+// A recording that cannot be written is reported once, as that and not as a missing sensor, and the
+// guard continues.
 func TestFullDiskStopsNothing(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	room := 2
-	w.guardWith(purgeAlways, Config{Record: func(string) io.WriteCloser { return full{&room} }, RecordSize: 1 << 20})
+	c, _ := w.guardWith(purgeAlways, Config{Record: func(string) io.WriteCloser { return full{&room} }, RecordSize: 1 << 20})
 	for i := range 2 {
 		w.reload()
 		w.journal.wait(t, "a purge", i+1, action(policy.PurgeSSLCache))
 	}
-	told := w.journal.all(func(e systemd.Entry) bool { return e.Fields["HAPRESSURE_SENSOR"] == "recording" })
-	if len(told) != 1 || !slices.ContainsFunc(told, func(e systemd.Entry) bool { return strings.Contains(e.Message, "no space left") }) {
-		t.Errorf("it was told %d times: %v", len(told), told)
+	const want = "Recording of haproxy.service stopped: no space left on device; retrying in 1 min"
+	if got := w.journal.all(kind(systemd.StorageFailed)); len(got) != 1 || got[0].Message != want {
+		t.Errorf("%d entries %v, want one that says %q", len(got), got, want)
 	}
+	w.noSensorMissing(t, c, "recording")
+}
+
+// noSensorMissing fails if a store was reported as a sensor, in the journal, the metrics or the status.
+func (w *world) noSensorMissing(t *testing.T, c *Controller, store string) {
+	t.Helper()
+	for _, e := range w.journal.all(kind(systemd.SensorMissing)) {
+		if strings.Contains(e.Message, store) {
+			t.Errorf("the journal has %q", e.Message)
+		}
+	}
+	for key := range values(scrape(t, c)) {
+		if strings.HasPrefix(key, "hapressure_sensor_missing") && strings.Contains(key, store) {
+			t.Errorf("the metrics have %s", key)
+		}
+	}
+	for _, target := range c.State(t.Context()).Targets {
+		if why, missing := target.Missing[store]; missing {
+			t.Errorf("the status has the missing sensor %s: %s", store, why)
+		}
+	}
+}
+
+// State that cannot be written, or not be restored, is reported as that.
+func TestStateThatCannotBeStored(t *testing.T) {
+	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
+	w.tree.Group("/lb", nil)
+	const text = "version: 1\ntargets: [{cgroup: lb}]\ntiers: [{name: hold, enter: always, actions: [trim-pools: {}]}]\n"
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "%2Flb.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, stop := w.guardWith(text, Config{Keep: dir})
+	e := w.journal.wait(t, "that it is not restored", 1, kind(systemd.StorageFailed))[0]
+	if !strings.HasPrefix(e.Message, "State of /lb is not restored: reading ") || e.Fields["HAPRESSURE_STORE"] != "state" {
+		t.Errorf("%q %v", e.Message, e.Fields)
+	}
+	stop()
+	c, _ := w.guardWith(text, Config{Keep: filepath.Join(dir, "none")})
+	e = w.journal.wait(t, "that it is not persisted", 2, kind(systemd.StorageFailed))[1]
+	if !strings.HasPrefix(e.Message, "State of /lb is not persisted: open ") || !strings.HasSuffix(e.Message, "retrying at the next change") {
+		t.Errorf("%q", e.Message)
+	}
+	w.noSensorMissing(t, c, "kept state")
 }

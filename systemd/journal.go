@@ -35,6 +35,9 @@ const (
 	TargetLost = "676def0cead1433c998ce9bf3c0a54c3"
 	// SensorMissing: a reading cannot be had; the others go on without it.
 	SensorMissing = "213f5ccdcaeb48cca2c0a254d38202ab"
+	// StorageFailed: hapressure could not write, read or remove a file of its own: a recording, or the
+	// state that it persists.
+	StorageFailed = "23dd67bd445345238889e505457baca2"
 	// RightMissing: the kernel does not let us do what actions need.
 	RightMissing = "e71204987ab14a03b6bf9aee4e9f6304"
 	// HookFailed: a tier's hook could not be run, or has failed.
@@ -52,7 +55,7 @@ const (
 // Kinds are names for the message ids.
 var Kinds = map[string]string{
 	TierChanged: "tier-changed", Action: "action", Refused: "refused", Failed: "failed", TargetFound: "target-found", TargetLost: "target-lost",
-	SensorMissing: "sensor-missing", RightMissing: "right-missing", HookFailed: "hook-failed",
+	SensorMissing: "sensor-missing", StorageFailed: "storage-failed", RightMissing: "right-missing", HookFailed: "hook-failed",
 	PolicyLoaded: "policy-loaded", PolicyRejected: "policy-rejected", Started: "started", Stopped: "stopped",
 }
 

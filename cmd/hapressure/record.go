@@ -112,12 +112,12 @@ func recordTo(ctx context.Context, w io.Writer, p *policy.Policy) error {
 	return nil
 }
 
-// quiet tells on standard error what concerns the recording: the target and missing sensors. What would have been done is in it.
+// quiet tells on standard error what concerns the recording: the target, missing sensors and failures to write. What would have been done is in it.
 type quiet struct{}
 
 func (quiet) Send(e systemd.Entry) error {
 	switch e.MessageID {
-	case systemd.TargetFound, systemd.TargetLost, systemd.SensorMissing:
+	case systemd.TargetFound, systemd.TargetLost, systemd.SensorMissing, systemd.StorageFailed:
 		fmt.Fprintln(os.Stderr, e.Message)
 	}
 	return nil

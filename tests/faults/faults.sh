@@ -258,7 +258,7 @@ empty() { # FOLDER
 }
 fault-var-full() {
 	full /var/lib/hapressure
-	said 'Cannot read recording'
+	said 'Recording of haproxy.service stopped'
 }
 mend-var-full() {
 	said 'purge-ssl-cache on worker'
@@ -266,7 +266,7 @@ mend-var-full() {
 }
 fault-run-full() {
 	full /run/hapressure
-	said 'Cannot read kept state'
+	said 'State of haproxy.service is not persisted'
 }
 mend-run-full() {
 	said 'purge-ssl-cache on worker'
