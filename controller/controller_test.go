@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -586,6 +587,12 @@ func TestKeptStateOfOthers(t *testing.T) {
 		if _, err := readKept(file); (err == nil) != tt.good {
 			t.Errorf("%q with mode %o: %v", tt.text, tt.mode, err)
 		}
+	}
+	if err := errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readKept(file); err == nil || !strings.Contains(err.Error(), "it is a FIFO") {
+		t.Errorf("a FIFO: %v", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"hapressure/haproxy"
+	"hapressure/input"
 	"hapressure/policy"
 )
 
@@ -24,6 +25,9 @@ type kept struct {
 }
 
 const keptVersion = 2
+
+// keptLimit bounds the kept state of a target, in bytes. A worker takes about 200 in it, as in a line of a recording.
+const keptLimit = 4 << 20
 
 func (g *guard) keptFile() string {
 	return filepath.Join(g.c.Keep, url.PathEscape(g.name)+".json")
@@ -88,7 +92,7 @@ func (g *guard) restore() {
 }
 
 func readKept(name string) (kept, error) {
-	f, err := os.Open(name)
+	f, err := input.Open(name, keptLimit)
 	if err != nil {
 		return kept{}, err
 	}

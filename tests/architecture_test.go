@@ -17,6 +17,7 @@ import (
 
 // allowed are the packages of ours that each package of ours may import. docs/architecture.md shows the same as a picture.
 var allowed = map[string][]string{
+	"hapressure/input":              {},
 	"hapressure/policy":             {},
 	"hapressure/policy/record":      {"hapressure/policy"},
 	"hapressure/policy/replay":      {"hapressure/policy", "hapressure/policy/record"},
@@ -24,10 +25,10 @@ var allowed = map[string][]string{
 	"hapressure/cgroup":             {},
 	"hapressure/haproxy":            {},
 	"hapressure/systemd":            {},
-	"hapressure/controller":         {"hapressure/policy", "hapressure/policy/record", "hapressure/cgroup", "hapressure/haproxy", "hapressure/systemd"},
+	"hapressure/controller":         {"hapressure/input", "hapressure/policy", "hapressure/policy/record", "hapressure/cgroup", "hapressure/haproxy", "hapressure/systemd"},
 	"hapressure/controller/control": {"hapressure/controller"},
 	"hapressure/cmd/hapressure": {"hapressure/policy", "hapressure/policy/record", "hapressure/policy/replay", "hapressure/policy/simulate",
-		"hapressure/cgroup", "hapressure/controller", "hapressure/controller/control", "hapressure/haproxy", "hapressure/systemd"},
+		"hapressure/cgroup", "hapressure/controller", "hapressure/controller/control", "hapressure/input", "hapressure/haproxy", "hapressure/systemd"},
 }
 
 // impure are the packages of the standard library that a package which touches nothing has no use for.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"hapressure/input"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
@@ -21,6 +22,9 @@ type lastPolicy struct {
 	Names []string
 	Files []policy.File
 }
+
+// keptPolicyLimit bounds the file of the last policy, in bytes: JSON has four characters for three bytes.
+const keptPolicyLimit = 2 * policyLimit
 
 // begin loads the policy to start with. With an error it is the one that was last in force, or nil, and the error is what is wrong with the files.
 func (r *reloader) begin() (p *policy.Policy, from string, mistakes error) {
@@ -39,7 +43,7 @@ func (r *reloader) begin() (p *policy.Policy, from string, mistakes error) {
 
 // last reads what keep has written, by this daemon or one before it.
 func (r *reloader) last() (*policy.Policy, []policy.File, error) {
-	f, err := os.Open(r.kept)
+	f, err := input.Open(r.kept, keptPolicyLimit)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -98,7 +102,7 @@ func (r *reloader) write(last lastPolicy) error {
 	if err != nil {
 		return err
 	}
-	if was, err := os.ReadFile(r.kept); err == nil && bytes.Equal(was, b) {
+	if was, err := input.ReadFile(r.kept, keptPolicyLimit); err == nil && bytes.Equal(was, b) {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(r.kept), 0o700); err != nil {

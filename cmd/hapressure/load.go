@@ -11,6 +11,7 @@ import (
 	"slices"
 	"syscall"
 
+	"hapressure/input"
 	"hapressure/policy"
 )
 
@@ -18,6 +19,9 @@ const policyFile = "/etc/hapressure/policy.yaml"
 
 // dropIns are the folders of drop-ins: of files of the same name the first counts.
 var dropIns = []string{"/etc/hapressure/policy.d", "/run/hapressure/policy.d", "/usr/lib/hapressure/policy.d"}
+
+// policyLimit bounds the files of a policy together, in bytes. The built-in policy has 9 KiB.
+const policyLimit = 1 << 20
 
 // loadPolicy reads and decodes the given files, of which all but the first are drop-ins, or without any this system's.
 func loadPolicy(names ...string) (*policy.Policy, []policy.File, error) { return load(names, false) }
@@ -82,28 +86,40 @@ func systemFiles(root string) ([]policy.File, error) {
 	return append(files, drops...), err
 }
 
-func readAll(names []string, trusted bool) (files []policy.File, err error) {
+func readAll(names []string, trusted bool) (texts []policy.File, err error) {
+	left := int64(policyLimit)
 	for _, name := range names {
-		f, err := os.Open(name)
-		if err == nil && trusted {
-			err = checkTrust(f)
-		}
-		var text []byte
-		if err == nil {
-			text, err = io.ReadAll(f)
-		}
-		f.Close()
+		text, err := readPolicy(name, left, trusted)
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, policy.File{Name: name, Text: text})
+		left -= int64(len(text))
+		texts = append(texts, policy.File{Name: name, Text: text})
 	}
-	return files, nil
+	return texts, nil
+}
+
+func readPolicy(name string, limit int64, trusted bool) ([]byte, error) {
+	open := input.OpenOrStdin
+	if trusted {
+		open = input.Open
+	}
+	f, err := open(name, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if trusted {
+		if err := checkTrust(f); err != nil {
+			return nil, err
+		}
+	}
+	return io.ReadAll(f)
 }
 
 // checkTrust fails if others than root, or we ourselves, can write an open file or put another one in its place: a policy decides what is done
 // as root. Of a link, the file that it leads to counts.
-func checkTrust(f *os.File) error {
+func checkTrust(f *input.File) error {
 	file, err := f.Stat()
 	folder := filepath.Dir(f.Name())
 	dir, derr := os.Stat(folder)

@@ -16,7 +16,8 @@ func policyCommand() *cobra.Command {
 		Use: "policy", Short: "Work with policy files", Args: usage(cobra.NoArgs),
 		Long: `Work with policy files. Several files are one policy: all but the first are drop-ins, laid over it in this order. Without a file it is
 the policy of this host: ` + policyFile + `, or the built-in policy, and the drop-ins in
-` + dropIns[0] + `, ` + dropIns[1] + ` and ` + dropIns[2] + `.`,
+` + dropIns[0] + `, ` + dropIns[1] + ` and ` + dropIns[2] + `.
+A FILE named - is standard input. Policies are read from regular files only, of 1 MiB at most together.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var asJSON bool

@@ -6,16 +6,19 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"hapressure/input"
 	"hapressure/policy/record"
 	"hapressure/policy/replay"
 )
+
+// recordingLimit bounds a recording, in bytes. The daemon's are of 16 MiB in half a day to two days.
+const recordingLimit = 1 << 30
 
 func replayCommand() *cobra.Command {
 	var policies []string
@@ -87,7 +90,7 @@ func play(files []string, runs []*replay.Run) (*replay.View, error) {
 }
 
 func playFile(name string, view *replay.View, runs []*replay.Run) error {
-	f, err := os.Open(name)
+	f, err := input.OpenOrStdin(name, recordingLimit)
 	if err != nil {
 		return err
 	}

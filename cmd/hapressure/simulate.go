@@ -3,15 +3,18 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"hapressure/input"
 	"hapressure/policy/record"
 	"hapressure/policy/simulate"
 )
+
+// scenarioLimit bounds a scenario, in bytes. Those in tests/scenarios have some hundreds.
+const scenarioLimit = 1 << 20
 
 func simulateCommand() *cobra.Command {
 	var files []string
@@ -21,6 +24,7 @@ func simulateCommand() *cobra.Command {
 		Use:   "simulate SCENARIO -o FILE",
 		Short: "Try a policy on a model of a machine",
 		Long: `Simulate a unit's memory from a scenario, with a policy whose actions take effect in it, and record that into FILE for 'hapressure replay'.
+A SCENARIO named - is standard input.
 It is a simple model: it tells what a policy does, not how a machine behaves. The same scenario always gives the same recording.`,
 		Example: "  hapressure simulate storm.yaml -o storm.rec && hapressure replay storm.rec --html storm.html",
 		Args:    usage(cobra.ExactArgs(1)),
@@ -29,7 +33,7 @@ It is a simple model: it tells what a policy does, not how a machine behaves. Th
 			if err != nil {
 				return err
 			}
-			f, err := os.Open(args[0])
+			f, err := input.OpenOrStdin(args[0], scenarioLimit)
 			if err != nil {
 				return err
 			}
