@@ -58,11 +58,7 @@ func listenUnix(path string) (net.Listener, error) {
 	}
 	l, err := net.Listen("unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		if c, derr := net.Dial("unix", path); derr == nil {
-			c.Close()
-			return nil, fmt.Errorf("%w: another hapressure runs", err)
-		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeStaleSocket(path); err != nil {
 			return nil, err
 		}
 		l, err = net.Listen("unix", path)
@@ -77,4 +73,33 @@ func listenUnix(path string) (net.Listener, error) {
 		}
 	}
 	return l, os.Chmod(path, 0o600)
+}
+
+// removeStaleSocket removes a socket at which no process listens. Anything else at path is left as it is: the error is
+// what it is. unlink(2) removes no directory, and a link is not followed.
+func removeStaleSocket(path string) error {
+	const remedy = "give another path to --control, or remove it yourself"
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s exists and is not a socket: %s", path, remedy)
+	}
+	c, err := net.Dial("unix", path)
+	switch {
+	case err == nil:
+		c.Close()
+		return fmt.Errorf("another process listens at %s, as another hapressure would", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case !errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("a process may use the socket %s: %w: %s", path, err, remedy)
+	}
+	if err := syscall.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &fs.PathError{Op: "unlink", Path: path, Err: err}
+	}
+	return nil
 }
