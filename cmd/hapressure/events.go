@@ -50,8 +50,10 @@ Exit codes: 0 shown, be it nothing, 1 failed, 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
 			out := cmd.OutOrStdout()
-			return readJournal(cmd.Context(), args, cmd.ErrOrStderr(), func(at time.Time, e systemd.Entry) error {
+			return readJournal(ctx, args, cmd.ErrOrStderr(), func(at time.Time, e systemd.Entry) error {
 				if asJSON {
 					return json.NewEncoder(out).Encode(eventJSON(at, e))
 				}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -26,9 +24,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "run" {
 		leaveHugePages()
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	cmd, err := rootCommand().ExecuteContextC(ctx)
+	cmd, err := rootCommand().ExecuteContextC(context.Background())
 	if err == nil {
 		return
 	}

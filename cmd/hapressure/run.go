@@ -70,11 +70,13 @@ func run(ctx context.Context, o options) error {
 	defer closeJournal(journal)
 	r := &reloader{hup: hup, asked: make(chan chan error), names: o.files, keeping: make(chan lastPolicy, 1), journal: journal}
 	r.kept = cmp.Or(stateFile("policy/in-force"), runtimeFile("policy/in-force"))
-	go r.keepLast(ctx)
 	p, from, mistakes := r.begin()
 	if p == nil {
 		return mistakes
 	}
+	ctx, stop := untilSignal(ctx) // from here on there is something to end in order
+	defer stop()
+	go r.keepLast(ctx)
 	config, err := configOf(p, r.journal)
 	if err != nil {
 		return err

@@ -39,6 +39,8 @@ The daemon is asked over its control socket, also to purge. Where it does not ru
 Exit codes: 0 it was quit, 1 failed, 2 wrong usage.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
 			s, err := tcell.NewScreen()
 			if err == nil {
 				err = s.Init()
@@ -54,7 +56,7 @@ Exit codes: 0 it was quit, 1 failed, 2 wrong usage.`,
 					return purgeOne(ctx, control.NewClient(socket), target, pid, dryRun)
 				},
 			}
-			m.run(cmd.Context(), s)
+			m.run(ctx, s)
 			return nil
 		},
 	}
