@@ -40,11 +40,16 @@ Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but no daemon runs.`,
 		Example: "  hapressure status\n  hapressure status --watch\n  hapressure status --json | jq '.targets[].tier'",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			watched := cmd.Flags().Changed("watch")
 			switch out := cmd.OutOrStdout(); {
-			case watch < 0, watch != 0 && asJSON:
-				return usageError{errors.New("--watch takes an interval above 0, and not --json")}
-			case watch != 0:
-				return watchStatus(cmd.Context(), out, socket, watch)
+			case watched && watch < watchLeast:
+				return usageError{fmt.Errorf("--watch takes an interval of %v at least", watchLeast)}
+			case watched && asJSON:
+				return usageError{errors.New("give only one of --watch and --json")}
+			case watched:
+				ctx, stop := untilSignal(cmd.Context())
+				defer stop()
+				return watchStatus(ctx, out, socket, watch)
 			default:
 				s, err := status(cmd.Context(), socket)
 				if err != nil {
@@ -65,10 +70,14 @@ Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but no daemon runs.`,
 	}
 	socketFlag(cmd, &socket)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "show it again after each `INTERVAL`, until interrupted")
+	cmd.Flags().DurationVarP(&watch, "watch", "w", 0, "show it again every `INTERVAL`, 1s at least, until interrupted")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
 	return cmd
 }
+
+// watchLeast is the shortest interval of --watch. The daemon reads its targets at most that often, and without a daemon
+// each status reads the host, and asks HAProxy.
+const watchLeast = time.Second
 
 // watchStatus shows the status again and again, on a terminal in the same place: on its other screen, so that what was there comes back
 // at the end, followed by what was shown last.

@@ -96,7 +96,7 @@ func TestOnTerminal(t *testing.T) {
 	text := statusText(told(storm("haproxy.service", 12)), 80)
 	lines := strings.ReplaceAll(text, "\n", "\r\n")
 
-	out := onTerminal(t, exec.Command(bin, "status", "--watch=10ms", "--socket", socket), "\x1b[J\x1b[H", ctrlC) // drawn twice
+	out := onTerminal(t, exec.Command(bin, "status", "--watch=1s", "--socket", socket), "\x1b[J\x1b[H", ctrlC) // drawn twice
 	const begin, end = "\x1b[?1049h\x1b[H", "\x1b[?1049l"
 	if !strings.HasPrefix(out, begin) || !strings.HasSuffix(strings.Replace(out, "^C", "", 1), end+lines) || strings.Contains(out, "\x1b[2J") {
 		t.Errorf("status --watch wrote %q", out)
@@ -107,7 +107,7 @@ func TestOnTerminal(t *testing.T) {
 	if out := onTerminal(t, exec.Command(bin, "status", "--socket", socket), "", nil); out != lines {
 		t.Errorf("status wrote %q", out)
 	}
-	dumb := exec.Command(bin, "status", "--watch=10ms", "--socket", socket)
+	dumb := exec.Command(bin, "status", "--watch=1s", "--socket", socket)
 	dumb.Env = append(os.Environ(), "TERM=dumb")
 	if out := onTerminal(t, dumb, "The built-in policy", ctrlC); strings.Contains(out, "\x1b") {
 		t.Errorf("a dumb terminal is sent %q", out)
