@@ -25,7 +25,7 @@ const procfs = "/proc"
 // which are the flags that choose HAProxy instances on this host.
 type which struct {
 	unit string
-	pid  int
+	pid  int // 0 = not given
 	all  bool
 }
 
@@ -35,11 +35,22 @@ func (w *which) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&w.all, "all", false, "all HAProxy on this host, as without any of these flags")
 }
 
+// check returns what is wrong with the flags. A value that chooses nothing is not taken for a choice of all.
+func (w *which) check(cmd *cobra.Command) error {
+	pid, all := cmd.Flags().Changed("pid"), cmd.Flags().Changed("all")
+	switch {
+	case pid && w.pid <= 0:
+		return usageError{fmt.Errorf("--pid %d is not the number of a process", w.pid)}
+	case all && !w.all:
+		return usageError{errors.New("--all=false chooses nothing: give --unit, --pid or --all")}
+	case w.unit != "" && pid, all && (w.unit != "" || pid):
+		return usageError{errors.New("give only one of --unit, --pid and --all")}
+	}
+	return nil
+}
+
 // find returns the chosen workers, and all processes of the host whose memory maps can be read.
 func (w *which) find(ctx context.Context, s *haproxy.Scanner) ([]haproxy.Instance, []int, error) {
-	if w.unit != "" && w.pid != 0 || w.all && (w.unit != "" || w.pid != 0) {
-		return nil, nil, usageError{errors.New("give only one of --unit, --pid and --all")}
-	}
 	pids, err := allPIDs()
 	if err != nil {
 		return nil, nil, err

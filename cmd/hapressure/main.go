@@ -49,11 +49,13 @@ func rootCommand() *cobra.Command {
 		Long: `hapressure watches the memory of HAProxy's systemd unit or cgroup and, when it runs short, frees what workers that were
 replaced by a reload still hold: first their TLS session caches, in place and with no connection lost; then their longest
 connections; at last the oldest worker as a whole. The worker that serves is never touched.`,
-		Args:          usage(cobra.NoArgs),
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		Version:       version,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Args:    usage(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version: version,
+		// Runs before each command, whichever it is.
+		PersistentPreRunE: refuseEmpty,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(), topCommand(), eventsCommand(),

@@ -33,7 +33,12 @@ Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usag
 		Example: "  hapressure purge --dry-run\n  hapressure purge --unit haproxy\n  hapressure purge --pid 4711 --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			rows, err := purgeHere(cmd.Context(), w, dryRun, func(done, of int) {
+			if err := w.check(cmd); err != nil {
+				return err
+			}
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
+			rows, err := purgeHere(ctx, w, dryRun, func(done, of int) {
 				if !asJSON {
 					progress(os.Stderr, done, of)
 				}

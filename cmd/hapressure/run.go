@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +22,9 @@ import (
 	"hapressure/policy"
 	"hapressure/systemd"
 )
+
+// maxRecordings bounds --recordings-size, in MiB: 1 TiB.
+const maxRecordings = 1 << 20
 
 // options are the flags of run.
 type options struct {
@@ -44,6 +49,9 @@ drop-ins in ` + dropIns[0] + `.`,
 		Example: "  hapressure run --dry-run\n  hapressure run --policy ./policy.yaml",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return usageError{err}
+			}
 			return run(cmd.Context(), o)
 		},
 	}
@@ -52,8 +60,29 @@ drop-ins in ` + dropIns[0] + `.`,
 	cmd.Flags().StringVar(&o.recordings, "recordings", stateFile("recordings"), "folder for recordings of what is sensed, decided and done; empty for none")
 	cmd.Flags().IntVar(&o.mib, "recordings-size", 16, "bound of each target's recordings, in MiB")
 	cmd.Flags().StringVar(&o.socket, "control", control.Socket, "control socket, where systemd gives none; empty for none")
+	allowEmpty(cmd, "recordings")
+	allowEmpty(cmd, "control")
 	cmd.Flags().StringVar(&o.metrics, "metrics", "", "answer GET /metrics at this TCP `ADDRESS`, as 127.0.0.1:19787, to anybody")
 	return cmd
+}
+
+// check returns what is wrong with the flags.
+func (o options) check() error {
+	if o.mib < 1 || o.mib > maxRecordings {
+		return fmt.Errorf("--recordings-size %d: it takes a number of MiB from 1 to %d; to keep no recordings, use --recordings ''",
+			o.mib, maxRecordings)
+	}
+	if o.metrics == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(o.metrics)
+	if n, perr := strconv.ParseUint(port, 10, 16); err == nil && (perr != nil || n == 0) {
+		err = fmt.Errorf("the port %q is not a number from 1 to 65535", port)
+	}
+	if err != nil {
+		return fmt.Errorf("--metrics %q: it takes an address and a port, as 127.0.0.1:19787: %w", o.metrics, err)
+	}
+	return nil
 }
 
 func policyFlag(cmd *cobra.Command, files *[]string) {

@@ -29,6 +29,9 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure workers\n  hapressure workers --unit haproxy --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := w.check(cmd); err != nil {
+				return err
+			}
 			s := haproxy.NewScanner(procfs)
 			found, _, err := w.find(cmd.Context(), s)
 			if err != nil {
