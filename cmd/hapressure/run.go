@@ -45,7 +45,12 @@ func runCommand() *cobra.Command {
 one line on standard error where that is not the journal.
 
 Without --policy the policy is ` + policyFile + ` if it exists, else the built-in one, which guards haproxy.service, with the
-drop-ins in ` + dropIns[0] + `.`,
+drop-ins in ` + dropIns[0] + `.
+
+One daemon acts on a host: it locks ` + lockFile + `. A second one waits ` + lockWait.String() + ` for the first to end, and is then
+refused. With --dry-run any number may run.
+
+Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 another daemon runs.`,
 		Example: "  hapressure run --dry-run\n  hapressure run --policy ./policy.yaml",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -97,6 +102,11 @@ func run(ctx context.Context, o options) error {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	journal := systemd.NewJournal(os.Stderr)
 	defer closeJournal(journal)
+	if !o.dryRun {
+		if err := lockThisHost(journal); err != nil {
+			return err
+		}
+	}
 	r := &reloader{hup: hup, asked: make(chan chan error), names: o.files, keeping: make(chan lastPolicy, 1), journal: journal}
 	r.kept = cmp.Or(stateFile("policy/in-force"), runtimeFile("policy/in-force"))
 	p, from, mistakes := r.begin()
