@@ -248,6 +248,9 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 	known := len(g.state.Workers)
 	d := policy.Step(p, &g.state, v.Sample)
+	if d.Confirm {
+		g.wakeUp() // the next sample, tickLeast from now, decides
+	}
 	something := len(d.Changes) > 0 || len(d.Actions) > 0 || len(g.state.Workers) != known
 	if something {
 		g.keep()

@@ -72,6 +72,8 @@ type watcher struct {
 	pace  pace
 	due   time.Duration
 	left  int // looks left out
+	// confirm is whether the last decision asked for another sample.
+	confirm bool
 }
 
 func (w *watcher) meet(p *policy.Policy, v view) {
@@ -84,9 +86,13 @@ func (w *watcher) meet(p *policy.Policy, v view) {
 	default:
 		known := len(w.state.Workers)
 		d := policy.Step(p, &w.state, s)
+		w.confirm = d.Confirm
 		w.pace.look(v, d.Tier, d.Tier > 0, len(d.Changes)+len(d.Actions) > 0 || len(w.state.Workers) != known || w.state.Pending(p))
 	}
 	w.due = s.Now + w.pace.next(s.Now)
+	if w.confirm {
+		w.due = s.Now
+	}
 }
 
 // Each storm is met by each tier at most one glance later than with a look at each sample, even if no event tells of reloads, pressure or the

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,9 +32,10 @@ func (g *guard) sense(ctx context.Context) (view, error) {
 	if err := g.group.Alive(); err != nil {
 		return v, err
 	}
+	g.sensePressure(&v) // right after the clock: workers that hang take seconds
+	v.PressureAt = g.now()
 	g.senseWorkers(ctx, &v)
 	g.senseLimits(&v)
-	g.sensePressure(&v)
 	events, err := g.group.Events()
 	g.note("memory.events", err)
 	v.Events = map[string]policy.Reading{}
@@ -83,29 +85,62 @@ func (g *guard) note(sensor string, err error) {
 
 // senseLimits reads usage against every limit, the room for reloads and the time to the limit.
 func (g *guard) senseLimits(v *view) {
-	limits, err := g.group.Limits()
-	g.note("memory.max", err)
-	host, herr := cgroup.Host(g.c.Procfs)
-	g.note("/proc/meminfo", herr)
-	if herr != nil {
+	host, err := cgroup.Host(g.c.Procfs)
+	if err == nil && host.Total == 0 {
+		err = errors.New("MemTotal is 0")
+	}
+	g.note("/proc/meminfo", err)
+	var limits []cgroup.Limit
+	if err == nil {
+		// Without the memory controller the host's own memory is still a limit.
+		limits, err = g.limits(host)
+	}
+	if err != nil {
 		for _, r := range []*policy.Reading{&v.Usage, &v.ReloadRoom, &v.LimitIn, &v.SwapRoom} {
-			*r = absent(herr.Error())
+			*r = absent(err.Error())
 		}
 		return
 	}
-	// Without the memory controller the host's own memory is still a limit.
 	v.nearest = cgroup.Nearest(host, limits)
 	most := host.Limit().Percent()
 	for _, l := range limits {
 		most = max(most, l.Percent())
 	}
 	v.Usage = policy.Reading{Value: most}
-	v.ReloadRoom = absent("the current worker's memory is not known")
-	if g.footprint > 0 {
+	switch {
+	case g.footprint == 0:
+		v.ReloadRoom = absent("the current worker's memory is not known")
+	case g.footprint > host.Total:
+		v.ReloadRoom = absent(fmt.Sprintf("the current worker's memory reads as %s, more than the host has", mib(g.footprint)))
+	default:
 		v.ReloadRoom = policy.Reading{Value: float64(v.nearest.Headroom()) / float64(g.footprint)}
 	}
 	v.LimitIn = g.slope.limitIn(v.Now, v.nearest)
 	v.SwapRoom = g.swapRoom(host)
+}
+
+// limits reads the limits that bind the group. A limit of 0 is left out and reported: not even the current worker fits under it, so nothing
+// that hapressure could free or end would help. If one cannot be read, or is used more than the host has memory, that is the error: what the
+// others say would look like calm.
+func (g *guard) limits(host cgroup.HostMemory) ([]cgroup.Limit, error) {
+	limits, err := g.group.Limits()
+	g.note("memory.max", err)
+	if err != nil && !errors.Is(err, cgroup.ErrAbsent) { // without the memory controller there are none
+		return nil, err
+	}
+	var zero, wrong error
+	limits = slices.DeleteFunc(limits, func(l cgroup.Limit) bool {
+		if l.Bytes == 0 {
+			zero = errors.Join(zero, fmt.Errorf("%s is 0: nothing fits under it, so it is left out", l))
+		}
+		if l.Usage > host.Total {
+			wrong = fmt.Errorf("memory.current of %s is %s, more than the host has", l.Group, mib(l.Usage))
+		}
+		return l.Bytes == 0
+	})
+	g.note("limits of 0", zero)
+	g.note("memory.current", wrong)
+	return limits, wrong
 }
 
 // swapRoom is what the group may still swap out: the host's free swap, or less where the group or an ancestor has a limit of its own.

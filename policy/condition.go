@@ -36,7 +36,9 @@ type Node struct {
 	Held  bool          // it has been true since Since
 	Since time.Duration // only where the condition has a For
 	Ring  []Point       // only where it has a window
-	Of    []Node        // of its parts
+	// Refused is why the total of this step is not believed, only where it has a window; "" = it is.
+	Refused string `json:",omitempty"`
+	Of      []Node // of its parts
 }
 
 // parts returns the memory of the parts of c, of which n is the memory.

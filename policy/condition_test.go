@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 )
@@ -118,8 +119,9 @@ func TestPressureWindow(t *testing.T) {
 		{10 * time.Second, have(7500 * ms), yes, "pressure some 5% >= 5% in 10s"},
 		{15 * time.Second, have(7600 * ms), no, "pressure some 1% < 5% in 10s"}, // since 5s
 		{16 * time.Second, gone, unknown, "pressure some unknown (gone)"},
-		{26 * time.Second, have(7600 * ms), no, "pressure some 0% < 5% in 10s"},           // since 15s
-		{27 * time.Second, have(0), unknown, "pressure some unknown (window not filled)"}, // another group
+		{26 * time.Second, have(7600 * ms), no, "pressure some 0% < 5% in 10s"},                 // since 15s
+		{27 * time.Second, have(0), unknown, "pressure some unknown (its total ran backwards)"}, // another group, or a wrong reading
+		{28 * time.Second, have(0), unknown, "pressure some unknown (window not filled)"},
 		{37 * time.Second, have(600 * ms), yes, "pressure some 6% >= 5% in 10s"},
 		{57 * time.Second, have(1500 * ms), no, "pressure some 4.5% < 5% in 10s"}, // over the 20s that passed
 	} {
@@ -194,11 +196,69 @@ func TestWindowAtTicksOfItsParts(t *testing.T) {
 	}
 }
 
-func TestWindowOfAnotherGroupFromItsFirstTotalOn(t *testing.T) {
-	n := &Node{}
-	n.push(0, time.Minute, 100)
-	n.push(time.Second, time.Minute, 50)
-	if over, growth := n.growth(60, 2*time.Second); over != time.Second || growth != 10 {
-		t.Errorf("grew by %g in %s", growth, over)
+// TestImpossibleReadings holds for each kind of reading that cannot be that it is absent, with the reason, and that the next one counts.
+func TestImpossibleReadings(t *testing.T) {
+	const second = 1e6 // a total is in microseconds
+	set := func(to func(*Sample) *Reading) func(*Sample, float64) {
+		return func(s *Sample, v float64) { *to(s) = have(v) }
+	}
+	full := set(func(s *Sample) *Reading { return &s.FullTotal })
+	high := func(s *Sample, v float64) { s.Events["high"] = have(v) }
+	usage := set(func(s *Sample) *Reading { return &s.Usage })
+	room := set(func(s *Sample) *Reading { return &s.ReloadRoom })
+	limitIn := set(func(s *Sample) *Reading { return &s.LimitIn })
+	average := set(func(s *Sample) *Reading { return &s.Full10 })
+	for _, tt := range []struct {
+		name, in string
+		set      func(*Sample, float64)
+		values   []float64 // one a second
+		why      []string  // with these
+	}{
+		{"a stall longer than the time between two readings", "{pressure: {full: 20%, window: 1s}}", full,
+			[]float64{5 * second, 5.3 * second, 972330 * second, 972330.3 * second},
+			[]string{"unknown (window not filled)", "30% >= 20% in 1s", "unknown (its total rose by 9.72e+05s in 1s)", "30% >= 20% in 1s"}},
+		{"after a stall that cannot be the window begins with it", "{pressure: {full: 20%, window: 1s}}", full,
+			[]float64{0, 50 * second, 50.1 * second, 50.4 * second},
+			[]string{"unknown (window not filled)", "unknown (its total rose by 50s in 1s)", "10% < 20% in 1s", "30% >= 20% in 1s"}},
+		{"a total that is wrong once, and smaller", "{pressure: {full: 20%, window: 1s}}", full,
+			[]float64{50 * second, 0, 50 * second, 50.1 * second},
+			[]string{"unknown (window not filled)", "unknown (its total ran backwards)", "unknown (window not filled)", "10% < 20% in 1s"}},
+		{"CPUs that count ahead of each other", "{pressure: {full: 20%, window: 1s}}", full,
+			[]float64{0, 1.1 * second, 2.2 * second}, []string{"unknown (window not filled)", "100% >= 20% in 1s", "100% >= 20% in 1s"}},
+		{"a count that is wrong once, and smaller", "{events: {high: 1, window: 1s}}", high,
+			[]float64{1000, 0, 1000, 1001}, []string{"unknown (window not filled)", "unknown (its total ran backwards)", "unknown (window not filled)", "1 >= 1 in 1s"}},
+		{"a count that jumps", "{events: {high: 1, window: 1s}}", high,
+			[]float64{1000, 1 << 62, 1000, 1000, 1000},
+			[]string{"unknown (window not filled)", "unknown (its total rose by 4.61e+18 in 1s)", "unknown (its total ran backwards)", "unknown (window not filled)", "0 < 1 in 1s"}},
+		{"a count below 0", "{events: {high: 1, window: 1s}}", high,
+			[]float64{1000, -1, 1000}, []string{"unknown (window not filled)", "unknown (less than 0)", "0 < 1 in 1s"}},
+		{"usage below 0", "{usage: {below: 70%}}", usage, []float64{-1, 20}, []string{"unknown (less than 0)", "20% < 70%"}},
+		{"usage without end", "{usage: {above: 70%}}", usage, []float64{math.Inf(1), math.NaN()}, []string{"unknown (infinite)", "unknown (not a number)"}},
+		{"a limit lowered below what is used is a shortage", "{usage: {above: 95%}}", usage, []float64{250}, []string{"250% > 95%"}},
+		{"room below 0", "{reload-room: {below: 2}}", room, []float64{-3, math.Inf(1), 1}, []string{"unknown (less than 0)", "unknown (infinite)", "1 < 2"}},
+		{"a limit in the past", "{limit-in: {below: 3s}}", limitIn, []float64{-3, 2}, []string{"unknown (less than 0)", "2s < 3s"}},
+		{"an average above all", "{pressure: {full: 5%, average: 10s}}", average, []float64{100.01, 100}, []string{"unknown (more than all of the time)", "100% >= 5% avg10"}},
+	} {
+		eval := condition(t, tt.in)
+		for i, v := range tt.values {
+			s := calm(time.Duration(i) * time.Second)
+			tt.set(&s, v)
+			got, why := eval(s)
+			if _, read, _ := strings.Cut(why, " "); !strings.HasSuffix(read, tt.why[i]) || (got == unknown) != strings.HasPrefix(tt.why[i], "unknown") {
+				t.Errorf("%s, reading %d: %d %q, want %q", tt.name, i, got, why, tt.why[i])
+			}
+		}
+	}
+}
+
+// TestTotalsReadLate holds that a stall counts that was measured after the clock: a busy machine can put seconds between the two.
+func TestTotalsReadLate(t *testing.T) {
+	eval := condition(t, "{pressure: {full: 20%, window: 5s}}")
+	s := calm(0)
+	eval(s)
+	s = calm(5 * time.Second)
+	s.FullTotal, s.PressureAt = have(8e6), 8*time.Second
+	if got, why := eval(s); got != yes {
+		t.Errorf("%d %q", got, why)
 	}
 }

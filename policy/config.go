@@ -68,6 +68,14 @@ type Tier struct {
 	Hook    Hook
 }
 
+// cuts reports whether the tier has an action that costs connections.
+func (t *Tier) cuts() bool {
+	return slices.ContainsFunc(t.Actions, func(a Action) bool { return kinds[a.Kind].cuts })
+}
+
+// confirms reports whether the tier is entered only by a second sample: it costs connections, and rests on readings.
+func (t *Tier) confirms() bool { return t.cuts() && t.Enter.Op != Always }
+
 // Hook is a command that is run when its tier is entered and when it is left. Who decides does not run it.
 type Hook struct {
 	Command []string      // the program's absolute path and its arguments; none = no hook

@@ -161,10 +161,29 @@ The tier rises at once to the harshest one whose ` + "`enter`" + ` is true. It f
 ` + "`for`" + ` and its ` + "`enter`" + ` is not. A tier acts once the milder ones have done what they can or have had their ` + "`settle`" + `; what costs connections
 is not done while ` + "`leave`" + ` is true.
 
+A tier with an action that costs connections is entered when its ` + "`enter`" + ` is true in two readings in a row; the second follows 0.1 s after the
+first. It also acts, after its ` + "`leave`" + ` was true, only when that is false in two readings in a row. One wrong reading cuts no connection.
+
 A limit that a signal is compared with does not lie in both ` + "`enter`" + ` and ` + "`leave`" + `: the tier would be entered and left at once.
 ` + "`above` and `below`" + ` do not include the limit itself; pressure and events are true at it.
 
 An action's ` + "`only`" + ` is for some of the stopping workers. Harsher tiers do not wait for the others.
+
+## Readings that cannot be true
+
+A reading that cannot be true counts as one that cannot be had, and the reason stands in its place:
+
+- a value that is negative, infinite or not a number, and a kernel average above 100%;
+- pressure that grew by more than the time between two readings. The window begins with that reading;
+- a count or a stall that runs backwards. The cgroup was made again, or the reading is wrong: the window begins with the next reading;
+- a count that grew by more than 1,000,000,000 in a second;
+- all that depends on limits, if a limit cannot be read or its memory.current is more than the host's memory.
+
+After a suspend of more than a minute, or when the clock runs backwards, all windows and all ` + "`for`" + ` begin from that moment; the tier stays.
+
+Usage above 100% is a reading like any other: memory.high can be exceeded, and memory.max can be lowered below what is used, when the
+kernel first reclaims memory and then kills. A limit of 0 is left out and reported: not even the current worker fits under it, so ending
+others would not help.
 
 ## Hooks
 

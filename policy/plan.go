@@ -37,7 +37,7 @@ func plan(p *Policy, st *State, s *Sample, d *Decision) {
 		t := &p.Tiers[i]
 		pl := planner{st: st, s: s, p: p, tier: i, d: d}
 		// Urgency does not wait for connections to drain, but always for a purge: that is done at once and costs nobody any.
-		if !purging && (!waiting || st.moments[i].urgent) {
+		if !purging && (!waiting || st.moments[i].Urgent) {
 			for j := range t.Actions {
 				pl.act(&t.Actions[j])
 			}
@@ -49,7 +49,7 @@ func plan(p *Policy, st *State, s *Sample, d *Decision) {
 
 func (pl *planner) act(a *Action) {
 	first := len(pl.d.Actions)
-	if kinds[a.Kind].cuts && pl.st.moments[pl.tier].calm {
+	if kinds[a.Kind].cuts && !pl.st.moments[pl.tier].Short {
 		return // the tier is held for the rest of its leave time, but nobody's connections are cut while all is well
 	}
 	pl.only = a.Only

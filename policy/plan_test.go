@@ -41,6 +41,11 @@ func (b *bench) expect(after time.Duration, want ...string) []Due {
 	s.SwapRoom = have(b.swap)
 	s.Workers = slices.Clone(b.workers)
 	d := Step(b.p, b.st, s)
+	if d.Confirm { // a second sample that says the same
+		first := d.Actions
+		d = Step(b.p, b.st, s)
+		d.Actions = append(first, d.Actions...)
+	}
 	var got []string
 	for _, due := range d.Actions {
 		got = append(got, fmt.Sprintf("%s %d", strings.SplitN(due.Kind, "-", 2)[0], due.Worker.PID))

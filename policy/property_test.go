@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"reflect"
 	"slices"
@@ -263,6 +264,49 @@ func TestPropertyUnknownNeverMoves(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPropertyOneWrongReadingCutsNothing holds that one reading, whatever its value, takes no policy of ours to a tier that costs connections.
+func TestPropertyOneWrongReadingCutsNothing(t *testing.T) {
+	ready := readyPolicies(t)
+	rapid.Check(t, func(t *rapid.T) {
+		p, st := anyPolicy(t, ready), &State{}
+		var now time.Duration
+		some, full, high := rapid.Float64Range(0, 1e12).Draw(t, "some"), rapid.Float64Range(0, 1e12).Draw(t, "full"), rapid.Float64Range(0, 1e9).Draw(t, "high")
+		wrong := rapid.IntRange(0, 30).Draw(t, "wrong at")
+		for i := range 60 {
+			pause := rapid.Int64Range(int64(100*time.Millisecond), int64(10*time.Second)).Draw(t, "pause")
+			now += time.Duration(pause)
+			some += float64(pause) / 1000 * rapid.Float64Range(0, 0.009).Draw(t, "stall") // less than 1%, what any policy of ours asks for
+			s := calm(now)
+			s.SomeTotal, s.FullTotal, s.Events["high"] = have(some), have(full), have(high)
+			if i == wrong {
+				v := rapid.OneOf(rapid.Float64(), rapid.Float64Range(0, 200), rapid.Float64Range(0, 1e12), rapid.SampledFrom([]float64{
+					math.Inf(1), math.NaN(), 0, -1, 1 << 63, math.MaxFloat64, some + 1e6, full + 1e6, high + 1})).Draw(t, "value")
+				s.wrong(rapid.IntRange(0, 15).Draw(t, "which"), have(v))
+			}
+			d := Step(p, st, s)
+			if d.Tier > 0 && slices.ContainsFunc(p.Tiers[:d.Tier], func(t Tier) bool { return t.cuts() }) {
+				t.Fatalf("in tier %s %d steps after one wrong reading: %s", d.TierName, i-wrong, st.Why)
+			}
+		}
+	})
+}
+
+// wrong replaces one reading.
+func (s *Sample) wrong(which int, r Reading) {
+	for i, of := range []*Reading{
+		&s.Usage, &s.ReloadRoom, &s.LimitIn, &s.SomeTotal, &s.FullTotal, &s.Some10, &s.Some60, &s.Some300, &s.Full10, &s.Full60, &s.Full300, &s.Swap, &s.Shmem,
+	} {
+		if i == which {
+			*of = r
+		}
+	}
+	for i, event := range []string{"high", "max", "oom"} {
+		if 13+i == which {
+			s.Events[event] = r
+		}
+	}
 }
 
 // TestPropertyCalmComesDown holds that a long calm ends every tier, whatever came before.

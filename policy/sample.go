@@ -48,6 +48,9 @@ type Sample struct {
 	ReloadRoom Reading // reloads that still fit under the limit
 	LimitIn    Reading // seconds to the limit at the present slope; see NotRising
 
+	// PressureAt is when the totals had been read, on the clock of Now; 0 = at Now. They grew from one sample to the next in the time from
+	// the Now of the first to the PressureAt of the second, at the most.
+	PressureAt              time.Duration      `json:",omitzero"`
 	SomeTotal, FullTotal    Reading            // total= of memory.pressure, microseconds
 	Some10, Some60, Some300 Reading            // avg10=, avg60=, avg300= of memory.pressure's some line, percent
 	Full10, Full60, Full300 Reading            // the same of its full line

@@ -66,17 +66,35 @@ func (t *Test) read(n *Node, s *Sample) (v float64, absent string) {
 		return math.Inf(1), ""
 	case r.Absent != "":
 		return 0, r.Absent
-	case math.IsNaN(r.Value):
-		return 0, "not a number"
+	case t.impossible(r.Value) != "":
+		return 0, t.impossible(r.Value)
 	case t.Window == 0:
 		return r.Value, ""
+	case n.Refused != "":
+		return 0, n.Refused
 	}
 	over, growth := n.growth(r.Value, s.Now)
 	if t.Signal == Events {
 		return growth, ""
 	}
 	// A total is in microseconds. Before the window is filled this is the least it can be.
-	return growth / float64(max(over, t.Window).Microseconds()) * 100, ""
+	return min(growth/float64(max(over, t.Window).Microseconds())*100, 100), ""
+}
+
+// impossible returns why a value cannot be the signal's, "" if it can. Usage may be above 100%: memory.high can be exceeded, and a limit be
+// lowered below what is used, which is a shortage like any other.
+func (t *Test) impossible(v float64) string {
+	switch {
+	case math.IsNaN(v):
+		return "not a number"
+	case math.IsInf(v, 0):
+		return "infinite"
+	case v < 0:
+		return "less than 0"
+	case t.Average > 0 && v > 100:
+		return "more than all of the time"
+	}
+	return ""
 }
 
 // reading picks the test's reading; of a windowed one, the running total.

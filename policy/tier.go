@@ -30,18 +30,28 @@ type State struct {
 	Terminations []time.Duration // when those of the last minute were given
 
 	policy      *Policy          // the one that Entered and Nodes belong to
-	moments     []moment         // by tier, from 0
+	moments     []Moment         // by tier, from 0: what is true in this step and was in the last
 	index       map[WorkerID]int // in Workers, of the workers sensed; below 0 where it has none
 	generations []int            // that are stopping, from the oldest
 }
 
 // Nodes is what is remembered of a tier's conditions.
-type Nodes struct{ Enter, Leave, Urgent Node }
+type Nodes struct {
+	Enter, Leave, Urgent Node
+	Last                 Moment // what was true at the last step
+}
 
-// moment is what holds of a tier in the present step.
-type moment struct {
-	calm   bool // leave, though perhaps not for long enough, and enter not even for a moment
-	urgent bool
+// Moment is what is true of a tier in one step. What costs connections rests on what is true in two steps in a row: a single reading can
+// be wrong.
+type Moment struct {
+	Enter  bool // enter has been true for its For
+	Short  bool // not calm: calm is leave, though perhaps not for long enough, while enter is not true even for a moment
+	Urgent bool
+}
+
+// and is what is true of both.
+func (m Moment) and(o Moment) Moment {
+	return Moment{m.Enter && o.Enter, m.Short && o.Short, m.Urgent && o.Urgent}
 }
 
 // Change is one change of tier.
@@ -57,10 +67,12 @@ type Decision struct {
 	TierName string
 	Changes  []Change
 	Actions  []Due // in the order in which they are to be done
+	// Confirm asks for the next sample soon: it decides whether connections are cut.
+	Confirm bool `json:",omitempty"`
 }
 
-// Step takes what was sensed and decides. It rises at once to the highest tier whose enter holds, and falls one tier at
-// a time. A different policy than at the last step is taken over by the name of its tiers.
+// Step takes what was sensed and decides. It rises at once to the highest tier whose enter holds, one that cuts connections after a second
+// sample in which it holds, and falls one tier at a time. A different policy than at the last step is taken over by the name of its tiers.
 func Step(p *Policy, st *State, s Sample) Decision {
 	d := Decision{}
 	st.adopt(p, s.Now, &d)
@@ -80,7 +92,7 @@ func (st *State) adopt(p *Policy, now time.Duration, d *Decision) {
 	if st.policy == p {
 		return
 	}
-	st.policy, st.moments = p, make([]moment, len(p.Tiers))
+	st.policy, st.moments = p, make([]Moment, len(p.Tiers))
 	st.Nodes = make([]Nodes, len(p.Tiers))
 	st.Entered = slices.Repeat([]time.Duration{now}, len(p.Tiers))
 	if st.Tier == 0 {
@@ -104,7 +116,7 @@ func (st *State) Resume(p *Policy) error {
 	if st.Tier < 0 || st.TierName != name || len(st.Nodes) != len(p.Tiers) || len(st.Entered) != len(p.Tiers) {
 		return errors.New("taking over a state: it is not one of this policy")
 	}
-	st.policy, st.moments = p, make([]moment, len(p.Tiers))
+	st.policy, st.moments = p, make([]Moment, len(p.Tiers))
 	return nil
 }
 
@@ -174,15 +186,23 @@ func (st *State) move(p *Policy, s *Sample, d *Decision) {
 	for i := range p.Tiers {
 		t, n := &p.Tiers[i], &st.Nodes[i]
 		enter := t.Enter.observe(&n.Enter, s)
-		if n.Enter.hold(enter, t.Enter.For, s.Now) == yes {
-			rise = i + 1
-		}
 		leave := t.Leave.observe(&n.Leave, s)
 		if enter == yes {
 			leave = no // or it would be entered again at once
 		}
-		calm := leave == yes && t.Enter.now(&n.Enter, s) != yes
-		st.moments[i] = moment{calm, t.Urgent.step(&n.Urgent, s) == yes}
+		is := Moment{
+			Enter:  n.Enter.hold(enter, t.Enter.For, s.Now) == yes,
+			Short:  leave != yes || t.Enter.now(&n.Enter, s) == yes,
+			Urgent: t.Urgent.step(&n.Urgent, s) == yes,
+		}
+		still := is.and(n.Last)
+		if is.Enter && (still.Enter || !t.confirms()) {
+			rise = i + 1
+		}
+		if held := i < st.Tier; t.cuts() && (held && (is.Short != still.Short || is.Urgent != still.Urgent) || !held && is.Enter != still.Enter && t.confirms()) {
+			d.Confirm = true
+		}
+		st.moments[i], n.Last = still, is
 		if leave = n.Leave.hold(leave, t.Leave.For, s.Now); i+1 == st.Tier {
 			fall = leave == yes
 		}

@@ -39,6 +39,11 @@ func (w *walk) step(after time.Duration, usage Reading, want int) {
 	s := calm(w.now)
 	s.Usage = usage
 	w.d = Step(w.p, w.st, s)
+	if w.d.Confirm { // a second sample that says the same
+		changes := w.d.Changes
+		w.d = Step(w.p, w.st, s)
+		w.d.Changes = append(changes, w.d.Changes...)
+	}
 	if w.d.Tier != want {
 		w.t.Fatalf("at %s with usage %v: tier %d, want %d", w.now, usage, w.d.Tier, want)
 	}
@@ -94,9 +99,41 @@ func TestTierIsNotLeftWhileItsEnterIsTrue(t *testing.T) {
 	s.Swap = have(10 << 20)
 	for s.Now = 0; s.Now < 2*time.Minute; s.Now += time.Second {
 		d := Step(p, st, s) // usage is calm: leave is true all the time
-		if s.Now >= 3*time.Second && d.Tier != 2 {
+		if s.Now >= 3*time.Second && d.Tier != 2 && !d.Confirm {
 			t.Fatalf("tier %d at %s", d.Tier, s.Now)
 		}
+	}
+}
+
+// TestOneSampleCutsNothing holds that a tier that costs connections is entered, and acts again after a calm, only by two samples in a row.
+func TestOneSampleCutsNothing(t *testing.T) {
+	p, st := mustDecode(t, ladder), &State{}
+	worker := Worker{ID: WorkerID{7, 1}, Generation: 1, State: Stopping, StoppingFor: time.Hour, Cache: CacheEmpty, Private: 100 << 20}
+	now := time.Duration(0)
+	step := func(usage float64) Decision {
+		now += time.Second
+		s := calm(now)
+		s.Usage, s.Workers = have(usage), []Worker{worker}
+		return Step(p, st, s)
+	}
+	step(50)
+	if d := step(99); d.Tier != 1 || !d.Confirm || len(d.Actions) != 0 {
+		t.Errorf("the first sample: %+v", d)
+	}
+	if d := step(50); d.Tier != 1 || d.Confirm {
+		t.Errorf("the second sample is calm: %+v", d)
+	}
+	step(99)
+	if d := step(99); d.Tier != 3 || d.Confirm || len(d.Actions) == 0 {
+		t.Errorf("two samples in a row: %+v", d)
+	}
+	st.Workers = nil // as if nothing had been given
+	step(50)
+	if d := step(84); len(d.Actions) != 0 || !d.Confirm {
+		t.Errorf("the first sample after the calm: %+v", d)
+	}
+	if d := step(84); len(d.Actions) == 0 {
+		t.Errorf("the second sample after the calm: %+v", d)
 	}
 }
 

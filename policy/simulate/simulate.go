@@ -86,8 +86,13 @@ func Run(s *Scenario, p *policy.Policy, dry bool, write func(record.Event) error
 		if err := write(record.Event{Tick: &t}); err != nil {
 			return m.Result, err
 		}
-		if look = m.now + time.Second; d.Tier > 0 {
-			look = m.now + time.Second/2 // as the daemon does
+		switch { // as the daemon does
+		case d.Confirm:
+			look = m.now + step
+		case d.Tier > 0:
+			look = m.now + time.Second/2
+		default:
+			look = m.now + time.Second
 		}
 	}
 	return m.Result, nil
