@@ -59,6 +59,9 @@ type Config struct {
 	// Record opens what the next recording of a target is written to. May be nil. A recording of RecordSize bytes is followed by a new one.
 	Record     func(target string) io.WriteCloser
 	RecordSize int64
+	// Recordings is the folder that Record writes into, if it is one of recordings of several targets.
+	// What is left in it of targets that are no longer guarded is removed in time.
+	Recordings Recordings
 }
 
 // Controller guards the targets of a policy.
@@ -135,6 +138,8 @@ func (c *Controller) Run(ctx context.Context) {
 	var told sync.WaitGroup
 	told.Go(c.sendSignals)
 	told.Go(func() { c.runHooks(ctx) })
+	go c.sweepLeftovers(ctx, recordingStore, c.Recordings.Dir, openRecordings, recordingBounds(c.Recordings.PerTarget))
+	go c.sweepLeftovers(ctx, stateStore, c.Keep, openStates, stateBounds)
 	defer func() {
 		c.wg.Wait()
 		close(c.signals)

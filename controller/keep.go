@@ -30,7 +30,7 @@ const keptVersion = 2
 const keptLimit = 4 << 20
 
 func (g *guard) keptFile() string {
-	return filepath.Join(g.c.Keep, url.PathEscape(g.name)+".json")
+	return filepath.Join(g.c.Keep, url.PathEscape(g.name)+stateSuffix)
 }
 
 // keep writes down what must not be lost: the tier and its deadlines. If that fails the guard continues.
@@ -41,7 +41,7 @@ func (g *guard) keep() {
 	k := kept{keptVersion, g.policy.Load().Source, g.state, g.scanner.Known()}
 	b, err := json.Marshal(k)
 	if err == nil {
-		tmp := g.keptFile() + ".new"
+		tmp := g.keptFile() + unfinished
 		if err = os.WriteFile(tmp, b, 0o600); err == nil {
 			err = os.Rename(tmp, g.keptFile())
 		}

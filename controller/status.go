@@ -29,6 +29,14 @@ type DaemonStatus struct {
 	DryRun  bool      `json:"dry_run"` // it touches no worker
 	// What it needs of the kernel and has not, as it found at its start in its own sandbox.
 	MissingRights []haproxy.Right `json:"missing_rights"`
+	// Where it records what is sensed, decided and done; null: nowhere.
+	Recordings *RecordingsStatus `json:"recordings"`
+}
+
+// RecordingsStatus is where the daemon records, and how much.
+type RecordingsStatus struct {
+	Dir            string `json:"dir"`              // the folder, with a folder for each target
+	BytesPerTarget int64  `json:"bytes_per_target"` // bound of the recordings of each target that is guarded
 }
 
 // PolicyStatus is about the policy in force.

@@ -1,9 +1,11 @@
 package controller
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -78,6 +80,21 @@ type file struct {
 	err   chan error // what went wrong, once; closed at the end
 }
 
+// Recordings is the folder that a daemon records into, with a folder in it for each target.
+type Recordings struct {
+	Dir       string // "" records nothing
+	PerTarget int64  // bound of each target's recordings, in bytes
+}
+
+// FileSize is the size after which a recording is followed by a new one: the oldest eighth of what a
+// target has is removed at a time.
+func (r Recordings) FileSize() int64 { return r.PerTarget / 8 }
+
+// Open makes the file of a target's next recording.
+func (r Recordings) Open(target string) io.WriteCloser {
+	return NewFile(filepath.Join(r.Dir, url.PathEscape(target)), r.FileSize(), r.PerTarget)
+}
+
 // NewFile makes a file for a recording in dir, with the time as its name, and removes the oldest there, so that with one of size bytes
 // they have max at most.
 func NewFile(dir string, size, max int64) io.WriteCloser {
@@ -91,28 +108,49 @@ func NewFile(dir string, size, max int64) io.WriteCloser {
 	return f
 }
 
+// makeRoom removes the oldest recordings of a folder, so that those that stay have keep bytes at most.
+func makeRoom(dir string, keep int64) error {
+	s, entries, err := openStore(dir)
+	if err != nil {
+		return err
+	}
+	defer s.root.Close()
+	for _, e := range entries {
+		if recordingName.MatchString(e.Name()) {
+			s.add("", e.Name())
+		}
+	}
+	slices.SortFunc(s.files, func(a, b storedFile) int { return cmp.Compare(b.path, a.path) }) // the newest first
+	for _, f := range s.files {
+		if keep -= f.size; keep >= 0 {
+			continue
+		}
+		if err := s.root.Remove(f.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// create makes the file of a recording that begins now. Its folder may be removed at the same moment, as
+// that of a target that was gone for long, and is then made again.
+func create(dir string) (*os.File, error) {
+	name := filepath.Join(dir, time.Now().UTC().Format(recordingTime)+recordingSuffix)
+	w, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	if errors.Is(err, fs.ErrNotExist) && os.MkdirAll(dir, 0o750) == nil {
+		w, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	}
+	return w, err
+}
+
 func (f file) write(dir string, keep int64) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	old, err := fs.Glob(os.DirFS(dir), "*.jsonl.gz")
-	if err != nil {
+	if err := makeRoom(dir, keep); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for _, name := range slices.Backward(old) { // sorted by name, and so by time
-		name = filepath.Join(dir, name)
-		info, err := os.Stat(name)
-		if err != nil {
-			return err
-		}
-		if keep -= info.Size(); keep >= 0 {
-			continue
-		}
-		if err := os.Remove(name); err != nil {
-			return err
-		}
-	}
-	w, err := os.OpenFile(filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000000Z.jsonl.gz")), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	w, err := create(dir)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path"
@@ -23,7 +24,7 @@ var checks = []struct {
 	name string
 	look func(context.Context, *host)
 }{
-	{"host", checkHost}, {"policy", checkPolicy}, {"service", checkService}, {"rights", checkRights}, {"recordings", checkRecordings},
+	{"host", checkHost}, {"policy", checkPolicy}, {"service", checkService}, {"rights", checkRights}, {"recordings", checkRecordings}, {"state", checkStates},
 	{"targets", checkTargets}, {"memory", checkMemory}, {"haproxy", checkHAProxy},
 }
 
@@ -101,14 +102,59 @@ func checkRights(_ context.Context, h *host) {
 	}
 }
 
+// recordingsOf returns where a daemon records: the service's default if no daemon says so.
+func recordingsOf(d *controller.DaemonStatus) controller.Recordings {
+	switch {
+	case d == nil || d.Version != version:
+		return controller.Recordings{Dir: "/var/lib/hapressure/recordings", PerTarget: recordingsMiB << 20}
+	case d.Recordings == nil:
+		return controller.Recordings{}
+	}
+	return controller.Recordings{Dir: d.Recordings.Dir, PerTarget: d.Recordings.BytesPerTarget}
+}
+
 func checkRecordings(_ context.Context, h *host) {
+	dir := h.recordings.Dir
+	if dir == "" {
+		h.say(fine, "", "the daemon records nothing")
+		return
+	}
 	var st unix.Statfs_t
-	if err := unix.Statfs(h.recordings, &st); err != nil { // run may have been told to keep none
-		h.say(fine, "", "none: %v", err)
-	} else if free := st.Bavail * uint64(st.Bsize); free < 64<<20 || st.Flags&unix.ST_RDONLY != 0 {
-		h.say(warning, "free some, or lower --recordings-size", "%s is full or read-only: %s are free", h.recordings, size(free))
-	} else {
-		h.say(fine, "", "in %s", h.recordings)
+	err := unix.Statfs(dir, &st)
+	if free := st.Bavail * uint64(st.Bsize); err == nil && (free < 64<<20 || st.Flags&unix.ST_RDONLY != 0) {
+		h.say(warning, "free some, or lower --recordings-size", "%s is full or read-only: %s are free", dir, size(free))
+	} else if err == nil && os.Geteuid() == 0 && unix.Access(dir, unix.W_OK) != nil {
+		h.say(warning, "see 'systemctl cat hapressure' for StateDirectory= and ProtectSystem=", "%s cannot be written", dir)
+	}
+	used, err := h.recordings.Usage()
+	over := h.recordings.Exceeded(used, len(h.status.Targets))
+	h.sayUsage(dir, used, err, over, h.recordings.Bounds())
+}
+
+func checkStates(_ context.Context, h *host) {
+	used, err := controller.StateUsage(h.states)
+	h.sayUsage(h.states, used, err, controller.StatesExceeded(used, len(h.status.Targets)), controller.StateBounds())
+}
+
+// sayUsage says how much the daemon keeps in a folder, and how much it may.
+func (h *host) sayUsage(dir string, used controller.Usage, err error, over bool, bounds string) {
+	about := ""
+	if used.AtLeast {
+		about = "at least "
+	}
+	kept := fmt.Sprintf("%s: %s%s in %d files of %d targets", dir, about, size(uint64(used.Bytes)), used.Files, used.Targets)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		h.say(fine, "", "%s: none were written yet", dir)
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		h.say(fine, "", "%s can only be read by root", dir)
+	case err != nil:
+		h.say(warning, "", "%s cannot be read: %v", dir, err)
+	case over:
+		h.say(warning, "see 'journalctl -t hapressure' for errors: the daemon removes the oldest every 5 minutes",
+			"%s, more than the bound: %s", kept, bounds)
+	default:
+		h.say(fine, "", "%s; bound: %s", kept, bounds)
 	}
 }
 

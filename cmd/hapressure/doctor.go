@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"hapressure/cgroup"
 	"hapressure/controller"
+	"hapressure/controller/control"
 	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
@@ -29,10 +31,11 @@ Exit codes: 0 no problem, with warnings or without; 1 it could not check; 2 wron
 		Example: "  hapressure doctor\n  hapressure doctor --json | jq '.findings[] | select(.level != \"ok\")'",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			h := host{procfs: procfs, recordings: "/var/lib/hapressure/recordings"} // those of the service
+			h := host{procfs: procfs, states: filepath.Dir(control.Socket)} // of the service
 			h.mount, h.mountErr = cgroup.Mount()
 			h.policy, h.files, h.policyErr = loadPolicy()
 			h.status, h.statusErr = status(cmd.Context(), socket)
+			h.recordings = recordingsOf(h.status.Daemon)
 			h.found, h.pids, h.foundErr = (&which{}).find(cmd.Context(), haproxy.NewScanner(procfs))
 			if bus, err := systemd.Connect(cmd.Context()); err == nil {
 				h.service, _ = bus.Properties(cmd.Context(), "hapressure.service")
@@ -58,7 +61,9 @@ var errProblem = errors.New("there are problems")
 
 // host is what the checks look at. What could not be had has an error beside it.
 type host struct {
-	procfs, recordings string
+	procfs     string
+	recordings controller.Recordings // of the daemon
+	states     string                // the folder of its states
 
 	mount     string // of cgroup v2
 	mountErr  error

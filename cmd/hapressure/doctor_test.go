@@ -44,7 +44,7 @@ func sound(t *testing.T) (*host, cgrouptest.Tree) {
 	now := time.Now()
 	worker := controller.Worker{PID: 11, State: "current", Shared: new(uint64(200e6)), Private: new(uint64(50e6))}
 	return &host{
-		procfs: procfs, recordings: t.TempDir(), mount: tree.Mount, policy: p, files: files,
+		procfs: procfs, recordings: controller.Recordings{Dir: t.TempDir(), PerTarget: 1 << 20}, states: t.TempDir(), mount: tree.Mount, policy: p, files: files,
 		service: map[string]any{"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled"},
 		status: controller.Status{
 			At: now, Daemon: &controller.DaemonStatus{Version: version, Started: now, MissingRights: []haproxy.Right{}},
@@ -145,14 +145,45 @@ func TestDoctorFinds(t *testing.T) {
 // A real disk that is full or read-only.
 func TestDoctorFindsNoRoomForRecordings(t *testing.T) {
 	h, _ := sound(t)
-	h.recordings = t.TempDir()
-	if err := syscall.Mount("none", h.recordings, "tmpfs", 0, "size=1m"); err != nil {
+	if err := syscall.Mount("none", h.recordings.Dir, "tmpfs", 0, "size=1m"); err != nil {
 		t.Skipf("cannot mount: %v", err)
 	}
-	defer syscall.Unmount(h.recordings, 0)
+	defer syscall.Unmount(h.recordings.Dir, 0)
 	h.examine(t.Context())
 	if got := ills(h); len(got) != 1 || !strings.HasSuffix(got[0], "is full or read-only: 1024 KiB are free") {
 		t.Errorf("found %q", got)
+	}
+}
+
+// How much there is of recordings and states is said with its bound, and what is beyond it is a warning.
+func TestDoctorTellsHowMuchIsKept(t *testing.T) {
+	h, _ := sound(t)
+	for i := range 66 { // one target is guarded, and 64 others are let be
+		target := fmt.Sprintf("c%d.service", i)
+		writeFile(t, filepath.Join(h.recordings.Dir, target, "20260102T030405.000000Z.jsonl.gz"), "recording")
+		writeFile(t, filepath.Join(h.states, target+".json"), "{}")
+	}
+	h.examine(t.Context())
+	got := ills(h)
+	for i, want := range []string{"warning recordings: " + h.recordings.Dir + ": 1 KiB in 66 files of 66 targets, more than the bound: 1 MiB for each target that is guarded; " +
+		"for all others 16 MiB, 64 targets and 14 days", "warning state: " + h.states + ": 0 KiB in 66 files of 66 targets, more than the bound: "} {
+		if len(got) != 2 || !strings.HasPrefix(got[i], want) {
+			t.Fatalf("found %q, want %q", got, want)
+		}
+	}
+	for _, dir := range []string{h.recordings.Dir, h.states} {
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries[:1] {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.findings = nil
+	h.examine(t.Context())
+	if got := ills(h); len(got) > 0 {
+		t.Errorf("at the bound: found %q", got)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,10 +34,10 @@ func keepRecordings(c *controller.Config, dir string, mib int) {
 	if dir == "" || mib <= 0 {
 		return
 	}
-	max := int64(mib) << 20
-	c.RecordSize = max / 8
-	c.Record = func(target string) io.WriteCloser {
-		return controller.NewFile(filepath.Join(dir, url.PathEscape(target)), c.RecordSize, max)
+	c.Recordings = controller.Recordings{Dir: dir, PerTarget: int64(mib) << 20}
+	c.Record, c.RecordSize = c.Recordings.Open, c.Recordings.FileSize()
+	if c.Daemon != nil {
+		c.Daemon.Recordings = &controller.RecordingsStatus{Dir: dir, BytesPerTarget: c.Recordings.PerTarget}
 	}
 }
 

@@ -23,8 +23,10 @@ import (
 	"hapressure/systemd"
 )
 
-// maxRecordings bounds --recordings-size, in MiB: 1 TiB.
-const maxRecordings = 1 << 20
+const (
+	recordingsMiB = 16      // the default of --recordings-size
+	maxRecordings = 1 << 20 // the most that it takes, in MiB: 1 TiB
+)
 
 // options are the flags of run.
 type options struct {
@@ -63,7 +65,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 another daemon run
 	policyFlag(cmd, &o.files)
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "decide and tell, but touch no worker")
 	cmd.Flags().StringVar(&o.recordings, "recordings", stateFile("recordings"), "folder for recordings of what is sensed, decided and done; empty for none")
-	cmd.Flags().IntVar(&o.mib, "recordings-size", 16, "bound of each target's recordings, in MiB")
+	cmd.Flags().IntVar(&o.mib, "recordings-size", recordingsMiB, "bound of each target's recordings, in MiB; those of targets that are gone may have 16 times as much together")
 	cmd.Flags().StringVar(&o.socket, "control", control.Socket, "control socket, where systemd gives none; empty for none")
 	allowEmpty(cmd, "recordings")
 	allowEmpty(cmd, "control")

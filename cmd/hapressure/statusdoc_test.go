@@ -45,7 +45,7 @@ is taken away or changes its meaning within a major version. A *reading* is a nu
 }
 
 // values is what the Go types are in JSON.
-var values = map[string]string{"int": "number", "uint64": "number", "float64": "number", "string": "text", "bool": "true or false",
+var values = map[string]string{"int": "number", "uint64": "number", "int64": "number", "float64": "number", "string": "text", "bool": "true or false",
 	"time.Time": "time, RFC 3339", "policy.Reading": "reading", "policy.Result": "text"}
 
 func describe(t *testing.T, b *strings.Builder, types map[string]*ast.StructType, path, name string) {
