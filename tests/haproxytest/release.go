@@ -2,11 +2,14 @@ package haproxytest
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -42,44 +45,64 @@ func install(t testing.TB, release string) (root, program string) {
 	return root, "/usr/sbin/haproxy"
 }
 
+// unpack returns the root with the HAProxy of a Debian suite: from the cache, or built into it.
 func unpack(t testing.TB, suite string) (string, error) {
-	// A frozen copy of an archive has an expired Release file. The hook makes /lib64, without which no program starts.
-	args := []string{"--quiet", "--variant=extract", "--include=haproxy", `--aptopt=Acquire::Check-Valid-Until "false"`,
-		"--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", suite}
+	// A frozen copy of an archive has an expired Release file.
+	args := []string{"--quiet", "--variant=extract", "--include=haproxy", `--aptopt=Acquire::Check-Valid-Until "false"`, suite}
+	recipe := sha256.Sum256(fmt.Append(nil, args))
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	cache = filepath.Join(cache, "hapressure")
-	root := filepath.Join(cache, fmt.Sprintf("haproxy-%s-%x", suite, sha256.Sum256(fmt.Append(nil, args)))[:len("haproxy--")+len(suite)+12])
-	if _, err := os.Stat(root); err == nil {
-		return root, nil
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	building, err := os.MkdirTemp(cache, "building-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(building)
+	root := filepath.Join(cache, "hapressure", fmt.Sprintf("haproxy-%s-%x", suite, recipe[:6]))
+	return root, cached{
+		dir: root,
+		build: func(dir string) error {
+			t.Logf("unpacking HAProxy of Debian %s into %s", suite, root)
+			return buildRoot(dir, args)
+		},
+		check: checkRoot,
+	}.ensure()
+}
+
+// buildRoot unpacks HAProxy and its libraries into dir, with the arguments of mmdebstrap.
+func buildRoot(dir string, args []string) error {
 	archive, err := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)",
 		"Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main").Output()
 	uri, _, _ := strings.Cut(string(archive), "\n")
 	if err != nil || uri == "" {
-		return "", fmt.Errorf("asking apt for a Debian archive: found %q: %w", uri, err)
+		return fmt.Errorf("asking apt for a Debian archive: found %q: %w", uri, err)
 	}
-	t.Logf("unpacking HAProxy of Debian %s into %s", suite, root)
-	cmd := exec.Command("mmdebstrap", append(args, building, uri)...)
+	if said, err := exec.Command("mmdebstrap", append(args, dir, uri)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("mmdebstrap: %w\n%s", err, said)
+	}
+	if err := linkUsr(dir); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755) // HAProxy's workers may run as another user
+}
+
+// linkUsr links /lib64 and its like to the folders in /usr. From trixie on only base-files has these links,
+// which mmdebstrap does not unpack. Without /lib64 the kernel does not find the dynamic loader of any program.
+func linkUsr(root string) error {
+	for _, name := range []string{"bin", "lib", "lib64", "sbin"} {
+		if _, err := os.Lstat(filepath.Join(root, "usr", name)); err != nil {
+			continue
+		}
+		err := os.Symlink(filepath.Join("usr", name), filepath.Join(root, name))
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRoot runs the HAProxy in root.
+func checkRoot(root string) error {
+	cmd := exec.Command("/usr/sbin/haproxy", "-v")
+	cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: root}
 	if said, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("mmdebstrap: %w\n%s", err, said)
+		return fmt.Errorf("HAProxy in %s does not start: %w\n%s", root, err, said)
 	}
-	if err := os.Chmod(building, 0o755); err != nil { // HAProxy's workers may run as another user
-		return "", err
-	}
-	err = os.Rename(building, root)
-	if _, serr := os.Stat(root); serr == nil {
-		return root, nil // another process may have been quicker
-	}
-	return root, err
+	return nil
 }
