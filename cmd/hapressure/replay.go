@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +33,9 @@ samples, and the difference to what was recorded is told. What that one does was
 done after its typical time, a worker that was ended is in no later sample and a purged cache is empty; memory and pressure stay as they
 were recorded, with all that the recorded actions freed.
 
+A recording may have 1,000,000 lines, 2 GiB of text once it is decompressed, and 1000 beginnings: eleven days with a sample each second. What
+each policy decided and did may take 128 MiB of memory. Beyond that the replay ends with an error that names the file and the line.
+
 Exit codes: 0 done, 1 the recorded policy decides otherwise than recorded or a file cannot be read, 2 wrong usage.`,
 		Example: "  hapressure replay /var/lib/hapressure/recordings/haproxy.service/*\n" +
 			"  hapressure replay storm.jsonl --policy gentle.yaml --policy small-vps.yaml --html storm.html",
@@ -62,7 +64,7 @@ Exit codes: 0 done, 1 the recorded policy decides otherwise than recorded or a f
 			}
 			switch out := cmd.OutOrStdout(); {
 			case asJSON:
-				err = json.NewEncoder(out).Encode(map[string]any{"Target": view.Target, "From": view.From, "To": view.To, "Samples": view.Samples, "Runs": runs})
+				err = view.WriteJSON(out, runs)
 			case page != "-":
 				tell(out, view, runs)
 			}

@@ -23,6 +23,18 @@ const (
 	MaxLine = 1 << 20
 )
 
+// A recording of a few hundred KiB can decompress to any number of lines, so a Reader bounds what one may
+// hold. The daemon's files are far below: at one sample a second the lines are those of eleven days, and
+// the daemon begins a new file after an eighth of --recordings-size, by default some four hours.
+const (
+	MaxLines  = 1_000_000
+	MaxText   = 2 << 30 // bytes of lines, decompressed: 2 KiB for each of MaxLines, as with seven workers
+	MaxBegins = 1000    // each has a policy, which takes milliseconds to decode
+)
+
+// ErrTooLong is wrapped by the error of a recording that exceeds one of these bounds.
+var ErrTooLong = errors.New("the recording is too long")
+
 // Begin is what has to be known before the first tick.
 type Begin struct {
 	Version int
@@ -101,7 +113,8 @@ var ErrNone = errors.New("this is not a recording")
 // Reader reads recordings.
 type Reader struct {
 	lines *bufio.Scanner
-	line  int // its number, from 1
+	// What was read: the number of the line, from 1; bytes of lines; and events with a Begin.
+	line, text, begins int
 }
 
 // NewReader makes a Reader of r.
@@ -127,12 +140,22 @@ func (r *Reader) Next() (Event, error) {
 		err = r.lines.Err()
 	}
 	r.line++
+	r.text += len(r.lines.Bytes())
+	if e.Begin != nil {
+		r.begins++
+	}
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF) && !r.lines.Scan() && errors.Is(r.lines.Err(), io.ErrUnexpectedEOF):
 		return Event{}, io.EOF
 	case err == io.EOF:
 		return Event{}, err
 	case err != nil:
+	case r.line > MaxLines:
+		err = fmt.Errorf("%w: it has more than %d lines", ErrTooLong, MaxLines)
+	case r.text > MaxText:
+		err = fmt.Errorf("%w: its lines have more than %d MiB", ErrTooLong, MaxText>>20)
+	case r.begins > MaxBegins:
+		err = fmt.Errorf("%w: it begins more than %d times", ErrTooLong, MaxBegins)
 	case r.line == 1 && e.Begin == nil:
 		err = ErrNone
 	case e.Begin != nil && e.Begin.Version != version:

@@ -4,6 +4,7 @@ package replay
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,6 +38,34 @@ type Run struct {
 	state       policy.State
 	begin       record.Begin
 	model       model
+	held        int // by Entries, in bytes
+}
+
+// MaxEntries bounds what the Entries of a Run hold, in bytes: some 300,000 of them. Two days of reloads
+// every other second have fewer.
+const MaxEntries = 128 << 20
+
+// ErrTooMuch is wrapped by the error of recordings in which more was decided and done than a Run holds.
+var ErrTooMuch = errors.New("too much was decided and done for one replay: give it fewer recordings")
+
+func (r *Run) add(e Entry) error {
+	if r.held += e.size(); r.held > MaxEntries {
+		return fmt.Errorf("at %s: %w", e.At.Format(clock), ErrTooMuch)
+	}
+	r.Entries = append(r.Entries, e)
+	return nil
+}
+
+// size is about what an entry takes of memory, in bytes.
+func (e *Entry) size() int {
+	const fixed = 300 // the Entry, what it points to, and what the allocator adds
+	switch {
+	case e.Change != nil:
+		return fixed + len(e.Change.FromName) + len(e.Change.ToName) + len(e.Change.Why)
+	case e.Action != nil:
+		return fixed + len(e.Action.Tier) + len(e.Action.Kind) + len(e.Action.Why)
+	}
+	return fixed + len(e.Outcome.Tier) + len(e.Outcome.Kind) + len(e.Outcome.Result) + len(e.Outcome.Reason)
 }
 
 // New makes a Run of a policy, or of the recorded one where p is nil.
@@ -50,9 +79,9 @@ func (r *Run) Play(e record.Event) error {
 	case e.Begin != nil:
 		return r.play(*e.Begin)
 	case e.Tick != nil:
-		r.step(e.Tick.Sample, e.Tick.Decision)
+		return r.step(e.Tick.Sample, e.Tick.Decision)
 	case r.own == nil:
-		r.done(*e.Outcome)
+		return r.done(*e.Outcome)
 	}
 	return nil
 }
@@ -82,10 +111,12 @@ func (r *Run) play(b record.Begin) error {
 	return nil
 }
 
-func (r *Run) step(s policy.Sample, recorded policy.Decision) {
+func (r *Run) step(s policy.Sample, recorded policy.Decision) error {
 	if r.own != nil {
 		for _, o := range r.model.land(s.Now) {
-			r.done(o)
+			if err := r.done(o); err != nil {
+				return err
+			}
 		}
 		r.model.change(&s)
 	}
@@ -100,19 +131,24 @@ func (r *Run) step(s policy.Sample, recorded policy.Decision) {
 		d = recorded
 	}
 	for _, ch := range d.Changes {
-		r.Entries = append(r.Entries, Entry{At: r.wall(s.Now), Change: &ch})
+		if err := r.add(Entry{At: r.wall(s.Now), Change: &ch}); err != nil {
+			return err
+		}
 	}
 	for _, due := range d.Actions {
-		r.Entries = append(r.Entries, Entry{At: r.wall(s.Now), Action: &due})
+		if err := r.add(Entry{At: r.wall(s.Now), Action: &due}); err != nil {
+			return err
+		}
 		if r.own != nil {
 			r.model.start(s.Now, due)
 		}
 	}
+	return nil
 }
 
-func (r *Run) done(o policy.Outcome) {
+func (r *Run) done(o policy.Outcome) error {
 	r.state.Done(o)
-	r.Entries = append(r.Entries, Entry{At: r.wall(o.At), Outcome: &o})
+	return r.add(Entry{At: r.wall(o.At), Outcome: &o})
 }
 
 // wall is what a wall clock showed at a time of the present recording.

@@ -3,7 +3,9 @@ package replay
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +166,77 @@ func TestPage(t *testing.T) {
 	var got struct{ Curve []map[string]any }
 	if err := json.NewDecoder(strings.NewReader(data)).Decode(&got); err != nil || len(got.Curve) < 400 {
 		t.Errorf("%d points, %v", len(got.Curve), err)
+	}
+}
+
+// What is shown of a recording does not grow with it, and keeps the peaks.
+func TestCurveIsBounded(t *testing.T) {
+	var c curve
+	for i := range 1_000_000 {
+		p := point{Usage: 10, Some: nan, Room: 5}
+		switch i {
+		case 777_777:
+			p.Usage = 99
+		case 333_333:
+			p.Some, p.Killed = 50, 2
+		case 111_111:
+			p.Room = -1
+		case 555_555:
+			p.Usage = nan
+		}
+		c.add(p)
+		if len(c.points) > 2*columns {
+			t.Fatalf("%d points after %d samples", len(c.points), i)
+		}
+	}
+	peak := thin(c.points)[0]
+	for _, p := range thin(c.points) {
+		peak = merge(peak, p)
+	}
+	if want := (point{Usage: 99, Some: 50, Room: -1, Killed: 2}); peak != want {
+		t.Errorf("the peak is %+v, want %+v", peak, want)
+	}
+}
+
+// The page and the JSON are written piece by piece, and are what the types say.
+func TestWhatIsWrittenIsWhatARunHolds(t *testing.T) {
+	events := storm(t, builtIn(), 100)
+	r, v := play(t, New("<as recorded>", nil), events), &View{}
+	for _, e := range events {
+		v.Play(e)
+	}
+	want, err := json.Marshal(map[string]any{"Target": v.Target, "From": v.From, "To": v.To, "Samples": v.Samples, "Runs": []*Run{r, r}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := v.WriteJSON(&b, []*Run{r, r}); err != nil {
+		t.Fatal(err)
+	}
+	var got, wanted any
+	if err := errors.Join(json.Unmarshal(b.Bytes(), &got), json.Unmarshal(want, &wanted)); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, wanted) {
+		t.Errorf("%s\nwant\n%s", b.Bytes(), want)
+	}
+}
+
+// A Run holds a bounded number of bytes. Two days of storms are far below it.
+func TestEntriesAreBounded(t *testing.T) {
+	r := play(t, New("as recorded", nil), storm(t, builtIn(), 1<<30))
+	passed := r.state.Now
+	if most := r.held * int(48*time.Hour/passed); most > MaxEntries/2 {
+		t.Errorf("two days of storms as this one of %v take %d bytes of %d", passed, most, MaxEntries)
+	}
+	o := policy.Outcome{Kind: policy.PurgeSSLCache, Result: policy.Failed, Reason: strings.Repeat("x", record.MaxLine/2)}
+	var err error
+	n := 0
+	for ; err == nil && n < 1000; n++ {
+		err = r.Play(record.Event{Outcome: &o})
+	}
+	if !errors.Is(err, ErrTooMuch) || n > MaxEntries/len(o.Reason)+1 {
+		t.Errorf("after %d outcomes of %d bytes: %v", n, len(o.Reason), err)
 	}
 }
 

@@ -1,0 +1,105 @@
+package replay
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+
+	"hapressure/policy"
+)
+
+// point is a column of the curves; what is not known is NaN.
+type point struct {
+	At                          time.Time
+	Usage, Some, Room, Stopping figure // percent, percent of the time, reloads, workers
+	Used, Limit, SwapInUse      figure // bytes
+	Killed                      figure // processes, by the kernel, since the point before
+}
+
+// figure is a number in JSON, null for NaN.
+type figure float64
+
+var nan = figure(math.NaN())
+
+var _ json.Marshaler = nan
+
+// MarshalJSON writes six digits: a screen shows no more.
+func (f figure) MarshalJSON() ([]byte, error) {
+	if math.IsNaN(float64(f)) || math.IsInf(float64(f), 0) {
+		return []byte("null"), nil
+	}
+	return fmt.Appendf(nil, "%.6g", float64(f)), nil
+}
+
+func known(r policy.Reading) figure {
+	if r.Absent != "" {
+		return nan
+	}
+	return figure(r.Value)
+}
+
+// columns is how many points a page has at most: more than a screen can show.
+const columns = 1600
+
+// curve keeps a bounded number of points, however many are added: once there are 2*columns, each two
+// neighbours are merged into one, and from then on as many samples make one point.
+type curve struct {
+	points []point
+	each   int // samples in one point
+	last   int // samples in the last point
+}
+
+func (c *curve) add(p point) {
+	if c.last > 0 && c.last < c.each {
+		end := &c.points[len(c.points)-1]
+		*end = merge(*end, p)
+		c.last++
+		return
+	}
+	if len(c.points) == 2*columns {
+		c.points = thin(c.points)
+		c.each *= 2
+	}
+	c.points, c.each, c.last = append(c.points, p), max(c.each, 1), 1
+}
+
+// thin merges neighbouring points until there are columns at most.
+func thin(points []point) []point {
+	each := (len(points) + columns - 1) / columns
+	if each <= 1 {
+		return points
+	}
+	var kept []point
+	for len(points) > 0 {
+		n := min(each, len(points))
+		one := points[0]
+		for _, p := range points[1:n] {
+			one = merge(one, p)
+		}
+		kept, points = append(kept, one), points[n:]
+	}
+	return kept
+}
+
+// merge returns the point with the most usage of two neighbours, with the worst of what else either has:
+// peaks are what matters.
+func merge(a, b point) point {
+	most := a
+	if larger(a.Usage, b.Usage) != a.Usage {
+		most = b
+	}
+	most.Some, most.Room = larger(a.Some, b.Some), -larger(-a.Room, -b.Room)
+	if most.Killed = a.Killed + b.Killed; math.IsNaN(float64(most.Killed)) {
+		most.Killed = larger(a.Killed, b.Killed)
+	}
+	return most
+}
+
+// larger returns the larger of two figures, or the one that is known.
+func larger(a, b figure) figure {
+	if b > a || math.IsNaN(float64(a)) {
+		return b
+	}
+	return a
+}

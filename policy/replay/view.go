@@ -1,0 +1,51 @@
+package replay
+
+import (
+	"time"
+
+	"hapressure/policy"
+	"hapressure/policy/record"
+)
+
+// View is what people are shown of a recording beside what policies made of it.
+type View struct {
+	Target   string
+	From, To time.Time
+	Samples  int
+
+	begin record.Begin
+	last  *record.Tick
+	curve curve
+}
+
+// Play takes the next event of a recording.
+func (v *View) Play(e record.Event) {
+	if e.Begin != nil {
+		if v.last != nil && e.Begin.State.Now != v.last.Now {
+			v.curve.add(point{v.To, nan, nan, nan, nan, nan, nan, nan, nan}) // a gap
+			v.last = nil
+		}
+		v.begin, v.Target = *e.Begin, e.Begin.Target
+	}
+	if e.Tick == nil {
+		return
+	}
+	t := e.Tick
+	p := point{At: v.begin.Wall.Add(t.Now - v.begin.At), Usage: known(t.Usage), Room: known(t.ReloadRoom), Some: nan,
+		Used: figure(t.Used), Limit: figure(t.Limit), SwapInUse: known(t.Swap)}
+	for _, w := range t.Workers {
+		if w.State == policy.Stopping {
+			p.Stopping++
+		}
+	}
+	if v.last != nil && t.Now > v.last.Now {
+		p.Some = (known(t.SomeTotal) - known(v.last.SomeTotal)) / figure((t.Now - v.last.Now).Microseconds()) * 100
+		p.Killed = max(0, known(t.Events["oom_kill"])-known(v.last.Events["oom_kill"]))
+	}
+	if v.Samples == 0 {
+		v.From = p.At
+	}
+	v.To, v.last = p.At, t
+	v.Samples++
+	v.curve.add(p)
+}

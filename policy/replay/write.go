@@ -1,0 +1,99 @@
+package replay
+
+import (
+	"bufio"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+)
+
+//go:embed page.html
+var page string
+
+// WriteHTML writes a page with the curves and what each run did. It needs nothing else to be shown.
+func (v *View) WriteHTML(w io.Writer, runs []*Run) error {
+	before, after, _ := strings.Cut(page, "{{DATA}}")
+	return write(w, func(s *stream) {
+		s.text(before)
+		// json.Marshal escapes < and >, so that no text can end the script that it is put into.
+		s.replay(v, runs, func() {
+			s.text(`,"Curve":`)
+			list(s, thin(v.curve.points))
+		})
+		s.text(after)
+	})
+}
+
+// WriteJSON writes what each run did as one JSON object.
+func (v *View) WriteJSON(w io.Writer, runs []*Run) error {
+	return write(w, func(s *stream) {
+		s.replay(v, runs, func() {})
+		s.text("\n")
+	})
+}
+
+// stream writes JSON piece by piece: encoded as one value a replay would take several times the memory
+// that its entries take already.
+type stream struct {
+	w   *bufio.Writer // keeps the first error
+	err error         // of encoding
+}
+
+func write(w io.Writer, fill func(*stream)) error {
+	s := stream{w: bufio.NewWriter(w)}
+	fill(&s)
+	if s.err != nil {
+		return fmt.Errorf("encoding a replay: %w", s.err)
+	}
+	return s.w.Flush()
+}
+
+func (s *stream) text(text string) { s.w.WriteString(text) }
+
+func (s *stream) value(v any) {
+	b, err := json.Marshal(v)
+	if err != nil && s.err == nil {
+		s.err = err
+	}
+	s.w.Write(b)
+}
+
+func list[T any](s *stream, all []T) {
+	s.text("[")
+	for i := range all {
+		if i > 0 {
+			s.text(",")
+		}
+		s.value(&all[i])
+	}
+	s.text("]")
+}
+
+// replay writes the object of a replay; more writes further fields of it.
+func (s *stream) replay(v *View, runs []*Run, more func()) {
+	s.text(`{"Target":`)
+	s.value(v.Target)
+	s.text(`,"From":`)
+	s.value(v.From)
+	s.text(`,"To":`)
+	s.value(v.To)
+	s.text(`,"Samples":`)
+	s.value(v.Samples)
+	more()
+	s.text(`,"Runs":[`)
+	for i, r := range runs {
+		if i > 0 {
+			s.text(",")
+		}
+		s.text(`{"Name":`)
+		s.value(r.Name)
+		s.text(`,"Entries":`)
+		list(s, r.Entries)
+		s.text(`,"Spent":`)
+		s.value(r.Spent)
+		s.text("}")
+	}
+	s.text("]}")
+}
