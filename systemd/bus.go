@@ -29,23 +29,36 @@ const (
 // patience is for each answer of the bus or systemd, as long as sd-bus has it (sd_bus_get_method_call_timeout(3)). A test has less.
 var patience = 25 * time.Second
 
-// A Bus is a connection to systemd by way of the system bus. It does not reconnect: when [Bus.Changes] closes its channel, make another.
-// What the bus or systemd does not answer within 25 s fails with [context.DeadlineExceeded].
+// A Bus is a connection to systemd, by way of the system bus ([Connect]) or of systemd's own socket
+// ([ConnectPrivate]). It does not reconnect: when [Bus.Changes] closes its channel, make another. What
+// the bus or systemd does not answer within 25 s fails with [context.DeadlineExceeded].
 type Bus struct {
-	conn *sd.Conn   // calls
-	raw  *dbus.Conn // signals, and what sd has no call for
-	end  context.CancelFunc
+	conn    *sd.Conn   // calls
+	raw     *dbus.Conn // signals, and what sd has no call for
+	private bool       // there is no bus in between, so no names, no matches and no other receivers
+	end     context.CancelFunc
 }
 
 // Connect connects to the system bus. The connection ends with ctx, so this is to be the context of the daemon's life, not of the call.
 func Connect(ctx context.Context) (*Bus, error) {
+	bus, err := newBus(ctx, func(ctx context.Context) (*dbus.Conn, error) {
+		return dbus.ConnectSystemBus(dbus.WithContext(ctx))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to systemd over D-Bus: %w", err)
+	}
+	return bus, nil
+}
+
+// newBus makes a Bus of the connections that dial makes, for as long as ctx lasts.
+func newBus(ctx context.Context, dial func(context.Context) (*dbus.Conn, error)) (*Bus, error) {
 	ctx, end := context.WithCancel(ctx)
 	late := time.AfterFunc(patience, end)
 	var raw *dbus.Conn
 	// sd asks for two connections. We keep hold of one of them: of it sd tells neither that it was lost nor, without polling, which unit
 	// has changed.
 	conn, err := sd.NewConnection(func() (*dbus.Conn, error) {
-		c, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
+		c, err := dial(ctx)
 		raw = c
 		return c, err
 	})
@@ -54,7 +67,7 @@ func Connect(ctx context.Context) (*Bus, error) {
 	}
 	if err != nil {
 		end()
-		return nil, fmt.Errorf("connecting to systemd over D-Bus: %w", err)
+		return nil, err
 	}
 	return &Bus{conn: conn, raw: raw, end: end}, nil
 }

@@ -29,6 +29,7 @@ type fakeManager struct {
 	subscribed chan struct{}
 	daemon     *exec.Cmd
 	started    chan transient
+	emit       func(at dbus.ObjectPath, signal string, values ...any) error
 }
 
 func (m *fakeManager) GetUnit(name string) (dbus.ObjectPath, *dbus.Error) {
@@ -101,25 +102,31 @@ func fakeSystemd(t *testing.T) *fakeManager {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	m := &fakeManager{conn: conn, subscribed: make(chan struct{}, 1), daemon: daemon, started: make(chan transient, 8)}
+	m := &fakeManager{conn: conn, subscribed: make(chan struct{}, 1), daemon: daemon, started: make(chan transient, 8), emit: conn.Emit}
+	m.export(t)
+	if reply, err := conn.RequestName(service, 0); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
+		t.Fatalf("requesting the name: %v, %v", reply, err)
+	}
+	return m
+}
+
+// export makes the manager and its units answer on the connection.
+func (m *fakeManager) export(t *testing.T) {
+	t.Helper()
 	haproxy := fakeUnit{
 		"LoadState": "loaded", "ControlGroup": "/system.slice/haproxy.service",
 	}
 	const properties = "org.freedesktop.DBus.Properties"
 	for _, err := range []error{
-		conn.Export(m, managerPath, service+".Manager"),
-		conn.Export(haproxy, haproxyPath, properties),
-		conn.Export(haproxy, unitNamespace+"/lb_2eservice", properties),
-		conn.Export(fakeUnit{"LoadState": "not-found"}, unitNamespace+"/ghost_2eservice", properties),
+		m.conn.Export(m, managerPath, service+".Manager"),
+		m.conn.Export(haproxy, haproxyPath, properties),
+		m.conn.Export(haproxy, unitNamespace+"/lb_2eservice", properties),
+		m.conn.Export(fakeUnit{"LoadState": "not-found"}, unitNamespace+"/ghost_2eservice", properties),
 	} {
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
 	}
-	if reply, err := conn.RequestName(service, 0); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
-		t.Fatalf("requesting the name: %v, %v", reply, err)
-	}
-	return m
 }
 
 func connect(t *testing.T) *Bus {
@@ -219,7 +226,7 @@ func FuzzChangedUnit(f *testing.F) {
 			t.Skip()
 		}
 		at := unitNamespace + "/" + dbus.ObjectPath(sd.PathBusEscape(name))
-		got, ok := changedUnit(&dbus.Signal{Path: at, Name: propertiesChanged})
+		got, ok := changedUnit(&dbus.Signal{Path: at, Name: propertiesChanged, Body: []any{unitInterface}})
 		if !ok || got != name {
 			t.Errorf("%q is read as %q, %v from %s", name, got, ok, at)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"path"
 	"strings"
 
 	"github.com/godbus/dbus/v5"
@@ -13,23 +12,11 @@ import (
 // Changes tells the name of every unit, of whatever type, whose state has changed: started, stopped, reloading, reloaded. A unit that
 // changes several times before it is taken from the channel is told once. The channel closes when ctx ends or the bus is lost.
 func (b *Bus) Changes(ctx context.Context) (<-chan string, error) {
-	match := []dbus.MatchOption{
-		dbus.WithMatchInterface("org.freedesktop.DBus.Properties"),
-		dbus.WithMatchMember("PropertiesChanged"),
-		dbus.WithMatchPathNamespace(unitNamespace),
-		dbus.WithMatchArg(0, unitInterface), // each change is told a second time, of its type's interface
-	}
-	if err := inTime(ctx, func(ctx context.Context) error { return b.raw.AddMatchSignalContext(ctx, match...) }); err != nil {
-		return nil, fmt.Errorf("matching changes of units: %w", err)
-	}
 	signals := make(chan *dbus.Signal, 64)
 	b.raw.Signal(signals)
-	// systemd sends no signals before somebody has subscribed.
-	if err := inTime(ctx, func(ctx context.Context) error {
-		return b.raw.Object(service, managerPath).CallWithContext(ctx, service+".Manager.Subscribe", 0).Err
-	}); err != nil {
+	if err := b.subscribe(ctx); err != nil {
 		b.raw.RemoveSignal(signals)
-		return nil, fmt.Errorf("subscribing to changes of units: %w", err)
+		return nil, err
 	}
 	names := make(chan string)
 	go func() {
@@ -38,6 +25,30 @@ func (b *Bus) Changes(ctx context.Context) (<-chan string, error) {
 		b.forward(ctx, signals, names)
 	}()
 	return names, nil
+}
+
+// subscribe makes systemd send the changes of units, and the bus deliver them. On its own socket systemd
+// sends every signal without being asked (src/core/dbus.c, bus_foreach_bus), and answers no match.
+func (b *Bus) subscribe(ctx context.Context) error {
+	if b.private {
+		return nil
+	}
+	match := []dbus.MatchOption{
+		dbus.WithMatchInterface("org.freedesktop.DBus.Properties"),
+		dbus.WithMatchMember("PropertiesChanged"),
+		dbus.WithMatchPathNamespace(unitNamespace),
+		dbus.WithMatchArg(0, unitInterface),
+	}
+	if err := inTime(ctx, func(ctx context.Context) error { return b.raw.AddMatchSignalContext(ctx, match...) }); err != nil {
+		return fmt.Errorf("matching changes of units: %w", err)
+	}
+	// systemd sends no signals before somebody has subscribed.
+	if err := inTime(ctx, func(ctx context.Context) error {
+		return b.raw.Object(service, managerPath).CallWithContext(ctx, service+".Manager.Subscribe", 0).Err
+	}); err != nil {
+		return fmt.Errorf("subscribing to changes of units: %w", err)
+	}
+	return nil
 }
 
 // forward never lets signals wait for the reader of names: godbus would keep each of them in a goroutine of its own.
@@ -68,13 +79,14 @@ func (b *Bus) forward(ctx context.Context, signals <-chan *dbus.Signal, names ch
 	}
 }
 
-// changedUnit is the unit that a signal reports as changed.
+// changedUnit is the unit that a signal reports as changed. systemd reports each change twice, also for
+// the interface of the unit's type; that signal does not count.
 func changedUnit(s *dbus.Signal) (string, bool) {
-	// Which changes come is the match's choice; sd asks the same connection for signals of its own.
-	if s.Name != propertiesChanged {
+	escaped, isUnit := strings.CutPrefix(string(s.Path), string(unitNamespace)+"/")
+	if s.Name != propertiesChanged || !isUnit || len(s.Body) == 0 || s.Body[0] != unitInterface {
 		return "", false
 	}
 	// sd-bus writes a byte that a path may not hold as _2e, a URL as %2e; of underscores and percent signs neither is left as it is.
-	name, err := url.PathUnescape(strings.ReplaceAll(path.Base(string(s.Path)), "_", "%"))
+	name, err := url.PathUnescape(strings.ReplaceAll(escaped, "_", "%"))
 	return name, err == nil
 }

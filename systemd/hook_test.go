@@ -38,7 +38,7 @@ func (m *fakeManager) StartTransientUnit(name, mode string, properties []transie
 	}
 	const job = managerPath + "/job/7"
 	if result != "hangs" {
-		if err := m.conn.Emit(managerPath, service+".Manager.JobRemoved", uint32(7), job, name, result); err != nil {
+		if err := m.emit(managerPath, service+".Manager.JobRemoved", uint32(7), job, name, result); err != nil {
 			return "", dbus.MakeFailedError(err)
 		}
 	}
