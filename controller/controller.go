@@ -25,17 +25,6 @@ import (
 	"hapressure/systemd"
 )
 
-// Units is what the controller asks of systemd; *systemd.Bus is it.
-type Units interface {
-	ControlGroup(ctx context.Context, unit string) (string, error)
-	Match(ctx context.Context, glob string) ([]string, error)
-	Changes(ctx context.Context) (<-chan string, error)
-	OwnName(context.Context) error
-	TierChanged(systemd.TierChange) error
-	RunHook(context.Context, systemd.Hook) error
-	Close()
-}
-
 // Journal takes the entries; *systemd.Journal is it.
 type Journal interface {
 	Send(systemd.Entry) error
@@ -50,8 +39,9 @@ type Config struct {
 	Procfs  string        // the proc file system, /proc
 	Cgroups string        // the mount point of cgroup v2
 	Journal Journal
-	// Connect connects to systemd, again after the connection was lost. nil: only targets given as cgroups are found.
-	Connect func(context.Context) (Units, error)
+	// Ways lead to systemd, the best first. The first that works is used until one before it works, or the
+	// connection is lost. None: only targets given as cgroups are found.
+	Ways []Way
 	// Status is told, in one line, how the targets are, whenever that changes. May be nil.
 	Status func(string)
 	// Keep is a folder for what goes on after a restart, one that a reboot empties; "" keeps nothing.
@@ -78,6 +68,7 @@ type Controller struct {
 	mu      sync.Mutex        // of what follows, and of Config.Policy
 	guards  map[string]*guard // by the target's name: the unit, or the cgroup's path
 	inForce PolicyStatus
+	systemd SystemdStatus // of the last connection
 	status  string
 }
 
@@ -127,11 +118,13 @@ func (c *Controller) policy() *policy.Policy {
 // errNoTarget is why a guard ends that was told to.
 var errNoTarget = errors.New("hapressure stops, or its policy has no such target any more, or the unit runs in another cgroup")
 
-const (
-	lookEvery  = 10 * time.Second // for targets, where no event tells of a change
-	reconnect  = 5 * time.Second  // pause before systemd is tried again
-	matchLimit = 64               // targets that one glob may give
+// A test has shorter pauses.
+var (
+	lookEvery = 10 * time.Second // for targets without an event, and for a better way to systemd
+	reconnect = 5 * time.Second  // pause before systemd is tried again
 )
+
+const matchLimit = 64 // targets that one glob may give
 
 // Run guards until ctx ends, and waits until what it had begun has ended.
 func (c *Controller) Run(ctx context.Context) {
@@ -159,25 +152,22 @@ func (c *Controller) Run(ctx context.Context) {
 	}
 }
 
-// follow looks for targets, at once and on each change, until ctx ends or systemd is lost. Guards run on meanwhile.
+// follow looks for targets, at once and on each change, until ctx ends, systemd is lost (an error), or it is to be connected
+// to again. Guards run on meanwhile.
 func (c *Controller) follow(ctx context.Context) error {
+	linked, cancel := context.WithCancel(ctx) // guards have ctx: they outlive the link
+	defer cancel()
+	link, err := c.link(linked)
+	if err != nil {
+		_ = c.look(ctx, nil) // for cgroups: systemd is not asked
+		return err
+	}
 	var units Units
 	var changes <-chan string
-	if c.Connect != nil && c.names() {
-		var err error
-		if units, err = c.Connect(ctx); err != nil {
-			c.look(ctx, nil)
-			return err
-		}
-		defer units.Close()
-		if changes, err = units.Changes(ctx); err != nil {
-			return err
-		}
-		if !c.DryRun {
-			if err := units.OwnName(ctx); err != nil {
-				c.report.sensorMissing("", "D-Bus name", err)
-			}
-		}
+	var better <-chan struct{}
+	if link != nil {
+		defer link.Close()
+		units, changes, better = link.Units, link.Changed, c.await(linked, link)
 		c.units.Store(&units)
 		defer c.units.Store(nil)
 	}
@@ -185,18 +175,23 @@ func (c *Controller) follow(ctx context.Context) error {
 	defer tick.Stop()
 	for look := true; ; {
 		if look {
-			c.look(ctx, units)
+			err := c.look(ctx, units)
 			c.showStatus()
+			if err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-better:
+			return nil // to connect by it
 		case <-tick.C:
 			look = true
 		case <-c.again:
 			look = true
-			if units == nil && c.Connect != nil && c.names() {
-				return nil // to begin anew
+			if units == nil && len(c.Ways) > 0 && c.names() {
+				return nil // to connect
 			}
 		case name, ok := <-changes:
 			if !ok {
@@ -208,11 +203,6 @@ func (c *Controller) follow(ctx context.Context) error {
 	}
 }
 
-// names reports whether the policy names units: else systemd is not asked, which a container has none of.
-func (c *Controller) names() bool {
-	return slices.ContainsFunc(c.policy().Targets, func(t policy.Target) bool { return t.Unit != "" })
-}
-
 // concerns reports whether a unit is, or may become, a target: a host has many that come and go all the time.
 func (c *Controller) concerns(unit string) bool {
 	return slices.ContainsFunc(c.policy().Targets, func(t policy.Target) bool {
@@ -221,20 +211,25 @@ func (c *Controller) concerns(unit string) bool {
 	})
 }
 
-// find returns the cgroups of the targets that there are now, by name.
-func (c *Controller) find(ctx context.Context, units Units) map[string]string {
-	found := map[string]string{}
+// find returns the cgroups of the targets that there are now, by name. If systemd does not answer it is not asked for the
+// others: the error is that, and what is found is no less true.
+func (c *Controller) find(ctx context.Context, units Units) (found map[string]string, unanswered error) {
+	found = map[string]string{}
 	p := c.policy()
 	for _, t := range p.Targets {
-		maps.Copy(found, c.places(ctx, units, t))
+		places, err := c.places(ctx, units, t)
+		if err != nil {
+			units, unanswered = nil, err
+		}
+		maps.Copy(found, places)
 	}
 	maps.DeleteFunc(found, func(name, _ string) bool { return p.For(name) == nil }) // disabled
-	return found
+	return found, unanswered
 }
 
-// look starts a guard for each target that has none.
-func (c *Controller) look(ctx context.Context, units Units) {
-	found := c.find(ctx, units)
+// look starts a guard for each target that has none. The error is that systemd does not answer.
+func (c *Controller) look(ctx context.Context, units Units) error {
+	found, unanswered := c.find(ctx, units)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	guarded := map[string]bool{} // cgroups: two guards on one, by two names, would get in each other's way
@@ -252,36 +247,44 @@ func (c *Controller) look(ctx context.Context, units Units) {
 			guarded[at] = true
 		}
 	}
+	return unanswered
 }
 
-// places resolves one target to cgroups by name. What is not there now gives nothing: it may come.
-func (c *Controller) places(ctx context.Context, units Units, t policy.Target) map[string]string {
+// places resolves one target to cgroups by name. What is not there now gives nothing: it may come. The error is that systemd
+// does not answer.
+func (c *Controller) places(ctx context.Context, units Units, t policy.Target) (map[string]string, error) {
 	if t.Cgroup != "" {
-		return c.groups(t.Cgroup)
+		return c.groups(t.Cgroup), nil
 	}
 	if units == nil {
-		return nil
+		return nil, nil
 	}
 	names := []string{t.Unit}
 	if strings.ContainsAny(t.Unit, "*?[") {
 		var err error
-		if names, err = units.Match(ctx, t.Unit); err != nil {
+		names, err = units.Match(ctx, t.Unit)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil, err
+		}
+		if err != nil {
 			c.report.sensorMissing(t.Unit, "systemd", err)
-			return nil
+			return nil, nil
 		}
 		names = names[:min(len(names), matchLimit)]
 	}
 	places := map[string]string{}
 	for _, name := range names {
 		group, err := units.ControlGroup(ctx, name)
-		if err != nil && !errors.Is(err, systemd.ErrNoUnit) {
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			return places, err
+		case err != nil && !errors.Is(err, systemd.ErrNoUnit):
 			c.report.sensorMissing(name, "systemd", err)
-		}
-		if group != "" {
+		case group != "":
 			places[name] = group
 		}
 	}
-	return places
+	return places, nil
 }
 
 // groups resolves a cgroup's path, or a glob to those that HAProxy runs in.

@@ -209,7 +209,9 @@ func (w *world) guard(text string, dryRun bool) *Controller {
 func (w *world) guardWith(text string, conf Config) (c *Controller, stop func()) {
 	w.t.Helper()
 	conf.Policy, conf.Procfs, conf.Cgroups, conf.Journal = decode(w.t, text), "/proc", w.tree.Mount, w.journal
-	conf.Connect = func(context.Context) (Units, error) { return w.units, nil }
+	if conf.Ways == nil {
+		conf.Ways = []Way{{Name: "D-Bus", Connect: func(context.Context) (Units, error) { return w.units, nil }}}
+	}
 	c = New(conf)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})

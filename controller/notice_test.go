@@ -187,7 +187,7 @@ func (f *connection) ControlGroup(ctx context.Context, name string) (string, err
 func TestHooksGoOnAfterAReconnect(t *testing.T) {
 	journal := newRecorder()
 	var now *connection
-	c := New(Config{Policy: decode(t, hookTiers), Journal: journal, Connect: func(context.Context) (Units, error) { return now, nil }})
+	c := New(Config{Policy: decode(t, hookTiers), Journal: journal, Ways: []Way{{Name: "D-Bus", Connect: func(context.Context) (Units, error) { return now, nil }}}})
 	var runs sync.WaitGroup
 	runs.Go(func() { c.runHooks(t.Context()) })
 	h := systemd.Hook{Command: []string{"/bin/low"}, Environment: map[string]string{}}

@@ -58,6 +58,19 @@ func (r reporter) storageFailed(target, store, message string, err error) {
 	})
 }
 
+// linkChanged reports that units are found in another way than before.
+func (r reporter) linkChanged(before string, l *Link) {
+	message, priority := fmt.Sprintf("Finding units by %s instead of %s", l.Name, before), notice
+	s := l.status()
+	if s.Why != "" {
+		message += fmt.Sprintf(": %s; %s; trying again every %.0f s", s.Why, s.Lacks, lookEvery.Seconds())
+		priority = warning
+	}
+	r.send(systemd.ConnectionChanged, priority, message, map[string]string{
+		"HAPRESSURE_CONNECTION": s.By, "HAPRESSURE_CONNECTION_FROM": before, "HAPRESSURE_LACKS": s.Lacks, "HAPRESSURE_REASON": s.Why,
+	})
+}
+
 func (r reporter) tierChanged(target string, ch policy.Change, v view) {
 	r.tallies.tierChanged(target, ch)
 	to := cmp.Or(ch.ToName, none)

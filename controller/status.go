@@ -18,6 +18,7 @@ type Status struct {
 	At      time.Time      `json:"at"`      // when this was told
 	Daemon  *DaemonStatus  `json:"daemon"`  // null: no daemon told this, it was looked up
 	Policy  PolicyStatus   `json:"policy"`  // the one in force
+	Systemd SystemdStatus  `json:"systemd"` // how units are found
 	Targets []TargetStatus `json:"targets"` // by name; those of the policy that run
 }
 
@@ -37,6 +38,13 @@ type DaemonStatus struct {
 type RecordingsStatus struct {
 	Dir            string `json:"dir"`              // the folder, with a folder for each target
 	BytesPerTarget int64  `json:"bytes_per_target"` // bound of the recordings of each target that is guarded
+}
+
+// SystemdStatus is how units are found.
+type SystemdStatus struct {
+	By    string `json:"by"`              // D-Bus, systemd's private socket or the cgroup tree; empty if the policy names no unit
+	Lacks string `json:"lacks,omitempty"` // what cannot be had by it
+	Why   string `json:"why,omitempty"`   // why it is not D-Bus
 }
 
 // PolicyStatus is about the policy in force.
@@ -220,7 +228,7 @@ func (c *Controller) State(ctx context.Context) Status {
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
 	c.mu.Lock()
-	s := Status{At: time.Now(), Daemon: c.Daemon, Policy: c.inForce, Targets: []TargetStatus{}}
+	s := Status{At: time.Now(), Daemon: c.Daemon, Policy: c.inForce, Systemd: c.systemd, Targets: []TargetStatus{}}
 	guards := maps.Clone(c.guards)
 	c.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(guards)) {
@@ -234,19 +242,25 @@ func (c *Controller) State(ctx context.Context) Status {
 // Look tells how everything is without a daemon: it finds the targets and looks at each, once, and does nothing. What only time shows
 // (tiers, slopes) it cannot know.
 func (c *Controller) Look(ctx context.Context) Status {
-	ctx, cancel := context.WithTimeout(ctx, statusTime)
-	defer cancel()
+	s := Status{At: time.Now(), Policy: c.inForce, Targets: []TargetStatus{}}
 	var units Units
-	if c.Connect != nil {
-		var err error
-		if units, err = c.Connect(ctx); err != nil {
+	if len(c.Ways) > 0 && c.names() {
+		// A bus that hangs has its time to itself, or none would be left for the other ways.
+		link, err := Connect(ctx, c.Ways)
+		if err != nil {
 			c.report.sensorMissing("", "systemd", err)
 		} else {
-			defer units.Close()
+			defer link.Close()
+			units, s.Systemd = link.Units, link.status()
 		}
 	}
-	s := Status{At: time.Now(), Policy: c.inForce, Targets: []TargetStatus{}}
-	places, p := c.find(ctx, units), c.policy()
+	ctx, cancel := context.WithTimeout(ctx, statusTime)
+	defer cancel()
+	places, err := c.find(ctx, units)
+	if err != nil {
+		c.report.sensorMissing("", "systemd", err)
+	}
+	p := c.policy()
 	for _, name := range slices.Sorted(maps.Keys(places)) {
 		g, err := c.open(name, places[name], p.For(name))
 		if err != nil {

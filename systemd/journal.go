@@ -38,6 +38,8 @@ const (
 	// StorageFailed: hapressure could not write, read or remove a file of its own: a recording, or the
 	// state that it persists.
 	StorageFailed = "23dd67bd445345238889e505457baca2"
+	// ConnectionChanged: units are found in another way than before, such as without D-Bus.
+	ConnectionChanged = "c262eba8427f41c0ace566887a9e87f9"
 	// RightMissing: the kernel does not let us do what actions need.
 	RightMissing = "e71204987ab14a03b6bf9aee4e9f6304"
 	// HookFailed: a tier's hook could not be run, or has failed.
@@ -55,7 +57,8 @@ const (
 // Kinds are names for the message ids.
 var Kinds = map[string]string{
 	TierChanged: "tier-changed", Action: "action", Refused: "refused", Failed: "failed", TargetFound: "target-found", TargetLost: "target-lost",
-	SensorMissing: "sensor-missing", StorageFailed: "storage-failed", RightMissing: "right-missing", HookFailed: "hook-failed",
+	SensorMissing: "sensor-missing", StorageFailed: "storage-failed", ConnectionChanged: "connection-changed",
+	RightMissing: "right-missing", HookFailed: "hook-failed",
 	PolicyLoaded: "policy-loaded", PolicyRejected: "policy-rejected", Started: "started", Stopped: "stopped",
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"hapressure/cgroup"
+	"hapressure/controller"
 	"hapressure/haproxy"
-	"hapressure/systemd"
 )
 
 const procfs = "/proc"
@@ -122,12 +122,12 @@ func unitPIDs(ctx context.Context, name string) ([]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking for the processes of %s: %w", name, err)
 	}
-	bus, err := systemd.Connect(ctx)
+	link, err := controller.Connect(ctx, waysToSystemd(mount))
 	if err != nil {
 		return nil, fmt.Errorf("asking systemd for %s: %w", name, err)
 	}
-	defer bus.Close()
-	at, err := bus.ControlGroup(ctx, name)
+	defer link.Close()
+	at, err := link.ControlGroup(ctx, name)
 	if err == nil && at == "" {
 		err = errors.New("it is not running")
 	}

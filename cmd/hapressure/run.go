@@ -201,8 +201,7 @@ func configOf(p *policy.Policy, j controller.Journal) (controller.Config, error)
 		return controller.Config{}, fmt.Errorf("looking for cgroup v2: %w", err)
 	}
 	return controller.Config{
-		Policy: p, Procfs: procfs, Cgroups: mount, Journal: j,
-		Connect: func(ctx context.Context) (controller.Units, error) { return systemd.Connect(ctx) },
+		Policy: p, Procfs: procfs, Cgroups: mount, Journal: j, Ways: waysToSystemd(mount),
 	}, nil
 }
 
