@@ -68,6 +68,13 @@ func checkService(_ context.Context, h *host) {
 	case p["UnitFileState"] != "enabled":
 		h.say(warning, "systemctl enable hapressure", "hapressure.service is %s: it does not come back after a reboot", p["UnitFileState"])
 	}
+	switch s := h.status.Systemd; {
+	case s.By == "": // it is not asked
+	case s.Why != "":
+		h.say(warning, "systemctl start dbus.socket", "units are found by %s: %s; %s", s.By, s.Why, s.Lacks)
+	default:
+		h.say(fine, "", "units are found by %s", s.By)
+	}
 	d := h.status.Daemon
 	switch {
 	case h.statusErr != nil && h.mountErr == nil:

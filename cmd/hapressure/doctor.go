@@ -14,7 +14,6 @@ import (
 	"hapressure/controller/control"
 	"hapressure/haproxy"
 	"hapressure/policy"
-	"hapressure/systemd"
 )
 
 func doctorCommand() *cobra.Command {
@@ -37,10 +36,7 @@ Exit codes: 0 no problem, with warnings or without; 1 it could not check; 2 wron
 			h.status, h.statusErr = status(cmd.Context(), socket)
 			h.recordings = recordingsOf(h.status.Daemon)
 			h.found, h.pids, h.foundErr = (&which{}).find(cmd.Context(), haproxy.NewScanner(procfs))
-			if bus, err := systemd.Connect(cmd.Context()); err == nil {
-				h.service, _ = bus.Properties(cmd.Context(), "hapressure.service")
-				bus.Close()
-			}
+			h.service = propertiesOf(cmd.Context(), "hapressure.service")
 			h.examine(cmd.Context())
 			if asJSON {
 				return errors.Join(writeJSON(cmd.OutOrStdout(), map[string]any{"findings": h.findings}), h.verdict)

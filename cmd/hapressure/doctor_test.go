@@ -90,9 +90,12 @@ func TestDoctorFinds(t *testing.T) {
 		"warning service: hapressure.service is not-found":               func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.service["LoadState"] = "not-found" },
 		"problem service: hapressure.service is failed":                  func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.service["ActiveState"] = "failed" },
 		"warning service: hapressure.service is disabled":                func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.service["UnitFileState"] = "disabled" },
-		"warning service: the daemon is hapressure 0.1, installed is":    func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.status.Daemon.Version = "0.1" },
-		"warning service: the daemon only tells":                         func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.status.Daemon.DryRun = true },
-		"warning service: the daemon says: nothing":                      func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.statusErr = errors.New("the daemon says: nothing") },
+		"warning service: units are found by the cgroup tree: no D-Bus; no hooks": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
+			h.status.Systemd = controller.SystemdStatus{By: "the cgroup tree", Why: "no D-Bus", Lacks: "no hooks"}
+		},
+		"warning service: the daemon is hapressure 0.1, installed is": func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.status.Daemon.Version = "0.1" },
+		"warning service: the daemon only tells":                      func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.status.Daemon.DryRun = true },
+		"warning service: the daemon says: nothing":                   func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.statusErr = errors.New("the daemon says: nothing") },
 		"problem rights: ptrace(2): forbidden; needed to trace; purge-ssl-cache cannot be done": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
 			h.status.Daemon.MissingRights = []haproxy.Right{{Name: "ptrace(2)", Actions: []string{"purge-ssl-cache"}, Missing: "forbidden", Why: "trace"}}
 		},
