@@ -30,6 +30,13 @@ const (
 	all       = "all"
 )
 
+// How hapressure finds units, as it reports a change of it.
+const (
+	toSocket = "Finding units by systemd's private socket instead of D-Bus: connecting to systemd over D-Bus: "
+	toTree   = "Finding units by the cgroup tree instead of D-Bus: connecting to systemd over D-Bus: "
+	toBus    = "Finding units by D-Bus instead of"
+)
+
 var faults = []fault{
 	{name: "daemon-killed", restarts: true, says: []string{"status=9/KILL"}},
 	{name: "daemon-stopped", restarts: true, says: []string{"Watchdog timeout"}},
@@ -58,8 +65,10 @@ var faults = []fault{
 	{name: "run-full", restarts: true, says: []string{"State of haproxy.service is not persisted", "no space left on device"}},
 	{name: "journald-stopped", short: true},
 	{name: "journald-hung"},
-	{name: "dbus-stopped", short: true, says: []string{"Cannot read systemd, going on without it"}},
-	{name: "dbus-hung", says: []string{"Cannot read systemd of haproxy.service, going on without it", "no answer within 25s"}},
+	{name: "dbus-stopped", short: true, says: []string{"Cannot read systemd, going on without it", toSocket, toBus + " systemd's private socket"}},
+	{name: "dbus-hung", says: []string{"Cannot read systemd, going on without it", "no answer within 25s", toSocket, toBus + " systemd's private socket"}},
+	{name: "dbus-late", restarts: true, says: []string{toSocket, toBus + " systemd's private socket"}},
+	{name: "systemd-gone", restarts: true, says: []string{toTree, toBus + " the cgroup tree"}},
 	{name: "clock-set-back"},
 	{name: "pressure-off", says: []string{"Cannot read memory.pressure of haproxy.service", "Cannot read wake-up by memory.pressure"}},
 	{name: "swap-full", says: []string{"page-out on worker"}},

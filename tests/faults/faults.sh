@@ -305,20 +305,52 @@ mend-journald-hung() {
 
 fault-dbus-stopped() {
 	systemctl stop dbus.socket dbus.service
-	said 'Cannot read systemd'
+	said "Finding units by systemd's private socket"
 }
 mend-dbus-stopped() {
 	said 'purge-ssl-cache on worker'
 	systemctl start dbus.socket
+	said 'Finding units by D-Bus'
 }
 
 fault-dbus-hung() {
 	systemctl kill --signal=STOP dbus
-	said 'Cannot read systemd'
+	said "Finding units by systemd's private socket"
 }
 mend-dbus-hung() {
 	said 'purge-ssl-cache on worker'
 	systemctl kill --signal=CONT dbus
+	said 'Finding units by D-Bus'
+}
+
+# It is not there when hapressure starts, and comes later. The shipped sandbox lets it reach systemd's own socket.
+fault-dbus-late() {
+	systemctl stop dbus.socket dbus.service
+	systemctl restart hapressure
+	said 'Guarding haproxy.service'
+}
+mend-dbus-late() {
+	said 'purge-ssl-cache on worker'
+	sure eval './hapressure doctor | grep "units are found by systemd.s private socket"'
+	systemctl start dbus.socket
+	said 'Finding units by D-Bus'
+}
+
+# For hapressure, systemd is not even at its own socket.
+fault-systemd-gone() {
+	systemctl stop dbus.socket dbus.service
+	mkdir -p /run/systemd/system/hapressure.service.d
+	printf '[Service]\nInaccessiblePaths=/run/systemd/private\n' >/run/systemd/system/hapressure.service.d/gone.conf
+	systemctl daemon-reload
+	systemctl restart hapressure
+	said 'Guarding haproxy.service'
+}
+mend-systemd-gone() {
+	said 'purge-ssl-cache on worker'
+	systemctl start dbus.socket
+	said 'Finding units by D-Bus'
+	rm /run/systemd/system/hapressure.service.d/gone.conf
+	systemctl daemon-reload
 }
 
 fault-clock-set-back() { date --set='1 hour ago' >/dev/null; }
