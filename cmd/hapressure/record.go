@@ -72,7 +72,9 @@ func recordCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = recordTo(cmd.Context(), w, p)
+			ctx, stop := untilSignal(cmd.Context())
+			defer stop()
+			err = recordTo(ctx, w, p)
 			if cerr := w.Close(); err == nil && cerr != nil {
 				err = fmt.Errorf("writing %s: %w", out, cerr)
 			}
