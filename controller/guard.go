@@ -151,7 +151,7 @@ func (g *guard) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C: // while all is still, a glance is enough
-			if g.pace.still(g.now()) && !g.blind.Load() && !g.pace.moved(g.peek()) {
+			if g.glanceIsEnough(g.now(), g.peek) {
 				g.tidy()
 				timer.Reset(tickStill)
 				continue
@@ -246,16 +246,10 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 	if p != g.tape.policy {
 		g.beginTape(p)
 	}
-	known := len(g.state.Workers)
-	d := policy.Step(p, &g.state, v.Sample)
-	if d.Confirm {
-		g.wakeUp() // the next sample, tickLeast from now, decides
-	}
-	something := len(d.Changes) > 0 || len(d.Actions) > 0 || len(g.state.Workers) != known
+	d, something := g.decide(p, v)
 	if something {
 		g.keep()
 	}
-	g.pace.look(v, d.Tier, d.Tier > 0 && p.Tiers[d.Tier-1].Enter.Op != policy.Always, something || g.state.Pending(p) || g.endsSoon(p, v))
 	for _, ch := range d.Changes {
 		g.c.report.tierChanged(g.name, ch, v)
 		g.c.tell(g.name, was, p, ch, v)

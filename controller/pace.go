@@ -61,3 +61,23 @@ func (p *pace) next(now time.Duration) time.Duration {
 	}
 	return tickCalm
 }
+
+// glanceIsEnough reports whether a glance stands for the look that is due now. It glances only if nothing
+// has happened for long enough, and an event would wake the guard.
+func (g *guard) glanceIsEnough(now time.Duration, glance func() view) bool {
+	return g.pace.still(now) && !g.blind.Load() && !g.pace.moved(glance())
+}
+
+// decide asks the policy what to do after a look, and sets the pace by the answer. something: it has
+// changed what a restart must not lose.
+func (g *guard) decide(p *policy.Policy, v view) (d policy.Decision, something bool) {
+	known := len(g.state.Workers)
+	d = policy.Step(p, &g.state, v.Sample)
+	if d.Confirm {
+		g.wakeUp() // the next sample, tickLeast from now, decides
+	}
+	something = len(d.Changes) > 0 || len(d.Actions) > 0 || len(g.state.Workers) != known
+	held := d.Tier > 0 && p.Tiers[d.Tier-1].Enter.Op != policy.Always
+	g.pace.look(v, d.Tier, held, something || g.state.Pending(p) || g.endsSoon(p, v))
+	return d, something
+}
