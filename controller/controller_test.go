@@ -283,6 +283,8 @@ tiers:
 	w.tree.Write("/system.slice", "memory.current", "800000000\n")
 	up := w.journal.wait(t, "the tier", 1, kind(systemd.TierChanged))[0]
 	if up.Fields["HAPRESSURE_TIER"] != "purge" || !strings.Contains(up.Fields["HAPRESSURE_REASON"], "80% > 70%") ||
+		!strings.Contains(up.Message, "of memory.max of /system.slice") || up.Fields["HAPRESSURE_USAGE_LIMIT"] != "/system.slice memory.max" ||
+		up.Fields["HAPRESSURE_USAGE_LIMIT_BYTES"] != "1000000000" || up.Fields["HAPRESSURE_USAGE_LIMIT_USED_BYTES"] != "800000000" ||
 		up.Fields["HAPRESSURE_LIMIT"] != "/system.slice memory.max" {
 		t.Errorf("change of tier: %q %v", up.Message, up.Fields)
 	}
@@ -292,6 +294,54 @@ tiers:
 	if down.Fields["HAPRESSURE_TIER"] != "none" || down.Fields["HAPRESSURE_TIER_FROM"] != "purge" {
 		t.Errorf("change of tier: %q %v", down.Message, down.Fields)
 	}
+}
+
+// Others use up the memory of a slice, beside a HAProxy that is far from its own limit and holds little: the caches of its stopping workers are
+// purged, and their connections stay. At its own limit they do not.
+func TestConnectionsAreNotCutForMemoryOfOthers(t *testing.T) {
+	w := newWorld(t, haproxytest.Config{}, map[string]string{"memory.max": "300000000\n", "memory.current": "33000000\n"})
+	w.tree.Write("/system.slice", "memory.max", "2000000000\n")
+	w.tree.Write("/system.slice", "memory.current", "1910000000\n")
+	tunnel := w.reload()
+	c, _ := w.guardWith(`version: 1
+tiers:
+  - {name: purge, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [purge-ssl-cache: {}]}
+  - name: terminate
+    enter: {any: [{usage: {above: 95%}}, {reload-room: {below: 1}}]}
+    leave: {usage: {below: 85%}}
+    settle: 0s
+    actions: [hard-stop-after: {limit: 0s}, terminate-oldest: {grace: 10s, settle: 0s}]
+`, Config{})
+	withheld := w.journal.wait(t, "what is withheld", 2, kind(systemd.Withheld))
+	for i, action := range []string{policy.HardStopAfter, policy.TerminateOldest} {
+		if e := withheld[i]; e.Fields["HAPRESSURE_ACTION"] != action || e.Fields["HAPRESSURE_LIMIT"] != "/system.slice memory.max" ||
+			!strings.Contains(e.Message, "% of memory.max of /system.slice; less than 5% is not worth cutting connections for") {
+			t.Errorf("%q %v", e.Message, e.Fields)
+		}
+	}
+	up := w.journal.wait(t, "the tier", 1, kind(systemd.TierChanged))
+	if last := up[len(up)-1]; !strings.Contains(last.Message, "usage 95.5% > 95% of memory.max of /system.slice; not met: reload-room ") ||
+		!strings.Contains(last.Message, "under memory.max of /system.slice") && !strings.Contains(last.Message, "under memory.max") {
+		t.Errorf("%q", last.Message)
+	}
+	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
+	target := c.State(t.Context()).Targets[0]
+	if len(target.Withheld) != 2 || target.UsageLimit.Name != "/system.slice memory.max" || target.Limit.Name == "" || !strings.HasPrefix(target.TierLeave, "usage below 85%: ") {
+		t.Errorf("%+v", target)
+	}
+	if err := haproxytest.Echo(tunnel); err != nil {
+		t.Errorf("the tunnel was cut: %v", err)
+	}
+	if n := len(w.journal.all(kind(systemd.Withheld))); n != 2 {
+		t.Errorf("reported %d times", n)
+	}
+	w.tree.Write(group, "memory.current", "299000000\n")
+	w.Eventually("its own limit is at hand", func() error {
+		if haproxytest.Echo(tunnel) == nil {
+			return errors.New("the tunnel is open")
+		}
+		return nil
+	})
 }
 
 func TestShortensAndLeavesTheCurrentWorker(t *testing.T) {

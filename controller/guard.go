@@ -255,6 +255,9 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 		g.c.tell(g.name, was, p, ch, v)
 		was = p
 	}
+	for _, w := range d.Withheld {
+		g.c.report.withheld(g.name, w, v)
+	}
 	for _, due := range d.Actions {
 		l := laneOf(due.Kind)
 		g.lanes[l].queue = append(g.lanes[l].queue, queued{due, v.Now})

@@ -36,11 +36,13 @@ var metrics = describe([][]string{
 	{"tier", "Number of the tier that the target is in; 1 is the policy's first, 0 is none.", "target"},
 	{"tier_active", "1 for the tier that the target is in and for each below it, 0 for the others.", "target", "tier"},
 	{"memory_limit_bytes", "The limit with the least headroom: memory.high or memory.max of the group or of one above it, or MemAvailable, the host's memory.",
-		"target", "kind"},
-	{"memory_used_bytes", "What is used of hapressure_memory_limit_bytes.", "target", "kind"},
-	{"usage_ratio", "The policy's usage signal: the largest share used of any limit; above 1 where memory.high is exceeded.", "target"},
-	{"reload_room", "The policy's reload-room signal: how many more reloads fit under the limit with the least headroom.", "target"},
-	{"time_to_limit_seconds", "The policy's limit-in signal: time until the limit is reached at the slope of the last seconds; no sample while usage does not rise.",
+		"target", "kind", "cgroup"},
+	{"memory_used_bytes", "What is used of hapressure_memory_limit_bytes.", "target", "kind", "cgroup"},
+	{"usage_ratio", "The policy's usage signal: the largest share used of any limit, hapressure_usage_limit_bytes; above 1 if that is exceeded.", "target"},
+	{"usage_limit_bytes", "The limit that hapressure_usage_ratio is of: the one that is used most. Its cgroup is empty for the host's memory.",
+		"target", "kind", "cgroup"},
+	{"reload_room", "The policy's reload-room signal: how many more reloads fit under hapressure_memory_limit_bytes.", "target"},
+	{"time_to_limit_seconds", "The policy's limit-in signal: time until hapressure_memory_limit_bytes is reached at the slope of the last seconds; no sample while usage does not rise.",
 		"target"},
 	{"pressure_stall_seconds_total", "Time in which some or all (full) tasks of the group waited for memory, of memory.pressure.", "target", "stall"},
 	{"pressure_ratio", "Share of the window in which some or all (full) tasks of the group waited for memory: the averages of memory.pressure.",
@@ -56,6 +58,8 @@ var metrics = describe([][]string{
 	{"stopping_caches_unknown", "Stopping workers left out of hapressure_stopping_cache_bytes.", "target"},
 	{"oldest_stopping_seconds", "For how long the oldest stopping worker has been stopping; no sample where none is.", "target"},
 	{"hard_stop_after_seconds", "The effective hard-stop-after that the tiers held give stopping workers; no sample where none gives one.", "target"},
+	{"withheld", "1 while an action that costs connections is not done because stopping workers hold too little of the memory that is short.",
+		"target", "tier", "action"},
 	{"sensor_missing", "1 while a sensor cannot be read, 0 once it can be again; no sample of one that never failed.", "target", "sensor"},
 })
 
@@ -93,8 +97,14 @@ func (ch samples) ofTarget(name string, l glance) {
 		ch.put("tier_active", truth(i < l.tier), name, t.Name)
 	}
 	if n := v.nearest; n.Kind != "" {
-		ch.put("memory_limit_bytes", float64(n.Bytes), name, n.Kind)
-		ch.put("memory_used_bytes", float64(n.Usage), name, n.Kind)
+		ch.put("memory_limit_bytes", float64(n.Bytes), name, n.Kind, n.Group)
+		ch.put("memory_used_bytes", float64(n.Usage), name, n.Kind, n.Group)
+	}
+	if m := v.most; m.Kind != "" {
+		ch.put("usage_limit_bytes", float64(m.Bytes), name, m.Kind, m.Group)
+	}
+	for _, w := range l.withheld {
+		ch.put("withheld", 1, name, w.Tier, w.Action)
 	}
 	ch.read("usage_ratio", v.Usage, 100, name)
 	ch.read("reload_room", v.ReloadRoom, 1, name)

@@ -53,7 +53,8 @@ func busy(t *testing.T) (*Controller, view) {
 	})
 	g := &guard{c: c, name: "haproxy.service", missing: map[string]string{"memory.stat": "", "master CLI of 4711": "it is gone", "master CLI of 4712": ""}}
 	g.policy.Store(p)
-	g.state = policy.State{Tier: 2, TierName: "shorten", Why: "usage", Entered: make([]time.Duration, 3)}
+	g.state = policy.State{Tier: 2, TierName: "shorten", Why: "usage", Entered: make([]time.Duration, 3),
+		Withheld: []policy.Withheld{{Tier: "shorten", Kind: policy.HardStopAfter, Gain: 1 << 20, Worth: 5}}}
 	r := func(value float64) policy.Reading { return policy.Reading{Value: value} }
 	v := view{
 		Sample: policy.Sample{
@@ -62,6 +63,7 @@ func busy(t *testing.T) (*Controller, view) {
 			Events: map[string]policy.Reading{"high": r(5), "max": r(0), "oom": r(0), "oom_kill": r(1), "low": r(0)},
 		},
 		nearest: cgroup.Limit{Group: "/system.slice", Kind: "memory.max", Bytes: 1000 << 20, Usage: 880 << 20},
+		most:    cgroup.Limit{Group: "/system.slice", Kind: "memory.high", Bytes: 1000 << 20, Usage: 880 << 20},
 		workers: []haproxy.Worker{
 			{State: haproxy.Stopping, StoppingFor: 90 * time.Second, Cache: 200 << 20, Private: 30 << 20},
 			{State: haproxy.Stopping, StoppingFor: 60 * time.Second, Cache: 100 << 20, Private: 20 << 20},
@@ -135,8 +137,10 @@ func TestMetricsTellWhatWasSensedAndDone(t *testing.T) {
 		"hapressure_tier_active" + target + ",tier=purge":                                         1,
 		"hapressure_tier_active" + target + ",tier=shorten":                                       1,
 		"hapressure_tier_active" + target + ",tier=terminate":                                     0,
-		"hapressure_memory_limit_bytes,kind=memory.max" + target:                                  1000 << 20,
-		"hapressure_memory_used_bytes,kind=memory.max" + target:                                   880 << 20,
+		"hapressure_memory_limit_bytes,cgroup=/system.slice,kind=memory.max" + target:             1000 << 20,
+		"hapressure_usage_limit_bytes,cgroup=/system.slice,kind=memory.high" + target:             1000 << 20,
+		"hapressure_withheld,action=hard-stop-after" + target + ",tier=shorten":                   1,
+		"hapressure_memory_used_bytes,cgroup=/system.slice,kind=memory.max" + target:              880 << 20,
 		"hapressure_usage_ratio" + target:                                                         0.88,
 		"hapressure_reload_room" + target:                                                         1.5,
 		"hapressure_time_to_limit_seconds" + target:                                               12,
@@ -191,7 +195,7 @@ func TestAbsentReadingHasNoSample(t *testing.T) {
 		Usage: no, ReloadRoom: no, LimitIn: absent(policy.NotRising), Swap: no, SwapRoom: no, Shmem: no, SomeTotal: no, FullTotal: no,
 		Some10: no, Some60: no, Some300: no, Full10: no, Full60: no, Full300: no, Events: map[string]policy.Reading{"high": no}, WorkersAbsent: "a reload",
 	}
-	v.workers, v.nearest = nil, cgroup.Limit{}
+	v.workers, v.nearest, v.most = nil, cgroup.Limit{}, cgroup.Limit{}
 	g.state = policy.State{}
 	g.publish(v)
 	var left []string

@@ -76,7 +76,7 @@ func (g *guard) decide(p *policy.Policy, v view) (d policy.Decision, something b
 	if d.Confirm {
 		g.wakeUp() // the next sample, tickLeast from now, decides
 	}
-	something = len(d.Changes) > 0 || len(d.Actions) > 0 || len(g.state.Workers) != known
+	something = len(d.Changes) > 0 || len(d.Actions) > 0 || len(d.Withheld) > 0 || len(g.state.Workers) != known
 	held := d.Tier > 0 && p.Tiers[d.Tier-1].Enter.Op != policy.Always
 	g.pace.look(v, d.Tier, held, something || g.state.Pending(p) || g.endsSoon(p, v))
 	return d, something

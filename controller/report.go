@@ -80,10 +80,27 @@ func (r reporter) tierChanged(target string, ch policy.Change, v view) {
 	}
 	r.send(systemd.TierChanged, notice, fmt.Sprintf("%s %s of %s: %s", how, to, target, ch.Why), map[string]string{
 		"HAPRESSURE_TARGET": target, "HAPRESSURE_TIER": to, "HAPRESSURE_TIER_FROM": cmp.Or(ch.FromName, none),
-		"HAPRESSURE_REASON":      ch.Why,
-		"HAPRESSURE_USAGE_BYTES": strconv.FormatUint(v.nearest.Usage, 10),
-		"HAPRESSURE_LIMIT_BYTES": strconv.FormatUint(v.nearest.Bytes, 10),
-		"HAPRESSURE_LIMIT":       v.nearest.String(),
+		"HAPRESSURE_REASON":                 ch.Why,
+		"HAPRESSURE_USAGE_BYTES":            strconv.FormatUint(v.nearest.Usage, 10),
+		"HAPRESSURE_LIMIT_BYTES":            strconv.FormatUint(v.nearest.Bytes, 10),
+		"HAPRESSURE_LIMIT":                  v.nearest.String(),
+		"HAPRESSURE_USAGE_LIMIT":            v.most.String(),
+		"HAPRESSURE_USAGE_LIMIT_BYTES":      strconv.FormatUint(v.most.Bytes, 10),
+		"HAPRESSURE_USAGE_LIMIT_USED_BYTES": strconv.FormatUint(v.most.Usage, 10),
+	})
+}
+
+func (r reporter) withheld(target string, w policy.Withheld, v view) {
+	of := v.nearest
+	if w.Of == v.UsageOf {
+		of = v.most
+	}
+	r.send(systemd.Withheld, notice, fmt.Sprintf("No connection of %s is cut: %s", target, w), map[string]string{
+		"HAPRESSURE_TARGET": target, "HAPRESSURE_TIER": w.Tier, "HAPRESSURE_ACTION": w.Kind, "HAPRESSURE_REASON": w.String(),
+		"HAPRESSURE_HELD_BYTES":  strconv.FormatUint(w.Gain, 10),
+		"HAPRESSURE_USAGE_BYTES": strconv.FormatUint(of.Usage, 10),
+		"HAPRESSURE_LIMIT_BYTES": strconv.FormatUint(of.Bytes, 10),
+		"HAPRESSURE_LIMIT":       of.String(),
 	})
 }
 

@@ -19,7 +19,8 @@ import (
 // view is one look at a target: the sample that the policy decides on, and what people want to know beside it.
 type view struct {
 	policy.Sample
-	nearest cgroup.Limit
+	nearest cgroup.Limit // the one with the least headroom
+	most    cgroup.Limit // the one that is used most
 	found   []haproxy.Instance
 	workers []haproxy.Worker // of all of them
 }
@@ -51,7 +52,28 @@ func (g *guard) sense(ctx context.Context) (view, error) {
 	stat, err := g.group.Stat()
 	g.note("memory.stat", err)
 	v.Shmem = reading(float64(stat["shmem"]), err)
+	held := stat["anon"] + stat["shmem"] // page cache is not held: the kernel drops it
+	v.UsageOf, v.RoomOf = g.limitOf(v.most, held), g.limitOf(v.nearest, held)
 	return v, nil
+}
+
+// limitOf describes a limit to the policy. It is the target's own, too, if the target holds at least half of what is used of it.
+func (g *guard) limitOf(l cgroup.Limit, held uint64) policy.Limit {
+	if l.Kind == "" {
+		return policy.Limit{} // none is known
+	}
+	return policy.Limit{Name: limitName(l, g.cgroup), Bytes: l.Bytes, Own: l.Group == g.cgroup || held >= l.Usage-l.Usage/2}
+}
+
+// limitName names a limit for people: the kind alone is that of the target's own cgroup.
+func limitName(l cgroup.Limit, own string) string {
+	switch l.Group {
+	case "":
+		return "the host's memory"
+	case own:
+		return l.Kind
+	}
+	return l.Kind + " of " + l.Group
 }
 
 func reading(value float64, err error) policy.Reading {
@@ -102,11 +124,13 @@ func (g *guard) senseLimits(v *view) {
 		return
 	}
 	v.nearest = cgroup.Nearest(host, limits)
-	most := host.Limit().Percent()
+	v.most = host.Limit()
 	for _, l := range limits {
-		most = max(most, l.Percent())
+		if l.Percent() > v.most.Percent() {
+			v.most = l
+		}
 	}
-	v.Usage = policy.Reading{Value: most}
+	v.Usage = policy.Reading{Value: v.most.Percent()}
 	switch {
 	case g.footprint == 0:
 		v.ReloadRoom = absent("the current worker's memory is not known")
@@ -288,6 +312,12 @@ func (v view) line(name, tier string) string {
 		}
 	}
 	s := fmt.Sprintf("%s: tier %s, %.0f%% of %s used", name, cmp.Or(tier, "none"), v.nearest.Percent(), mib(v.nearest.Bytes))
+	if v.RoomOf.Name != "" {
+		s += " (" + v.RoomOf.Name + ")"
+	}
+	if v.UsageOf.Name != v.RoomOf.Name {
+		s += fmt.Sprintf(", %.0f%% of %s", v.Usage.Value, v.UsageOf.Name)
+	}
 	if v.ReloadRoom.Absent == "" {
 		s += fmt.Sprintf(", room for %.1f reloads", v.ReloadRoom.Value)
 	}

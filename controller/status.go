@@ -68,9 +68,13 @@ type TargetStatus struct {
 	Tiers     []string   `json:"tiers"`      // their names, the mildest first
 	TierSince *time.Time `json:"tier_since"` // of the last change, also to none; null: there was none
 	TierWhy   string     `json:"tier_why"`   // the values that decided it
+	// What would leave the tier, and the values now; left out: no tier, or one that is always held.
+	TierLeave string           `json:"tier_leave,omitempty"`
+	Withheld  []WithheldStatus `json:"withheld"` // actions that are not done, because too little is to be gained by cutting connections
 
 	Limit      LimitStatus    `json:"limit"`              // the one with the least headroom
-	Usage      policy.Reading `json:"usage_percent"`      // of the limit that is used most
+	UsageLimit LimitStatus    `json:"usage_limit"`        // the one that is used most
+	Usage      policy.Reading `json:"usage_percent"`      // of usage_limit
 	ReloadRoom policy.Reading `json:"reload_room"`        // how many more reloads fit under limit
 	LimitIn    policy.Reading `json:"limit_in_seconds"`   // until limit is reached at the present slope
 	Some10     policy.Reading `json:"some_avg10_percent"` // of memory.pressure
@@ -90,7 +94,16 @@ type TargetStatus struct {
 	History       []Moment       `json:"history"`                  // the last minutes, the newest last
 }
 
-// LimitStatus is the limit with the least headroom.
+// WithheldStatus is an action that costs connections and is withheld.
+type WithheldStatus struct {
+	Tier   string    `json:"tier"`       // whose action it is
+	Action string    `json:"action"`     // as the policy calls it
+	Since  time.Time `json:"since"`      // when it would have been done for the first time
+	Held   uint64    `json:"held_bytes"` // by the stopping workers of which that is known
+	Why    string    `json:"why"`        // in words
+}
+
+// LimitStatus is a limit on memory.
 type LimitStatus struct {
 	Name  string `json:"name"`       // cgroup and file, or MemAvailable for the host's memory
 	Bytes uint64 `json:"bytes"`      // 0 if none can be read
@@ -142,6 +155,8 @@ type glance struct {
 	changed  time.Time // zero if never
 	why      string
 	hardStop *float64
+	leave    string
+	withheld []WithheldStatus
 }
 
 // publish takes down what the last tick came to.
@@ -163,6 +178,13 @@ func (g *guard) publish(v view) {
 	}
 	if limit, ok := s.HardStopAfter(p); ok {
 		l.hardStop = new(limit.Seconds())
+	}
+	l.leave, l.withheld = "", []WithheldStatus{}
+	if s.Under(p) {
+		l.leave = s.Leaving(p, &v.Sample)
+	}
+	for _, w := range s.Withheld {
+		l.withheld = append(l.withheld, WithheldStatus{w.Tier, w.Kind, l.at.Add(w.Since - v.Now), w.Gain, w.String()})
 	}
 	if n := len(l.history); n == 0 || l.at.Sub(l.history[n-1].At) >= historyEvery || l.history[n-1].Tier != s.Tier {
 		l.history = last(historySize, l.history, Moment{l.at, v.nearest.Usage, v.nearest.Bytes, v.Some10, v.Full10, s.Tier})
@@ -198,7 +220,8 @@ func (g *guard) status(ctx context.Context) TargetStatus {
 	v, n := l.view, l.view.nearest
 	t := TargetStatus{
 		Name: g.name, Cgroup: g.cgroup, At: l.at, Tier: l.tier, TierWhy: l.why,
-		Limit: LimitStatus{n.String(), n.Bytes, n.Usage},
+		TierLeave: l.leave, Withheld: l.withheld,
+		Limit: LimitStatus{n.String(), n.Bytes, n.Usage}, UsageLimit: LimitStatus{v.most.String(), v.most.Bytes, v.most.Usage},
 		Usage: v.Usage, ReloadRoom: v.ReloadRoom, LimitIn: v.LimitIn,
 		Some10: v.Some10, Some60: v.Some60, Full10: v.Full10, Full60: v.Full60, Swap: v.Swap, Shmem: v.Shmem, Events: v.Events,
 		Missing: map[string]string{}, HardStopAfter: l.hardStop, WorkersAbsent: v.WorkersAbsent,

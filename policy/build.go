@@ -115,7 +115,8 @@ func (d *decoder) action(v *value) Action {
 	case HardStopAfter:
 		a.HardStop = d.hardStop(s)
 	case TerminateOldest:
-		a.Terminate = Terminate{Grace: s.get("grace").duration(), Settle: s.get("settle").duration(), Keep: s.get("keep").count(), Limit: s.get("limit").count()}
+		a.Terminate = Terminate{Grace: s.get("grace").duration(), Settle: s.get("settle").duration(), Keep: s.get("keep").count(), Limit: s.get("limit").count(),
+			Worth: s.get("worth").amount()}
 	}
 	return a
 }
@@ -123,7 +124,7 @@ func (d *decoder) action(v *value) Action {
 func (d *decoder) hardStop(v *value) HardStop {
 	h := HardStop{
 		Limit: v.get("limit").duration(), HalveEvery: v.get("halve-every").duration(), Floor: v.get("floor").duration(),
-		Spread: v.get("spread").duration(), PerSecond: v.get("per-second").count(),
+		Spread: v.get("spread").duration(), PerSecond: v.get("per-second").count(), Worth: v.get("worth").amount(),
 	}
 	if v.get("limit") != nil && h.Floor > h.Limit {
 		d.errorf(v.get("floor").at, "floor %s is above limit %s: write at most that", text(h.Floor), text(h.Limit))

@@ -11,10 +11,13 @@ func have(v float64) Reading { return Reading{Value: v} }
 
 var gone = Reading{Absent: "gone"}
 
+// ownLimit is a limit that is the target's own.
+var ownLimit = Limit{Bytes: 1 << 30, Own: true}
+
 // calm is a sample in which nothing is wrong and nothing is running.
 func calm(now time.Duration) Sample {
 	return Sample{
-		Now: now, Usage: have(20), ReloadRoom: have(9), LimitIn: Reading{Absent: NotRising},
+		Now: now, Usage: have(20), ReloadRoom: have(9), LimitIn: Reading{Absent: NotRising}, UsageOf: ownLimit, RoomOf: ownLimit,
 		SomeTotal: have(0), FullTotal: have(0), Some10: have(0), Some60: have(0), Some300: have(0), Full10: have(0), Full60: have(0), Full300: have(0),
 		Events: map[string]Reading{"high": have(0), "max": have(0), "oom": have(0), "oom_kill": have(0)},
 		Swap:   have(0), Shmem: have(0),
@@ -61,14 +64,23 @@ func TestConditionTruth(t *testing.T) {
 		{"{pressure: {some: 5%, average: 10s}}", func(s *Sample) { s.Some10 = have(4) }, no, "pressure some 4% < 5% avg10"},
 		{"{events: {high: 1, window: 10s}}", func(s *Sample) { delete(s.Events, "high") }, unknown, "events high unknown (not reported)"},
 
-		{"{any: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage, s.Swap = gone, have(2<<20) }, yes, "usage unknown (gone), swap 2MiB > 1MiB"},
+		{"{any: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage, s.Swap = gone, have(2<<20) }, yes, "swap 2MiB > 1MiB; not met: usage unknown (gone)"},
 		{"{any: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage = gone }, unknown, "usage unknown (gone), swap 0MiB <= 1MiB"},
 		{"{all: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage = gone }, no, "usage unknown (gone), swap 0MiB <= 1MiB"},
-		{"{all: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage, s.Swap = gone, have(2<<20) }, unknown, "usage unknown (gone), swap 2MiB > 1MiB"},
+		{"{all: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage, s.Swap = gone, have(2<<20) }, unknown, "swap 2MiB > 1MiB; not met: usage unknown (gone)"},
 		{"{all: [{usage: {above: 70%}}, {swap: {above: 1MiB}}]}", func(s *Sample) { s.Usage, s.Swap = have(71), have(2<<20) }, yes, "usage 71% > 70%, swap 2MiB > 1MiB"},
 		{"{not: {usage: {above: 70%}}}", func(s *Sample) { s.Usage = gone }, unknown, "usage unknown (gone)"},
 		{"{not: {usage: {above: 70%}}}", func(s *Sample) {}, yes, "usage 20% <= 70%"},
+		{"{any: [{usage: {above: 70%}}, {not: {swap: {above: 1MiB}}}, {shmem: {above: 1MiB}}]}", func(s *Sample) {}, yes,
+			"swap 0MiB <= 1MiB; not met: usage 20% <= 70%, shmem 0MiB <= 1MiB"},
 		{"always", func(s *Sample) {}, yes, "always"},
+
+		// The limit that a value is of is named.
+		{"{usage: {above: 70%}}", func(s *Sample) { s.Usage, s.UsageOf = have(95.04), hostLimit }, yes, "usage 95.04% > 70% of the host's memory"},
+		{"{reload-room: {below: 2}}", func(s *Sample) { s.RoomOf.Name = "memory.max" }, no, "reload-room 9 >= 2 under memory.max"},
+		{"{limit-in: {below: 3s}}", func(s *Sample) { s.LimitIn, s.RoomOf.Name = have(2), "memory.max" }, yes, "limit-in 2s < 3s to memory.max"},
+		{"{limit-in: {below: 3s}}", func(s *Sample) { s.RoomOf.Name = "memory.max" }, no, "limit-in not rising >= 3s"},
+		{"{swap: {above: 64MiB}}", func(s *Sample) { s.UsageOf = hostLimit }, no, "swap 0MiB <= 64MiB"},
 	} {
 		s := calm(0)
 		tt.edit(&s)

@@ -132,6 +132,7 @@ type HardStop struct {
 	Floor      time.Duration // the limit is not halved below this
 	Spread     time.Duration // the worker's sessions are shut down over this time, not all at once
 	PerSecond  int           // and never more of them in a second; 0 = no bound
+	Worth      float64       // percent of the limit that is short which stopping workers must hold; 0 = whatever they hold
 }
 
 // limit is the effective hard-stop-after once the tier has been held for a time.
@@ -148,6 +149,7 @@ type Terminate struct {
 	Settle time.Duration // between the end of one generation and the next one's turn
 	Keep   int           // this many of the youngest stopping generations are never terminated
 	Limit  int           // never more workers than this in a minute
+	Worth  float64       // as of HardStop
 }
 
 //go:embed default.yaml

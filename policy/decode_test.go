@@ -90,8 +90,8 @@ tiers:
 			}}}},
 			Urgent: Condition{Op: Always},
 			Actions: []Action{
-				{Kind: HardStopAfter, HardStop: HardStop{Limit: 5 * time.Minute, HalveEvery: 30 * time.Second, Floor: 15 * time.Second, Spread: 5 * time.Second, PerSecond: 200}},
-				{Kind: TerminateOldest, Terminate: Terminate{Grace: 2 * time.Second, Settle: time.Second, Keep: 1, Limit: 20}},
+				{Kind: HardStopAfter, HardStop: HardStop{Limit: 5 * time.Minute, HalveEvery: 30 * time.Second, Floor: 15 * time.Second, Spread: 5 * time.Second, PerSecond: 200, Worth: 5}},
+				{Kind: TerminateOldest, Terminate: Terminate{Grace: 2 * time.Second, Settle: time.Second, Keep: 1, Limit: 20, Worth: 5}},
 			},
 		}},
 	}

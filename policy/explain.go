@@ -90,6 +90,9 @@ func (a Action) words() string {
 	case TerminateOldest:
 		s += fmt.Sprintf(", by SIGKILL %s after SIGTERM, and the next %s later, down to the %d youngest", text(t.Grace), text(t.Settle), t.Keep)
 	}
+	if worth := max(a.HardStop.Worth, a.Terminate.Worth); worth > 0 {
+		s += fmt.Sprintf(", if stopping workers together hold %s%% of the limit that is short, or anything of one that is the target's own", plain(worth))
+	}
 	return s
 }
 

@@ -185,6 +185,22 @@ Usage above 100% is a reading like any other: memory.high can be exceeded, and m
 kernel first reclaims memory and then kills. A limit of 0 is left out and reported: not even the current worker fits under it, so ending
 others would not help.
 
+## What is not worth it
+
+Memory can be short because of other programs. Cutting HAProxy's connections then costs clients and frees next to nothing. So ` + "`hard-stop-after`" + ` and
+` + "`terminate-oldest`" + ` are withheld if all stopping workers together hold less than ` + "`worth`" + ` of the limit that is short, 5% if it is left out. The tier is entered all the
+same, milder actions are done, and ` + "`hapressure status`" + ` and one journal entry say what is withheld and why.
+
+- The limit that is short is the one that a true condition of the tier's ` + "`enter`" + ` was measured against: for usage, the limit that is used most; for
+  reload-room and limit-in, the one with the least headroom; for events, swap and shmem, the target's own memory. Pressure does not say which limit
+  causes it: it counts as that of usage. If several conditions are true, one limit that is worth it is enough. If none is, because the tier is only
+  held, the conditions of ` + "`leave`" + ` that are not true count.
+- If that limit is the target's own, or the target holds at least half of what is used of it, any known gain is enough: the kernel would kill there next, and
+  HAProxy itself.
+- A stopping worker holds its private memory, in RAM or in swap, its TLS session cache, and the shared memory that its page tables show.
+- A worker of which that is not known adds nothing, and is not cut itself; without any known gain no connection is cut. ` + "`worth: 0%`" + ` turns all of this off.
+- A tier with ` + "`enter: always`" + ` bounds the age of workers, not memory: there ` + "`worth`" + ` means nothing.
+
 ## Hooks
 
 A tier may have a command that is run when it is entered and when it is left: [notice.md](notice.md). Whoever may write the policy may so run

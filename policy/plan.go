@@ -95,17 +95,26 @@ func (pl *planner) hardStop(h HardStop) {
 	limit := h.limit(pl.s.Now - pl.st.Entered[pl.tier])
 	var oldest *Worker
 	var its *Memory
+	unknown := false
 	for w, m := range pl.stopping {
 		a := m.attempt(HardStopAfter)
 		if a.InFlight {
 			return
 		}
 		due := w.StoppingFor >= limit && pl.admits(w) && !m.ending() && a.ready(pl.s.Now)
-		if due && (oldest == nil || w.Generation < oldest.Generation) {
+		switch {
+		case due && pl.weighs(h.Worth) && w.held() == 0:
+			unknown = true
+		case due && (oldest == nil || w.Generation < oldest.Generation):
 			oldest, its = w, m
 		}
 	}
-	if oldest != nil {
+	if oldest == nil && !unknown {
+		return
+	}
+	if w := pl.unworthy(HardStopAfter, h.Worth); w != nil {
+		pl.withhold(*w)
+	} else if oldest != nil {
 		due := Due{Kind: HardStopAfter, Spread: h.Spread, PerSecond: h.PerSecond}
 		pl.give(its, oldest, due, "the effective hard-stop-after is "+text(limit))
 	}
@@ -141,6 +150,13 @@ func (pl *planner) terminate(generation int, t Terminate) bool {
 		a := m.attempt(TerminateOldest)
 		if w.Generation != generation || !pl.admits(w) || m.attempt(HardStopAfter).Result == Done || !a.ready(pl.s.Now) {
 			continue
+		}
+		if withheld := pl.unworthy(TerminateOldest, t.Worth); withheld != nil {
+			pl.withhold(*withheld)
+			return true // no generation is worth it
+		}
+		if pl.weighs(t.Worth) && w.held() == 0 {
+			continue // without a known gain no connection is cut
 		}
 		given = true
 		if len(pl.st.Terminations) >= t.Limit {
@@ -180,8 +196,7 @@ func (pl *planner) stopping(yield func(*Worker, *Memory) bool) {
 func (pl *planner) give(m *Memory, w *Worker, due Due, reason string) {
 	t := &pl.p.Tiers[pl.tier]
 	due.Tier, due.Worker, due.Generation = t.Name, w.ID, w.Generation
-	due.Why = fmt.Sprintf("%s; stopping for %s; tier %s: %s", reason, text(w.StoppingFor.Round(time.Second)), t.Name,
-		t.Enter.why(&pl.st.Nodes[pl.tier].Enter, pl.s))
+	due.Why = fmt.Sprintf("%s; stopping for %s; %s", reason, text(w.StoppingFor.Round(time.Second)), pl.st.because(pl.p, pl.tier, pl.s))
 	m.give(due.Kind, pl.s.Now)
 	pl.d.Actions = append(pl.d.Actions, due)
 }

@@ -10,7 +10,7 @@ import (
 
 // stopping makes a stopping worker whose pid is 10 times its generation plus n.
 func stopping(generation, n int, cache Cache) Worker {
-	return Worker{ID: WorkerID{PID: generation*10 + n, Start: 1}, Generation: generation, State: Stopping, StoppingFor: 10 * time.Second, Cache: cache}
+	return Worker{ID: WorkerID{PID: generation*10 + n, Start: 1}, Generation: generation, State: Stopping, StoppingFor: 10 * time.Second, Cache: cache, Private: 1 << 20}
 }
 
 // bench steps one target through samples that differ in time and workers only.
@@ -23,6 +23,7 @@ type bench struct {
 	swap    float64 // room in swap, bytes
 	now     time.Duration
 	workers []Worker
+	usageOf Limit // the zero one = the target's own
 }
 
 func newBench(t *testing.T, p *Policy, usage float64, workers ...Worker) *bench {
@@ -37,6 +38,9 @@ func (b *bench) expect(after time.Duration, want ...string) []Due {
 	s.Usage = have(b.usage)
 	if b.room != 0 {
 		s.ReloadRoom = have(b.room)
+	}
+	if b.usageOf != (Limit{}) {
+		s.UsageOf = b.usageOf
 	}
 	s.SwapRoom = have(b.swap)
 	s.Workers = slices.Clone(b.workers)
@@ -131,6 +135,46 @@ func TestPurge(t *testing.T) {
 		b.done(PurgeSSLCache, 41, Failed)
 		b.expect(pause - 1)
 		b.expect(1, "purge 41")
+	}
+}
+
+// TestHeldTierIsExplained holds that an action of a tier whose enter is not true any more says since when the tier is held, and what leaves it.
+func TestHeldTierIsExplained(t *testing.T) {
+	p := mustDecode(t, `
+version: 1
+tiers:
+  - name: purge
+    enter: {any: [{reload-room: {below: 2}}, {usage: {above: 70%}}]}
+    leave: {all: [{usage: {below: 60%}}, {reload-room: {above: 8}}], for: 30s}
+    actions: [purge-ssl-cache: {}]
+  - name: more
+    enter: {usage: {above: 90%}}
+    leave: {usage: {below: 85%}}
+    actions: [page-out: {}]
+`)
+	b := newBench(t, p, inPurge)
+	b.expect(0)
+	b.usage, b.room = 23.47, 7.47
+	b.expect(30 * sec)
+	b.workers = []Worker{stopping(1, 1, CacheFull)}
+	due := b.expect(10*sec, "purge 11")
+	if want := "its session cache holds memory; stopping for 10s; tier purge has been held for 40s, which is left when " +
+		"(usage below 60% and reload-room above 8) for 30s: usage 23.47% < 60%; not met: reload-room 7.47 <= 8"; due[0].Why != want {
+		t.Errorf("why %q, want %q", due[0].Why, want)
+	}
+	b.usage, b.room = 72, 7.47
+	b.workers[0].ID.PID = 12
+	if due, want := b.expect(sec, "purge 12"), "tier purge: usage 72% > 70%; not met: reload-room 7.47 >= 2"; !strings.HasSuffix(due[0].Why, want) {
+		t.Errorf("why %q, want %q", due[0].Why, want)
+	}
+	b.usage = inTermin
+	b.expect(sec)
+	b.usage = 65
+	p.Tiers[1].Leave.For = time.Minute
+	b.workers[0].ID.PID = 13
+	if due, want := b.expect(sec, "purge 13"), "tier purge has been held for 43s and is below tier more, which is left when usage below 85% for 1m: "+
+		"usage 65% < 85% (held 0s of 1m)"; !strings.HasSuffix(due[0].Why, want) {
+		t.Errorf("why %q, want %q", due[0].Why, want)
 	}
 }
 

@@ -44,9 +44,11 @@ const NotRising = "not rising"
 type Sample struct {
 	Now time.Duration // monotonic time since an arbitrary start
 
-	Usage      Reading // percent of the nearest limit: the largest of the group, its ancestors and the host
+	Usage      Reading // percent of a limit: the largest of the group, its ancestors and the host
 	ReloadRoom Reading // reloads that still fit under the limit
 	LimitIn    Reading // seconds to the limit at the present slope; see NotRising
+	UsageOf    Limit   `json:",omitzero"` // the limit that Usage is of: the one that is used most
+	RoomOf     Limit   `json:",omitzero"` // the limit that ReloadRoom and LimitIn are of: the one with the least headroom
 
 	// PressureAt is when the totals had been read, on the clock of Now; 0 = at Now. They grew from one sample to the next in the time from
 	// the Now of the first to the PressureAt of the second, at the most.

@@ -7,7 +7,7 @@ import (
 
 // The signals a Test can be of.
 const (
-	Usage      = "usage"       // percent of the nearest limit
+	Usage      = "usage"       // percent of the limit that is used most
 	ReloadRoom = "reload-room" // reloads that still fit
 	Pressure   = "pressure"    // percent of time stalled, from memory.pressure
 	Events     = "events"      // counts of memory.events

@@ -28,6 +28,7 @@ type State struct {
 	// TerminatedAt is when a terminated worker was last seen to be gone, or could not be terminated.
 	TerminatedAt time.Duration
 	Terminations []time.Duration // when those of the last minute were given
+	Withheld     []Withheld      `json:",omitzero"` // of the tiers held
 
 	policy      *Policy          // the one that Entered and Nodes belong to
 	moments     []Moment         // by tier, from 0: what is true in this step and was in the last
@@ -67,6 +68,8 @@ type Decision struct {
 	TierName string
 	Changes  []Change
 	Actions  []Due // in the order in which they are to be done
+	// Withheld are the actions that are withheld from this step on.
+	Withheld []Withheld `json:",omitzero"`
 	// Confirm asks for the next sample soon: it decides whether connections are cut.
 	Confirm bool `json:",omitempty"`
 }
@@ -82,6 +85,7 @@ func Step(p *Policy, st *State, s Sample) Decision {
 		st.meet(&s)
 		plan(p, st, &s, &d)
 	}
+	st.resume(p, &d)
 	d.Tier, d.TierName = st.Tier, st.TierName
 	return d
 }
@@ -178,6 +182,9 @@ func (st *State) clock(now time.Duration) {
 	st.Entered = slices.Repeat([]time.Duration{now}, len(st.Entered))
 	st.Terminations = slices.Repeat([]time.Duration{now}, len(st.Terminations))
 	st.Effect, st.TerminatedAt = now, now
+	for i := range st.Withheld {
+		st.Withheld[i].Since = now
+	}
 }
 
 // move evaluates every tier and changes to another where that is decided.

@@ -230,7 +230,7 @@ func crowd(usage float64) (step func() Decision) {
 	p, st, s := builtIn(), &State{}, calm(0)
 	s.Usage = have(usage)
 	for i := range 100 {
-		s.Workers = append(s.Workers, Worker{ID: WorkerID{i, 1}, Generation: 1 + i, State: Stopping, StoppingFor: time.Duration(i) * time.Second, Cache: CacheEmpty})
+		s.Workers = append(s.Workers, Worker{ID: WorkerID{i, 1}, Generation: 1 + i, State: Stopping, StoppingFor: time.Duration(i) * time.Second, Cache: CacheEmpty, Private: 1 << 20})
 	}
 	return func() Decision { s.Now += 100 * time.Millisecond; return Step(p, st, s) }
 }

@@ -7,27 +7,50 @@ import (
 	"time"
 )
 
-// trace appends what each comparison of c read, as text. It follows eval in the same step and changes nothing.
-func (c *Condition) trace(n *Node, s *Sample, parts []string) []string {
-	from := len(parts)
+// reasons are what the comparisons of a condition read, as text.
+type reasons struct{ met, unmet []string }
+
+// why says what the comparisons of c read, first those that make it true. It follows step in the same step and changes nothing.
+func (c *Condition) why(n *Node, s *Sample) string {
+	var r reasons
+	c.reasons(n, s, yes, &r)
+	met, unmet := strings.Join(r.met, ", "), strings.Join(r.unmet, ", ")
+	switch {
+	case met == "":
+		return unmet
+	case unmet == "":
+		return met
+	}
+	return met + "; not met: " + unmet
+}
+
+// reasons adds what the comparisons read. One is met that speaks for c being of a truth, yes or no.
+func (c *Condition) reasons(n *Node, s *Sample, want truth, r *reasons) {
+	before := len(r.met)
 	switch c.Op {
 	case Always:
-		parts = append(parts, "always")
+		r.met = append(r.met, "always")
 	case Compare:
-		parts = append(parts, c.Test.trace(n, s))
-	}
-	for i := range c.Of {
-		parts = c.Of[i].trace(n.part(i), s, parts)
+		of := &r.unmet
+		if c.Test.truth(n, s) == want {
+			of = &r.met
+		}
+		*of = append(*of, c.Test.trace(n, s))
+	case Not:
+		c.Of[0].reasons(n.part(0), s, -want, r)
+	default:
+		for i := range c.Of {
+			c.Of[i].reasons(n.part(i), s, want, r)
+		}
 	}
 	if c.For > 0 && n.Held {
 		held := fmt.Sprintf("held %s of %s", text((s.Now - n.Since).Round(100*time.Millisecond)), text(c.For))
-		if len(parts) == from+1 {
-			parts[from] += " (" + held + ")"
+		if len(r.met) == before+1 {
+			r.met[before] += " (" + held + ")"
 		} else {
-			parts = append(parts, held)
+			r.met = append(r.met, held)
 		}
 	}
-	return parts
 }
 
 func (t *Test) trace(n *Node, s *Sample) string {
@@ -43,11 +66,49 @@ func (t *Test) trace(n *Node, s *Sample) string {
 	if result == no {
 		sign = map[string]string{">": "<=", "<": ">=", ">=": "<"}[sign]
 	}
-	return t.name() + " " + t.format(v) + " " + sign + " " + t.format(t.Limit) + t.span()
+	return t.name() + " " + t.format(v) + " " + sign + " " + t.format(t.Limit) + t.span() + t.against(s)
 }
 
-// why joins the trace of one condition.
-func (c *Condition) why(n *Node, s *Sample) string { return strings.Join(c.trace(n, s, nil), ", ") }
+// against names the limit that the value was measured against.
+func (t *Test) against(s *Sample) string {
+	switch l := t.limit(s); {
+	case l.Name == "":
+	case t.Signal == Usage:
+		return " of " + l.Name
+	case t.Signal == ReloadRoom:
+		return " under " + l.Name
+	case t.Signal == LimitIn && s.LimitIn.Absent == "":
+		return " to " + l.Name
+	}
+	return ""
+}
+
+// because says why the tier of number i, from 0, is held: by its enter, if that is true now. Otherwise since when it has been held, and what
+// would leave it.
+func (st *State) because(p *Policy, i int, s *Sample) string {
+	t := &p.Tiers[i]
+	if t.Enter.now(&st.Nodes[i].Enter, s) == yes {
+		return "tier " + t.Name + ": " + t.Enter.why(&st.Nodes[i].Enter, s)
+	}
+	held := fmt.Sprintf("tier %s has been held for %s", t.Name, text((s.Now - st.Entered[i]).Round(time.Second)))
+	if i+1 < st.Tier {
+		held += " and is below tier " + st.TierName
+	}
+	if leave := st.Leaving(p, s); leave != "" {
+		held += ", which is left when " + leave
+	}
+	return held
+}
+
+// Leaving says what would leave the present tier, and what of that is met in the sample of the last step; "" in no tier, or in one that is
+// never left.
+func (st *State) Leaving(p *Policy, s *Sample) string {
+	if st.Tier == 0 || st.Tier > len(p.Tiers) || p.Tiers[st.Tier-1].Leave.Op == "" {
+		return ""
+	}
+	leave, n := &p.Tiers[st.Tier-1].Leave, &st.Nodes[st.Tier-1].Leave
+	return leave.words(true) + ": " + leave.why(n, s)
+}
 
 // name is the signal as it is called in a journal entry.
 func (t Test) name() string {

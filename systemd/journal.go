@@ -27,6 +27,8 @@ const (
 	Action = "99f9166ac5dd452cbffeda1ae8d327f2"
 	// Refused: an action was due but not done, for it could not be proven safe.
 	Refused = "352f0fbf000745c9ac4b2dcf45299f67"
+	// Withheld: an action that costs connections is not done, for too little would be gained.
+	Withheld = "a2ac9b99d8864338a14d755deea6bada"
 	// Failed: an action was tried and did not succeed.
 	Failed = "60c4c3e9e6624aa29913ec7e5c5f97d4"
 	// TargetFound: a unit of the policy is running and is being watched.
@@ -56,7 +58,8 @@ const (
 
 // Kinds are names for the message ids.
 var Kinds = map[string]string{
-	TierChanged: "tier-changed", Action: "action", Refused: "refused", Failed: "failed", TargetFound: "target-found", TargetLost: "target-lost",
+	TierChanged: "tier-changed", Action: "action", Refused: "refused", Failed: "failed", Withheld: "withheld",
+	TargetFound: "target-found", TargetLost: "target-lost",
 	SensorMissing: "sensor-missing", StorageFailed: "storage-failed", ConnectionChanged: "connection-changed",
 	RightMissing: "right-missing", HookFailed: "hook-failed",
 	PolicyLoaded: "policy-loaded", PolicyRejected: "policy-rejected", Started: "started", Stopped: "stopped",

@@ -9,7 +9,7 @@ import (
 
 // repeating are the kinds of entry that may come again and again for as long as something stays wrong, or comes and goes. All others are
 // always written: each action that was done or refused, and each change of tier, is one entry.
-var repeating = []string{Failed, SensorMissing, StorageFailed, PolicyRejected, TargetFound, TargetLost, ConnectionChanged, HookFailed}
+var repeating = []string{Failed, Withheld, SensorMissing, StorageFailed, PolicyRejected, TargetFound, TargetLost, ConnectionChanged, HookFailed}
 
 // Of each repeating kind and target a burst is written, and then one in every so often.
 const (

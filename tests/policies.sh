@@ -86,7 +86,7 @@ until grep --quiet haproxy@a.service /root/told; do sleep 0.5; done
 until grep --quiet haproxy@a.service signals; do sleep 0.5; done
 cat /root/told signals
 grep --extended-regexp --quiet \
-	'^.HOME 100% entered haproxy@a.service purge>more usage [0-9.]+% < 100% 0::/system.slice/hapressure-hook-more-[0-9]+.service$' /root/told
+	'^.HOME 100% entered haproxy@a.service purge>more usage [0-9.]+% < 100% of the host.s memory 0::/system.slice/hapressure-hook-more-[0-9]+.service$' /root/told
 
 held=0
 hold() { # UNIT PORT: opens a connection, sees that it is through, and reloads

@@ -28,7 +28,8 @@ func statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show each target's tier, memory, pressure and workers, and what was done",
-		Long: `Show for each target the tier it is in, since when and why; memory used of the limit that is nearest, and how many more reloads fit;
+		Long: `Show for each target the tier it is in, since when and why, what would leave it, and actions that are withheld because they would
+free too little; memory used of the limit with the least headroom, and how many more reloads fit; the limit that is used most, if it is another;
 pressure; its workers with their connections, caches and the time at which they are ended; and the last actions with what they freed.
 What does not apply or is not known is shown as -, and below unknown is why.
 
@@ -189,8 +190,15 @@ func targetText(b *strings.Builder, t controller.TargetStatus, s controller.Stat
 	}
 	fmt.Fprintf(b, "%s  %s\n", printable(t.Name), printable(tierText(t, s)))
 	line("because", t.TierWhy)
+	line("left when", t.TierLeave)
+	for _, w := range t.Withheld {
+		line("withheld", fmt.Sprintf("for %s: %s", since(s.At, w.Since), w.Why))
+	}
 	line("memory", memoryText(t))
 	line("limit", t.Limit.Name)
+	if l := t.UsageLimit; l.Name != t.Limit.Name && l.Bytes > 0 {
+		line("usage", fmt.Sprintf("%.0f%% of %s, the limit that is used most: %s of %s", t.Usage.Value, l.Name, size(l.Used), size(l.Bytes)))
+	}
 	line("pressure", fmt.Sprintf("some %s, full %s over 10 s; some %s, full %s over 60 s", percent(t.Some10), percent(t.Full10), percent(t.Some60), percent(t.Full60)))
 	line("events", eventsText(t.Events))
 	if t.Swap.Value > 0 {

@@ -22,9 +22,12 @@ func storm(name string, workers int) controller.TargetStatus {
 	t := controller.TargetStatus{
 		Name: name, Cgroup: "/system.slice/" + name, At: noon,
 		Tier: 2, Tiers: []string{"purge", "shorten", "terminate"}, TierSince: new(before(130 * time.Second)),
-		TierWhy: "reload-room 0.4 < 1, usage 91% > 85% (held 3s of 3s)",
-		Limit:   controller.LimitStatus{Name: "/system.slice/haproxy.service memory.max", Bytes: 1 << 30, Used: 930 << 20},
-		Usage:   value(91), ReloadRoom: value(0.4), LimitIn: value(42),
+		TierWhy:    "reload-room 0.4 < 1 under memory.max (held 3s of 3s); not met: usage 84% <= 85% of memory.max",
+		TierLeave:  "usage below 75% for 1m: usage 91% >= 75% of memory.max",
+		Withheld:   []controller.WithheldStatus{},
+		Limit:      controller.LimitStatus{Name: "/system.slice/haproxy.service memory.max", Bytes: 1 << 30, Used: 930 << 20},
+		UsageLimit: controller.LimitStatus{Name: "/system.slice/haproxy.service memory.max", Bytes: 1 << 30, Used: 930 << 20},
+		Usage:      value(91), ReloadRoom: value(0.4), LimitIn: value(42),
 		Some10: value(7.21), Some60: value(3.1), Full10: value(1.13), Full60: value(0.4), Swap: value(120 << 20), Shmem: value(700 << 20),
 		Events:        map[string]policy.Reading{"high": value(1203), "max": value(4), "oom": value(1), "oom_kill": value(1), "low": value(0)},
 		Missing:       map[string]string{},
@@ -79,10 +82,28 @@ func told(targets ...controller.TargetStatus) controller.Status {
 // calm is a target that is well, just after start.
 func calm() controller.TargetStatus {
 	t := storm("haproxy.service", 1)
+	t.TierLeave = ""
 	t.Tier, t.TierSince, t.TierWhy, t.Actions, t.HardStopAfter, t.Events, t.Swap = 0, nil, "", nil, nil, nil, policy.Reading{}
 	t.Masters[0].HardStopAfter, t.LimitIn = nil, policy.Reading{Absent: policy.NotRising}
 	t.Limit.Used, t.ReloadRoom.Value, t.Some10.Value, t.Full10.Value, t.Some60.Value, t.Full60.Value = 310<<20, 2.6, 0, 0, 0, 0
 	t.History = t.History[280:]
+	return t
+}
+
+// crowded is a target on a host that is short of memory, of which it holds little.
+func crowded() controller.TargetStatus {
+	t := storm("haproxy.service", 3)
+	t.TierWhy = "usage 95.04% > 85% of the host's memory (held 3s of 3s); not met: reload-room 2.4 >= 1.5 under memory.max"
+	t.TierLeave = "usage below 75% for 1m: usage 95.04% >= 75% of the host's memory"
+	t.Withheld = []controller.WithheldStatus{{Tier: "shorten", Action: "hard-stop-after", Since: before(130 * time.Second), Held: 16 << 20,
+		Why: "hard-stop-after of tier shorten is withheld: stopping workers hold 16MiB, 0.53% of the host's memory; less than 5% is not worth cutting connections for"}}
+	t.Limit.Used, t.Usage, t.ReloadRoom, t.LimitIn = 113<<20, policy.Reading{Value: 95.04}, policy.Reading{Value: 2.4}, policy.Reading{Absent: policy.NotRising}
+	t.UsageLimit = controller.LimitStatus{Name: "MemAvailable", Bytes: 3 << 30, Used: 2920 << 20}
+	for i := range t.Masters[0].Workers {
+		w := &t.Masters[0].Workers[i]
+		w.Cache, w.Private = new(uint64(4096)), new(uint64(8<<20))
+	}
+	t.Actions = nil
 	return t
 }
 
@@ -111,7 +132,7 @@ func TestStatusText(t *testing.T) {
 	none.Daemon = nil
 	look := told(calm())
 	look.Daemon = nil
-	for name, s := range map[string]controller.Status{"calm": told(calm()), "storm": told(storm("haproxy.service", 12), calm()), "blind": dry, "none": none, "look": look} {
+	for name, s := range map[string]controller.Status{"calm": told(calm()), "storm": told(storm("haproxy.service", 12), calm()), "crowded": told(crowded()), "blind": dry, "none": none, "look": look} {
 		for _, width := range []int{0, 80, 120} {
 			text := statusText(s, width)
 			golden.Check(t, "testdata/"+fmt.Sprintf("status-%s-%d.txt", name, width), text)

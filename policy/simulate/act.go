@@ -56,10 +56,11 @@ func (m *model) land(dry bool) (ended []policy.Outcome) {
 func (m *model) sense() record.Tick {
 	value := func(v float64) policy.Reading { return policy.Reading{Value: v} }
 	noise := m.random.Float64() * float64(m.Base) / 100
-	limit, used := float64(m.Limit), min(m.used()+noise, float64(m.Limit))
-	t := record.Tick{Used: uint64(used), Limit: uint64(limit), Nearest: "simulated memory.max"}
+	most, nearest := m.limits(min(m.used()+noise, float64(m.Limit)))
+	limit, used := float64(nearest.Bytes), nearest.used
+	t := record.Tick{Used: uint64(used), Limit: nearest.Bytes, Nearest: "simulated " + nearest.Name}
 	t.Now = m.now
-	t.Usage = value(100 * used / limit)
+	t.Usage, t.UsageOf, t.RoomOf = value(most.percent()), most.Limit, nearest.Limit
 	t.SomeTotal, t.FullTotal = value(float64(m.stall.Microseconds())), value(float64(m.stall.Microseconds()/2))
 	for _, r := range []*policy.Reading{&t.Some10, &t.Some60, &t.Some300, &t.Full10, &t.Full60, &t.Full300} {
 		r.Absent = "not simulated"
@@ -88,4 +89,31 @@ func (m *model) sense() record.Tick {
 		t.Workers = append(t.Workers, s)
 	}
 	return t
+}
+
+// bound is a limit and what is used of it.
+type bound struct {
+	policy.Limit
+	used float64
+}
+
+func (b bound) percent() float64  { return 100 * b.used / float64(b.Bytes) }
+func (b bound) headroom() float64 { return float64(b.Bytes) - b.used }
+
+// limits returns the limit that is used most and the one with the least headroom, when the unit uses so much.
+func (m *model) limits(used float64) (most, nearest bound) {
+	most = bound{policy.Limit{Name: "memory.max", Bytes: uint64(m.Limit), Own: true}, used}
+	nearest = most
+	if m.Host == 0 {
+		return most, nearest
+	}
+	all := min(used+float64(m.Others)*float64(m.now)/float64(m.Duration), float64(m.Host))
+	host := bound{policy.Limit{Name: "the host's memory", Bytes: uint64(m.Host), Own: used >= all/2}, all}
+	if host.percent() > most.percent() {
+		most = host
+	}
+	if host.headroom() < nearest.headroom() {
+		nearest = host
+	}
+	return most, nearest
 }

@@ -20,6 +20,8 @@ type Scenario struct {
 	Seed        Count    // of what is random: when exactly reloads come, and how much memory beside HAProxy is in use
 	Limit       Size     // memory.max of the unit
 	Swap        Size     // what may be swapped out above it
+	Host        Size     // the host's memory; 0 = it never is short
+	Others      Size     // what other programs on the host come to use of it, evenly over Duration
 	Base        Size     // what is in the unit beside workers
 	Cache       Size     // TLS session cache of each worker
 	Heap        Size     // of a worker without connections

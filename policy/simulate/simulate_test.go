@@ -72,11 +72,42 @@ func TestScenarios(t *testing.T) {
 		s := scenario(t, filepath.Base(f))
 		without, _ := run(t, s, builtIn(), true)
 		with, _ := run(t, s, builtIn(), false)
-		if with.Killed > 0 || without.Killed == 0 {
+		if with.Killed > 0 || without.Killed == 0 && s.Host == 0 {
 			t.Errorf("%s: without %v; with %v", f, without, with)
 		}
 	}
 }
+
+// No ready policy cuts connections for memory that others hold; one that is told to does, and gains next to nothing.
+func TestNeighbours(t *testing.T) {
+	s := scenario(t, "neighbours.yaml")
+	for name, withheld := range map[string]bool{"default": true, "proactive": true, "ingress": true, "small-vps": true, "gentle": false} { // gentle would wait for hours
+
+		r, events := run(t, s, ready(t, name), false)
+		if n := given(events); r.Cut != 0 || n[policy.HardStopAfter]+n[policy.TerminateOldest] != 0 || n[policy.PurgeSSLCache] != s.reloads() {
+			t.Errorf("%s: %v, %v", name, r, n)
+		}
+		began := 0
+		for _, e := range events {
+			if e.Tick != nil {
+				began += len(e.Tick.Decision.Withheld)
+			}
+		}
+		if (began > 0) != withheld || began > 2 {
+			t.Errorf("%s: actions began to be withheld %d times", name, began)
+		}
+	}
+	text := strings.ReplaceAll(string(policy.BuiltIn.Text), "worth: 5%", "worth: 0%")
+	p, err := policy.DecodeFiles(policy.File{Name: "worth nothing", Text: []byte(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, _ := run(t, s, p, false); r.Cut == 0 {
+		t.Errorf("with worth: 0%%: %v", r)
+	}
+}
+
+func (s *Scenario) reloads() int { return int(s.Reload.Count) }
 
 func TestSameAgain(t *testing.T) {
 	s := scenario(t, "storm.yaml")
