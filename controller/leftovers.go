@@ -267,7 +267,7 @@ func (r Recordings) Bounds() string {
 func StateBounds() string { return fmt.Sprintf("for targets that are not guarded %s", stateBounds) }
 
 func (b leftoverBounds) String() string {
-	return fmt.Sprintf("%s, %d targets and %d days", mib(uint64(b.bytes)), b.targets, b.age/(24*time.Hour))
+	return fmt.Sprintf("%s, %d targets, %d hours", mib(uint64(b.bytes)), b.targets, b.age/time.Hour)
 }
 
 // sweepLeftovers removes leftovers of a store until ctx ends. Each store has a goroutine that nothing waits

@@ -169,7 +169,7 @@ func TestDoctorTellsHowMuchIsKept(t *testing.T) {
 	h.examine(t.Context())
 	got := ills(h)
 	for i, want := range []string{"warning recordings: " + h.recordings.Dir + ": 1 KiB in 66 files of 66 targets, more than the bound: 1 MiB for each target that is guarded; " +
-		"for all others 16 MiB, 64 targets and 14 days", "warning state: " + h.states + ": 0 KiB in 66 files of 66 targets, more than the bound: "} {
+		"for all others 16 MiB, 64 targets, 336 hours", "warning state: " + h.states + ": 0 KiB in 66 files of 66 targets, more than the bound: "} {
 		if len(got) != 2 || !strings.HasPrefix(got[i], want) {
 			t.Fatalf("found %q, want %q", got, want)
 		}
