@@ -3,6 +3,8 @@
 # missing. Silent and quick when nothing is.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
+# shellcheck source-path=SCRIPTDIR/../../packaging
+source "$(dirname "$(realpath "$0")")/../../packaging/debian.sh"
 
 # QEMU 7.2 computes wrong flags for cmpxchg16b when it emulates: guests crash at random. 10 does not.
 qemu=10
@@ -18,14 +20,6 @@ amd64) emulator=qemu-system-x86_64 package=qemu-system-x86 foreign=x86_64 ;;
 arm64) emulator=qemu-system-aarch64 package=qemu-system-arm foreign=aarch64 ;;
 *) echo "no guests of $arch" >&2 && exit 2 ;;
 esac
-
-# archive prints the root of the Debian archive that apt is configured for, and this machine's release.
-archive() {
-	# shellcheck disable=SC2016 # apt fills these in
-	apt-get indextargets --format '$(REPO_URI) $(CODENAME)' \
-		'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' |
-		awk '$2 !~ /-/' | head -n 1
-}
 
 qemu_is_new() {
 	[[ $($emulator --version 2>/dev/null) =~ version\ ([0-9]+) ]] && ((BASH_REMATCH[1] >= qemu))
@@ -51,11 +45,6 @@ runs_foreign() {
 	[[ -e $binfmt/qemu-$foreign ]] || cat "/usr/lib/binfmt.d/qemu-$foreign.conf" >"$binfmt/register"
 }
 
-quiet_apt() {
-	local said
-	said=$(apt-get -qq -o DPkg::Lock::Timeout=600 "$@" 2>&1) || { echo "$said" >&2 && return 1; }
-}
-
 find_missing
 if ((${#missing[@]} == 0)) && [[ -n $(archive) ]]; then
 	runs_foreign
@@ -67,27 +56,17 @@ if ((EUID != 0)); then
 fi
 
 echo "guests need ${missing[*]:-apt-get update}: installing" >&2
-export DEBIAN_FRONTEND=noninteractive
-quiet_apt update || true # another archive's trouble need not be ours; the install tells
-read -r uri release < <(archive) || { echo "apt is configured for no Debian archive" >&2 && exit 1; }
-
-from=()
-if [[ " ${missing[*]} " == *" $package "* ]]; then
-	candidate=$(apt-cache policy "$package" | awk '$1 == "Candidate:" { print $2 }')
-	if dpkg --compare-versions "$candidate" lt "1:$qemu"; then
-		# Backports are never installed from unless asked for, so the source may stay, for QEMU's updates.
-		cat >"/etc/apt/sources.list.d/$release-backports.sources" <<-END
-			Types: deb
-			URIs: $uri
-			Suites: $release-backports
-			Components: main
-			Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-		END
-		quiet_apt update || true
-		from=(--target-release "$release-backports")
-	fi
+update_apt
+for name in "${missing[@]}"; do
+	case $name in
+	qemu-*) install_since "$name" "1:$qemu" ;;
+	*) install_packages "$name" ;;
+	esac
+done
+if [[ -z $(archive) ]]; then
+	echo "apt is configured for no Debian archive, which guests are built from" >&2
+	exit 1
 fi
-quiet_apt install --yes --no-install-recommends "${from[@]}" "${missing[@]}"
 
 find_missing
 if ((${#missing[@]})); then
