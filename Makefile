@@ -1,11 +1,12 @@
-# make build | test | test-unit | test-guests | test-arm64 | faults | torture | fuzz | bench | lint | package | demo. What a fresh Debian machine lacks is installed by `make setup`, which the targets that
-# need it run themselves: as root it installs, else it says what is missing.
+# make build | test | test-unit | test-host | fresh | test-guests | test-arm64 | faults | torture | fuzz | bench |
+# lint | package | demo. A fresh Debian machine needs git and make. `make setup` installs the rest as root, otherwise
+# it prints what is missing. The targets that need it run it themselves.
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED = 0
 
-.PHONY: all build setup test test-unit test-guests test-arm64 faults torture fuzz bench lint package demo clean
+.PHONY: all build setup test test-unit test-host test-releases fresh fresh-short test-guests test-arm64 faults torture fuzz bench lint package demo clean
 
 all: build
 
@@ -27,11 +28,27 @@ setup: setup-go
 test-unit: setup-go
 	$(GO) test -short ./...
 
-# Everything: unit tests with the race detector, a real HAProxy on this machine, and the storms in the guest.
-test: setup lint
-	CGO_ENABLED=1 $(GO) test -race -short ./...
-	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./cgroup ./haproxy ./controller/... ./cmd/hapressure ./tests/storm
+# Everything: the tests on this machine, the setup of a bare Debian, and the storms in the guest.
+test: setup lint test-host fresh-short
 	$(GO) test -p 1 -count 1 -timeout 80m -v ./tests/guest ./tests
+
+# The tests that need no guest: with the race detector, and a real HAProxy on this machine.
+test-host: setup
+	CGO_ENABLED=1 $(GO) test -race -short ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./cgroup ./haproxy ./controller/... ./cmd/hapressure ./tests/haproxytest ./tests/storm
+
+# A quick test with the HAProxy of each release, which builds the roots that they run in.
+test-releases: setup
+	$(GO) test -count 1 -timeout 20m -run 'TestEachReleaseStarts|TestWorkersAreReachedAroundTheirMaster' ./tests/haproxytest ./haproxy
+
+# HEAD in a bare root of each Debian release in FRESH: shows what setup does not install.
+FRESH ?= bookworm trixie
+fresh: setup
+	@set -e; for suite in $(FRESH); do timeout 120m tests/fresh/fresh.sh $$suite build setup test-unit lint test-releases test-host; done
+
+# The part of it that make test runs: one release, few tests.
+fresh-short: setup
+	timeout 30m tests/fresh/fresh.sh trixie build setup test-unit test-releases
 
 # The life of the package, and HAProxy as RHEL has it, in a guest of each release of Debian; and what the daemon uses and does when all else stalls.
 test-guests: setup
