@@ -92,6 +92,7 @@ func onTerminal(t *testing.T, cmd *exec.Cmd, want string, doing func(terminal *o
 func ctrlC(terminal *os.File) { terminal.WriteString("\x03") }
 
 func TestOnTerminal(t *testing.T) {
+	t.Setenv("TERM", "xterm")
 	bin, socket := program(t), fakeDaemon(t, told(storm("haproxy.service", 12)))
 	text := statusText(told(storm("haproxy.service", 12)), 80)
 	lines := strings.ReplaceAll(text, "\n", "\r\n")
