@@ -64,7 +64,7 @@ FAULTS ?= all
 faults: setup
 	mkdir -p dist
 	HAPRESSURE_FAULTS='$(FAULTS)' HAPRESSURE_FAULTS_OUT=$(CURDIR)/dist/faults.json $(GO) test -run TestFaults -count 1 -timeout 90m -v ./tests
-	HAPRESSURE_FAULTS='$(FAULTS)' $(GO) test -run 'Killed|Stopped|DoesNotStop|ReusedPID' -count 1 -timeout 60m -v ./haproxy
+	HAPRESSURE_FAULTS='$(FAULTS)' HAPRESSURE_HALTS=200 $(GO) test -run 'Killed|Halted|Stopped|DoesNotStop|ReusedPID' -count 1 -timeout 60m -v ./haproxy
 
 # A thousand purges under load, on each HAProxy release that we have: about half an hour. HAPRESSURE_HAPROXY=/path/to/haproxy takes
 # that one instead.

@@ -90,7 +90,7 @@ func TestThreadThatDoesNotStop(t *testing.T) {
 		}
 		return err
 	})
-	_, err = p.still(func() error { t.Error("it was taken for stopped"); return nil })
+	_, err = p.freeze(never, func() error { t.Error("it was taken for stopped"); return nil })
 	if !errorIs(err, CannotStop) || !strings.Contains(err.Error(), "did not stop within") {
 		t.Errorf("holding it still: %v", err)
 	}

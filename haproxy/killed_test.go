@@ -66,6 +66,8 @@ func doAct(ctx context.Context, act []string) error {
 	switch kind {
 	case "purge":
 		_, err = purge(ctx, p, pids)
+	case "cold":
+		err = freezeCold(p)
 	case "trim":
 		_, err = p.TrimPools(ctx)
 	case "pageout":
@@ -80,11 +82,11 @@ func doAct(ctx context.Context, act []string) error {
 	return err
 }
 
-// purge tries again, as a policy does, where a thread of the worker does not get a CPU in time to stop.
+// purge tries again, as a policy does, if a thread of the worker does not get a CPU in time to stop, or if the cache is in use.
 func purge(ctx context.Context, p *Process, pids []int) (Purged, error) {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
 		res, err := p.PurgeSSLCache(ctx, pids)
-		if !errorIs(err, CannotStop) || time.Now().After(end) {
+		if !errors.Is(err, ErrBusy) && !errorIs(err, CannotStop) || time.Now().After(end) {
 			return res, err
 		}
 	}
@@ -97,13 +99,15 @@ const mark = unix.SYS_GETPGID
 var idle = []uint64{unix.SYS_FUTEX, unix.SYS_EPOLL_PWAIT, unix.SYS_NANOSLEEP, unix.SYS_SCHED_YIELD, unix.SYS_RT_SIGPROCMASK,
 	unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_GETPID, unix.SYS_TGKILL, unix.SYS_MADVISE, unix.SYS_GETTID}
 
-// victim is a run of doAct under ptrace(2), to be killed at some step.
+// victim is a run of doAct under ptrace(2), to be killed at some step, or to be halted.
 type victim struct {
 	pid      int
+	halt     halt // what is done to it instead of killing it, if that has a name
 	counting bool
 	steps    int            // so far
 	holder   int            // the thread that holds a worker still
 	calls    map[int]uint64 // by thread, the system call that it is in
+	seized   time.Time      // when it seized its first thread
 }
 
 // kill runs an action and kills it right before its system call n from the mark on, or where single is true n instructions after the worker
@@ -116,7 +120,10 @@ func kill(t *testing.T, act string, n int, single bool) int {
 		runtime.LockOSThread() // only the thread that traces may; it ends with its goroutine
 		done <- v.run(act, n, single)
 	}()
-	if err := <-done; err != nil {
+	switch err := <-done; {
+	case errors.Is(err, errOwnTimer):
+		return kill(t, act, n, single)
+	case err != nil:
 		t.Fatalf("%s, killed at %d: %v", act, n, err)
 	}
 	return v.steps
@@ -144,6 +151,9 @@ func killEach(t *testing.T, act func() string, single bool, some int, after func
 	}
 }
 
+// errOwnTimer says that a victim held a worker for too long before its step came: it is stopped at each system call, and the machine may be busy.
+var errOwnTimer = errors.New("killed by its own timer")
+
 func (v *victim) run(act string, n int, single bool) error {
 	p, err := os.StartProcess(os.Args[0], os.Args[:1], &os.ProcAttr{
 		Env:   append(os.Environ(), actEnv+"="+act, "GODEBUG=asyncpreemptoff=1"),
@@ -159,7 +169,13 @@ func (v *victim) run(act string, n int, single bool) error {
 	if _, err := unix.Wait4(v.pid, &ws, unix.WALL, nil); err != nil { // the stop at its execve(2)
 		return err
 	}
-	if err := unix.PtraceSetOptions(v.pid, unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_EXITKILL); err != nil {
+	options := unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACESYSGOOD
+	if v.halt.name == "" {
+		options |= unix.PTRACE_O_EXITKILL
+	} else if err := v.halt.prepare(v.pid); err != nil {
+		return err
+	}
+	if err := unix.PtraceSetOptions(v.pid, options); err != nil {
 		return err
 	}
 	tid, signal := v.pid, 0
@@ -181,12 +197,17 @@ func (v *victim) run(act string, n int, single bool) error {
 			return err
 		case tid == v.pid && ws.Exited() && ws.ExitStatus() == 0: // the last of its threads, as the kernel tells it
 			return nil
+		case tid == v.pid && ws.Signaled() && ws.Signal() == unix.SIGKILL:
+			return errOwnTimer
 		case tid == v.pid && (ws.Exited() || ws.Signaled()):
 			return fmt.Errorf("it ended with %d, signal %d", ws.ExitStatus(), ws.Signal())
 		case ws.Exited(), ws.Signaled():
 		case ws.StopSignal() == unix.SIGTRAP|0x80:
 			if v.call(tid) && !single && n > 0 {
 				v.steps++
+			}
+			if !single && v.steps == n && v.halt.name != "" {
+				return v.halt.now(v.pid, tid) // and the end of this thread detaches it
 			}
 			if !single && v.steps == n {
 				return v.kill()
@@ -213,10 +234,19 @@ func (v *victim) call(tid int) (step bool) {
 	}
 	v.calls[tid] = nr
 	if nr == mark {
-		v.counting = true
+		v.counting = v.halt.name == ""
 	}
-	if nr == unix.SYS_PTRACE {
-		v.holder = -tid // it has begun
+	if nr == unix.SYS_PTRACE && v.holder == 0 {
+		v.holder, v.seized = -tid, time.Now() // it has begun
+	}
+	if v.halt.name != "" { // a step is a call made while threads are held
+		switch {
+		case nr == unix.SYS_TIMER_DELETE && v.holder == tid:
+			v.counting = false
+		case v.holder == -tid:
+			v.counting = true
+		}
+		return v.counting && (tid == v.holder || tid == -v.holder) && !slices.Contains(idle, nr)
 	}
 	return v.counting && !slices.Contains(idle, nr)
 }

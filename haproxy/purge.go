@@ -304,18 +304,15 @@ func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
 
 // empty makes the cache's header that of a cache without blocks and without sessions.
 func (c *CacheFile) empty(ctx context.Context, cache *Cache, res *Purged) error {
-	page, err := unix.Mmap(int(c.f.Fd()), 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+	page, err := c.mapHeader()
 	if err != nil {
-		return fmt.Errorf("mapping the cache's header: %w", err)
+		return err
 	}
 	defer unix.Munmap(page)
 	h := header{page: page, l: cache.layout, start: c.Mapping.Start, blocks: cache.Blocks}
 	wait := time.Millisecond
 	for res.Tries = 1; ; res.Tries++ {
-		held, err := time.Duration(0), ErrBusy
-		if !h.l.http || h.idle() { // a client may be slow: do not stop the worker just to find its response still there
-			held, err = c.p.still(h.clear)
-		}
+		held, err := c.p.freeze(h.busy, h.clear)
 		res.Held += held
 		if !errors.Is(err, ErrBusy) || res.Tries == purgeTries {
 			return err
@@ -327,6 +324,17 @@ func (c *CacheFile) empty(ctx context.Context, cache *Cache, res *Purged) error 
 		}
 		wait = min(2*wait, 50*time.Millisecond)
 	}
+}
+
+// mapHeader maps the first page writable, and locks it if that can be had: then it is in memory while threads wait for it.
+func (c *CacheFile) mapHeader() (page []byte, err error) {
+	for _, lock := range []int{unix.MAP_LOCKED, 0} {
+		page, err = unix.Mmap(int(c.f.Fd()), 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE|lock)
+		if err == nil {
+			return page, nil
+		}
+	}
+	return nil, fmt.Errorf("mapping the cache's header: %w", err)
 }
 
 // header is the first page of a recognised cache, mapped writable.
@@ -359,6 +367,17 @@ func (h *header) idle() bool {
 	return true
 }
 
+// busy returns ErrBusy unless the cache is idle. It only reads, so it may be called while threads run.
+//
+// Between two stops it keeps the worker from its own watchdog: if the thread stopped first holds the lock, the others spin on it, and
+// HAProxy aborts when they have done so for some seconds.
+func (h *header) busy() error {
+	if !h.idle() {
+		return ErrBusy
+	}
+	return nil
+}
+
 func (h *header) isEmptyList(off int) bool {
 	self := h.start + uint64(off)
 	return *h.u64(off) == self && *h.u64(off + 8) == self
@@ -374,8 +393,8 @@ func (h *header) isEmptyList(off int) bool {
 //
 // The locks, b[1] of a tree (unique keys) and the callbacks are left as they are.
 func (h *header) clear() error {
-	if !h.idle() {
-		return ErrBusy
+	if err := h.busy(); err != nil {
+		return err
 	}
 	if h.l.http {
 		atomic.StoreUint32(h.u32(h.l.maxObj), noObject)

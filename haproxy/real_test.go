@@ -214,7 +214,7 @@ func refill(t *testing.T, p *Process) {
 	copy(mem[l.firstBlock:], fresh[l.firstBlock:]) // nothing leads to the blocks yet, so only what follows needs the threads still
 	lock := (*uint64)(unsafe.Pointer(&mem[offLock]))
 	for done := false; !done; {
-		_, err := p.still(func() error {
+		_, err := p.freeze(never, func() error {
 			if done = atomic.LoadUint64(lock) == 0; done {
 				copy(mem[offAvail:l.firstBlock], fresh[offAvail:])
 			}
@@ -250,7 +250,7 @@ func TestStillStopsEveryThread(t *testing.T) {
 	}
 	var during int
 	h.Eventually("the threads are stopped", func() error {
-		_, err := p.still(func() error { during = stopped(); return nil })
+		_, err := p.freeze(never, func() error { during = stopped(); return nil })
 		return err
 	})
 	if after := stopped(); during != 4 || after != 0 {

@@ -51,6 +51,8 @@ var rights = []Right{
 	{Name: "pidfd_getfd(2)", Actions: anyAction, Where: "where the master has no CLI (-S), or answers nobody because it is loading",
 		Why: "ask workers around their master", probe: call(unix.EBADF, unix.SYS_PIDFD_GETFD, noFile)},
 	{Name: "ptrace(2)", Actions: purges, Why: "hold a worker still", probe: call(unix.ESRCH, unix.SYS_PTRACE, unix.PTRACE_SEIZE, nobody)},
+	{Name: "timer_create(2)", Actions: purges, Why: "have the kernel release a worker that is held still for too long",
+		probe: call(unix.EINVAL, unix.SYS_TIMER_CREATE, noClock)},
 	{Name: "fallocate(2)", Actions: purges, Why: "give the memory of an emptied cache back",
 		probe: call(unix.EBADF, unix.SYS_FALLOCATE, noFile, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1)},
 	{Name: "process_madvise(2)", Actions: pageOut, Why: "move memory of another process to swap",
@@ -89,8 +91,9 @@ func (r Right) String() string {
 }
 
 const (
-	nobody = math.MaxInt32 // a pid above all that the kernel gives (PID_MAX_LIMIT)
-	noFile = math.MaxUint  // -1
+	nobody  = math.MaxInt32 // a pid above all that the kernel gives (PID_MAX_LIMIT)
+	noFile  = math.MaxUint  // -1
+	noClock = math.MaxInt32
 )
 
 // call makes a probe of a system call, with arguments that make it fail with want once it is allowed.

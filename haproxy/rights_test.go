@@ -94,7 +94,7 @@ func child(t *testing.T) (tell func(any), ok bool) {
 var calls = map[string]int{
 	"pidfd_open(2)": unix.SYS_PIDFD_OPEN, "pidfd_send_signal(2)": unix.SYS_PIDFD_SEND_SIGNAL, "ptrace(2)": unix.SYS_PTRACE,
 	"fallocate(2)": unix.SYS_FALLOCATE, "process_madvise(2)": unix.SYS_PROCESS_MADVISE, "pidfd_getfd(2)": unix.SYS_PIDFD_GETFD,
-	"openat2(2)": unix.SYS_OPENAT2, "setpriority(2)": unix.SYS_SETPRIORITY,
+	"openat2(2)": unix.SYS_OPENAT2, "setpriority(2)": unix.SYS_SETPRIORITY, "timer_create(2)": unix.SYS_TIMER_CREATE,
 }
 
 // tried is what a child with some rights came to.

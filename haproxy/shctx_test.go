@@ -244,6 +244,9 @@ func FuzzRecognise(f *testing.F) {
 	})
 }
 
+// never finds no reason to let a worker go.
+func never() error { return nil }
+
 // dieStopped stops every thread of p from a thread that then ends without detaching.
 func dieStopped(t *testing.T, p *Process) {
 	t.Helper()
@@ -255,8 +258,19 @@ func dieStopped(t *testing.T, p *Process) {
 			done <- nil
 			return
 		}
-		tr := tracer{p: p, stopped: map[int]bool{}, began: time.Now()}
-		done <- tr.stopAll()
+		f, err := p.newFreezer(never)
+		if err != nil {
+			done <- err
+			return
+		}
+		defer f.close()
+		d, err := armDeadman()
+		if err != nil {
+			done <- err
+			return
+		}
+		f.began = time.Now()
+		done <- f.stopAll(d)
 	}()
 	if err := <-done; err != nil {
 		t.Fatal(err)
