@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,7 @@ import (
 	"hapressure/controller/control"
 	"hapressure/haproxy"
 	"hapressure/policy"
+	"hapressure/systemd"
 )
 
 func statusCommand() *cobra.Command {
@@ -52,7 +54,7 @@ Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but no daemon runs.`,
 				defer stop()
 				return watchStatus(ctx, out, socket, watch)
 			default:
-				s, err := status(cmd.Context(), socket)
+				s, err := status(cmd.Context(), socket, quiet{})
 				if err != nil {
 					return err
 				}
@@ -90,14 +92,15 @@ func watchStatus(ctx context.Context, out io.Writer, socket string, every time.D
 	}
 	for {
 		width, height := window(out)
-		s, err := status(ctx, socket)
+		var notes notes
+		s, err := status(ctx, socket, &notes)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
 			last = wrap(fmt.Sprintf("hapressure: %v; trying again", err), width, 2) + "\n"
 		default:
-			last = statusText(s, width)
+			last = statusText(s, width) + notes.text(width)
 		}
 		shown := last + "\n"
 		if width > 0 {
@@ -122,8 +125,33 @@ func socketFlag(cmd *cobra.Command, socket *string) {
 // errNoDaemon says that what was shown was not told by the daemon.
 var errNoDaemon = errors.New("the daemon does not run")
 
-// status asks the daemon, or looks where there is none.
-func status(ctx context.Context, socket string) (controller.Status, error) {
+// notes collects the log entries of a command that draws on the whole terminal, where log lines would be drawn over.
+type notes struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+// Send adds the message of an entry.
+func (n *notes) Send(e systemd.Entry) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lines = append(n.lines, e.Message)
+	return nil
+}
+
+// text returns the messages as lines of a width, "" if there are none.
+func (n *notes) text(width int) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var b strings.Builder
+	for _, line := range n.lines {
+		fmt.Fprintln(&b, wrap(line, width, 2))
+	}
+	return b.String()
+}
+
+// status asks the daemon. If no daemon runs it inspects the host itself, and logs to j what it cannot read.
+func status(ctx context.Context, socket string, j controller.Journal) (controller.Status, error) {
 	s, err := control.NewClient(socket).Status(ctx)
 	if !errors.Is(err, control.ErrNoDaemon) {
 		return s, err
@@ -135,7 +163,7 @@ func status(ctx context.Context, socket string) (controller.Status, error) {
 	if err != nil {
 		return s, err
 	}
-	config, err := configOf(p, quiet{})
+	config, err := configOf(p, j)
 	if err != nil {
 		return s, err
 	}

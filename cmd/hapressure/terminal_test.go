@@ -63,7 +63,10 @@ func pty(t *testing.T) (ours, theirs *os.File) {
 func onTerminal(t *testing.T, cmd *exec.Cmd, want string, doing func(terminal *os.File)) string {
 	t.Helper()
 	ours, theirs := pty(t)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, theirs
+	cmd.Stdin, cmd.Stdout = theirs, theirs
+	if cmd.Stderr == nil {
+		cmd.Stderr = theirs
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -122,6 +125,33 @@ func TestOnTerminal(t *testing.T) {
 	}
 	if code, out := call(t, bin, "top", "--socket", socket); code != exitFailed || !strings.Contains(out, "'hapressure status' needs none") {
 		t.Errorf("top without a terminal: exit %d, %s", code, out)
+	}
+}
+
+// Without a daemon the program inspects the host itself. What it cannot read is no log line on a screen that it draws.
+func TestNoLogLinesOnScreen(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	bin := program(t)
+	const host = `mount -t tmpfs none /run && mount -t cgroup2 none /sys/fs/cgroup && mount -t tmpfs none /etc && mkdir /etc/hapressure &&
+		printf 'version: 1\ntargets: [{cgroup: none.slice}]\n' > /etc/hapressure/policy.yaml && exec "$@"`
+	for _, tt := range []struct {
+		args  []string
+		drawn string
+		keys  string
+	}{
+		{[]string{"status", "--watch"}, "\x1b[J\x1b[H", "\x03"}, // drawn twice
+		{[]string{"top"}, "No target", "q"},
+	} {
+		cmd := exec.Command("unshare", append([]string{"--mount", "sh", "-c", host, "sh", bin}, tt.args...)...)
+		cmd.Env = append(os.Environ(), "TERM=xterm-256color", "LC_ALL=C")
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		onTerminal(t, cmd, tt.drawn, func(terminal *os.File) { terminal.WriteString(tt.keys) })
+		if stderr.Len() > 0 {
+			t.Errorf("%q writes to standard error: %s", tt.args, stderr.String())
+		}
 	}
 }
 

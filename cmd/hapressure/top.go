@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/gdamore/tcell/v2"
@@ -51,7 +52,11 @@ Exit codes: 0 it was quit, 1 failed, 2 wrong usage.`,
 			defer s.Fini()
 			m := top{
 				ascii: ascii || s.CharacterSet() != "UTF-8",
-				ask:   func(ctx context.Context) (controller.Status, error) { return status(ctx, socket) },
+				ask: func(ctx context.Context) (s controller.Status, note string, err error) {
+					var notes notes
+					s, err = status(ctx, socket, &notes)
+					return s, strings.ReplaceAll(strings.TrimSpace(notes.text(0)), "\n", "; "), err
+				},
 				purge: func(ctx context.Context, target string, pid int, dryRun bool) (controller.Purge, error) {
 					return purgeOne(ctx, control.NewClient(socket), target, pid, dryRun)
 				},
@@ -86,6 +91,7 @@ const askTime = 15 * time.Second
 
 type answer struct {
 	status controller.Status
+	note   string // what the look could not read
 	err    error
 }
 
@@ -131,12 +137,12 @@ func (m *top) run(ctx context.Context, s tcell.Screen) {
 func (m *top) poll(ctx context.Context, answers chan<- answer) {
 	for {
 		asking, cancel := context.WithTimeout(ctx, askTime)
-		s, err := m.ask(asking)
+		s, note, err := m.ask(asking)
 		cancel()
 		select {
 		case <-ctx.Done():
 			return
-		case answers <- answer{s, err}:
+		case answers <- answer{s, note, err}:
 		}
 		select {
 		case <-ctx.Done():

@@ -65,9 +65,13 @@ func TestTopPictures(t *testing.T) {
 		"nodaemon": {old, 80, 24, func(*top) {}},
 		"gone":     {many, 80, 24, func(m *top) { m.heard, m.err = before(time.Minute), errors.New("hapressure is not running") }},
 		"none":     {told(), 80, 24, func(*top) {}},
-		"small":    {many, 60, 12, func(*top) {}},
-		"help":     {many, 80, 24, func(m *top) { m.help = true }},
-		"confirm":  {many, 80, 24, func(m *top) { m.choose(8); m.key(tcell.NewEventKey(tcell.KeyRune, 'p', 0)) }},
+		"failed": {told(), 80, 24, func(m *top) {
+			m.heard = time.Time{}
+			m.learn(answer{err: errors.New("looking for cgroup v2: it is not mounted: boot with systemd.unified_cgroup_hierarchy=1, or mount it")}, noon)
+		}},
+		"small":   {many, 60, 12, func(*top) {}},
+		"help":    {many, 80, 24, func(m *top) { m.help = true }},
+		"confirm": {many, 80, 24, func(m *top) { m.choose(8); m.key(tcell.NewEventKey(tcell.KeyRune, 'p', 0)) }},
 	} {
 		m := &top{}
 		m.learn(answer{status: tt.status}, noon)
@@ -120,7 +124,9 @@ func TestTopPurges(t *testing.T) {
 	}
 	orders := make(chan order, 1)
 	s := perform(t, &top{
-		ask: func(context.Context) (controller.Status, error) { return told(calm(), storm("other.service", 3)), nil },
+		ask: func(context.Context) (controller.Status, string, error) {
+			return told(calm(), storm("other.service", 3)), "", nil
+		},
 		purge: func(_ context.Context, target string, pid int, dryRun bool) (controller.Purge, error) {
 			orders <- order{target, pid, dryRun}
 			if dryRun {
@@ -165,12 +171,12 @@ func TestTopNeverHangs(t *testing.T) {
 	hang := make(chan struct{})
 	asked := 0
 	s := perform(t, &top{
-		ask: func(ctx context.Context) (controller.Status, error) {
+		ask: func(ctx context.Context) (controller.Status, string, error) {
 			if asked++; asked == 1 {
-				return told(storm("haproxy.service", 12)), nil
+				return told(storm("haproxy.service", 12)), "", nil
 			}
 			<-ctx.Done()
-			return controller.Status{}, ctx.Err()
+			return controller.Status{}, "", ctx.Err()
 		},
 		purge: func(ctx context.Context, _ string, _ int, _ bool) (controller.Purge, error) {
 			<-hang
@@ -197,14 +203,16 @@ func TestTopNeverHangs(t *testing.T) {
 // Errors are shown, and asking goes on. What was learned before stays in sight.
 func TestTopGoesOn(t *testing.T) {
 	asked := 0
-	s := perform(t, &top{ask: func(context.Context) (controller.Status, error) {
+	s := perform(t, &top{ask: func(context.Context) (controller.Status, string, error) {
 		if asked++; asked == 2 {
-			return told(calm()), nil
+			return told(calm()), "Cannot read systemd", nil
 		}
-		return controller.Status{}, fmt.Errorf("\x1b[2Jerror %d", asked)
+		return controller.Status{}, "", fmt.Errorf("\x1b[2Jerror %d", asked)
 	}})
-	s.sees(`\x1b[2Jerror 1; trying again`)
+	s.sees(`\x1b[2Jerror 1`)
+	s.sees("Retrying every second. 'hapressure doctor' checks this host")
 	s.sees("haproxy.service  no tier")
+	s.sees("Cannot read systemd")
 	s.sees("error 3; trying again")
 	s.sees("haproxy.service  no tier")
 }

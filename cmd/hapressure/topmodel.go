@@ -15,13 +15,14 @@ import (
 
 // top is what hapressure top knows and shows. Keys and answers change it, draw shows it.
 type top struct {
-	ask   func(context.Context) (controller.Status, error)
+	ask   func(context.Context) (s controller.Status, note string, err error)
 	purge func(ctx context.Context, target string, pid int, dryRun bool) (controller.Purge, error)
 	ascii bool
 
 	status controller.Status
 	heard  time.Time // when status was told; zero: never
 	err    error     // of the last question
+	unread string    // what could not be read for status
 	target string    // the one shown
 	pid    int       // of the worker chosen
 	at     int       // its row
@@ -47,7 +48,7 @@ func (m *top) learn(a answer, now time.Time) {
 			}
 		}
 	}
-	m.status, m.heard = a.status, now
+	m.status, m.unread, m.heard = a.status, a.note, now
 	m.choose(0)
 }
 

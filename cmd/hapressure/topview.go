@@ -41,6 +41,13 @@ func (p *page) line(style tcell.Style, text string) {
 	p.y++
 }
 
+// text writes a text in as many lines as it needs.
+func (p *page) text(text string) {
+	for line := range strings.Lines(wrap(text, p.width, 0)) {
+		p.line(plain, strings.TrimRight(line, "\n"))
+	}
+}
+
 // draw shows all of it, as of now, on whatever size the screen has.
 func (m *top) draw(s tcell.Screen, now time.Time) {
 	s.Clear()
@@ -53,6 +60,9 @@ func (m *top) draw(s tcell.Screen, now time.Time) {
 		}
 		p.line(plain, "")
 		p.line(plain, "    any key goes back")
+	case m.heard.IsZero() && m.err != nil:
+		p.text(m.err.Error())
+		p.text("Retrying every second. 'hapressure doctor' checks this host and prints what to do; q quits.")
 	case m.heard.IsZero():
 		p.line(plain, "hapressure top: asking...")
 	case len(m.status.Targets) == 0:
@@ -62,9 +72,10 @@ func (m *top) draw(s tcell.Screen, now time.Time) {
 	}
 	p.y = height - 2
 	note := m.note
-	if m.err != nil {
+	if m.err != nil && !m.heard.IsZero() {
 		note = cmp.Or(note, fmt.Sprintf("%v; trying again", m.err))
 	}
+	note = cmp.Or(note, m.unread)
 	p.line(bold, note)
 	p.line(plain.Reverse(true), fmt.Sprintf("%-*s", width, m.footer(now)))
 }
