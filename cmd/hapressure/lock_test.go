@@ -26,8 +26,8 @@ func startDaemon(t *testing.T, bin string, args ...string) daemon {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	const mounts = `mount -t tmpfs none /run && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"`
-	d := start(t, "unshare", append([]string{"--mount", "sh", "-c", mounts, "sh", bin, "run", "--policy", idlePolicy(t)}, args...)...)
+	c := inCgroups(append([]string{bin, "run", "--policy", idlePolicy(t)}, args...)...)
+	d := start(t, c[0], c[1:]...)
 	d.sees(t, " started with ")
 	return d
 }

@@ -26,7 +26,9 @@ func replayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay FILE...",
 		Short: "Run a policy over a recording and tell what it would have done",
-		Long: `Run the policy code over recordings: those of the daemon, given in their order, of 'hapressure record' or of 'hapressure simulate'.
+		Long: `Run the policy code over recordings of one target: those of the daemon, given in their order, of 'hapressure record' or of 'hapressure
+simulate'. A FILE named - is standard input. A recording that has no end, because it was cut off or is still being written, is replayed
+up to there, with a warning on standard error.
 
 Without --policy the recorded policy decides again, and must decide as it did. With --policy the given one decides on the recorded
 samples, and the difference to what was recorded is told. What that one does was not done, so it is only a model: each action counts as
@@ -49,7 +51,7 @@ Exit codes: 0 done, 1 the recorded policy decides otherwise than recorded or a f
 				}
 				runs = append(runs, replay.New(file, p))
 			}
-			view, err := play(args, runs)
+			view, err := play(args, runs, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -81,17 +83,18 @@ Exit codes: 0 done, 1 the recorded policy decides otherwise than recorded or a f
 }
 
 // play feeds recordings to runs.
-func play(files []string, runs []*replay.Run) (*replay.View, error) {
+func play(files []string, runs []*replay.Run, stderr io.Writer) (*replay.View, error) {
 	view := &replay.View{}
 	for _, name := range files {
-		if err := playFile(name, view, runs); err != nil {
+		if err := playFile(name, view, runs, stderr); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return view, nil
 }
 
-func playFile(name string, view *replay.View, runs []*replay.Run) error {
+// playFile feeds one recording to runs. It writes to stderr where a recording was cut off.
+func playFile(name string, view *replay.View, runs []*replay.Run, stderr io.Writer) error {
 	f, err := input.OpenOrStdin(name, recordingLimit)
 	if err != nil {
 		return err
@@ -103,15 +106,21 @@ func playFile(name string, view *replay.View, runs []*replay.Run) error {
 		if e, err = r.Next(); err != nil {
 			break
 		}
+		if e.Begin != nil && view.Target != "" && e.Begin.Target != view.Target {
+			return fmt.Errorf("it is of target %q, and the recordings before it are of %q: replay them one at a time", e.Begin.Target, view.Target)
+		}
 		view.Play(e)
 		for _, run := range runs {
 			err = errors.Join(err, run.Play(e))
 		}
 	}
-	if err == io.EOF {
-		return nil
+	if err != io.EOF {
+		return err
 	}
-	return err
+	if line, cut := r.Cut(); cut {
+		fmt.Fprintf(stderr, "hapressure: %s has no end: it was cut off after line %d (%s), or is still being written\n", name, line, view.To.Format(time.DateTime))
+	}
+	return nil
 }
 
 // totals tells how long a run was in which tier, and how often it did what.

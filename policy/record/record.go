@@ -115,6 +115,7 @@ type Reader struct {
 	lines *bufio.Scanner
 	// What was read: the number of the line, from 1; bytes of lines; and events with a Begin.
 	line, text, begins int
+	cut                bool
 }
 
 // NewReader makes a Reader of r.
@@ -127,6 +128,10 @@ func NewReader(r io.Reader) (*Reader, error) {
 	lines.Buffer(nil, MaxLine+1)
 	return &Reader{lines: lines}, nil
 }
+
+// Cut reports whether the recording that Next has read to its end has no proper one, and how many lines are whole. A
+// recording that is still being written has none either.
+func (r *Reader) Cut() (lines int, cut bool) { return r.line - 1, r.cut }
 
 // Next returns the next event. At the end, or where the recording was cut off, it returns io.EOF.
 func (r *Reader) Next() (Event, error) {
@@ -146,6 +151,7 @@ func (r *Reader) Next() (Event, error) {
 	}
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF) && !r.lines.Scan() && errors.Is(r.lines.Err(), io.ErrUnexpectedEOF):
+		r.cut = true
 		return Event{}, io.EOF
 	case err == io.EOF:
 		return Event{}, err

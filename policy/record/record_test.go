@@ -121,6 +121,20 @@ func TestTornAnywhere(t *testing.T) {
 	}
 }
 
+func TestCut(t *testing.T) {
+	whole := sample(t)
+	for size := 10; size <= len(whole); size++ {
+		r, err := NewReader(bytes.NewReader(whole[:size]))
+		n := 0
+		for ; err == nil; n++ {
+			_, err = r.Next()
+		}
+		if lines, cut := r.Cut(); lines != n-1 || cut != (size < len(whole)) {
+			t.Fatalf("of %d bytes %d: %d lines of %d, cut: %v", len(whole), size, lines, n-1, cut)
+		}
+	}
+}
+
 func zipped(text string) []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
