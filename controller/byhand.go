@@ -29,6 +29,7 @@ type Purge struct {
 const (
 	Purged     = "purged"
 	WouldPurge = "would purge"
+	NoCache    = "nothing to purge" // the worker has no TLS session cache in shared memory
 	Refused    = string(policy.Refused)
 	Failed     = string(policy.Failed)
 )
@@ -51,6 +52,8 @@ func PurgeByHand(ctx context.Context, s *haproxy.Scanner, w haproxy.Worker, pids
 	case err == nil:
 	case w.State != haproxy.Stopping: // the order is refused; a policy never gives one like it
 		result = Refused
+	case haproxy.HasNoCache(err):
+		result = NoCache
 	default:
 		result = string(classify(err))
 	}
@@ -128,7 +131,7 @@ func (g *guard) purgeByHand(ctx context.Context, wg *sync.WaitGroup, o order) {
 			r.what = "freed " + mib(r.freed)
 		case WouldPurge:
 			r.Result = policy.Skipped
-		case Refused:
+		case Refused, NoCache:
 			r.Result = policy.Refused
 		case Failed:
 			r.Result = policy.Failed

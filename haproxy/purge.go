@@ -270,6 +270,22 @@ func (c *CacheFile) check(cache *Cache, others []int) (Purged, error) {
 	return res, err
 }
 
+// HasNoCache reports whether an error is the refusal of a worker without a TLS session cache.
+func HasNoCache(err error) bool {
+	var r *Refusal
+	return errors.As(err, &r) && r.Reason == NoCache
+}
+
+// refuseNoCache is the refusal of a worker without shared memory. Up to 2.8 the cache of a worker with one thread is
+// private memory (src/shctx.c, shctx_init).
+func (p *Process) refuseNoCache() error {
+	private := ""
+	if threads, err := p.threads(); err == nil && len(threads) == 1 {
+		private = "; up to HAProxy 2.8 a worker with one thread has its cache in private memory, which is not purged"
+	}
+	return refuse(NoCache, "pid %d has no shared anonymous memory%s", p.PID, private)
+}
+
 // findSSLCache opens the one shared mapping that is a TLS session cache.
 func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
 	maps, err := p.SharedMappings()
@@ -297,7 +313,7 @@ func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
 		refusal = telling(refusal, err)
 	}
 	if refusal == nil {
-		refusal = refuse(NoCache, "pid %d has no shared anonymous memory", p.PID)
+		refusal = p.refuseNoCache()
 	}
 	return nil, nil, refusal
 }

@@ -88,6 +88,9 @@ func TestWorkersAndPurgeByHand(t *testing.T) {
 	if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != controller.WouldPurge || got.Workers[0].Before != *old.Cache || got.Workers[0].Layout == "" {
 		t.Errorf("dry run: exit %d, %+v", code, got)
 	}
+	if code, out := call(t, bin, "purge", "--dry-run", "--pid", strconv.Itoa(old.PID)); code != 0 || !strings.HasSuffix(out, "\nup to "+size(*old.Cache)+" would be freed\n") {
+		t.Errorf("dry run: exit %d\n%s", code, out)
+	}
 	if code, got = callJSON[purges](t, bin, "purge", "--pid", strconv.Itoa(cur.PID)); code != exitRefused || got.Workers[0].Result != controller.Refused ||
 		!strings.Contains(got.Workers[0].Reason, "Stopping: 0") {
 		t.Errorf("current worker: exit %d, %+v", code, got)
@@ -104,19 +107,31 @@ func TestWorkersAndPurgeByHand(t *testing.T) {
 	}
 }
 
-// Without a cache there is nothing wrong, but nothing done either.
-func TestPurgeByHandIsRefused(t *testing.T) {
+// Without a cache there is nothing to purge, and nothing wrong. Up to 2.8 it may be in private memory, and the reason says so.
+func TestPurgeByHandWithoutACache(t *testing.T) {
 	bin := program(t)
-	h := haproxytest.Start(t, haproxytest.Config{})
-	h.Tunnel()
-	h.Reload()
-	h.Eventually("the purge is refused", func() error {
-		code, out := call(t, bin, "purge", "--pid", strconv.Itoa(h.Master))
-		if code != exitRefused || !strings.Contains(out, "no TLS session cache") {
-			return errors.New(out)
+	for _, conf := range []haproxytest.Config{{}, {CacheSize: 50_000, Threads: 1}} {
+		h := haproxytest.Start(t, conf)
+		if conf.CacheSize > 0 && !h.Before(2, 9) {
+			continue // its cache is in shared memory
 		}
-		return nil
-	})
+		h.Tunnel()
+		h.Reload()
+		h.Eventually("there is nothing to purge", func() error {
+			code, got := callJSON[purges](t, bin, "purge", "--pid", strconv.Itoa(h.Master))
+			if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != controller.NoCache {
+				return fmt.Errorf("exit %d, %+v", code, got)
+			}
+			if reason := got.Workers[0].Reason; strings.Contains(reason, "one thread has its cache in private memory") != (conf.Threads == 1) {
+				return fmt.Errorf("with %d threads: %s", conf.Threads, reason)
+			}
+			return nil
+		})
+	}
+}
+
+func TestPurgeByHandChooses(t *testing.T) {
+	bin := program(t)
 	if code, out := call(t, bin, "purge", "--pid", strconv.Itoa(os.Getpid())); code != exitFailed || !strings.Contains(out, "'hapressure workers' lists") {
 		t.Errorf("a process that is not HAProxy: exit %d\n%s", code, out)
 	}

@@ -24,7 +24,8 @@ func purgeCommand() *cobra.Command {
 		Long: `Empty the TLS session caches of workers that are proven to be stopping, in place, and give the memory back. No connection is
 lost, and no other worker is touched. It needs no policy, and the service need not run.
 
-HELD is how long the worker's threads stood still. --dry-run checks everything, writes nothing and holds nobody.
+HELD is how long the worker's threads stood still. --dry-run checks everything, writes nothing and holds nobody; it prints what a purge
+would free at most. A worker without a TLS session cache has nothing to purge, which is no refusal.
 
 A purge is refused if trying again would change nothing: the memory is not recognised, or the worker is not proven to be stopping. It has
 failed if its obstacle may pass: a busy cache, a tracer, another process that shares the memory.
@@ -103,15 +104,22 @@ func printPurges(out io.Writer, rows []controller.Purge) error {
 	}
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "GEN\tPID\tRESULT\tBEFORE\tAFTER\tHELD\tLAYOUT\tREASON")
-	var freed uint64
+	var freed, wouldFree uint64 // of one of them there is none: all rows are of a dry run, or none is
 	for _, r := range rows {
 		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%.0f µs\t%s\t%s\n", r.Generation, r.PID, r.Result, size(r.Before), size(r.After), r.Held, cmp.Or(r.Layout, "-"), printable(r.Reason))
+		if r.Result == controller.WouldPurge {
+			wouldFree += r.Before
+		}
 		freed += r.Before - min(r.Before, r.After)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%s freed\n", size(freed))
+	text := size(freed) + " freed"
+	if wouldFree > 0 {
+		text = "up to " + size(wouldFree) + " would be freed"
+	}
+	_, err := fmt.Fprintln(out, text)
 	return err
 }
 
