@@ -18,6 +18,7 @@ import (
 	"hapressure/cgroup"
 	"hapressure/controller"
 	"hapressure/haproxy"
+	"hapressure/policy"
 )
 
 var checks = []struct {
@@ -177,7 +178,7 @@ func checkTargets(_ context.Context, h *host) {
 	}
 	if h.policy != nil && h.statusErr == nil {
 		for _, t := range h.policy.Targets {
-			name := t.Unit + t.Cgroup // it has one of them
+			name := nameOf(t)
 			running := func(s controller.TargetStatus) bool { hit, _ := path.Match(name, s.Name); return hit }
 			if !t.Disabled && !slices.ContainsFunc(h.status.Targets, running) {
 				h.say(warning, "name HAProxy's unit or cgroup in targets: of the policy", "%s of the policy does not run", name)
@@ -202,6 +203,15 @@ func checkTargets(_ context.Context, h *host) {
 			h.say(warning, "start it with -W or -Ws", "HAProxy process %d is not in master-worker mode", pid)
 		}
 	}
+}
+
+// nameOf is what the status calls a target, or the pattern of such names: a unit, or the path of a cgroup, which begins
+// with a slash there and may not in the policy.
+func nameOf(t policy.Target) string {
+	if t.Cgroup != "" {
+		return path.Clean("/" + t.Cgroup)
+	}
+	return t.Unit
 }
 
 func checkMemory(_ context.Context, h *host) {
@@ -278,15 +288,29 @@ func (h *host) checkWorker(ctx context.Context, w haproxy.Worker) {
 		h.say(warning, "give the master's -S level admin", "%s: our level is %.50q, so sessions cannot be shut down one by one", name, level)
 	}
 	cache, err := p.CheckSSLCache(h.pids)
-	var r *haproxy.Refusal
 	switch {
 	case err == nil:
 		h.say(fine, "", "%s: its TLS session cache of %s is known (%s)", name, size(cache.Before), cache.Layout)
-	case errors.As(err, &r) && r.Reason == haproxy.NoCache:
+	case haproxy.HasNoCache(err) && h.mayHavePrivateCache(w, release):
+		h.say(warning, "set nbthread to 2 or more, or use HAProxy 2.9 or later", "%s: no TLS session cache was found. "+
+			"It may be private memory, as up to HAProxy 2.8 with one thread, and is not purged then", name)
+	case haproxy.HasNoCache(err):
 		h.say(fine, "", "%s has no TLS session cache", name)
 	case errors.Is(err, haproxy.ErrBusy), errors.Is(err, haproxy.ErrUnstable), errors.Is(err, haproxy.ErrGone):
 		h.say(fine, "", "%s: its cache is in use and was not looked at", name)
 	default:
 		h.say(warning, "see Limits in README.md: the policy goes on to what else it has", "%s: its cache cannot be purged: %v", name, err)
 	}
+}
+
+// mayHavePrivateCache reports whether a worker has one thread and is of a release in which its cache is private memory
+// then. A release that is not known may be one.
+func (h *host) mayHavePrivateCache(w haproxy.Worker, release string) bool {
+	threads, err := os.ReadDir(filepath.Join(h.procfs, strconv.Itoa(w.PID), "task"))
+	if err != nil || len(threads) != 1 {
+		return false
+	}
+	var major, minor int
+	_, err = fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return err != nil || major < 2 || major == 2 && minor < 9
 }
