@@ -3,12 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
-	"net/http"
-	"net/http/httptest"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -111,19 +110,6 @@ func TestSignalEndsReading(t *testing.T) {
 
 // A command that ends in order at the first signal, and cannot, is ended by the second.
 func TestSecondSignalEndsABlockedCommand(t *testing.T) {
-	asked := make(chan struct{}, 100)
-	socket := filepath.Join(t.TempDir(), "control.sock")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, told(calm()))
-		asked <- struct{}{}
-	}))
-	server.Listener = l
-	server.Start()
-	defer server.Close()
 	r, w, err := os.Pipe() // full, so that the command blocks at its first line
 	if err != nil {
 		t.Fatal(err)
@@ -135,14 +121,27 @@ func TestSecondSignalEndsABlockedCommand(t *testing.T) {
 	for err == nil {
 		_, err = w.Write(make([]byte, 4096))
 	}
-	cmd := exec.Command(program(t), "status", "--watch", "--socket", socket)
+	cmd := exec.Command(program(t), "status", "--watch", "--socket", fakeDaemon(t, told(calm())))
 	cmd.Stdout = w
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	w.Close()
-	<-asked
+	for end := time.Now().Add(haproxytest.Deadline); !blockedIn(cmd.Process.Pid, "pipe_write"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not block")
+		}
+	}
 	expectEnd(t, cmd, func() { cmd.Process.Signal(syscall.SIGTERM) })
+}
+
+// blockedIn reports whether a thread of a process sleeps in a function of the kernel.
+func blockedIn(pid int, function string) bool {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/wchan", pid))
+	return slices.ContainsFunc(files, func(name string) bool {
+		at, _ := os.ReadFile(name)
+		return strings.HasSuffix(string(at), function)
+	})
 }
 
 // expectEnd waits for the end of a process, and repeats something until then.

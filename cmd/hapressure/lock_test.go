@@ -10,8 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
-	"hapressure/controller/control"
+	"hapressure/tests/haproxytest"
 )
 
 // daemon is a running hapressure in a mount namespace of its own, with an empty /run and cgroup v2.
@@ -52,7 +53,8 @@ func start(t *testing.T, name string, args ...string) daemon {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	late := time.AfterFunc(haproxytest.Deadline, func() { cmd.Process.Kill() })
+	t.Cleanup(func() { late.Stop(); cmd.Process.Kill(); cmd.Wait() })
 	return daemon{cmd, bufio.NewScanner(stderr)}
 }
 
@@ -74,12 +76,10 @@ func (d daemon) mounts() string { return fmt.Sprintf("--mount=/proc/%d/ns/mnt", 
 func TestSecondDaemonIsRefused(t *testing.T) {
 	bin := program(t)
 	first := startDaemon(t, bin, "--control", "")
-	for _, socket := range []string{control.Socket, "/run/other.sock"} {
-		code, out := call(t, "nsenter", first.mounts(), bin, "run", "--control", socket)
-		if code != exitRefused || !strings.Contains(out, "already runs on this host with pid "+strconv.Itoa(first.Process.Pid)+", and") ||
-			!strings.Contains(out, "systemctl stop hapressure") {
-			t.Errorf("with %s: exit %d\n%s", socket, code, out)
-		}
+	code, out := ends(t, "nsenter", first.mounts(), bin, "run", "--control", "/run/other.sock")
+	if code != exitRefused || !strings.Contains(out, "already runs on this host with pid "+strconv.Itoa(first.Process.Pid)+", and") ||
+		!strings.Contains(out, "systemctl stop hapressure") {
+		t.Errorf("exit %d\n%s", code, out)
 	}
 	dry := start(t, "nsenter", first.mounts(), bin, "run", "--dry-run", "--policy", idlePolicy(t)) // which touches no worker
 	dry.sees(t, " started with ")
