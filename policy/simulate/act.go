@@ -56,7 +56,7 @@ func (m *model) land(dry bool) (ended []policy.Outcome) {
 func (m *model) sense() record.Tick {
 	value := func(v float64) policy.Reading { return policy.Reading{Value: v} }
 	noise := m.random.Float64() * float64(m.Base) / 100
-	most, nearest := m.limits(min(m.used()+noise, float64(m.Limit)))
+	most, nearest := m.limits(min(m.used()+noise, float64(m.Limit)), m.now)
 	limit, used := float64(nearest.Bytes), nearest.used
 	t := record.Tick{Used: uint64(used), Limit: nearest.Bytes, Nearest: "simulated " + nearest.Name}
 	t.Now = m.now
@@ -70,7 +70,8 @@ func (m *model) sense() record.Tick {
 	t.Swap, t.SwapRoom = value(m.swapped), value(float64(m.Swap)-m.swapped)
 	t.LimitIn = policy.Reading{Absent: policy.NotRising}
 	if over := int(slopeOver / step); len(m.slope) > over {
-		if rate := (used - m.slope[len(m.slope)-1-over]) / slopeOver.Seconds(); rate > 0 {
+		_, then := m.limits(m.slope[len(m.slope)-1-over], m.now-slopeOver)
+		if rate := (used - then.used) / slopeOver.Seconds(); rate > 0 && then.Name == nearest.Name {
 			t.LimitIn = value((limit - used) / rate)
 		}
 	}
@@ -100,14 +101,14 @@ type bound struct {
 func (b bound) percent() float64  { return 100 * b.used / float64(b.Bytes) }
 func (b bound) headroom() float64 { return float64(b.Bytes) - b.used }
 
-// limits returns the limit that is used most and the one with the least headroom, when the unit uses so much.
-func (m *model) limits(used float64) (most, nearest bound) {
+// limits returns the limit that is used most and the one with the least headroom, when the unit uses so much at a time.
+func (m *model) limits(used float64, at time.Duration) (most, nearest bound) {
 	most = bound{policy.Limit{Name: "memory.max", Bytes: uint64(m.Limit), Own: true}, used}
 	nearest = most
 	if m.Host == 0 {
 		return most, nearest
 	}
-	all := min(used+float64(m.Others)*float64(m.now)/float64(m.Duration), float64(m.Host))
+	all := min(used+float64(m.Others)*float64(at)/float64(m.Duration), float64(m.Host))
 	host := bound{policy.Limit{Name: "the host's memory", Bytes: uint64(m.Host), Own: used >= all/2}, all}
 	if host.percent() > most.percent() {
 		most = host
