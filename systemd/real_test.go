@@ -58,10 +58,24 @@ func await(t *testing.T, bus *Bus, changes <-chan string, name string, done func
 	}
 }
 
+// ways are those to a real systemd.
+var ways = map[string]func(context.Context) (*Bus, error){"D-Bus": Connect, "private socket": ConnectPrivate}
+
 func TestRealUnitComesAndGoes(t *testing.T) {
 	needSystemd(t)
+	for way, connect := range ways {
+		t.Run(way, func(t *testing.T) { unitComesAndGoes(t, connect) })
+	}
+}
+
+func unitComesAndGoes(t *testing.T, connect func(context.Context) (*Bus, error)) {
 	const name = `hapressure@a\x2db.service`
-	bus := connect(t)
+	bus, err := connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bus.Close()
+	tree := NewTree("/sys/fs/cgroup")
 	changes, err := bus.Changes(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -78,11 +92,39 @@ func TestRealUnitComesAndGoes(t *testing.T) {
 		if got, err := bus.Match(t.Context(), "hapressure@*.service"); err != nil || len(got) != 1 || got[0] != name {
 			t.Errorf("match: %q, %v; want it alone", got, err)
 		}
+		want, _ := bus.ControlGroup(t.Context(), name)
+		if got, err := tree.ControlGroup(t.Context(), name); err != nil || got != want {
+			t.Errorf("in the cgroup tree: %q, %v; want %q", got, err, want)
+		}
+		if got, err := tree.Match(t.Context(), "hapressure@*.service"); err != nil || len(got) != 1 || got[0] != name {
+			t.Errorf("match in the cgroup tree: %q, %v; want it alone", got, err)
+		}
 		run(t, "systemctl", "stop", name)
 		await(t, bus, changes, name, func(group string, err error) bool { return errors.Is(err, ErrNoUnit) || err == nil && group == "" })
 	}
 	if got, err := bus.Match(t.Context(), "hapressure@*.service"); err != nil || len(got) != 0 {
 		t.Errorf("match after the stop: %q, %v; want none", got, err)
+	}
+}
+
+func TestRealHook(t *testing.T) {
+	needSystemd(t)
+	for way, connect := range ways {
+		t.Run(way, func(t *testing.T) {
+			bus, err := connect(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer bus.Close()
+			h := Hook{Unit: "hapressure-hook-purge", Description: "test", Timeout: deadline, Command: []string{"/bin/true"}}
+			if err := bus.RunHook(t.Context(), h); err != nil {
+				t.Errorf("a hook that succeeds: %v", err)
+			}
+			h.Command = []string{"/bin/false"}
+			if err := bus.RunHook(t.Context(), h); err == nil || !strings.Contains(err.Error(), `"failed"`) {
+				t.Errorf("a hook that fails: %v", err)
+			}
+		})
 	}
 }
 
