@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,6 +39,10 @@ With --output the file is replaced at once, so that whoever reads it never sees 
 				all = append(all, families[name])
 			}
 			if file != "" {
+				// To replace a device or a link, such as /dev/stdout, would destroy it.
+				if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() {
+					return fmt.Errorf("%s is not a regular file, and is not replaced: without --output the metrics go to standard output", file)
+				}
 				return prometheus.WriteToTextfile(file, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return all, nil }))
 			}
 			for _, family := range all {

@@ -81,6 +81,16 @@ func TestMetricsCommand(t *testing.T) {
 	if out, err := metrics("--socket", socket, "--output", file); err != nil || out != "" {
 		t.Errorf("writing to a file: %v, %q", err, out)
 	}
+	link := filepath.Join(t.TempDir(), "stdout")
+	if err := os.Symlink("/dev/stdout", link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := metrics("--socket", socket, "--output", link); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+		t.Errorf("writing to a link: %v", err)
+	}
+	if to, err := os.Readlink(link); err != nil || to != "/dev/stdout" {
+		t.Errorf("the link has become %q, %v", to, err)
+	}
 	_, err = metrics("--socket", filepath.Join(dir, "none"), "--output", file)
 	if !errors.Is(err, control.ErrNoDaemon) || !strings.Contains(err.Error(), "systemctl start hapressure") {
 		t.Errorf("without a daemon: %v", err)
