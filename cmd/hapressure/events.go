@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"os/exec"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -100,6 +101,9 @@ func journalctlArgs(cmd *cobra.Command, follow bool) ([]string, error) {
 		for _, v := range values {
 			if known != nil && !slices.Contains(known, v) {
 				return nil, usageError{fmt.Errorf("--%s %q is none of %s", name, v, strings.Join(known, ", "))}
+			}
+			if name == "target" && strings.Contains(v, "/") { // a cgroup: its entries have it with a slash at its begin
+				v = path.Clean("/" + v)
 			}
 			args = append(args, "HAPRESSURE_"+strings.ToUpper(name)+"="+v)
 		}

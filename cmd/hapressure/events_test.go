@@ -40,7 +40,7 @@ func TestEvents(t *testing.T) {
 	bin := program(t)
 	args := journalctl(t, strings.ReplaceAll(journalLines, "cat", "/bin/cat"))
 	t.Setenv("TZ", "UTC")
-	code, out := call(t, bin, "events", "--target", "--follow", "--target", "a b", "--result", "done", "--since", "-1h", "-n", "5", "-f")
+	code, out := call(t, bin, "events", "--target", "--follow", "--target", "a b", "--target", "system.slice/lb", "--result", "done", "--since", "-1h", "-n", "5", "-f")
 	if want := "2026-11-23T07:01:46Z Entering tier purge of  [31mx\n2026-11-23T07:01:47Z done\n"; code != 0 || out != want {
 		t.Errorf("exit %d with %q, want %q", code, out, want)
 	}
@@ -49,7 +49,7 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{"--all", "--follow", "--lines=5", "--output=json", "--since=-1h", "HAPRESSURE_RESULT=done", "HAPRESSURE_TARGET=--follow",
-		"HAPRESSURE_TARGET=a b", "SYSLOG_IDENTIFIER=hapressure", "_UID=0"}
+		"HAPRESSURE_TARGET=/system.slice/lb", "HAPRESSURE_TARGET=a b", "SYSLOG_IDENTIFIER=hapressure", "_UID=0"}
 	for id := range systemd.Kinds {
 		want = append(want, "MESSAGE_ID="+id)
 	}
