@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -55,6 +56,38 @@ func TestTrimPools(t *testing.T) {
 	}
 	if err := haproxytest.Echo(tunnels[0]); err != nil {
 		t.Errorf("tunnel: %v", err)
+	}
+}
+
+// A worker whose standard error no process reads would sleep in the write of its table.
+func TestTrimPoolsLeavesAWorkerWhoseStderrIsFull(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	h := haproxytest.Start(t, haproxytest.Config{Stderr: w})
+	var tunnels []net.Conn
+	for range 20 {
+		tunnels = append(tunnels, h.Tunnel())
+	}
+	p := stoppingWorker(t, h)
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", w.Fd()), unix.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for err == nil {
+		_, err = unix.Write(fd, make([]byte, 512))
+	}
+	if _, err := p.TrimPools(t.Context()); err == nil || errors.As(err, new(*Refusal)) || !strings.Contains(err.Error(), "no process has read") {
+		t.Errorf("trimming: %v, want an error that may pass", err)
+	}
+	for _, c := range tunnels {
+		if err := haproxytest.Echo(c); err != nil {
+			t.Fatalf("tunnel: %v", err)
+		}
 	}
 }
 

@@ -79,7 +79,9 @@ const (
 	TooSmall      = "cache too small"               // nothing to win, and the argument in safety.md wants many blocks
 	ManyOwners    = "shared with another process"
 	NoHandler     = "worker does not handle the signal"
-	CannotStop    = "worker cannot be held still" // traced by somebody else, ptrace forbidden, a thread stuck in the kernel
+
+	StderrMayBlock = "worker's standard error may block"
+	CannotStop     = "worker cannot be held still" // traced by somebody else, ptrace forbidden, a thread stuck in the kernel
 )
 
 // ErrBusy says that the cache was in use at every look; it is worth another try later.

@@ -22,7 +22,8 @@ const (
 // returns its private memory before and after. All of its threads wait meanwhile, as they do when it runs out of memory
 // itself. Releases before 3.3 also write a table of their pools to standard error. Connections are not touched.
 //
-// SIGQUIT ends a process that has no handler for it: then the error is a *Refusal and it is not sent.
+// SIGQUIT ends a process that has no handler for it: then the error is a *Refusal and it is not sent. Nor is it sent if the write of the
+// table could wait for a reader: the worker's first thread would sleep, and its connections with it.
 func (p *Process) TrimPools(ctx context.Context) (Given, error) {
 	st, err := readStatus(p.procfs, p.PID)
 	if err != nil {
@@ -30,6 +31,9 @@ func (p *Process) TrimPools(ctx context.Context) (Given, error) {
 	}
 	if st.caught&(1<<(unix.SIGQUIT-1)) == 0 {
 		return Given{}, refuse(NoHandler, "SIGQUIT would end pid %d", p.PID)
+	}
+	if err := p.stderrTakesTable(); err != nil {
+		return Given{}, err
 	}
 	g := Given{Before: st.rssAnon + st.swap, After: st.rssAnon + st.swap}
 	if err := p.Signal(unix.SIGQUIT); err != nil {

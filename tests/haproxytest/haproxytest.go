@@ -38,6 +38,8 @@ type Config struct {
 	UID       uint32 // run all of HAProxy as this user
 	Global    string // further lines of the global section
 	Sections  string // further sections
+
+	Stderr *os.File // standard error; nil is the log
 }
 
 // HAProxy is a running master with its workers.
@@ -92,6 +94,9 @@ func Start(t testing.TB, conf Config) *HAProxy {
 	}
 	h.cmd = h.command(args...)
 	h.cmd.Stdout, h.cmd.Stderr = log, log
+	if conf.Stderr != nil {
+		h.cmd.Stderr = conf.Stderr
+	}
 	if err := h.cmd.Start(); err != nil {
 		t.Fatalf("starting HAProxy: %v", err)
 	}
