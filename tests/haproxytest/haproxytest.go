@@ -30,14 +30,15 @@ const Deadline = 60 * time.Second
 
 // Config is what tests vary.
 type Config struct {
-	Release   string // one of Releases; "" is the host's HAProxy
-	CacheSize int    // tune.ssl.cachesize; 0 disables the cache
-	Threads   int    // nbthread, default 2
-	NoCLI     bool   // start the master without -S
-	CLI       string // options of -S, such as ,level,operator
-	UID       uint32 // run all of HAProxy as this user
-	Global    string // further lines of the global section
-	Sections  string // further sections
+	Release   string     // one of Releases; "" is the host's HAProxy
+	CacheSize int        // tune.ssl.cachesize; 0 disables the cache
+	Threads   int        // nbthread, default 2
+	NoCLI     bool       // start the master without -S
+	CLI       string     // options of -S, such as ,level,operator
+	UID       uint32     // run all of HAProxy as this user
+	Global    string     // further lines of the global section
+	Sections  string     // further sections
+	Files     []*os.File // that the master inherits, from descriptor 3 on
 
 	Stderr *os.File // standard error; nil is the log
 }
@@ -84,16 +85,16 @@ func Start(t testing.TB, conf Config) *HAProxy {
 			t.Fatal(err)
 		}
 	}
-	args := []string{"-W", "-f", h.inside("haproxy.cfg")}
+	args := []string{"-W", "-f", h.Inside("haproxy.cfg")}
 	if !conf.NoCLI {
-		args = append(args, "-S", h.inside("master.sock")+conf.CLI)
+		args = append(args, "-S", h.Inside("master.sock")+conf.CLI)
 	}
 	log, err := os.Create(filepath.Join(h.Dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.cmd = h.command(args...)
-	h.cmd.Stdout, h.cmd.Stderr = log, log
+	h.cmd.Stdout, h.cmd.Stderr, h.cmd.ExtraFiles = log, log, conf.Files
 	if conf.Stderr != nil {
 		h.cmd.Stderr = conf.Stderr
 	}
@@ -157,8 +158,8 @@ func (h *HAProxy) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// inside is the path, as HAProxy sees it, of a file in Dir.
-func (h *HAProxy) inside(name string) string {
+// Inside is the path, as HAProxy sees it, of a file in Dir.
+func (h *HAProxy) Inside(name string) string {
 	return filepath.Join(strings.TrimPrefix(h.Dir, h.root), name)
 }
 
@@ -201,7 +202,7 @@ backend webecho
     server web %[9]s
 %[10]s
 %[11]s
-`, h.conf.Threads, h.conf.CacheSize, h.conf.Global, h.Addr, h.TicketAddr, h.HTTPAddr, h.inside("site.pem"), h.echo, h.web,
+`, h.conf.Threads, h.conf.CacheSize, h.conf.Global, h.Addr, h.TicketAddr, h.HTTPAddr, h.Inside("site.pem"), h.echo, h.web,
 		h.conf.Sections, broken)
 	if err := os.WriteFile(filepath.Join(h.Dir, "haproxy.cfg"), []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
@@ -253,6 +254,16 @@ func (h *HAProxy) SignalReload() {
 	}
 }
 
+// Built reports whether the release was built with a feature, as `haproxy -vv` names it.
+func (h *HAProxy) Built(feature string) bool {
+	h.t.Helper()
+	out, err := h.command("-vv").Output()
+	if err != nil {
+		h.t.Fatalf("asking HAProxy for its features: %v", err)
+	}
+	return bytes.Contains(out, []byte("+"+feature+" "))
+}
+
 // Before reports whether the release is older than major.minor.
 func (h *HAProxy) Before(major, minor int) bool {
 	var v [2]int
@@ -278,7 +289,8 @@ func (h *HAProxy) Reload() {
 	h.SignalReload()
 	h.Eventually("a new worker appears and listens", func() error {
 		for _, pid := range h.Children() {
-			if !before[pid] && h.Ask(fmt.Sprintf("@!%d show info", pid), "\nStopping: 0\n") {
+			// One that loads is not listed, and a question to it can cost the master a slot of its CLI for good.
+			if !before[pid] && h.Ask("show proc", fmt.Sprintf("\n%d ", pid)) && h.Ask(fmt.Sprintf("@!%d show info", pid), "\nStopping: 0\n") {
 				return nil
 			}
 		}
@@ -303,9 +315,13 @@ func (h *HAProxy) Ask(command, what string) bool {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(Deadline))
 	io.WriteString(c, command+"\n")
-	c.(*net.UnixConn).CloseWrite()
+	first := make([]byte, 1)
+	if _, err := c.Read(first); err != nil {
+		return false
+	}
+	c.(*net.UnixConn).CloseWrite() // not before: a half-close that comes with the command can be lost, and the slot with it
 	b, _ := io.ReadAll(c)
-	return strings.Contains(string(b), what)
+	return strings.Contains(string(append(first, b...)), what)
 }
 
 func (h *HAProxy) dial() (*tls.Conn, error) {

@@ -24,6 +24,9 @@ func Releases() []string {
 	return []string{"bookworm", "trixie", "sid"}
 }
 
+// Newest is the youngest of Releases.
+func Newest() string { return Releases()[len(Releases())-1] }
+
 // install finds the HAProxy of a release: the program, and the root that it runs in, "" for the host's. A Debian suite's is unpacked
 // into a cache, with its libraries, when it is first asked for. That needs root, mmdebstrap and a network.
 func install(t testing.TB, release string) (root, program string) {
