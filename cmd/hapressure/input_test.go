@@ -96,12 +96,14 @@ func TestSignalEndsReading(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var said strings.Builder
+		cmd.Stderr = &said
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		const pipe = 1 << 16 // bytes that it holds: what is more is written once the program reads
 		if _, err := stdin.Write([]byte(strings.Repeat("\n", pipe+1))); err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v: %v, %s", args, err, said.String())
 		}
 		expectEnd(t, cmd, func() { cmd.Process.Signal(syscall.SIGTERM) })
 		stdin.Close()

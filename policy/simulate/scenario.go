@@ -80,9 +80,9 @@ func (c *Count) UnmarshalYAML(n *yaml.Node) error {
 
 var position = regexp.MustCompile(`(?m)^(?:yaml: )?line (\d+): `)
 
-// Decode reads the scenario called name. Its error has a line for each mistake, with file and line.
+// Decode reads the scenario called name to the end of r, which bounds it. Its error has a line for each mistake, with file and line.
 func Decode(name string, r io.Reader) (*Scenario, error) {
-	text, err := io.ReadAll(io.LimitReader(r, 64<<10))
+	text, err := io.ReadAll(r)
 	if err != nil {
 		return nil, fmt.Errorf("reading scenario %q: %w", name, err)
 	}
