@@ -23,9 +23,9 @@ type result struct {
 }
 
 // act does one action on a worker: it checks it again, does it, waits for its end and measures what it freed.
-// successor tells whether a younger worker of its master lives that is not stopping.
+// successor is whether a younger worker of its master is proven to be current.
 func (g *guard) act(ctx context.Context, due policy.Due, w haproxy.Worker, successor bool) result {
-	p, err := g.scanner.Recheck(w)
+	p, err := g.scanner.Recheck(ctx, w)
 	if errors.Is(err, haproxy.ErrGone) {
 		return result{Result: policy.Done, what: "it has ended by itself"}
 	}
@@ -127,7 +127,7 @@ func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Work
 	}
 	r := result{Result: policy.Done, freed: freed(), sessions: d.Sessions}
 	if noCLI {
-		r.what = fmt.Sprintf("the worker ended with its sessions, which cannot be shut down one by one without a master CLI; freed %s", mib(r.freed))
+		r.what = fmt.Sprintf("the worker ended with its sessions, which cannot be shut down one by one because there is no way to its CLI; freed %s", mib(r.freed))
 		return r
 	}
 	r.what = fmt.Sprintf("%d sessions shut down and the worker ended, freed %s", d.Sessions, mib(r.freed))

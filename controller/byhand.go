@@ -38,7 +38,7 @@ const (
 func PurgeByHand(ctx context.Context, s *haproxy.Scanner, w haproxy.Worker, pids []int, dryRun bool) Purge {
 	result := Purged
 	var done haproxy.Purged
-	p, err := s.Recheck(w)
+	p, err := s.Recheck(ctx, w)
 	if err == nil {
 		defer p.Close()
 		if dryRun {

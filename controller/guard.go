@@ -44,7 +44,7 @@ type guard struct {
 	slope  slope
 	pace   pace
 	tidied time.Duration // the event after which memory was last given back
-	// cliAnswered is when a master CLI last answered, or the guard began.
+	// cliAnswered is when every worker that was asked last answered, or the guard began.
 	cliAnswered time.Duration
 	workers     []haproxy.Worker // as last sensed
 	// footprint is what the last worker known to be current holds, in bytes; 0 = not known yet. It is kept while a reload makes
@@ -293,7 +293,7 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 		w = g.workers[i]
 	}
 	successor := slices.ContainsFunc(g.workers, func(o haproxy.Worker) bool {
-		return o.Master == w.Master && o.Generation > w.Generation && o.State != haproxy.Stopping
+		return o.Master == w.Master && o.Generation > w.Generation && o.State == haproxy.Current
 	})
 	wg.Go(func() {
 		began := time.Now()

@@ -129,7 +129,7 @@ func (ch samples) ofTarget(name string, l glance) {
 	}
 	missing := map[string]bool{}
 	for sensor, why := range l.missing {
-		sensor, _, _ = strings.Cut(sensor, " of ") // the master CLI's pid
+		sensor, _, _ = strings.Cut(sensor, " of ") // the master's pid
 		missing[sensor] = missing[sensor] || why != ""
 	}
 	for sensor, is := range missing {

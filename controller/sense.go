@@ -259,11 +259,11 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 	}
 }
 
-// cliPatience is how long a master may leave its CLI unanswered before that is told: in a reload it always does for a while.
+// cliPatience is how long workers may leave questions unanswered before that is reported: a busy one does for a while.
 const cliPatience = time.Minute
 
 func (g *guard) noteCLIs(now time.Duration, found []haproxy.Instance) {
-	const cliOf = "master CLI of "
+	const cliOf = "worker CLI of "
 	there := map[string]bool{}
 	for _, in := range found {
 		sensor := cliOf + strconv.Itoa(in.Master.PID)

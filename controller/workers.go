@@ -10,7 +10,7 @@ import (
 // why.
 type Master struct {
 	PID           int      `json:"pid"`                             // of the master
-	CLIError      string   `json:"cli_error,omitempty"`             // why its CLI cannot be used
+	CLIError      string   `json:"cli_error,omitempty"`             // why a worker that may be stopping cannot be asked
 	HardStopAfter *float64 `json:"hard_stop_after_seconds"`         // of HAProxy's configuration files as they are now
 	HardStopError string   `json:"hard_stop_after_error,omitempty"` // why that is not known
 	Workers       []Worker `json:"workers"`                         // the oldest first
@@ -25,7 +25,7 @@ type Worker struct {
 	Age         float64  `json:"age_seconds"`                 // since its process began
 	StoppingFor *float64 `json:"stopping_for_seconds"`        // since it was first known to be stopping
 	HardStopIn  *float64 `json:"hard_stop_in_seconds"`        // by its own hard-stop-after or the policy's, whichever comes first
-	Connections *int     `json:"connections"`                 // open ones of clients
+	Connections *int     `json:"connections"`                 // open ones of clients of one that is stopping; others are not asked
 	ConnError   string   `json:"connections_error,omitempty"` // why they are not known
 	Cache       *uint64  `json:"cache_bytes"`                 // the TLS session cache of one that is stopping
 	CacheError  string   `json:"cache_error,omitempty"`       // why it is not known
@@ -46,7 +46,7 @@ func DescribeMasters(ctx context.Context, procfs string, found []haproxy.Instanc
 			m.HardStopAfter = new(own.Seconds())
 		}
 		for _, w := range in.Workers {
-			row := describeWorker(ctx, procfs, w)
+			row := describeWorker(ctx, w)
 			for _, limit := range []*float64{m.HardStopAfter, limit} {
 				if limit == nil || row.StoppingFor == nil {
 					continue
@@ -62,7 +62,7 @@ func DescribeMasters(ctx context.Context, procfs string, found []haproxy.Instanc
 	return masters
 }
 
-func describeWorker(ctx context.Context, procfs string, w haproxy.Worker) Worker {
+func describeWorker(ctx context.Context, w haproxy.Worker) Worker {
 	row := Worker{PID: w.PID, Generation: w.Generation, State: w.State.String(), Proof: w.Why, Age: w.Age.Seconds()}
 	if w.State == haproxy.Stopping {
 		row.StoppingFor = new(w.StoppingFor.Seconds())
@@ -71,27 +71,17 @@ func describeWorker(ctx context.Context, procfs string, w haproxy.Worker) Worker
 		}
 	}
 	if w.State == haproxy.Stopping && w.SizeErr == nil {
-		w.Shared, w.SizeErr = shared(procfs, w)
+		w.Shared, w.SizeErr = w.SharedMemory(ctx)
 	}
 	if row.SizeError = text(w.SizeErr); w.SizeErr == nil {
 		row.Private, row.Shared = &w.Private, &w.Shared
 	}
-	if info, err := w.ShowInfo(ctx); err != nil {
+	if n, err := w.Connections(ctx); err != nil {
 		row.ConnError = err.Error()
 	} else {
-		row.Connections = &info.Connections
+		row.Connections = &n
 	}
 	return row
-}
-
-// shared measures what a look in each tick leaves out.
-func shared(procfs string, w haproxy.Worker) (uint64, error) {
-	p, err := haproxy.OpenProcess(procfs, w.ID)
-	if err != nil {
-		return 0, err
-	}
-	defer p.Close()
-	return p.SharedMemory()
 }
 
 func text(err error) string {

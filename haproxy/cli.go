@@ -1,60 +1,167 @@
 package haproxy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime"
-	"strconv"
-	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// What a worker is asked, and how often.
+//
+// A question costs its worker one connection of its CLI for as long as it takes to answer, and costs the master nothing: the
+// connection is made over the worker's own socket pair (sockpair.go), never through the master's CLI, whose 10 slots belong to
+// operators and agents, and carry the messages of workers that have just started (src/cli.c, maxconn). Only workers that
+// accept no connection are asked. One that does not answer is asked again after retryLeast, and after twice as long each
+// further time; and no worker is asked while it has not taken an earlier connection off its socket pair, whoever sent that.
+
 var (
-	// ErrNoCLI says that there is no CLI that can be used from here, or that it does not let us do what was asked.
-	ErrNoCLI = errors.New("no master CLI")
+	// ErrNoCLI says that there is no way to the worker's CLI from here, or that it does not let us do what was asked.
+	ErrNoCLI = errors.New("no way to the worker's CLI")
+	// errSilent says that a worker has left an earlier question unanswered, and is not asked now.
+	errSilent = errors.New("it has not answered an earlier question")
 	// errTooLong says that an answer was longer than it may be. What there is of it is returned with it.
 	errTooLong = errors.New("answer too long")
 )
 
 // Bounds of answers, in bytes: a worker parses the internet and is not to be trusted with our memory.
 const (
-	maxShort = 256 << 10 // show proc, show info
+	maxShort = 256 << 10 // show info
 	maxSess  = 4 << 20   // show sess, some 15,000 sessions; a drain asks again for the rest
 
 	maxSessions = 1 << 14 // sessions, of an answer that has shorter lines than HAProxy's
 )
 
-// A cli is the master's command line interface (management guide, 9.4), and through it that of each worker.
+// Bounds of questions, in time.
+const (
+	answerTime = 2 * time.Second // of one question and its answer
+	retryLeast = 5 * time.Second // after the first question without an answer
+	retryMost  = 10 * time.Minute
+	infoFresh  = 5 * time.Second // age up to which an answer to show info serves again
+)
+
+// A cli is the command line interface of one worker (management guide, 9.3).
 type cli struct {
-	procfs  string
-	master  ID
-	path    string // of the master's socket, as the master sees it; "" = it has none
-	uid     uint32 // whom the master runs as
-	depth   int    // of its pid namespace
-	timeout time.Duration
-	silent  bool // it has just not answered, as workers may around it
+	procfs      string
+	worker      ID
+	nspid       int // the worker's pid as the master knows it
+	master      ID
+	uid         uint32        // user that the master runs as
+	masterReads turnstile     // of the master's memory
+	timeout     time.Duration // of one question and its answer
+
+	mu    sync.Mutex
+	pair  int           // number of the master's end of the socket pair; 0 = not known yet
+	retry time.Duration // between the last question without an answer and the next; 0 = all were answered
+	next  time.Time     // no question before this
+	info  Info          // as last answered
+	asked time.Time     // when that was
 }
 
-// run sends one command to the master and returns its answer, of limit bytes at the most. While a reload is under way the master refuses
-// connections: that is an error like any other, and the answer is not to be had at the moment.
-func (c *cli) run(ctx context.Context, command string, limit int64) (answer string, err error) {
+// newCLI returns the CLI of a worker, or why its questions could not be told from those to another worker.
+func newCLI(procfs string, worker, master ID, st status, masterReads turnstile) (c *cli, why string) {
+	own, err := readStatus(procfs, worker.PID)
+	if err != nil {
+		return nil, err.Error()
+	}
+	if own.depth != st.depth {
+		return nil, "it is in a pid namespace of its own: what its pid is there may be another worker's here"
+	}
+	return &cli{procfs: procfs, worker: worker, nspid: own.nspid, master: master, uid: st.uid, masterReads: masterReads,
+		timeout: answerTime}, ""
+}
+
+// ask sends one command to a worker and returns its answer, of limit bytes at the most. ErrNoCLI: there is no way to the
+// worker. errSilent: it is not asked now.
+func (c *cli) ask(ctx context.Context, command string, limit int64) (answer string, err error) {
+	if err := c.mayAsk(time.Now()); err != nil {
+		return "", err
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	bounded(ctx, func() {
 		var conn net.Conn
-		if conn, err = c.dial(ctx); err != nil {
-			err = fmt.Errorf("connecting to the master CLI: %w", err)
-			return
+		if conn, err = c.dial(ctx); err == nil {
+			answer, err = converse(ctx, conn, command, limit)
 		}
-		answer, err = converse(ctx, conn, command, limit)
 	})
+	c.learn(time.Now(), err)
 	return answer, err
+}
+
+// mayAsk returns errSilent while the worker is not to be asked.
+func (c *cli) mayAsk(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if wait := c.next.Sub(now); wait > 0 {
+		return fmt.Errorf("worker %d: %w, and is asked again in %v", c.worker.PID, errSilent, wait.Round(time.Second))
+	}
+	return nil
+}
+
+// learn takes note of what became of a question. Only silence counts: any other error is an answer, or costs the worker nothing.
+func (c *cli) learn(now time.Time, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !errors.Is(err, errSilent) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.retry = 0
+		return
+	}
+	c.retry = min(max(retryLeast, 2*c.retry), retryMost)
+	c.next = now.Add(c.retry)
+}
+
+// showInfo returns the worker's state, as it was at most infoFresh ago.
+func (c *cli) showInfo(ctx context.Context) (Info, error) {
+	c.mu.Lock()
+	info, fresh := c.info, time.Since(c.asked) < infoFresh
+	c.mu.Unlock()
+	if fresh {
+		return info, nil
+	}
+	answer, err := c.ask(ctx, "show info", maxShort)
+	if err != nil {
+		return Info{}, err
+	}
+	info, err = ParseShowInfo(answer)
+	if err == nil && info.PID != c.nspid {
+		err = fmt.Errorf("show info answers for pid %d", info.PID)
+	}
+	if err != nil {
+		return Info{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.info, c.asked = info, time.Now()
+	return info, nil
+}
+
+// ask sends one command to the worker. See cli.ask.
+func (w *Worker) ask(ctx context.Context, command string, limit int64) (string, error) {
+	if w.cli == nil {
+		return "", fmt.Errorf("%w: %s", ErrNoCLI, w.Why)
+	}
+	return w.cli.ask(ctx, command, limit)
+}
+
+// errServes is why a worker that may serve is not asked.
+var errServes = errors.New("not asked: only workers that are stopping are")
+
+// Connections returns how many connections of clients a stopping worker has, as it was some seconds ago at the most. Other
+// workers are not asked.
+func (w *Worker) Connections(ctx context.Context) (int, error) {
+	if w.State != Stopping || w.cli == nil {
+		return 0, errServes
+	}
+	info, err := w.cli.showInfo(ctx)
+	return info.Connections, err
 }
 
 // bounded runs fn and interrupts the system calls that it is in once ctx has ended.
@@ -85,8 +192,8 @@ func bounded(ctx context.Context, fn func()) {
 	fn()
 }
 
-// converse sends one command, reads the answer and closes the connection. One command is one connection: a reload closes all of the
-// master's connections, and a connection to a worker that is left open keeps a stopping worker alive.
+// converse sends one command, reads the answer and closes the connection. One command is one connection: one that is left open
+// keeps a stopping worker alive.
 func converse(ctx context.Context, conn net.Conn, command string, limit int64) (string, error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
@@ -94,11 +201,7 @@ func converse(ctx context.Context, conn net.Conn, command string, limit int64) (
 	if _, err := io.WriteString(conn, command+"\n"); err != nil {
 		return "", fmt.Errorf("sending %q to the CLI: %w", command, err)
 	}
-	// Some releases wait for more commands until we say that there are none.
-	if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
-		return "", fmt.Errorf("sending %q to the CLI: %w", command, err)
-	}
-	b, err := io.ReadAll(io.LimitReader(conn, limit+1))
+	b, err := io.ReadAll(io.LimitReader(&halfClosing{UnixConn: conn.(*net.UnixConn)}, limit+1))
 	if err == nil && int64(len(b)) > limit {
 		err = errTooLong
 	}
@@ -108,122 +211,31 @@ func converse(ctx context.Context, conn net.Conn, command string, limit int64) (
 	return string(b), nil
 }
 
-// dial connects to the socket.
-func (c *cli) dial(ctx context.Context) (net.Conn, error) {
-	sock, err := openAs(c.procfs, c.master.PID, c.path)
-	if err != nil {
-		return nil, err
-	}
-	defer sock.Close()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", fdPath(sock))
-	if err != nil {
-		return nil, err
-	}
-	raw, err := conn.(*net.UnixConn).SyscallConn()
-	if err == nil {
-		var refused error
-		err = raw.Control(func(fd uintptr) { refused = c.mayTalkTo(int(fd)) })
-		err = cmp.Or(err, refused)
-	}
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return conn, nil
+// halfClosing closes a connection for writing after the first bytes of the answer. Some releases wait for more commands until then;
+// but a half-close that arrives together with the command can be lost with it (haproxy/haproxy #3351).
+type halfClosing struct {
+	*net.UnixConn
+	closed bool
 }
 
-// mayTalkTo makes sure that a socket leads to somebody whom the master's user could talk to as well: anybody can call a process haproxy and
-// name another's socket as its own, and we are let in where it is not.
+func (h *halfClosing) Read(b []byte) (int, error) {
+	n, err := h.UnixConn.Read(b)
+	if n > 0 && !h.closed {
+		h.closed = true
+		err = errors.Join(err, h.CloseWrite())
+	}
+	return n, err
+}
+
+// mayTalkTo makes sure that a socket was made by the user that the master runs as. Any user can call a process haproxy and name
+// any descriptor as its socket to a worker, and hapressure can talk to those that the user cannot.
 func (c *cli) mayTalkTo(sock int) error {
 	peer, err := unix.GetsockoptUcred(sock, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err == nil && peer.Uid != c.uid {
 		err = fmt.Errorf("it is of user %d, master %d runs as user %d", peer.Uid, c.master.PID, c.uid)
 	}
 	if err != nil {
-		return fmt.Errorf("looking whose socket it is: %w", err)
+		return fmt.Errorf("reading the user of a socket: %w", err)
 	}
 	return nil
-}
-
-// ask sends one command to a worker through the master and returns its answer, of limit bytes at the most. Where the master does not do
-// that, it goes around the master. ErrNoCLI: there is no way to the worker.
-func (w *Worker) ask(ctx context.Context, command string, limit int64) (string, error) {
-	c := w.cli
-	if c.silent {
-		if answer, err := w.askAround(ctx, command, limit); !errors.Is(err, ErrNoCLI) {
-			return answer, err
-		}
-	}
-	err := error(ErrNoCLI)
-	if c.path != "" {
-		answer, merr := c.run(ctx, "@!"+strconv.Itoa(w.NSPID)+" "+command, limit)
-		if merr == nil && strings.HasPrefix(answer, "Can't ") {
-			merr = fmt.Errorf("sending %q to worker %d: the master says %.100q", command, w.NSPID, strings.TrimSpace(answer))
-		}
-		if err = merr; err == nil || errors.Is(err, errTooLong) || ctx.Err() != nil {
-			return answer, err
-		}
-	}
-	answer, derr := w.askAround(ctx, command, limit)
-	if errors.Is(derr, ErrNoCLI) && c.path != "" {
-		return "", err // the master's CLI is only away for a while
-	}
-	return answer, derr
-}
-
-// askAround asks without the master.
-func (w *Worker) askAround(ctx context.Context, command string, limit int64) (answer string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, w.cli.timeout)
-	defer cancel()
-	bounded(ctx, func() {
-		var conn net.Conn
-		if conn, err = w.cli.dialWorker(w.ID, w.NSPID); err == nil {
-			answer, err = converse(ctx, conn, command, limit)
-		}
-	})
-	return answer, err
-}
-
-// ShowInfo asks the worker for its state. See ask for errors.
-func (w *Worker) ShowInfo(ctx context.Context) (Info, error) {
-	answer, err := w.ask(ctx, "show info", maxShort)
-	if err != nil {
-		return Info{}, err
-	}
-	in, err := ParseShowInfo(answer)
-	if err == nil && in.PID != w.NSPID {
-		err = fmt.Errorf("show info answers for pid %d", in.PID)
-	}
-	return in, err
-}
-
-// About asks the worker for the release that it runs and for the level that our commands have there, such as admin. See ask for errors.
-func (w *Worker) About(ctx context.Context) (release, level string, err error) {
-	info, err := w.ask(ctx, "show info", maxShort)
-	if err == nil {
-		level, err = w.ask(ctx, "show cli level", maxShort)
-	}
-	_, release, _ = strings.Cut("\n"+info, "\nVersion: ")
-	release, _, _ = strings.Cut(release, "\n")
-	return release, strings.TrimSpace(level), err
-}
-
-// masterSocket finds the path of the CLI's socket on the master's command line: -S unix socket[,options], in the master's own file system.
-func masterSocket(cmdline []string) (path string, err error) {
-	var addr string
-	for i, a := range cmdline {
-		if a == "-S" && i+1 < len(cmdline) {
-			addr = cmdline[i+1]
-		}
-	}
-	addr, _, _ = strings.Cut(addr, ",")
-	path = strings.TrimPrefix(addr, "unix@")
-	if path == "" {
-		return "", fmt.Errorf("%w: the master was started without -S", ErrNoCLI)
-	}
-	if !strings.HasPrefix(path, "/") && strings.ContainsAny(path, ":@") || len(path) >= unix.PathMax {
-		return "", fmt.Errorf("%w: %.100q is not a unix socket", ErrNoCLI, addr)
-	}
-	return path, nil
 }

@@ -1,9 +1,8 @@
 package haproxy
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,25 +37,54 @@ func mayBeTold(t *testing.T, err error) {
 	}
 }
 
-// serveCLI listens as a master would and returns what leads there.
+// serveCLI serves the other end of a socket pair as a worker would, and returns what leads there. This process is the master.
 func serveCLI(t *testing.T, serve func(net.Conn)) *cli {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "sock")
-	l, err := net.Listen("unix", path)
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer conn.Close(); serve(conn) }()
+	pair, worker := os.NewFile(uintptr(ends[0]), "pair"), os.NewFile(uintptr(ends[1]), "worker")
+	t.Cleanup(func() { pair.Close(); worker.Close() })
+	go servePair(worker, serve)
+	me := open(t, os.Getpid()).ID
+	return &cli{procfs: "/proc", worker: me, nspid: me.PID, master: me, uid: uint32(os.Geteuid()),
+		masterReads: newTurnstile(), timeout: answerTime, pair: ends[0]}
+}
+
+// servePair serves each connection that comes over a socket pair, until the pair is closed.
+func servePair(pair *os.File, serve func(net.Conn)) {
+	defer pair.Close()
+	conn, err := net.FileConn(pair)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	for {
+		b, oob := make([]byte, 2), make([]byte, 64)
+		_, n, _, _, err := conn.(*net.UnixConn).ReadMsgUnix(b, oob)
+		if err != nil {
+			return
 		}
-	}()
-	return &cli{procfs: "/proc", master: open(t, os.Getpid()).ID, path: path, uid: uint32(os.Geteuid()), timeout: 500 * time.Millisecond}
+		messages, _ := unix.ParseSocketControlMessage(oob[:n])
+		for _, m := range messages {
+			fds, _ := unix.ParseUnixRights(&m)
+			for _, fd := range fds {
+				f := os.NewFile(uintptr(fd), "connection")
+				c, err := net.FileConn(f)
+				f.Close()
+				if err == nil {
+					go func() { defer c.Close(); serve(c) }()
+				}
+			}
+		}
+	}
+}
+
+// command reads the command that a client of a CLI sends.
+func command(conn net.Conn) string {
+	line, _ := bufio.NewReader(conn).ReadString('\n')
+	return strings.TrimSpace(line)
 }
 
 func endless(w io.Writer, what string, pause time.Duration) {
@@ -79,13 +107,13 @@ func TestHostileAnswers(t *testing.T) {
 		{"one byte at a time", func(c net.Conn) { endless(c, "P", 10*time.Millisecond) }, os.ErrDeadlineExceeded},
 		{"silent", func(net.Conn) { <-t.Context().Done() }, os.ErrDeadlineExceeded},
 		{"one line", func(c net.Conn) { io.WriteString(c, big) }, nil},
-		{"a worker called by it", func(c net.Conn) { io.WriteString(c, "#<PID> <type>\n"+big+" worker 0\n") }, nil},
-		{"a negative pid", func(c net.Conn) { io.WriteString(c, "#<PID> <type>\n-4711 worker 0\n") }, nil},
-		{"a huge pid", func(c net.Conn) { io.WriteString(c, "#<PID> <type>\n"+strings.Repeat("9", 40)+" worker 0\n") }, nil},
+		{"another worker's pid", func(c net.Conn) { io.WriteString(c, strings.Replace(showInfo26, "3831", "1", 1)) }, nil},
+		{"a huge pid", func(c net.Conn) { io.WriteString(c, "Pid: "+strings.Repeat("9", 40)+"\n") }, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			answer, err := serveCLI(t, tt.serve).run(t.Context(), "show proc", maxShort)
+			c := serveCLI(t, tt.serve)
+			answer, err := c.ask(t.Context(), "show info", maxShort)
 			if tt.want != nil && !errors.Is(err, tt.want) {
 				t.Errorf("%v, want %v", err, tt.want)
 			}
@@ -93,7 +121,7 @@ func TestHostileAnswers(t *testing.T) {
 				t.Errorf("%d bytes were read", len(answer))
 			}
 			if err == nil {
-				_, err = ParseShowProc(answer)
+				_, err = c.showInfo(t.Context())
 			}
 			mayBeTold(t, err)
 		})
@@ -122,10 +150,9 @@ func TestDescriptorThatTakesAnHourToClose(t *testing.T) {
 			closed <- f.Close()
 			<-t.Context().Done()
 		})
-		c.timeout = 3 * time.Second
 		answered := make(chan error, 1)
 		go func() {
-			_, err := c.run(t.Context(), "show proc", maxShort)
+			_, err := c.ask(t.Context(), "show info", maxShort)
 			answered <- err
 		}()
 		if err := <-sent; err != nil {
@@ -174,18 +201,6 @@ func TestSessionsAreBounded(t *testing.T) {
 	ids, err := ParseShowSess(strings.Repeat("0x1: x\n", 600_000))
 	if err != nil || len(ids) != maxSessions {
 		t.Errorf("%d sessions, %v, want %d", len(ids), err, maxSessions)
-	}
-}
-
-// We may connect anywhere. Who only calls itself a master must not make us speak to others in its stead.
-func TestSocketOfAnotherUserIsNotSpokenTo(t *testing.T) {
-	heard := make(chan []byte, 1)
-	c := serveCLI(t, func(conn net.Conn) { b, _ := io.ReadAll(conn); heard <- b })
-	c.uid++
-	_, err := c.run(t.Context(), "show proc", maxShort)
-	mayBeTold(t, err)
-	if b := <-heard; len(b) > 0 {
-		t.Errorf("it was told %q", b)
 	}
 }
 
@@ -242,8 +257,9 @@ func TestDescriptorThatIsNoPair(t *testing.T) {
 				}
 				return err
 			})
-			c := &cli{procfs: "/proc", master: open(t, cmd.Process.Pid).ID, uid: tt.uid, timeout: time.Second}
-			conn, err := c.dialWorker(open(t, os.Getpid()).ID, os.Getpid())
+			c := &cli{procfs: "/proc", worker: open(t, os.Getpid()).ID, nspid: os.Getpid(), master: open(t, cmd.Process.Pid).ID,
+				uid: tt.uid, masterReads: newTurnstile()}
+			conn, err := c.dial(t.Context())
 			if (err == nil) != tt.ok {
 				t.Errorf("%v", err)
 			}
@@ -265,22 +281,10 @@ func TestEndlessFilesOfProc(t *testing.T) {
 	mayBeTold(t, err)
 	_, err = parseMaps(strings.NewReader(strings.Repeat("\x1b", 10_000)+"\n"), anyMapping)
 	mayBeTold(t, err)
-	sockets := io.MultiReader(strings.NewReader(tcp[:strings.Index(tcp, "\n")+1]), &counting{})
-	mayBeTold(t, parseListening(sockets, map[uint64]bool{}))
-}
-
-// counting is a table of ever more listening sockets.
-type counting struct {
-	bytes.Buffer
-	n int
-}
-
-func (c *counting) Read(b []byte) (int, error) {
-	if c.Len() == 0 {
-		c.n++
-		fmt.Fprintf(&c.Buffer, "   0: 0100007F:24E3 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 %d 1\n", c.n)
+	note := []byte("HAPROXY_PROCESSES=" + strings.Repeat("|type=w;fd=3;pid=1", procLimit/18))
+	if n := len(parseProcesses(note)); n != 1 {
+		t.Errorf("%d workers", n)
 	}
-	return c.Buffer.Read(b)
 }
 
 // A process can call any of its memory its command line.
@@ -296,7 +300,7 @@ func TestCommandLineAsLongAsMemory(t *testing.T) {
 // A worker makes a reload look larger than it is if memory mapped twice counts twice.
 func TestMemoryMappedTwiceCountsOnce(t *testing.T) {
 	p := startLookalike(t, "shared")
-	before, err := p.SharedMemory()
+	before, err := p.sharedMemory()
 	if err != nil || before == 0 {
 		t.Fatalf("%d, %v", before, err)
 	}
@@ -304,7 +308,7 @@ func TestMemoryMappedTwiceCountsOnce(t *testing.T) {
 	if shared, err := p.SharedMappings(); err != nil || len(shared) != 2 {
 		t.Fatalf("%+v, %v, want two mappings", shared, err)
 	}
-	if after, err := p.SharedMemory(); err != nil || after != before {
+	if after, err := p.sharedMemory(); err != nil || after != before {
 		t.Errorf("%d, %v, want %d as before", after, err, before)
 	}
 }
@@ -371,7 +375,7 @@ func TestOtherProgramGetsNoSignal(t *testing.T) {
 	}
 	defer func() { cmd.Process.Kill(); cmd.Wait() }()
 	w := Worker{ID: open(t, cmd.Process.Pid).ID, State: Stopping, exe: sh}
-	p, err := NewScanner("/proc").Recheck(w)
+	p, err := NewScanner("/proc").Recheck(t.Context(), w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -383,7 +387,7 @@ func TestOtherProgramGetsNoSignal(t *testing.T) {
 	if _, err := p.Terminate(t.Context(), time.Minute); !errors.Is(err, ErrNotStopping) {
 		t.Errorf("Terminate: %v, want ErrNotStopping", err)
 	}
-	if _, err := NewScanner("/proc").Recheck(w); !errors.Is(err, ErrNotStopping) {
+	if _, err := NewScanner("/proc").Recheck(t.Context(), w); !errors.Is(err, ErrNotStopping) {
 		t.Errorf("Recheck: %v, want ErrNotStopping", err)
 	}
 	if !p.Alive() {
@@ -397,31 +401,32 @@ func TestFakeHAProxyHarmsOnlyItself(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	real := open(t, h.Children()[0])
 	before := sharedSums(t, real)
-	cmd := exec.Command("/proc/self/exe", "-S", filepath.Join(t.TempDir(), "sock"))
-	cmd.Env = append(os.Environ(), fmt.Sprintf("HAPRESSURE_VICTIM=%d", real.PID))
-	fake := startLookalikeAs(t, cmd, "master")
-	children, err := os.ReadFile(fake.path(fmt.Sprintf("task/%d/children", fake.PID)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pid int
-	fmt.Sscan(string(children), &pid)
+	fake := startLookalikeAs(t, exec.Command("/proc/self/exe"), "master")
+	var pid, serving int
+	h.Eventually("the fake has its workers", func() error {
+		b, err := os.ReadFile(fake.path(fmt.Sprintf("task/%d/children", fake.PID)))
+		if n, _ := fmt.Sscan(string(b), &pid, &serving); err == nil && n != 2 {
+			err = fmt.Errorf("children %q", b)
+		}
+		return err
+	})
 	worker := open(t, pid)
 
 	s := NewScanner("/proc")
 	var mine []Worker
 	h.Eventually("the fake is found and the real one serves", func() error {
-		found, err := s.Scan(t.Context(), append(h.Pids(), fake.PID, worker.PID, 1))
+		found, err := s.Scan(t.Context(), append(h.Pids(), fake.PID, worker.PID, serving, 1))
 		if err != nil || len(found) != 2 {
 			return fmt.Errorf("%+v, %v", found, err)
 		}
 		slices.SortFunc(found, func(a, b Instance) int { return map[bool]int{true: -1, false: 1}[a.Master.PID == fake.PID] })
-		if mine = found[0].Workers; !slices.Equal(states(found[1]), []State{Current}) || len(mine) != 1 || mine[0].State != Stopping {
+		mine = found[0].Workers
+		if !slices.Equal(states(found[1]), []State{Current}) || !slices.Equal(states(found[0]), []State{Stopping, Current}) {
 			return fmt.Errorf("%+v", found)
 		}
 		return nil
 	})
-	p, err := s.Recheck(mine[0])
+	p, err := s.Recheck(t.Context(), mine[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -445,43 +450,65 @@ func TestFakeHAProxyHarmsOnlyItself(t *testing.T) {
 	}
 }
 
-// fakeMaster answers on the socket of its command line, and has a worker.
+// fakeMaster has a worker that claims to be stopping, and one that serves. As a master does, it notes its workers in its
+// environment and executes itself anew.
 func fakeMaster() error {
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), "HAPRESSURE_LOOKALIKE=shared")
-	cmd.Stdin = os.Stdin
-	out, err := cmd.StdoutPipe()
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
 		return err
 	}
-	l, lerr := net.Listen("unix", os.Args[2])
-	if err := errors.Join(lerr, cmd.Start()); err != nil {
-		return err
-	}
-	go func() {
-		sessions := "0x1: fe=f\n0xffffffffffffffff: fe=f\n"
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			b, _ := io.ReadAll(conn)
-			switch command := string(b); {
-			case strings.HasPrefix(command, "show proc"):
-				fmt.Fprintf(conn, "#<PID> <type> <reloads>\n1 worker 0\n# old workers\n%d worker 999999999\n%s worker -1\n", cmd.Process.Pid, os.Getenv("HAPRESSURE_VICTIM"))
-			case strings.HasSuffix(command, "show info\n"):
-				fmt.Fprintf(conn, "Pid: %d\nCurrConns: -5\nStopping: 1\n", cmd.Process.Pid)
-			case strings.HasSuffix(command, "show sess\n"):
-				io.WriteString(conn, sessions)
-				sessions = ""
-			}
-			conn.Close()
+	var pids []int
+	for _, kind := range []string{"shared", "serving"} {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env, cmd.Stdin = append(os.Environ(), "HAPRESSURE_LOOKALIKE="+kind), os.Stdin
+		out, err := cmd.StdoutPipe()
+		if err := errors.Join(err, cmd.Start()); err != nil {
+			return err
 		}
-	}()
-	if _, err := io.CopyN(os.Stdout, out, int64(len("ready\n"))); err != nil {
+		if _, err := io.CopyN(io.Discard, out, int64(len("ready\n"))); err != nil {
+			return err
+		}
+		pids = append(pids, cmd.Process.Pid)
+	}
+	note := fmt.Sprintf("|type=w;fd=%d;cfd=%d;pid=%d|type=w;fd=%[1]d;pid=1", ends[0], ends[1], pids[0])
+	if err := errors.Join(os.Setenv("HAPRESSURE_LOOKALIKE", "master again"), os.Setenv("HAPROXY_PROCESSES", note)); err != nil {
 		return err
 	}
-	return cmd.Wait()
+	return unix.Exec("/proc/self/exe", os.Args, os.Environ())
+}
+
+// fakeMasterAgain answers in the name of its worker, which its environment has.
+func fakeMasterAgain() error {
+	var fd, cfd, pid int
+	if _, err := fmt.Sscanf(os.Getenv("HAPROXY_PROCESSES"), "|type=w;fd=%d;cfd=%d;pid=%d|", &fd, &cfd, &pid); err != nil {
+		return err
+	}
+	sessions := "0x1: fe=f\n0xffffffffffffffff: fe=f\n"
+	go servePair(os.NewFile(uintptr(cfd), "worker"), func(conn net.Conn) {
+		switch command(conn) {
+		case "show info":
+			fmt.Fprintf(conn, "Pid: %d\nCurrConns: -5\nStopping: 1\nListeners: 1\nUnstoppable Jobs: 1\n", pid)
+		case "show sess":
+			io.WriteString(conn, sessions+"\n")
+			sessions = ""
+		}
+	})
+	fmt.Println("ready")
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// serving accepts connections and waits for events, as a worker that serves does.
+func serving() error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	go l.Accept()
+	fmt.Println("ready")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
 }
 
 // Links in the file system of a container lead nowhere else.
@@ -536,45 +563,10 @@ func TestConfigurationThatIsNone(t *testing.T) {
 	}
 }
 
-// A worker that does not answer keeps us from asking the others once, and is then asked after them.
-func TestSilentWorkersAreAskedLast(t *testing.T) {
-	asked := make(chan string, 8)
-	c := serveCLI(t, func(conn net.Conn) {
-		b, _ := io.ReadAll(conn)
-		asked <- strings.TrimSpace(string(b))
-		<-t.Context().Done()
-	})
-	s := NewScanner("/proc")
-	a, b := startLookalike(t, "shared"), startLookalike(t, "shared")
-	f := family{master: proc{ID: c.master}, workers: []proc{{ID: a.ID}, {ID: b.ID}}}
-	st, err := readStatus("/proc", os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.depth = st.depth
-	s.remember(a.ID).unproven = 1
-	in, err := s.instance(t.Context(), f, c, nil)
-	if err != nil || !slices.Equal(states(in), []State{Unknown, Unknown}) {
-		t.Fatalf("%+v, %v", in, err)
-	}
-	want := []string{"show proc", fmt.Sprintf("@!%d show info", b.PID), fmt.Sprintf("@!%d show info", a.PID)}
-	for i, command := range want {
-		if got := <-asked; got != command {
-			t.Errorf("%d: asked %q, want %q", i, got, command)
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if in, err := s.instance(ctx, f, c, nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("%+v, %v, want an end of it with the look's time", in, err)
-	}
-}
-
 // A worker that exits closes its CLI some time before it is gone. That is a drain's end, not its failure.
 func TestWorkerThatExitsWhileItIsDrained(t *testing.T) {
 	c := serveCLI(t, func(conn net.Conn) {
-		conn.Read(make([]byte, 100)) // the command
-		io.WriteString(conn, "Can't connect to the target CLI!\n")
+		command(conn) // and the connection is closed
 	})
 	worker := exec.Command("sleep", "1")
 	if err := worker.Start(); err != nil {
@@ -582,7 +574,7 @@ func TestWorkerThatExitsWhileItIsDrained(t *testing.T) {
 	}
 	t.Cleanup(func() { worker.Wait() })
 	p := open(t, worker.Process.Pid)
-	if d, err := Drain(t.Context(), Worker{ID: p.ID, NSPID: p.PID, cli: c}, p, Pace{}); err != nil || d.Left {
+	if d, err := Drain(t.Context(), Worker{ID: p.ID, cli: c}, p, Pace{}); err != nil || d.Left {
 		t.Errorf("drain: %+v, %v", d, err)
 	}
 }

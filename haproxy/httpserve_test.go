@@ -348,7 +348,7 @@ backend site
 			sc := NewScanner("/proc")
 			h.SignalReload()
 			old := scan(t, sc, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
-			p, err := sc.Recheck(old)
+			p, err := sc.Recheck(t.Context(), old)
 			if err != nil {
 				t.Fatal(err)
 			}

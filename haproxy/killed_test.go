@@ -75,7 +75,7 @@ func doAct(ctx context.Context, act []string) error {
 	case "drain":
 		_, err = Drain(ctx, w, p, Pace{})
 	case "around":
-		_, err = w.ShowInfo(ctx)
+		_, err = w.ask(ctx, "show info", maxShort)
 	case "terminate":
 		_, err = p.Terminate(ctx, time.Millisecond)
 	}

@@ -72,7 +72,7 @@ func TestScanFollowsGenerations(t *testing.T) {
 			if in.Master.PID != h.Master {
 				t.Errorf("master %d, want %d", in.Master.PID, h.Master)
 			}
-			if noCLI != errors.Is(in.CLIErr, ErrNoCLI) {
+			if in.CLIErr != nil {
 				t.Errorf("CLI error %v", in.CLIErr)
 			}
 			old, cur := in.Workers[0], in.Workers[1]
@@ -109,14 +109,12 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 			h.WriteConfig("nonsense")
 			h.SignalReload()
 			h.Eventually("the reload has failed", func() error {
-				if !strings.Contains(h.Log(), "failure!") {
+				if log := h.Log(); !strings.Contains(log, "failure!") && !strings.Contains(log, "Failed to load worker") { // up to 3.0, and since
 					return errors.New("no failure in the log yet")
 				}
 				return nil
 			})
-			in := scan(t, s, h, "the CLI answers again", func(in Instance) bool {
-				return in.CLIErr == nil || noCLI
-			})
+			in := scan(t, s, h, "the live worker is current", hasStates(Current))
 			if len(in.Workers) != 1 || in.Workers[0].ID != live.ID || in.Workers[0].State == Stopping {
 				t.Fatalf("after a failed reload: %+v", in.Workers)
 			}
@@ -124,7 +122,7 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 			for _, state := range []State{in.Workers[0].State, Stopping} {
 				w := in.Workers[0]
 				w.State = state
-				if _, err := s.Recheck(w); !errors.Is(err, ErrNotStopping) {
+				if _, err := s.Recheck(t.Context(), w); !errors.Is(err, ErrNotStopping) {
 					t.Errorf("Recheck of the live worker as %v: %v, want ErrNotStopping", state, err)
 				}
 			}
@@ -137,7 +135,7 @@ func TestStoppedSweepIsTakenUp(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	s := NewScanner("/proc")
 	tunnel := h.Tunnel()
-	p, err := s.Recheck(reload(t, s, h))
+	p, err := s.Recheck(t.Context(), reload(t, s, h))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +164,7 @@ func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 	}
 	old := reload(t, s, h)
 
-	p, err := s.Recheck(old)
+	p, err := s.Recheck(t.Context(), old)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +276,7 @@ func TestSharedCacheIsRefused(t *testing.T) {
 	h.Tunnel()
 	s := NewScanner("/proc")
 	old := reload(t, s, h)
-	p, err := s.Recheck(old)
+	p, err := s.Recheck(t.Context(), old)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -362,7 +360,7 @@ func TestDrainAndTerminate(t *testing.T) {
 	}
 	old := reload(t, s, h)
 	young := h.Tunnel()
-	p, err := s.Recheck(old)
+	p, err := s.Recheck(t.Context(), old)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,96 +380,6 @@ func TestDrainAndTerminate(t *testing.T) {
 	if err := haproxytest.Echo(young); err != nil {
 		t.Errorf("a tunnel of the current worker: %v", err)
 	}
-}
-
-// While a reload is under way the master answers nobody, and without -S it never does. Its workers can be reached all the same.
-func TestWorkersAreReachedAroundTheirMaster(t *testing.T) {
-	for _, release := range haproxytest.Releases() {
-		t.Run("release "+release, func(t *testing.T) {
-			h := haproxytest.Start(t, haproxytest.Config{Release: release, NoCLI: true})
-			h.Tunnel()
-			h.SignalReload()
-			drainAround(t, h)
-		})
-	}
-	t.Run("socket away", func(t *testing.T) {
-		h := haproxytest.Start(t, haproxytest.Config{})
-		h.Tunnel()
-		h.Reload()
-		if err := os.Remove(h.Socket()); err != nil {
-			t.Fatal(err)
-		}
-		drainAround(t, h)
-	})
-	// Each question to a master that hangs takes two seconds, and a look has five.
-	t.Run("master hung, many workers", func(t *testing.T) {
-		h := haproxytest.Start(t, haproxytest.Config{})
-		for range 4 {
-			h.Tunnel()
-			h.Reload()
-		}
-		old := h.Children()[:4]
-		if err := os.Remove(h.Socket()); err != nil {
-			t.Fatal(err)
-		}
-		l, err := net.Listen("unix", h.Socket())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		asked := make(chan string, 100)
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				defer c.Close()
-				go func() {
-					b := make([]byte, 1000)
-					n, _ := c.Read(b)
-					asked <- string(b[:n])
-				}()
-			}
-		}()
-		if _, err := NewScanner("/proc").Scan(t.Context(), h.Pids()); err != nil {
-			t.Fatal(err)
-		}
-		if q := <-asked; !strings.HasPrefix(q, "show proc") {
-			t.Errorf("asked first for %q", q)
-		}
-		for len(asked) > 0 {
-			q := <-asked
-			for _, pid := range old {
-				if strings.HasPrefix(q, fmt.Sprintf("@!%d ", pid)) {
-					t.Errorf("it does not answer, and is asked again: %q", q)
-				}
-			}
-		}
-	})
-}
-
-func drainAround(t *testing.T, h *haproxytest.HAProxy) {
-	t.Helper()
-	s := NewScanner("/proc")
-	in := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current))
-	if in.CLIErr == nil {
-		t.Error("the master's CLI answers")
-	}
-	w := in.Workers[0]
-	p, err := s.Recheck(w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	// While the master executes itself again, its environment is empty for a moment.
-	h.Eventually("one session is shut down", func() error {
-		d, err := Drain(t.Context(), w, p, Pace{})
-		if err == nil && d.Sessions != 1 {
-			err = fmt.Errorf("%+v", d)
-		}
-		return err
-	})
 }
 
 // A worker that cannot answer SIGTERM is killed after its grace.

@@ -22,7 +22,7 @@ func stoppingWorker(t *testing.T, h *haproxytest.HAProxy) *Process {
 	s := NewScanner("/proc")
 	h.SignalReload()
 	in := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current))
-	p, err := s.Recheck(in.Workers[0])
+	p, err := s.Recheck(t.Context(), in.Workers[0])
 	if err != nil {
 		t.Fatal(err)
 	}

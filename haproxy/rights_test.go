@@ -114,7 +114,6 @@ func TestRightsAreWhatActionsNeed(t *testing.T) {
 		where map[string]bool // rights that are needed here and not everywhere
 	}{
 		{conf: haproxytest.Config{Global: "user haproxy\n    group haproxy"}},
-		{haproxytest.Config{Global: "user haproxy\n    group haproxy", NoCLI: true}, map[string]bool{"pidfd_getfd(2)": true}},
 		{haproxytest.Config{UID: 65534}, map[string]bool{"CAP_DAC_OVERRIDE": true}},
 	} {
 		kind.conf.CacheSize, kind.conf.Sections = 5000, "cache c\n    total-max-size 4\n"
@@ -175,7 +174,7 @@ func tryActions(t *testing.T) tried {
 			got.Errors[action] = err.Error()
 			return
 		}
-		p, err := s.Recheck(w)
+		p, err := s.Recheck(t.Context(), w)
 		if err == nil {
 			err = fn(p)
 			p.Close()

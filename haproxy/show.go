@@ -11,54 +11,19 @@ import (
 	"time"
 )
 
-// ParseShowProc reads the workers, by their pid in the master's pid namespace, in the answer to `show proc` (src/mworker.c,
-// cli_io_handler_show_proc), and whether each is listed under "# old workers". After a failed reload that is also where the live worker may
-// stand. It is the same for all releases: fields are separated by blanks, the master's row may hold "1 [failed: 0]", sections begin with "#".
-func ParseShowProc(answer string) (old map[int]bool, err error) {
-	old = map[int]bool{}
-	section, header := "", false
-	for line := range strings.Lines(answer) {
-		line = strings.TrimSpace(line)
-		switch {
-		case line == "":
-			continue
-		case strings.HasPrefix(line, "#<PID>"):
-			header = true
-			continue
-		case strings.HasPrefix(line, "#"):
-			section = strings.TrimSpace(line[1:])
-			continue
-		}
-		if !header {
-			return nil, fmt.Errorf("parsing show proc: %.100q before its header", line)
-		}
-		f := strings.Fields(line)
-		if len(f) < 3 || f[1] != "worker" {
-			continue // the master, or a program
-		}
-		pid, err := strconv.Atoi(f[0])
-		if err != nil || pid <= 0 {
-			return nil, fmt.Errorf("parsing show proc: %.100q is not a pid", f[0])
-		}
-		old[pid] = section == "old workers"
-	}
-	if !header {
-		return nil, errors.New("parsing show proc: no header")
-	}
-	return old, nil
-}
-
 // Info is what we need of `show info` (src/stats.c, stats_fill_info).
 type Info struct {
 	PID         int
 	Stopping    bool
 	Connections int // CurrConns: without those of the CLI
+	Listeners   int // that still accept, and Unstoppable ones: the worker's end of the socket pair to its master
+	Unstoppable int // Unstoppable Jobs
 }
 
 // ParseShowInfo reads the answer to `show info`. A missing line is an error: absent is not zero.
 func ParseShowInfo(answer string) (Info, error) {
 	var in Info
-	want := map[string]bool{"Pid": true, "Stopping": true, "CurrConns": true}
+	want := map[string]bool{"Pid": true, "Stopping": true, "CurrConns": true, "Listeners": true, "Unstoppable Jobs": true}
 	for line := range strings.Lines(answer) {
 		key, value, ok := strings.Cut(strings.TrimRight(line, "\n"), ": ")
 		if !ok || !want[key] {
@@ -70,6 +35,10 @@ func ParseShowInfo(answer string) (Info, error) {
 			in.PID, err = strconv.Atoi(value)
 		case "CurrConns":
 			in.Connections, err = strconv.Atoi(value)
+		case "Listeners":
+			in.Listeners, err = strconv.Atoi(value)
+		case "Unstoppable Jobs":
+			in.Unstoppable, err = strconv.Atoi(value)
 		case "Stopping":
 			if in.Stopping = value == "1"; !in.Stopping && value != "0" {
 				err = errors.New("neither 0 nor 1")

@@ -67,7 +67,7 @@ func (m *torment) stopping(n int) {
 		m.warm()
 		tunnels := openTunnels(m.t, m.h)
 		m.holdConnections()
-		p, err := m.s.Recheck(reload(m.t, m.s, m.h))
+		p, err := m.s.Recheck(m.t.Context(), reload(m.t, m.s, m.h))
 		if err != nil {
 			m.t.Fatal(err)
 		}

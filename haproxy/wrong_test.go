@@ -126,8 +126,13 @@ func init() {
 
 // lookalike maps a copy of an unused cache, says "ready", and does what it is told until its standard input ends.
 func lookalike(kind string) error {
-	if kind == "master" {
+	switch kind {
+	case "master":
 		return fakeMaster()
+	case "master again":
+		return fakeMasterAgain()
+	case "serving":
+		return serving()
 	}
 	size := uintptr(8 << 20)
 	flags, fd := unix.MAP_SHARED|unix.MAP_ANON, -1
@@ -355,7 +360,7 @@ func TestLookalikeIsNoStoppingWorker(t *testing.T) {
 	if err != nil || len(found) != 1 || !slices.Equal(states(found[0]), []State{Unknown}) {
 		t.Fatalf("%+v, %v, want one worker of which nothing is known", found, err)
 	}
-	if _, err := s.Recheck(found[0].Workers[0]); !errors.Is(err, ErrNotStopping) {
+	if _, err := s.Recheck(t.Context(), found[0].Workers[0]); !errors.Is(err, ErrNotStopping) {
 		t.Errorf("Recheck: %v, want ErrNotStopping", err)
 	}
 }

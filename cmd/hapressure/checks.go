@@ -253,11 +253,11 @@ func checkMemory(_ context.Context, h *host) {
 	}
 }
 
-func checkHAProxy(ctx context.Context, h *host) {
+func checkHAProxy(_ context.Context, h *host) {
 	for _, in := range h.found {
 		name := fmt.Sprintf("master %d", in.Master.PID)
 		if in.CLIErr != nil {
-			h.say(warning, "start it with -S /run/haproxy-master.sock", "%s: %v; its workers are asked around it", name, in.CLIErr)
+			h.say(warning, "", "%s: a worker cannot be asked: %v", name, in.CLIErr)
 		}
 		switch limit, set, err := haproxy.HardStopAfter(h.procfs, in); {
 		case err != nil:
@@ -268,30 +268,27 @@ func checkHAProxy(ctx context.Context, h *host) {
 			h.say(fine, "", "%s has no hard-stop-after: only the policy bounds how long old workers stay", name)
 		}
 		for _, w := range in.Workers {
-			h.checkWorker(ctx, w)
+			h.checkWorker(w)
 		}
 	}
 }
 
 // checkWorker looks at the cache of a current worker as well: it tells what can be done about it once a reload has replaced the worker.
-func (h *host) checkWorker(ctx context.Context, w haproxy.Worker) {
+func (h *host) checkWorker(w haproxy.Worker) {
 	p, err := haproxy.OpenProcess(h.procfs, w.ID)
 	if err != nil {
 		return // it has ended since
 	}
 	defer p.Close()
-	release, level, err := w.About(ctx)
-	name := fmt.Sprintf("worker %d (%s, %.50s)", w.PID, w.State, release)
-	if err != nil {
-		h.say(warning, "", "%s cannot be asked: %v", name, err)
-	} else if level != "admin" {
-		h.say(warning, "give the master's -S level admin", "%s: our level is %.50q, so sessions cannot be shut down one by one", name, level)
+	name := fmt.Sprintf("worker %d (%s)", w.PID, w.State)
+	if w.State == haproxy.Unknown {
+		h.say(warning, "", "%s: %s", name, w.Why)
 	}
 	cache, err := p.CheckSSLCache(h.pids)
 	switch {
 	case err == nil:
 		h.say(fine, "", "%s: its TLS session cache of %s is known (%s)", name, size(cache.Before), cache.Layout)
-	case haproxy.HasNoCache(err) && h.mayHavePrivateCache(w, release):
+	case haproxy.HasNoCache(err) && h.hasOneThread(w):
 		h.say(warning, "set nbthread to 2 or more, or use HAProxy 2.9 or later", "%s: no TLS session cache was found. "+
 			"It may be private memory, as up to HAProxy 2.8 with one thread, and is not purged then", name)
 	case haproxy.HasNoCache(err):
@@ -303,14 +300,8 @@ func (h *host) checkWorker(ctx context.Context, w haproxy.Worker) {
 	}
 }
 
-// mayHavePrivateCache reports whether a worker has one thread and is of a release in which its cache is private memory
-// then. A release that is not known may be one.
-func (h *host) mayHavePrivateCache(w haproxy.Worker, release string) bool {
+// hasOneThread reports whether a worker may have a cache in private memory, as up to HAProxy 2.8 those with one thread have.
+func (h *host) hasOneThread(w haproxy.Worker) bool {
 	threads, err := os.ReadDir(filepath.Join(h.procfs, strconv.Itoa(w.PID), "task"))
-	if err != nil || len(threads) != 1 {
-		return false
-	}
-	var major, minor int
-	_, err = fmt.Sscanf(release, "%d.%d", &major, &minor)
-	return err != nil || major < 2 || major == 2 && minor < 9
+	return err == nil && len(threads) == 1
 }

@@ -343,7 +343,7 @@ func unknown(t controller.TargetStatus) []string {
 	}
 	add("room for reloads", t.ReloadRoom.Absent)
 	for _, m := range t.Masters {
-		add("master CLI", m.CLIError)
+		add("worker CLI", m.CLIError)
 		add("hard-stop-after", m.HardStopError)
 		for _, w := range m.Workers {
 			add(fmt.Sprintf("connections of %d", w.PID), w.ConnError)

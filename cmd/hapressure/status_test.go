@@ -115,7 +115,7 @@ func blind() controller.TargetStatus {
 	t.Missing = map[string]string{"memory.pressure": "no such file in this cgroup", "memory.events": "no such file in this cgroup"}
 	t.Events, t.WorkersAbsent = nil, "haproxy: the master executes itself anew\x1b[2J"
 	m := &t.Masters[0]
-	m.CLIError, m.HardStopError, m.HardStopAfter = "the master CLI does not answer: connect: connection refused", "reading /etc/haproxy/haproxy.cfg: permission denied", nil
+	m.CLIError, m.HardStopError, m.HardStopAfter = "it has not answered an earlier question", "reading /etc/haproxy/haproxy.cfg: permission denied", nil
 	for i := range m.Workers {
 		w := &m.Workers[i]
 		w.State, w.Connections, w.ConnError, w.StoppingFor, w.HardStopIn, w.Cache = "unknown", nil, m.CLIError, nil, nil, nil

@@ -68,7 +68,7 @@ func (s settings) scale(ctx context.Context, t *table) error {
 		var took []time.Duration
 		for i, w := range full {
 			progress("scale, purge %d of %d among %d workers", i+1, len(full), n)
-			p, err := purgeWorker(ctx, pids, func() (*haproxy.Process, error) { return scanner.Recheck(w) })
+			p, err := purgeWorker(ctx, pids, func() (*haproxy.Process, error) { return scanner.Recheck(ctx, w) })
 			if err != nil {
 				return err
 			}
