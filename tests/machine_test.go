@@ -154,7 +154,6 @@ func runOn(t *testing.T, spec guest.Spec, policy, script string) machine {
 		"org.hapressure1.conf": "../packaging/org.hapressure1.conf",
 		"gentle.yaml":          "../packaging/policies/gentle.yaml",
 		"faults.sh":            "faults/faults.sh",
-		"fake.py":              "faults/fake.py",
 	}
 	if policy != "" {
 		files["policy.yaml"] = filepath.Join(t.TempDir(), "policy.yaml")

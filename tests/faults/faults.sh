@@ -153,7 +153,7 @@ mend-haproxy-frozen() {
 	said 'purge-ssl-cache on worker' mend
 }
 
-# --- of the master CLI. What is stopping is to be proven anew: hapressure did not run when it began to.
+# --- of the master and its CLI. What is stopping is to be proven anew: hapressure did not run when it began to.
 
 fault-cli-gone() { systemctl stop hapressure; }
 mend-cli-gone() {
@@ -169,31 +169,6 @@ mend-master-hung() {
 	said 'purge-ssl-cache on worker'
 	kill -CONT "$(property MainPID haproxy)"
 }
-
-asked() { (($(wc -l <$state/asked) >= $1)); }
-fake() { # KIND STATE COMMAND...: while a fake is in the place of the master CLI the command is to come true, and who serves to be known as that
-	: >$state/asked
-	mv $socket $socket.real
-	background fake python3 fake.py "$1" $socket $state/asked
-	until_ test -S $socket
-	systemctl start hapressure
-	until_ asked 4
-	"${@:3}"
-	sure is "$(newest)" "$2"
-	end_background fake
-	mv $socket.real $socket
-}
-not_purged() { sure eval '! has fault purge-ssl-cache'; }
-fault-cli-hung() { systemctl stop hapressure; }
-mend-cli-hung() { fake hung current said 'purge-ssl-cache on worker'; }
-fault-cli-slow() { systemctl stop hapressure; }
-mend-cli-slow() { fake slow current said 'purge-ssl-cache on worker'; }
-fault-cli-garbage() { systemctl stop hapressure; }
-mend-cli-garbage() { fake garbage unknown not_purged; }
-fault-cli-endless() { systemctl stop hapressure; }
-mend-cli-endless() { fake endless unknown not_purged; }
-fault-cli-lying() { systemctl stop hapressure; }
-mend-cli-lying() { fake lying unknown said 'purge-ssl-cache on worker'; }
 
 # --- of the host
 
