@@ -267,13 +267,19 @@ func checkHAProxy(_ context.Context, h *host) {
 		default:
 			h.say(fine, "", "%s has no hard-stop-after: only the policy bounds how long old workers stay", name)
 		}
-		for _, w := range in.Workers {
+		for i, w := range in.Workers {
+			if w.State == haproxy.Current && slices.ContainsFunc(in.Workers[i+1:], serves) {
+				h.say(warning, "nothing, if its grace time is not over; otherwise close that socket in what starts HAProxy",
+					"worker %d is not taken for stopping, though a younger worker serves: %s", w.PID, w.Why)
+			}
 			h.checkWorker(w)
 		}
 	}
 }
 
 // checkWorker looks at the cache of a current worker as well: it tells what can be done about it once a reload has replaced the worker.
+func serves(w haproxy.Worker) bool { return w.State == haproxy.Current }
+
 func (h *host) checkWorker(w haproxy.Worker) {
 	p, err := haproxy.OpenProcess(h.procfs, w.ID)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -212,6 +213,22 @@ func TestDoctorWithoutDaemon(t *testing.T) {
 	}
 }
 
+// leaked is a listening socket that HAProxy is started with and does not use.
+func leaked(t *testing.T) *os.File {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
 func TestDoctorLooksAtHAProxy(t *testing.T) {
 	for _, tt := range []struct {
 		conf haproxytest.Config
@@ -220,6 +237,7 @@ func TestDoctorLooksAtHAProxy(t *testing.T) {
 		{haproxytest.Config{CacheSize: 50_000, Global: "hard-stop-after 10m"}, []string{"ok master M has hard-stop-after 10m",
 			"ok worker W (current): its TLS session cache of 12 MiB is known", "ok worker W (stopping): its TLS session cache of 12 MiB is known"}},
 		{haproxytest.Config{CLI: ",level,operator"}, []string{"ok master M has no hard-stop-after", "ok worker W (current) has no TLS session cache"}},
+		{haproxytest.Config{Files: []*os.File{leaked(t)}}, []string{"warning worker W is not taken for stopping, though a younger worker serves: it accepts connections on 127.0.0.1:"}},
 		{haproxytest.Config{CacheSize: 50_000, Threads: 1}, []string{"warning worker W (current): no TLS session cache was found. It may be private memory"}},
 		{haproxytest.Config{NoCLI: true, Global: ".if 1\nhard-stop-after 1h\n.endif"}, []string{"it depends on a condition", "ok worker W (stopping)"}},
 		{haproxytest.Config{Sections: "cache c\n    total-max-size 4\n"}, []string{"warning worker W (stopping): its cache cannot be purged: an HTTP cache"}},
