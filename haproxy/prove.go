@@ -13,8 +13,8 @@ import (
 // What can be seen is seen first, and asks HAProxy for nothing: the sockets on which each worker accepts connections
 // (accepting.go), and that it runs its event loop (eventloop.go). A worker with both is current. One that accepts nothing may be
 // stopping, but it may as well be loading its configuration, or be paused. It is asked whether it is stopping only if a younger
-// worker of its master is current: the youngest worker, which may be loading, is never asked, nor is one that accepts, and a
-// silent one is not asked again soon (cli.go). It is stopping if it says so and counts no listener that still accepts.
+// worker of its master accepts connections: the youngest worker, which may be loading, is never asked, nor is one that accepts,
+// and a silent one is not asked again soon (cli.go). It is stopping if it says so and counts no listener that still accepts.
 //
 // What a master lists is no part of the proof, and the master's CLI is not used. After a failed reload several releases list
 // the worker that serves under "old workers" (src/mworker.c, cli_io_handler_show_proc).
@@ -24,12 +24,12 @@ import (
 func (s *Scanner) prove(ctx context.Context, found []Instance) {
 	ctx, cancel := context.WithTimeoutCause(ctx, proofTime, errNoProofTime)
 	defer cancel()
-	acceptsNothing := map[ID]bool{}
+	seen := map[ID]sockets{}
 	for _, w := range s.unproven(found) {
-		acceptsNothing[w.ID] = s.proveCurrent(ctx, w)
+		seen[w.ID] = s.proveCurrent(ctx, w)
 	}
 	for i := range found {
-		s.proveStopping(ctx, &found[i], acceptsNothing)
+		s.proveStopping(ctx, &found[i], seen)
 	}
 	now := bootTicks()
 	for _, in := range found {
@@ -57,18 +57,27 @@ func (s *Scanner) unproven(found []Instance) []*Worker {
 	return rest
 }
 
-// proveCurrent decides whether a worker is current, and reports whether it is known to accept nothing.
-func (s *Scanner) proveCurrent(ctx context.Context, w *Worker) (acceptsNothing bool) {
+// sockets is what is known of a worker's sockets. The zero value is that nothing is.
+type sockets int
+
+const (
+	notExamined sockets = iota
+	acceptNothing
+	accept
+)
+
+// proveCurrent decides whether a worker is current, and returns what it found of its sockets.
+func (s *Scanner) proveCurrent(ctx context.Context, w *Worker) sockets {
 	m := s.workers[w.ID]
 	if ctx.Err() != nil {
 		w.Why = context.Cause(ctx).Error()
-		return false
+		return notExamined
 	}
 	m.turn = s.scans
 	p, err := OpenProcess(s.procfs, w.ID)
 	if err != nil {
 		w.Why = err.Error()
-		return false
+		return notExamined
 	}
 	defer p.Close()
 	socket, err := p.accepting(ctx)
@@ -78,24 +87,26 @@ func (s *Scanner) proveCurrent(ctx context.Context, w *Worker) (acceptsNothing b
 	switch {
 	case err != nil:
 		w.Why = err.Error()
+		return notExamined
 	case socket == "":
 		w.Why = "it accepts no connection"
+		return acceptNothing
 	case !m.started:
 		w.Why = "it may be loading: it has a listener on " + socket + ", but was not yet seen waiting for events"
-	default:
-		w.State, w.Why = Current, "it accepts connections on "+socket
+		return accept
 	}
-	return err == nil && socket == ""
+	w.State, w.Why = Current, "it accepts connections on "+socket
+	return accept
 }
 
 // proveStopping asks those workers of an instance that may be stopping, the oldest first.
-func (s *Scanner) proveStopping(ctx context.Context, in *Instance, acceptsNothing map[ID]bool) {
+func (s *Scanner) proveStopping(ctx context.Context, in *Instance, seen map[ID]sockets) {
+	accepts := func(o Worker) bool { return seen[o.ID] == accept }
 	for i := range in.Workers {
 		w := &in.Workers[i]
-		isCurrent := func(o Worker) bool { return o.State == Current }
 		switch {
-		case !acceptsNothing[w.ID]:
-		case !slices.ContainsFunc(in.Workers[i+1:], isCurrent):
+		case seen[w.ID] != acceptNothing:
+		case !slices.ContainsFunc(in.Workers[i+1:], accepts):
 			w.Why = "it accepts no connection, and no younger worker does: it may be loading"
 		case ctx.Err() != nil:
 			w.Why = context.Cause(ctx).Error()
