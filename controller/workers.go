@@ -2,6 +2,8 @@ package controller
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"hapressure/haproxy"
 )
@@ -34,9 +36,16 @@ type Worker struct {
 	SizeError   string   `json:"size_error,omitempty"`        // why these two are not known
 }
 
-// DescribeMasters asks the workers found for what a look in each tick leaves out. limit is the policy's effective hard-stop-after in
-// seconds, nil for none.
+// describeTime bounds the questions of one DescribeMasters. A worker that does not answer takes 2 s of it.
+const describeTime = 3 * time.Second
+
+var errNoDescribeTime = fmt.Errorf("not asked: other workers took more than %v to answer", describeTime)
+
+// DescribeMasters asks the workers found for what a look in each tick leaves out, for describeTime at most. limit is the policy's
+// effective hard-stop-after in seconds, nil for none.
 func DescribeMasters(ctx context.Context, procfs string, found []haproxy.Instance, limit *float64) []Master {
+	ctx, cancel := context.WithTimeoutCause(ctx, describeTime, errNoDescribeTime)
+	defer cancel()
 	masters := []Master{}
 	for _, in := range found {
 		m := Master{PID: in.Master.PID, CLIError: text(in.CLIErr), Workers: []Worker{}}

@@ -79,8 +79,11 @@ func newCLI(procfs string, worker, master ID, st status, masterReads turnstile) 
 }
 
 // ask sends one command to a worker and returns its answer, of limit bytes at the most. ErrNoCLI: there is no way to the
-// worker. errSilent: it is not asked now.
+// worker. errSilent: it is not asked now. If ctx has ended the worker is not asked, and the error is the cause.
 func (c *cli) ask(ctx context.Context, command string, limit int64) (answer string, err error) {
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
 	if err := c.mayAsk(time.Now()); err != nil {
 		return "", err
 	}
