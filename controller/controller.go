@@ -70,6 +70,8 @@ type Controller struct {
 	inForce PolicyStatus
 	systemd SystemdStatus // of the last connection
 	status  string
+	// scanners are those of Look, by the target's name. They remember what is proven of workers, and which worker was silent.
+	scanners map[string]*haproxy.Scanner
 }
 
 // New makes a Controller.
@@ -77,7 +79,8 @@ func New(c Config) *Controller {
 	return &Controller{
 		Config: c, report: reporter{c.Journal, newTallies()}, again: make(chan struct{}, 1), guards: map[string]*guard{},
 		signals: make(chan systemd.TierChange, noticeLimit), hooks: make(chan systemd.Hook, noticeLimit),
-		inForce: PolicyStatus{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
+		scanners: map[string]*haproxy.Scanner{},
+		inForce:  PolicyStatus{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
 	}
 }
 

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -263,7 +264,7 @@ func (c *Controller) State(ctx context.Context) Status {
 }
 
 // Look tells how everything is without a daemon: it finds the targets and looks at each, once, and does nothing. What only time shows
-// (tiers, slopes) it cannot know.
+// (tiers, slopes) it cannot know. A later Look asks HAProxy only for what an earlier one has not learned. Calls must not overlap.
 func (c *Controller) Look(ctx context.Context) Status {
 	s := Status{At: time.Now(), Policy: c.inForce, Targets: []TargetStatus{}}
 	var units Units
@@ -284,11 +285,14 @@ func (c *Controller) Look(ctx context.Context) Status {
 		c.report.sensorMissing("", "systemd", err)
 	}
 	p := c.policy()
+	scanners := map[string]*haproxy.Scanner{}
 	for _, name := range slices.Sorted(maps.Keys(places)) {
 		g, err := c.open(name, places[name], p.For(name))
 		if err != nil {
 			continue
 		}
+		g.scanner = cmp.Or(c.scanners[name], g.scanner)
+		scanners[name] = g.scanner
 		v, err := g.sense(ctx)
 		if err == nil {
 			g.publish(v)
@@ -296,5 +300,6 @@ func (c *Controller) Look(ctx context.Context) Status {
 		}
 		g.group.Close()
 	}
+	c.scanners = scanners
 	return s
 }

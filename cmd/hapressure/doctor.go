@@ -33,7 +33,7 @@ Exit codes: 0 no problem, with warnings or without; 1 it could not check; 2 wron
 			h := host{procfs: procfs, states: filepath.Dir(control.Socket)} // of the service
 			h.mount, h.mountErr = cgroup.Mount()
 			h.policy, h.files, h.policyErr = loadPolicy()
-			h.status, h.statusErr = status(cmd.Context(), socket, quiet{})
+			h.status, h.statusErr = (&inspector{socket: socket, journal: quiet{}}).status(cmd.Context())
 			h.recordings = recordingsOf(h.status.Daemon)
 			h.found, h.pids, h.foundErr = (&which{}).find(cmd.Context(), haproxy.NewScanner(procfs))
 			h.service = propertiesOf(cmd.Context(), "hapressure.service")

@@ -179,3 +179,46 @@ func TestWaysThatFailAreNil(t *testing.T) {
 		t.Errorf("%+v, %v", link, err)
 	}
 }
+
+// Without a daemon `status --watch` remembers what is proven of workers: it does not ask a stopping worker anew each time.
+func TestWatchRemembersWorkers(t *testing.T) {
+	n := newNoBus(t)
+	tunnel := n.Tunnel()
+	defer tunnel.Close()
+	n.Reload()
+	old := n.Children()[0]
+	ctx, cancel := context.WithTimeout(t.Context(), haproxytest.Deadline)
+	defer cancel()
+	cmd := n.command(ctx, "status", "--watch=1s", "--socket", "/run/none")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cancel()
+	lines := bufio.NewScanner(stdout)
+	workers := func() string {
+		t.Helper()
+		for lines.Scan() {
+			if text := strings.TrimSpace(lines.Text()); strings.HasPrefix(text, "workers ") {
+				return text
+			}
+		}
+		t.Fatal("the command has ended")
+		return ""
+	}
+	for !strings.Contains(workers(), "1 current, 1 stopping") {
+	}
+	if err := syscall.Kill(old, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Kill(old, syscall.SIGCONT)
+	for range 3 { // the first may have been begun before
+		if text := workers(); !strings.Contains(text, "1 current, 1 stopping") {
+			t.Errorf("%s", text)
+		}
+	}
+}

@@ -54,7 +54,8 @@ Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but no daemon runs.`,
 				defer stop()
 				return watchStatus(ctx, out, socket, watch)
 			default:
-				s, err := status(cmd.Context(), socket, quiet{})
+				in := inspector{socket: socket, journal: quiet{}}
+				s, err := in.status(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -90,17 +91,19 @@ func watchStatus(ctx context.Context, out io.Writer, socket string, every time.D
 		io.WriteString(out, "\x1b[?1049h")
 		defer func() { io.WriteString(out, "\x1b[?1049l"+last) }()
 	}
+	var notes notes
+	in := inspector{socket: socket, journal: &notes}
 	for {
 		width, height := window(out)
-		var notes notes
-		s, err := status(ctx, socket, &notes)
+		s, err := in.status(ctx)
+		noted := notes.take(width)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
 			last = wrap(fmt.Sprintf("hapressure: %v; trying again", err), width, 2) + "\n"
 		default:
-			last = statusText(s, width) + notes.text(width)
+			last = statusText(s, width) + noted
 		}
 		shown := last + "\n"
 		if width > 0 {
@@ -139,6 +142,15 @@ func (n *notes) Send(e systemd.Entry) error {
 	return nil
 }
 
+// take returns the messages as lines of a width, "" if there are none, and forgets them.
+func (n *notes) take(width int) string {
+	text := n.text(width)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lines = nil
+	return text
+}
+
 // text returns the messages as lines of a width, "" if there are none.
 func (n *notes) text(width int) string {
 	n.mu.Lock()
@@ -150,9 +162,18 @@ func (n *notes) text(width int) string {
 	return b.String()
 }
 
-// status asks the daemon. If no daemon runs it inspects the host itself, and logs to j what it cannot read.
-func status(ctx context.Context, socket string, j controller.Journal) (controller.Status, error) {
-	s, err := control.NewClient(socket).Status(ctx)
+// inspector finds out the status again and again. It keeps one controller, which remembers what HAProxy has answered.
+type inspector struct {
+	socket  string
+	journal controller.Journal // takes what cannot be read
+
+	c      *controller.Controller // nil until the host was first inspected
+	policy string                 // digest of the policy that c has
+}
+
+// status asks the daemon. If no daemon runs it inspects the host itself.
+func (in *inspector) status(ctx context.Context) (controller.Status, error) {
+	s, err := control.NewClient(in.socket).Status(ctx)
 	if !errors.Is(err, control.ErrNoDaemon) {
 		return s, err
 	}
@@ -163,12 +184,18 @@ func status(ctx context.Context, socket string, j controller.Journal) (controlle
 	if err != nil {
 		return s, err
 	}
-	config, err := configOf(p, j)
-	if err != nil {
-		return s, err
+	if in.c == nil {
+		config, err := configOf(p, in.journal)
+		if err != nil {
+			return s, err
+		}
+		config.Origin = origin(files)
+		in.c = controller.New(config)
+	} else if in.policy != controller.Digest(p) {
+		in.c.SetPolicy(p, origin(files))
 	}
-	config.Origin = origin(files)
-	return controller.New(config).Look(ctx), nil
+	in.policy = controller.Digest(p)
+	return in.c.Look(ctx), nil
 }
 
 // statusText is the status for people, in lines of that width where it is not 0: first what is wrong with the daemon, then the targets.

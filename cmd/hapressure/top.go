@@ -50,12 +50,13 @@ Exit codes: 0 it was quit, 1 failed, 2 wrong usage.`,
 				return fmt.Errorf("preparing the terminal; 'hapressure status' needs none: %w", err)
 			}
 			defer s.Fini()
+			var notes notes
+			in := inspector{socket: socket, journal: &notes}
 			m := top{
 				ascii: ascii || s.CharacterSet() != "UTF-8",
 				ask: func(ctx context.Context) (s controller.Status, note string, err error) {
-					var notes notes
-					s, err = status(ctx, socket, &notes)
-					return s, strings.ReplaceAll(strings.TrimSpace(notes.text(0)), "\n", "; "), err
+					s, err = in.status(ctx)
+					return s, strings.ReplaceAll(strings.TrimSpace(notes.take(0)), "\n", "; "), err
 				},
 				purge: func(ctx context.Context, target string, pid int, dryRun bool) (controller.Purge, error) {
 					return purgeOne(ctx, control.NewClient(socket), target, pid, dryRun)
