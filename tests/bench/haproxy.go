@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,22 +23,35 @@ import (
 // patience is how long an event may take that must come: a worker fills 16 GiB before it serves.
 const patience = 3 * time.Minute
 
+// answerTime is how long one question to the master's CLI may take. A master that loads may leave one unanswered.
+const answerTime = 10 * time.Second
+
 // server is a HAProxy in master-worker mode with a TLS front and an echo server behind it.
 type server struct {
-	dir, addr string
-	echo      net.Listener
-	cmd       *exec.Cmd
-	exited    chan struct{}
+	program  string
+	dir      string
+	addr     string // of the TLS front
+	pidAddr  string // answers HTTP requests with the pid of the worker
+	sections string // further sections of the configuration
+	group    string // cgroup of its own, if it has one
+	echo     net.Listener
+	cmd      *exec.Cmd
+	exited   chan struct{}
+	asking   sync.Mutex // for the connection to the master's CLI
 }
 
-// start runs a HAProxy whose session cache has this many blocks, and waits until it serves.
+// start runs the host's HAProxy with a session cache of this many blocks, and waits until it serves.
 func start(ctx context.Context, blocks int) (*server, error) {
+	return startProgram(ctx, "haproxy", blocks)
+}
+
+func startProgram(ctx context.Context, program string, blocks int) (*server, error) {
 	dir, err := os.MkdirTemp("", "hapressure-bench-")
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: dir, exited: make(chan struct{})}
-	if err := haproxytest.FreeAddrs(&s.addr); err != nil {
+	s := &server{program: program, dir: dir, exited: make(chan struct{})}
+	if err := haproxytest.FreeAddrs(&s.addr, &s.pidAddr); err != nil {
 		return nil, err
 	}
 	if err := haproxytest.WriteCert(s.file("site.pem")); err != nil {
@@ -54,7 +69,7 @@ func start(ctx context.Context, blocks int) (*server, error) {
 		return nil, err
 	}
 	defer log.Close()
-	s.cmd = exec.Command("haproxy", "-W", "-n", "4000", "-S", s.file("master.sock"), "-f", s.file("haproxy.cfg"))
+	s.cmd = exec.Command(s.program, "-W", "-n", "4000", "-S", s.file("master.sock"), "-f", s.file("haproxy.cfg"))
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
@@ -76,6 +91,9 @@ func (s *server) stop() {
 	}
 	s.echo.Close()
 	os.RemoveAll(s.dir)
+	if s.group != "" {
+		os.Remove(s.group)
+	}
 }
 
 func (s *server) file(name string) string { return filepath.Join(s.dir, name) }
@@ -85,6 +103,7 @@ func (s *server) master() int { return s.cmd.Process.Pid }
 func (s *server) configure(blocks int) error {
 	return os.WriteFile(s.file("haproxy.cfg"), fmt.Appendf(nil, `global
     nbthread 2
+    mworker-max-reloads 100000
     tune.ssl.cachesize %d
 defaults
     mode tcp
@@ -96,7 +115,11 @@ frontend tunnels
     default_backend echo
 backend echo
     server echo %s
-`, blocks, s.addr, s.file("site.pem"), s.echo.Addr()), 0o600)
+frontend pid
+    mode http
+    bind %s
+    http-request return status 200 content-type text/plain lf-string %%pid
+%s`, blocks, s.addr, s.file("site.pem"), s.echo.Addr(), s.pidAddr, s.sections), 0o600)
 }
 
 // reload starts a new generation with a cache of this many blocks, waits until it serves, and returns its worker's pid.
@@ -118,35 +141,62 @@ func (s *server) reload(ctx context.Context, blocks int) (int, error) {
 	return pid, nil
 }
 
-// newWorker waits for a worker that is not among before and serves, and returns its pid. That the master answers for it shows that
-// the master waits for the next signal.
-func (s *server) newWorker(ctx context.Context, before []int) (pid int, err error) {
-	return pid, s.wait(ctx, "a new worker serves", func() (bool, error) {
-		now, err := s.workers()
-		if err != nil {
-			return false, err
-		}
-		for _, pid = range now {
-			if !slices.Contains(before, pid) && s.says(pid, "Stopping: 0") {
-				return true, nil
-			}
-		}
-		return false, nil
+// newWorker waits until a worker serves that is not among before, and returns its pid. That the master answers after that shows that
+// it waits for the next signal.
+func (s *server) newWorker(ctx context.Context, before []int) (int, error) {
+	pid, err := s.serving(ctx, before)
+	if err != nil {
+		return 0, err
+	}
+	return pid, s.wait(ctx, "the master answers", func() (bool, error) {
+		return strings.Contains(s.ask("show proc"), "worker"), nil
 	})
+}
+
+// serving waits until a worker serves that is not among before, and returns its pid. It does not use the master's CLI.
+func (s *server) serving(ctx context.Context, before []int) (pid int, err error) {
+	return pid, s.wait(ctx, "a new worker serves", func() (bool, error) {
+		var ok bool
+		pid, ok = s.answering()
+		return ok && !slices.Contains(before, pid), nil
+	})
+}
+
+// answering returns the pid of the worker that takes a new connection; ok is false if none does.
+func (s *server) answering() (pid int, ok bool) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	resp, err := client.Get("http://" + s.pidAddr)
+	if err != nil {
+		return 0, false
+	}
+	defer resp.Body.Close()
+	_, err = fmt.Fscan(resp.Body, &pid)
+	return pid, err == nil
 }
 
 // says reports whether this worker's `show info` has this line.
 func (s *server) says(pid int, line string) bool {
+	return strings.Contains(s.ask(fmt.Sprintf("@!%d show info", pid)), "\n"+line+"\n")
+}
+
+// ask sends a command to the master's CLI, and returns the answer, or "" if there is none. There is one such connection at a time.
+func (s *server) ask(command string) string {
+	s.asking.Lock()
+	defer s.asking.Unlock()
 	c, err := net.DialTimeout("unix", s.file("master.sock"), patience)
 	if err != nil {
-		return false // it is loading
+		return "" // it is loading
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
-	fmt.Fprintf(c, "@!%d show info\n", pid)
-	c.(*net.UnixConn).CloseWrite()
-	answer, _ := io.ReadAll(c)
-	return strings.Contains(string(answer), "\n"+line+"\n")
+	c.SetDeadline(time.Now().Add(answerTime))
+	fmt.Fprintln(c, command)
+	first := make([]byte, 1)
+	if _, err := c.Read(first); err != nil {
+		return ""
+	}
+	c.(*net.UnixConn).CloseWrite() // not before: a half-close that comes with the command can be lost, and the slot with it
+	rest, _ := io.ReadAll(c)
+	return string(first) + string(rest)
 }
 
 // workers lists the pids of the master's children, the oldest first.

@@ -5,13 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // glance is how often the daemon is looked at; what it does between two such looks that found it asleep is one wake-up.
@@ -24,11 +20,9 @@ func (s settings) idle(ctx context.Context, t *table) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "hapressure")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "hapressure/cmd/hapressure")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is packaged
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building hapressure: %w\n%s", err, out)
+	program, err := buildProgram(ctx, dir)
+	if err != nil {
+		return err
 	}
 	srv, err := start(ctx, smallCache)
 	if err != nil {
@@ -47,30 +41,16 @@ func (s settings) idle(ctx context.Context, t *table) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(group)
-	defer srv.stop() // before the group can be removed
-	policy := filepath.Join(dir, "policy.yaml")
-	if err := os.WriteFile(policy, []byte("version: 1\ntargets: [{cgroup: "+filepath.Base(group)+"}]\n"), 0o644); err != nil {
-		return err
-	}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	daemon, err := startDaemon(ctx, program, dir, group)
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	daemon := self(ctx, "daemon", filepath.Dir(group), program, "run", "--dry-run", "--policy", policy, "--recordings", filepath.Join(dir, "recordings"),
-		"--control", "")
-	daemon.Env = append(os.Environ(), "GOMEMLIMIT=64MiB", "GOMAXPROCS=2", "GOGC=50") // as in the unit
-	daemon.Stdout, daemon.Stderr = log, log
-	if err := daemon.Start(); err != nil {
-		return err
-	}
-	defer func() { daemon.Process.Signal(syscall.SIGTERM); daemon.Wait() }()
+	defer daemon.stop()
 	progress("idle, %v until it has settled", s.idleFor/4)
 	if err := pause(ctx, s.idleFor/4); err != nil {
 		return err
 	}
-	before, err := useOf(daemon.Process.Pid)
+	before, err := useOf(daemon.pid())
 	if err != nil {
 		return err
 	}
@@ -80,7 +60,7 @@ func (s settings) idle(ctx context.Context, t *table) error {
 		if err := pause(ctx, glance); err != nil {
 			return err
 		}
-		now, err := useOf(daemon.Process.Pid)
+		now, err := useOf(daemon.pid())
 		if err != nil {
 			return err
 		}
@@ -89,12 +69,8 @@ func (s settings) idle(ctx context.Context, t *table) error {
 		}
 		asleep, after = now.switches == after.switches, now
 	}
-	said, err := os.ReadFile(log.Name())
-	if err != nil {
+	if err := daemon.guarded(); err != nil {
 		return err
-	}
-	if !strings.Contains(string(said), "Guarding /"+filepath.Base(group)) || strings.Contains(string(said), "Cannot read workers") {
-		return fmt.Errorf("it did not guard:\n%s", said)
 	}
 	over := after.at.Sub(before.at).Seconds()
 	t.add("resident, idle", "%d kB, of which anonymous %d kB, file %d kB", after.field["VmRSS"], after.field["RssAnon"], after.field["RssFile"])
@@ -112,37 +88,6 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	}
-}
-
-// ownGroup makes a cgroup and moves HAProxy into it.
-func (s *server) ownGroup() (string, error) {
-	mount := "/sys/fs/cgroup"
-	if _, err := os.Stat(mount + "/cgroup.procs"); err != nil {
-		mount += "/unified"
-	}
-	group := fmt.Sprintf("%s/hapressure-bench-%d", mount, os.Getpid())
-	if err := os.Mkdir(group, 0o755); err != nil {
-		return "", err
-	}
-	pids, err := s.pids()
-	for _, pid := range pids {
-		err = errors.Join(err, os.WriteFile(group+"/cgroup.procs", fmt.Append(nil, pid), 0))
-	}
-	return group, err
-}
-
-// daemon becomes hapressure; where cgroup v2 is not mounted where it belongs, it sees it there.
-func daemon(mount string, command []string) error {
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("leaving the mount namespace: %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("making mounts private: %w", err)
-	}
-	if err := unix.Mount(mount, "/sys/fs/cgroup", "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mounting %s: %w", mount, err)
-	}
-	return syscall.Exec(command[0], command, os.Environ())
 }
 
 // use is what a process has used so far.

@@ -30,11 +30,15 @@ type settings struct {
 	masters     int
 	idleFor     time.Duration
 	idleWorkers int
+	haproxies   programs
+	load        time.Duration
+	reloads     int
+	old         int
 }
 
 func main() {
 	var s settings
-	flag.StringVar(&s.parts, "parts", "sweep,gap,scale,idle", "what to measure")
+	flag.StringVar(&s.parts, "parts", "sweep,gap,scale,idle,reload", "what to measure")
 	flag.StringVar(&s.sizes, "sizes", "1,4,16", "sweep: caches of so many GiB; those that MemAvailable has no room for are left out")
 	flag.IntVar(&s.rounds, "rounds", 3, "sweep: how often each size is measured; the medians are compared")
 	flag.IntVar(&s.gapSize, "gap-size", 4, "gap: GiB swept")
@@ -43,6 +47,10 @@ func main() {
 	flag.IntVar(&s.masters, "masters", 1, "scale: among how many masters")
 	flag.DurationVar(&s.idleFor, "idle-for", 2*time.Minute, "idle: how long the daemon is watched")
 	flag.IntVar(&s.idleWorkers, "idle-workers", 10, "idle: how many stopping workers")
+	flag.Var(&s.haproxies, "haproxy", "reload: a HAProxy to measure, the host's by default; may be repeated")
+	flag.DurationVar(&s.load, "load", time.Minute, "reload: how long one reload is made to load; 0 leaves that out")
+	flag.IntVar(&s.reloads, "reloads", 60, "reload: how many reloads, one every second, beside many stopping workers; 0 leaves that out")
+	flag.IntVar(&s.old, "old", 400, "reload: how many stopping workers that is")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -88,8 +96,10 @@ func (s settings) run(ctx context.Context) error {
 			err = s.scale(ctx, &t)
 		case "idle":
 			err = s.idle(ctx, &t)
+		case "reload":
+			err = s.reload(ctx, &t)
 		default:
-			err = errors.New("want sweep, gap, scale or idle")
+			err = errors.New("want sweep, gap, scale, idle or reload")
 		}
 		if err != nil {
 			t.print(os.Stdout) // what there is
