@@ -16,7 +16,7 @@ import (
 // health checks and TCP keep-alives notice silence.
 const holdLimit = 250 * time.Millisecond
 
-// A deadman is a dead man's switch: a kernel timer that kills this process when holdLimit has passed, unless it is
+// A deadman is a dead man's switch: a kernel timer that kills this process when a time has passed, unless it is
 // disarmed before. Threads are seized through it, so none is ever held without one.
 //
 // SIGKILL also ends a process that is stopped (SIGSTOP) or in a frozen cgroup of version 2, and the kernel detaches what
@@ -35,11 +35,11 @@ type sigevent struct {
 
 const sigevThreadID = 4
 
-// armDeadman arms a switch for the calling thread, which must be locked to its goroutine.
+// armDeadman arms a switch that fires after limit, for the calling thread, which must be locked to its goroutine.
 //
 // The clock stands still while the machine is suspended (CLOCK_MONOTONIC), as the worker does: a hold that a suspend
 // interrupts is not too long.
-func armDeadman() (*deadman, error) {
+func armDeadman(limit time.Duration) (*deadman, error) {
 	if unix.Getpid() == 1 {
 		return nil, refuse(CannotStop, "this process is pid 1 of its pid namespace, which the kernel's timer cannot kill; "+
 			"start it below an init (docker run --init)")
@@ -50,7 +50,7 @@ func armDeadman() (*deadman, error) {
 	if errno != 0 {
 		return nil, refuse(CannotStop, "timer_create: %v", errno)
 	}
-	after := unix.ItimerSpec{Value: unix.NsecToTimespec(holdLimit.Nanoseconds())}
+	after := unix.ItimerSpec{Value: unix.NsecToTimespec(limit.Nanoseconds())}
 	if _, _, errno := unix.Syscall6(unix.SYS_TIMER_SETTIME, uintptr(d.timer), 0, uintptr(unsafe.Pointer(&after)), 0, 0, 0); errno != 0 {
 		d.disarm()
 		return nil, refuse(CannotStop, "timer_settime: %v", errno)

@@ -70,11 +70,12 @@ func onThread(nice int, fn func()) {
 type freezer struct {
 	p       *Process
 	check   func() error
-	task    *os.File // /proc/PID/task
-	fd      int      // of task
-	entries []byte   // of task, as they were read last
-	tids    []int    // those of the entries
-	threads []thread // that were seized and have not ended
+	task    *os.File      // /proc/PID/task
+	fd      int           // of task
+	entries []byte        // of task, as they were read last
+	tids    []int         // those of the entries
+	threads []thread      // that were seized and have not ended
+	limit   time.Duration // of the hold: holdLimit, except in tests that read a whole cache
 	began   time.Time
 }
 
@@ -88,7 +89,7 @@ func (p *Process) newFreezer(check func() error) (*freezer, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &freezer{p: p, check: check, task: task, fd: int(task.Fd()), entries: make([]byte, 16<<10)}
+	f := &freezer{p: p, check: check, task: task, fd: int(task.Fd()), entries: make([]byte, 16<<10), limit: holdLimit}
 	n, err := f.count()
 	if err != nil {
 		f.close()
@@ -118,7 +119,7 @@ func (f *freezer) run(fn func() error) (time.Duration, error) {
 	if err := f.check(); err != nil {
 		return 0, err
 	}
-	d, err := armDeadman()
+	d, err := armDeadman(f.limit)
 	if err != nil {
 		return 0, err
 	}
@@ -135,7 +136,7 @@ func (f *freezer) run(fn func() error) (time.Duration, error) {
 		d.disarm()
 	} else {
 		// The end of this thread releases them. Until then the switch is armed; from then on it has no target.
-		time.AfterFunc(2*holdLimit, d.disarm)
+		time.AfterFunc(2*f.limit, d.disarm)
 	}
 	return time.Since(f.began), err
 }

@@ -272,7 +272,7 @@ func withHTTPCache(t *testing.T, c *CacheFile, cache *Cache, nbav uint32, fn fun
 		if time.Now().After(end) {
 			t.Fatal("the cache was never idle")
 		}
-		_, err := c.p.freeze(never, func() error {
+		_, err := hold(c.p, func() error {
 			is := *h.u32(h.l.nbav)
 			h.blocks = is // so that idle looks at the rest only
 			if done = is == nbav && h.idle(); done {
@@ -427,7 +427,7 @@ func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 			idle, busy := 0, 0
 			for end := time.Now().Add(haproxytest.Deadline); (idle < 20*rounds() || busy < 20) && v.fails.Load() == 0 && time.Now().Before(end); {
 				pace(t.Context(), time.Millisecond)
-				_, err := p.freeze(never, func() error {
+				_, err := hold(p, func() error {
 					if !hd.idle() {
 						busy++
 						return nil

@@ -187,6 +187,19 @@ func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 	}
 }
 
+// hold runs fn while all threads of p are stopped, as freeze does, but lets it take as long as a test may. What
+// tests read and copy takes longer than a purge: on a busy machine the kernel's timer would kill the test program.
+func hold(p *Process, fn func() error) (held time.Duration, err error) {
+	f, err := p.newFreezer(never)
+	if err != nil {
+		return 0, err
+	}
+	defer f.close()
+	f.limit = haproxytest.Deadline
+	onThread(-20, func() { held, err = f.run(fn) })
+	return held, err
+}
+
 // refill makes an emptied cache usable again, as shctx_init does, so that one worker can be purged many times.
 func refill(t *testing.T, p *Process) {
 	t.Helper()
@@ -212,7 +225,7 @@ func refill(t *testing.T, p *Process) {
 	copy(mem[l.firstBlock:], fresh[l.firstBlock:]) // nothing leads to the blocks yet, so only what follows needs the threads still
 	lock := (*uint64)(unsafe.Pointer(&mem[offLock]))
 	for done := false; !done; {
-		_, err := p.freeze(never, func() error {
+		_, err := hold(p, func() error {
 			if done = atomic.LoadUint64(lock) == 0; done {
 				copy(mem[offAvail:l.firstBlock], fresh[offAvail:])
 			}
@@ -248,7 +261,7 @@ func TestStillStopsEveryThread(t *testing.T) {
 	}
 	var during int
 	h.Eventually("the threads are stopped", func() error {
-		_, err := p.freeze(never, func() error { during = stopped(); return nil })
+		_, err := hold(p, func() error { during = stopped(); return nil })
 		return err
 	})
 	if after := stopped(); during != 4 || after != 0 {

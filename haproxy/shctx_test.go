@@ -264,7 +264,7 @@ func dieStopped(t *testing.T, p *Process) {
 			return
 		}
 		defer f.close()
-		d, err := armDeadman()
+		d, err := armDeadman(f.limit)
 		if err != nil {
 			done <- err
 			return
