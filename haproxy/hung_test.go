@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,38 +62,77 @@ func sleepDeep() {
 	}
 }
 
-// A thread in uninterruptible sleep does not stop. Then nothing is done, and nobody is kept.
-func TestThreadThatDoesNotStop(t *testing.T) {
+// startSleeper starts a process whose threads can be stopped, but for one that is in uninterruptible sleep.
+func startSleeper(t *testing.T) *Process {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), actEnv+"=sleep")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its child as well
 		cmd.Wait()
-	}()
+	})
 	p, err := OpenProcess("/proc", ID{PID: cmd.Process.Pid})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
-	haproxytest.Eventually(t, "a thread sleeps", func() error {
-		tids, err := p.threads()
-		if err != nil {
-			return err
-		}
-		for _, tid := range tids {
-			if err = inState(p, tid, 'D'); err == nil {
-				return nil
-			}
-		}
+	t.Cleanup(func() { p.Close() })
+	haproxytest.Eventually(t, "a thread sleeps", func() error { return anyInState(p, 'D') })
+	return p
+}
+
+// anyInState returns nil if a thread of p is in that state.
+func anyInState(p *Process, want byte) error {
+	tids, err := p.threads()
+	if err != nil {
 		return err
-	})
-	_, err = p.freeze(never, func() error { t.Error("it was taken for stopped"); return nil })
+	}
+	for _, tid := range tids {
+		if err = inState(p, tid, want); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// A thread in uninterruptible sleep does not stop. Then nothing is done, and nobody is kept.
+func TestThreadThatDoesNotStop(t *testing.T) {
+	p := startSleeper(t)
+	_, err := p.freeze(never, func() error { t.Error("it was taken for stopped"); return nil })
 	if !errorIs(err, CannotStop) || !strings.Contains(err.Error(), "did not stop within") {
 		t.Errorf("holding it still: %v", err)
 	}
 	haproxytest.Eventually(t, "all its threads are let go", func() error { return free(p.PID) }) // the last by the end of ours
+}
+
+// A thread that takes the cache's lock, or blocks of the cache, while the last thread has yet to stop, ends the freeze:
+// all threads are released then, not when the wait for the last one is over. Otherwise a thread that was stopped
+// inside the lock would keep it from those that still run, and HAProxy's watchdog abort the worker.
+func TestFreezeEndsWhenTheCacheIsTaken(t *testing.T) {
+	for what, take := range map[string]func(h *header){
+		"lock":   func(h *header) { *h.u64(offLock) = 1 },
+		"blocks": func(h *header) { *h.u32(h.l.nbav) -= 4 },
+	} {
+		t.Run(what, func(t *testing.T) {
+			p := startSleeper(t)
+			h := &header{page: fakeCache(t, layouts[0], 100), l: layouts[0], start: fakeStart, blocks: 100}
+			check := func() error {
+				if anyInState(p, 't') == nil { // the first thread has stopped; the sleeper has not
+					take(h)
+				}
+				return h.busy()
+			}
+			if err := h.busy(); err != nil {
+				t.Fatalf("before it is taken: %v", err)
+			}
+			_, err := p.freeze(check, func() error { t.Error("all were taken for stopped"); return nil })
+			if !errors.Is(err, ErrBusy) {
+				t.Errorf("freeze: %v; want it to end because the cache is in use", err)
+			}
+			haproxytest.Eventually(t, "all its threads are released", func() error { return free(p.PID) })
+		})
+	}
 }
