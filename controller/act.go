@@ -18,6 +18,7 @@ type result struct {
 	why      string // why it did not end with Done
 	took     time.Duration
 	held     time.Duration // how long the worker's threads were stopped
+	stall    time.Duration // how long at most its first thread was away from its event loop; 0: it is not known
 	sessions int           // shut down
 	since    time.Duration // since the tick that found it due; 0 by hand
 }
@@ -45,7 +46,7 @@ func (g *guard) act(ctx context.Context, due policy.Due, w haproxy.Worker, succe
 	case policy.PurgeHTTPCache:
 		return g.purge(ctx, p.PurgeHTTPCaches)
 	case policy.TrimPools:
-		return relieved(p.TrimPools(ctx))
+		return trimmed(p.TrimPools(ctx))
 	case policy.PageOut:
 		return relieved(p.PageOut(ctx))
 	case policy.HardStopAfter:
@@ -103,6 +104,19 @@ func relieved(g haproxy.Given, err error) result {
 	r := result{Result: policy.Done, freed: g.Freed(), what: "gave nothing"}
 	if r.freed > 0 {
 		r.what = fmt.Sprintf("gave %s of %s", mib(r.freed), mib(g.Before))
+	}
+	return r
+}
+
+func trimmed(done haproxy.Trimmed, err error) result {
+	r := relieved(done.Given, err)
+	r.stall = done.Stall
+	switch {
+	case err != nil:
+	case done.Stall > 0:
+		r.what += fmt.Sprintf("; its first thread waited for events again after %v", done.Stall.Round(100*time.Microsecond))
+	default:
+		r.what += fmt.Sprintf("; its first thread was not seen to wait for events within %v", haproxy.StallLimit)
 	}
 	return r
 }

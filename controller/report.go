@@ -138,6 +138,7 @@ func (r reporter) outcome(target string, due policy.Due, res result) {
 		"HAPRESSURE_FREED_BYTES":   strconv.FormatUint(res.freed, 10),
 		"HAPRESSURE_DURATION_USEC": usec(res.took),
 		"HAPRESSURE_HELD_USEC":     usec(res.held),
+		"HAPRESSURE_STALL_USEC":    usec(res.stall),
 		"HAPRESSURE_SESSIONS":      strconv.Itoa(res.sessions),
 		"HAPRESSURE_REASON":        due.Why,
 		"HAPRESSURE_ERROR":         res.why,

@@ -32,18 +32,27 @@ func (p *Process) inEventLoop() (bool, error) {
 		return false, err
 	}
 	for _, tid := range tids[:min(len(tids), loopThreads)] {
-		b, err := readProcFile(p.procfs, p.PID, fmt.Sprintf("task/%d/syscall", tid))
-		if errors.Is(err, ErrGone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		waits, err := p.threadWaitsForEvents(tid)
+		if errors.Is(err, ErrGone) {
 			continue // this thread has ended
 		}
-		if err != nil {
-			return false, fmt.Errorf("reading what thread %d of pid %d waits for: %w", tid, p.PID, err)
-		}
-		if waitsForEvents(string(b)) {
-			return true, nil
+		if waits || err != nil {
+			return waits, err
 		}
 	}
 	return false, nil
+}
+
+// threadWaitsForEvents reports whether that thread waits for events at this moment. ErrGone: it has ended.
+func (p *Process) threadWaitsForEvents(tid int) (bool, error) {
+	b, err := readProcFile(p.procfs, p.PID, fmt.Sprintf("task/%d/syscall", tid))
+	if errors.Is(err, ErrGone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return false, ErrGone
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading what thread %d of pid %d waits for: %w", tid, p.PID, err)
+	}
+	return waitsForEvents(string(b)), nil
 }
 
 // waitsForEvents reports whether a /proc/PID/task/TID/syscall says that the thread sleeps in epoll_wait(2) or one of its kind.

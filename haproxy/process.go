@@ -204,6 +204,7 @@ type status struct {
 	nspid    int    // the pid as the process sees itself, in its own pid namespace
 	depth    int    // of that namespace; 1 is ours
 	caught   uint64 // signals that have a handler: bit n-1 for signal n
+	pending  uint64 // signals that no thread of the process has taken yet
 }
 
 func readStatus(procfs string, pid int) (status, error) {
@@ -248,13 +249,16 @@ func parseStatus(b []byte) (status, error) {
 		case "SigCgt":
 			s.caught, err = strconv.ParseUint(f[0], 16, 64)
 			seen++
+		case "ShdPnd":
+			s.pending, err = strconv.ParseUint(f[0], 16, 64)
+			seen++
 		}
 		if err != nil {
 			return status{}, fmt.Errorf("parsing status line %q: %w", line, err)
 		}
 	}
-	if seen != 6 {
-		return status{}, errors.New("parsing status: no Uid, RssAnon, RssShmem, Threads, NSpid or SigCgt (a kernel thread or a zombie)")
+	if seen != 7 {
+		return status{}, errors.New("parsing status: no Uid, RssAnon, RssShmem, Threads, NSpid, ShdPnd or SigCgt (a kernel thread or a zombie)")
 	}
 	return s, nil
 }

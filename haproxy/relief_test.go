@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -54,7 +55,58 @@ func TestTrimPools(t *testing.T) {
 	if err != nil || second.Freed() > first.Freed()/4 {
 		t.Errorf("second time: %+v, %v, after %+v", second, err, first)
 	}
+	if first.Stall == 0 && second.Stall == 0 { // a busy machine may hide one
+		t.Error("of neither was the stall measured")
+	}
 	if err := haproxytest.Echo(tunnels[0]); err != nil {
+		t.Errorf("tunnel: %v", err)
+	}
+}
+
+// While a worker is stopped it takes no signal, and its first thread looks as if it waited for events. That is part of the stall: it is over
+// when the signal was handled.
+func TestTrimPoolsMeasuresTheStall(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{})
+	tunnel := h.Tunnel()
+	p := stoppingWorker(t, h)
+	if err := p.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	h.Eventually("the worker is stopped", func() error { return inState(p, p.PID, 'T') })
+	type trim struct {
+		Trimmed
+		err error
+	}
+	done := make(chan trim, 1)
+	go func() {
+		res, err := p.TrimPools(t.Context())
+		done <- trim{res, err}
+	}()
+	var pending time.Time
+	h.Eventually("the signal is sent, and was looked for some times", func() error {
+		st, err := readStatus(p.procfs, p.PID)
+		switch {
+		case err != nil:
+			return err
+		case st.pending&sigquit == 0:
+			return errors.New("SIGQUIT is not pending")
+		case pending.IsZero():
+			pending = time.Now()
+		}
+		if time.Since(pending) < 20*stallLook {
+			return errors.New("it is pending for a moment only")
+		}
+		return nil
+	})
+	if err := p.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	stopped := time.Since(pending)
+	res := <-done
+	if res.err != nil || res.Stall != 0 && res.Stall < stopped { // 0 on a machine that is too busy for it to be seen
+		t.Errorf("trimming took %v, %v; want at least the %v for which the worker was stopped", res.Stall, res.err, stopped)
+	}
+	if err := haproxytest.Echo(tunnel); err != nil {
 		t.Errorf("tunnel: %v", err)
 	}
 }
