@@ -92,7 +92,7 @@ package: setup-go
 demo: setup
 	$(GO) run ./tests/demo
 
-# As root, with HAProxy installed, on a machine with nothing else to do: some ten minutes. BENCH='-parts sweep -sizes 1' is quicker.
+# As root, with HAProxy installed, on a machine with nothing else to do: some twenty minutes. BENCH='-parts sweep -sizes 1' is quicker.
 bench: setup-go
 	$(GO) run ./tests/bench $(BENCH)
 

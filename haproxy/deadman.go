@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holdLimit is how long a thread of a worker can be held, whatever happens to this process. When it has passed, the kernel
+// HoldLimit is how long a thread of a worker can be held, whatever happens to this process. When it has passed, the kernel
 // kills this process and releases every thread that it held.
 //
 // It is 2.5 times stopLimit, so a freeze that gives up in time is not killed for it. It is a tenth of the time after
 // which HAProxy's watchdog aborts a worker whose threads spin on a lock, and below the second after which VRRP,
 // health checks and TCP keep-alives notice silence.
-const holdLimit = 250 * time.Millisecond
+const HoldLimit = 250 * time.Millisecond
 
 // A deadman is a dead man's switch: a kernel timer that kills this process when a time has passed, unless it is
 // disarmed before. Threads are seized through it, so none is ever held without one.

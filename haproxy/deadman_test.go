@@ -98,7 +98,7 @@ func TestPurgeHaltedAnywhere(t *testing.T) {
 			}
 			slices.Sort(held)
 			t.Logf("halted %d times, killed by its timer %d times; threads were held for %v in the median, %v at worst; the bound is %v", len(held), killed,
-				held[len(held)/2], held[len(held)-1], holdLimit)
+				held[len(held)/2], held[len(held)-1], HoldLimit)
 			if killed < len(held)*3/4 { // the others had released the worker, or were about to
 				t.Errorf("%d of %d were not killed by their timers", len(held)-killed, len(held))
 			}
@@ -122,7 +122,7 @@ func release(t *testing.T, worker int, since time.Time) time.Duration {
 		if err == nil {
 			return took
 		}
-		if took > 10*holdLimit {
+		if took > 10*HoldLimit {
 			t.Fatalf("after %v the worker is still held: %v", took, err)
 		}
 		time.Sleep(time.Millisecond) // no event tells
@@ -134,7 +134,7 @@ func release(t *testing.T, worker int, since time.Time) time.Duration {
 func (v *victim) finish(t *testing.T, group string) (killedByTimer bool) {
 	t.Helper()
 	var ws unix.WaitStatus
-	for end := time.Now().Add(10 * holdLimit); ; time.Sleep(time.Millisecond) { // no event tells
+	for end := time.Now().Add(10 * HoldLimit); ; time.Sleep(time.Millisecond) { // no event tells
 		got, err := unix.Wait4(v.pid, &ws, unix.WALL|unix.WNOHANG, nil)
 		if err != nil {
 			t.Fatalf("waiting for the victim: %v", err)

@@ -75,7 +75,7 @@ type freezer struct {
 	entries []byte        // of task, as they were read last
 	tids    []int         // those of the entries
 	threads []thread      // that were seized and have not ended
-	limit   time.Duration // of the hold: holdLimit, except in tests that read a whole cache
+	limit   time.Duration // of the hold: HoldLimit, except in tests that read a whole cache
 	began   time.Time
 }
 
@@ -89,7 +89,7 @@ func (p *Process) newFreezer(check func() error) (*freezer, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &freezer{p: p, check: check, task: task, fd: int(task.Fd()), entries: make([]byte, 16<<10), limit: holdLimit}
+	f := &freezer{p: p, check: check, task: task, fd: int(task.Fd()), entries: make([]byte, 16<<10), limit: HoldLimit}
 	n, err := f.count()
 	if err != nil {
 		f.close()

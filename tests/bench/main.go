@@ -28,6 +28,8 @@ type settings struct {
 	pairs       int
 	workers     int
 	masters     int
+	freezes     int
+	spinners    int
 	idleFor     time.Duration
 	idleWorkers int
 	haproxies   programs
@@ -38,13 +40,15 @@ type settings struct {
 
 func main() {
 	var s settings
-	flag.StringVar(&s.parts, "parts", "sweep,gap,scale,idle,reload", "what to measure")
+	flag.StringVar(&s.parts, "parts", "sweep,gap,scale,freeze,idle,reload", "what to measure")
 	flag.StringVar(&s.sizes, "sizes", "1,4,16", "sweep: caches of so many GiB; those that MemAvailable has no room for are left out")
 	flag.IntVar(&s.rounds, "rounds", 3, "sweep: how often each size is measured; the medians are compared")
 	flag.IntVar(&s.gapSize, "gap-size", 4, "gap: GiB swept")
 	flag.IntVar(&s.pairs, "pairs", 5, "gap: pairs of a sweep and an idle time of the same length")
 	flag.IntVar(&s.workers, "workers", 1000, "scale: how many stopping workers")
 	flag.IntVar(&s.masters, "masters", 1, "scale: among how many masters")
+	flag.IntVar(&s.freezes, "freezes", 1000, "freeze: how many workers are purged")
+	flag.IntVar(&s.spinners, "spinners", 4, "freeze: for each CPU, processes that want all of it")
 	flag.DurationVar(&s.idleFor, "idle-for", 2*time.Minute, "idle: how long the daemon is watched")
 	flag.IntVar(&s.idleWorkers, "idle-workers", 10, "idle: how many stopping workers")
 	flag.Var(&s.haproxies, "haproxy", "reload: a HAProxy to measure, the host's by default; may be repeated")
@@ -62,6 +66,9 @@ func main() {
 		err = daemon(flag.Arg(1), flag.Args()[2:])
 	case "hold":
 		err = hold(flag.Arg(1))
+	case "spin":
+		for n := uint64(0); ctx.Err() == nil; n++ {
+		}
 	case "purge":
 		err = purge(ctx, flag.Args()[1:])
 	default:
@@ -94,12 +101,14 @@ func (s settings) run(ctx context.Context) error {
 			err = s.gap(ctx, &t)
 		case "scale":
 			err = s.scale(ctx, &t)
+		case "freeze":
+			err = s.freeze(ctx, &t)
 		case "idle":
 			err = s.idle(ctx, &t)
 		case "reload":
 			err = s.reload(ctx, &t)
 		default:
-			err = errors.New("want sweep, gap, scale, idle or reload")
+			err = errors.New("want sweep, gap, scale, freeze, idle or reload")
 		}
 		if err != nil {
 			t.print(os.Stdout) // what there is

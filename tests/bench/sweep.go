@@ -133,7 +133,7 @@ func timePurge(ctx context.Context, size uint64) (time.Duration, error) {
 // purgeTries is how often a purge that something passing prevents is tried: on a busy machine a thread may not get to stop in time.
 const purgeTries = 10
 
-// purged is a purge as it was measured from outside, and how many it took until one was done.
+// purged is a purge as it was measured from outside, the longest hold of its tries, and how many these were.
 type purged struct {
 	Took, Held time.Duration
 	Freed      uint64
@@ -141,6 +141,7 @@ type purged struct {
 }
 
 func purgeWorker(ctx context.Context, others []int, open func() (*haproxy.Process, error)) (purged, error) {
+	var worst time.Duration
 	for tries := 1; ; tries++ {
 		began := time.Now()
 		p, err := open()
@@ -149,10 +150,11 @@ func purgeWorker(ctx context.Context, others []int, open func() (*haproxy.Proces
 		}
 		res, err := p.PurgeSSLCache(ctx, others)
 		p.Close()
+		worst = max(worst, res.Held)
 		var r *haproxy.Refusal
 		passing := errors.Is(err, haproxy.ErrBusy) || errors.As(err, &r) && r.Reason == haproxy.CannotStop
 		if err == nil || !passing || tries == purgeTries {
-			return purged{time.Since(began), res.Held, res.Freed(), tries}, err
+			return purged{time.Since(began), worst, res.Freed(), tries}, err
 		}
 	}
 }
