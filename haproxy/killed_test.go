@@ -181,7 +181,11 @@ func (v *victim) run(act string, n int, single bool) error {
 	tid, signal := v.pid, 0
 	for {
 		if single && tid == v.holder {
-			if err := v.stepThrough(n); err != nil || v.steps == n {
+			err := v.stepThrough(n)
+			if errors.Is(err, unix.ESRCH) { // nothing else kills it
+				err = errOwnTimer
+			}
+			if err != nil || v.steps == n {
 				return errors.Join(err, v.kill())
 			}
 			tid = v.holder
