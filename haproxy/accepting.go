@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,12 +18,12 @@ import (
 //
 // A table such as /proc/PID/net/tcp shows one address family of one network namespace. A HAProxy worker has listeners of many
 // families (TCP, Unix, abstract, vsock, MPTCP, QUIC, UDP of log-forward) and, by `bind ... namespace`, of other network
-// namespaces. So each socket is examined itself: pidfd_getfd(2) makes a copy of the descriptor, getsockopt(2) reads its state,
-// and the copy is closed again, some microseconds later. Nothing is written to the socket, read from it or changed in it.
+// namespaces. So each socket that is not known to be a connection (connected.go) is examined itself: pidfd_getfd(2) makes a copy
+// of the descriptor, getsockopt(2) reads its state, and the copy is closed again, some microseconds later. Nothing is written to
+// the socket, read from it or changed in it. A process that dies has its copies closed by the kernel.
 //
-// A socket that the worker closes within those microseconds is closed by the close of the copy. Until then its peer does not
-// see the end of the connection, and epoll(7) still reports events of it, which HAProxy ignores for a descriptor that it has
-// closed (src/fd.c, fd_update_events). A process that dies has its copies closed by the kernel.
+// A worker that serves is examined in every Scan. There the listener found last is examined first, and nothing else if
+// it still accepts.
 
 // acceptTime bounds one examination of a process's sockets. A connection takes some microseconds of it.
 const acceptTime = 5 * time.Second
@@ -30,14 +31,22 @@ const acceptTime = 5 * time.Second
 // errTooManySockets is the reason a process is unknown that has more descriptors than can be examined in acceptTime.
 var errTooManySockets = fmt.Errorf("it has more descriptors than can be examined in %v", acceptTime)
 
-// accepting returns a description of a socket on which the process accepts connections or datagrams of any peer; "" is none.
-// It stops at the first such socket: in a worker that serves these are among the lowest descriptors. An error means that
-// it is not known.
-func (p *Process) accepting(ctx context.Context) (socket string, err error) {
+// A descriptor is one of a process's descriptors, and the socket that it refers to.
+type descriptor struct{ number, inode string }
+
+// A listener is a socket that accepts, and its description. The zero value is none.
+type listener struct {
+	descriptor
+	socket string
+}
+
+// accepting returns a socket on which the process accepts connections or datagrams of any peer, or none. last is what it
+// returned before for this process. An error means that it is not known.
+func (p *Process) accepting(ctx context.Context, last listener) (l listener, err error) {
 	short, cancel := context.WithTimeout(ctx, acceptTime)
 	defer cancel()
 	// To close the last copy of a socket can take as long as its owner has set (SO_LINGER).
-	bounded(short, func() { socket, err = p.firstAccepting(short) })
+	bounded(short, func() { l, err = p.findListener(short, last) })
 	switch {
 	case err == nil || ctx.Err() != nil:
 	case !p.Alive():
@@ -48,46 +57,91 @@ func (p *Process) accepting(ctx context.Context) (socket string, err error) {
 	if err != nil {
 		err = fmt.Errorf("examining the sockets of pid %d: %w", p.PID, err)
 	}
-	return socket, err
+	return l, err
 }
 
-func (p *Process) firstAccepting(ctx context.Context) (string, error) {
+func (p *Process) findListener(ctx context.Context, last listener) (listener, error) {
 	dir, err := os.Open(p.path("fd"))
 	if err != nil {
-		return "", err
+		return listener{}, err
 	}
 	defer dir.Close()
+	if last.socket != "" {
+		if l, err := p.firstAccepting(ctx, dir, []descriptor{last.descriptor}); err != nil || l.socket != "" {
+			return l, err
+		}
+	}
+	all, err := listSockets(ctx, dir)
+	if err != nil {
+		return listener{}, err
+	}
+	rest, err := p.withoutConnected(ctx, all)
+	if err != nil {
+		return listener{}, err
+	}
+	return p.firstAccepting(ctx, dir, rest)
+}
+
+// listSockets lists the sockets in a directory /proc/PID/fd.
+func listSockets(ctx context.Context, dir *os.File) (all []descriptor, err error) {
 	for {
 		names, err := dir.Readdirnames(256)
 		for _, name := range names {
-			if ctx.Err() != nil {
-				return "", ctx.Err()
+			inode, err := socketInode(dir, name)
+			if err != nil {
+				return nil, err
 			}
-			socket, err := p.acceptsOn(int(dir.Fd()), name)
-			if err != nil || socket != "" {
-				return socket, err
+			if inode != "" {
+				all = append(all, descriptor{name, inode})
 			}
 		}
 		if err == io.EOF {
-			return "", nil
+			return all, nil
 		}
-		if err != nil {
-			return "", err
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// acceptsOn examines one descriptor, listed in the process's directory fd. One that was closed meanwhile accepts nothing.
-func (p *Process) acceptsOn(dir int, name string) (socket string, err error) {
-	link := make([]byte, len("socket:["))
-	n, err := unix.Readlinkat(dir, name, link)
+// socketInode returns the inode of the socket that a descriptor refers to; "" if it is closed or is no socket.
+func socketInode(dir *os.File, name string) (string, error) {
+	link := make([]byte, len("socket:[18446744073709551615]"))
+	n, err := unix.Readlinkat(int(dir.Fd()), name, link)
 	if errors.Is(err, unix.ENOENT) {
 		return "", nil
 	}
-	// No other file is copied: to close a file can do something to it.
-	if err != nil || string(link[:n]) != "socket:[" {
+	if err != nil {
 		return "", err
 	}
+	inode, ok := strings.CutPrefix(string(link[:n]), "socket:[")
+	if !ok {
+		return "", nil
+	}
+	return strings.TrimSuffix(inode, "]"), nil
+}
+
+// firstAccepting returns the first of the sockets that accepts. A descriptor that no longer refers to its socket is left out.
+func (p *Process) firstAccepting(ctx context.Context, dir *os.File, of []descriptor) (listener, error) {
+	for _, d := range of {
+		if ctx.Err() != nil {
+			return listener{}, ctx.Err()
+		}
+		if inode, err := socketInode(dir, d.number); err != nil {
+			return listener{}, err
+		} else if inode != d.inode {
+			continue
+		}
+		socket, err := p.acceptsOn(d.number)
+		if err != nil || socket != "" {
+			return listener{d, socket}, err
+		}
+	}
+	return listener{}, nil
+}
+
+// acceptsOn examines one descriptor. One that was closed meanwhile accepts nothing.
+func (p *Process) acceptsOn(name string) (socket string, err error) {
 	number, err := strconv.Atoi(name)
 	if err != nil {
 		return "", err

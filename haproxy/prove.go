@@ -80,22 +80,23 @@ func (s *Scanner) proveCurrent(ctx context.Context, w *Worker) sockets {
 		return notExamined
 	}
 	defer p.Close()
-	socket, err := p.accepting(ctx)
-	if err == nil && socket != "" && !m.started {
+	l, err := p.accepting(ctx, m.listener)
+	m.listener = l
+	if err == nil && l.socket != "" && !m.started {
 		m.started, err = p.inEventLoop()
 	}
 	switch {
 	case err != nil:
 		w.Why = err.Error()
 		return notExamined
-	case socket == "":
+	case l.socket == "":
 		w.Why = "it accepts no connection"
 		return acceptNothing
 	case !m.started:
-		w.Why = "it may be loading: it has a listener on " + socket + ", but was not yet seen waiting for events"
+		w.Why = "it may be loading: it has a listener on " + l.socket + ", but was not yet seen waiting for events"
 		return accept
 	}
-	w.State, w.Why = Current, "it accepts connections on "+socket
+	w.State, w.Why = Current, "it accepts connections on "+l.socket
 	return accept
 }
 
@@ -176,9 +177,9 @@ func (p *Process) recheck(ctx context.Context, w Worker) error {
 		return fmt.Errorf("%w: %s", ErrNotStopping, w.Why)
 	}
 	p.exe = w.exe
-	socket, err := p.accepting(ctx)
-	if err == nil && socket != "" {
-		err = fmt.Errorf("%w: it accepts connections on %s", ErrNotStopping, socket)
+	l, err := p.accepting(ctx, listener{})
+	if err == nil && l.socket != "" {
+		err = fmt.Errorf("%w: it accepts connections on %s", ErrNotStopping, l.socket)
 	}
 	return errors.Join(err, p.sameProgram())
 }

@@ -31,6 +31,7 @@ type Scanner struct {
 type memory struct {
 	generation int
 	started    bool     // it was seen in its event loop
+	listener   listener // on which it was last seen to accept
 	stopping   string   // why, once proven
 	since      uint64   // clock tick since which it has been stopping
 	shared     []uint64 // then, inodes of the shared memory that it maps

@@ -1,0 +1,102 @@
+package haproxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+)
+
+// Which sockets are connected.
+//
+// A connection must not be copied. If its worker closes it while there is a copy, it stays in the worker's epoll set, and epoll(7)
+// reports its end again and again under a number that may by then belong to another connection. HAProxy up to 3.1 takes
+// that for the end of the other connection, and later releases spin (src/ev_epoll.c). So the tables of /proc/PID/net come
+// first: a socket that they show as connected accepts nothing, and is not examined further.
+
+// socketTable is a table of /proc/PID/net with the sockets of the process's network namespace.
+type socketTable struct {
+	name         string
+	state, inode int      // indexes of these fields
+	connected    []string // states of a socket that cannot accept
+}
+
+// The states are those of include/net/tcp_states.h but LISTEN and CLOSE, and SS_CONNECTED of include/uapi/linux/net.h.
+var (
+	tcpConnected = []string{"01", "02", "03", "04", "05", "06", "08", "09", "0B", "0C", "0D"}
+
+	socketTables = []socketTable{
+		{"unix", 5, 6, []string{"03"}},
+		{"udp", 3, 9, []string{"01"}},
+		{"udp6", 3, 9, []string{"01"}},
+		{"tcp", 3, 9, tcpConnected},
+		{"tcp6", 3, 9, tcpConnected},
+	}
+)
+
+// withoutConnected returns those of the sockets that are not connected, as far as that can be seen: sockets of other families, and
+// those of other network namespaces, are left in. A table is only read while there are sockets left that it may show.
+func (p *Process) withoutConnected(ctx context.Context, all []descriptor) ([]descriptor, error) {
+	left := map[string]bool{} // inodes
+	for _, d := range all {
+		left[d.inode] = true
+	}
+	for _, table := range socketTables {
+		if len(left) == 0 {
+			break
+		}
+		err := p.strikeConnected(ctx, table, left)
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
+			return nil, fmt.Errorf("reading net/%s: %w", table.name, err)
+		}
+	}
+	return slices.DeleteFunc(all, func(d descriptor) bool { return !left[d.inode] }), nil
+}
+
+// strikeConnected removes from inodes those that the table shows to be connected.
+func (p *Process) strikeConnected(ctx context.Context, table socketTable, inodes map[string]bool) error {
+	f, err := os.Open(p.path("net/" + table.name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines := bufio.NewReaderSize(f, 64<<10)
+	for {
+		line, err := lines.ReadSlice('\n')
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, bufio.ErrBufferFull):
+			return errors.New("a line is too long")
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		delete(inodes, string(table.connectedInode(line)))
+	}
+}
+
+// connectedInode returns the inode of a line of the table if its socket is connected; nil otherwise.
+//
+//	1: 0100007F:1F90 0100007F:A2C6 01 00000000:00000000 00:00000000 00000000     0        0 41854033 1 ...
+func (t socketTable) connectedInode(line []byte) []byte {
+	isConnected, n := false, 0
+	for field := range bytes.FieldsSeq(line) {
+		switch n {
+		case t.state:
+			isConnected = slices.Contains(t.connected, string(field))
+		case t.inode:
+			if isConnected {
+				return field
+			}
+			return nil
+		}
+		n++
+	}
+	return nil
+}
