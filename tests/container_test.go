@@ -37,7 +37,7 @@ END
 `
 
 // asContainer is what the DaemonSet makes of the image, made by systemd: a root with nothing but the program, read-only, the host's processes and
-// cgroups, and the capabilities. %s is those.
+// cgroups, and the capabilities. It is started again when it ends: a purge that holds a worker for too long ends it.
 const asContainer = `
 mkdir -p /srv/image/usr/bin /srv/image/etc/hapressure /srv/image/proc /srv/image/sys /srv/image/dev /srv/image/run /srv/run
 install -m 755 hapressure /srv/image/usr/bin/hapressure
@@ -54,6 +54,8 @@ Environment=GOMEMLIMIT=64MiB GOGC=50 GOMAXPROCS=2 RUNTIME_DIRECTORY=/run/hapress
 CapabilityBoundingSet=CAPABILITIES
 NoNewPrivileges=yes
 MemoryMax=128M
+Restart=always
+RestartSec=1
 END
 systemctl daemon-reload
 systemctl start hapressure-image
