@@ -45,24 +45,22 @@ func serveCLI(t *testing.T, serve func(net.Conn)) *cli {
 		t.Fatal(err)
 	}
 	pair, worker := os.NewFile(uintptr(ends[0]), "pair"), os.NewFile(uintptr(ends[1]), "worker")
-	t.Cleanup(func() { pair.Close(); worker.Close() })
-	go servePair(worker, serve)
+	conn, err := net.FileConn(worker)
+	if err := errors.Join(err, worker.Close()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pair.Close(); conn.Close() })
+	go servePair(conn, serve)
 	me := open(t, os.Getpid()).ID
 	return &cli{procfs: "/proc", worker: me, nspid: me.PID, master: me, uid: uint32(os.Geteuid()),
 		masterReads: newTurnstile(), timeout: answerTime, pair: ends[0]}
 }
 
 // servePair serves each connection that comes over a socket pair, until the pair is closed.
-func servePair(pair *os.File, serve func(net.Conn)) {
-	defer pair.Close()
-	conn, err := net.FileConn(pair)
-	if err != nil {
-		return
-	}
-	defer conn.Close()
+func servePair(pair net.Conn, serve func(net.Conn)) {
 	for {
 		b, oob := make([]byte, 2), make([]byte, 64)
-		_, n, _, _, err := conn.(*net.UnixConn).ReadMsgUnix(b, oob)
+		_, n, _, _, err := pair.(*net.UnixConn).ReadMsgUnix(b, oob)
 		if err != nil {
 			return
 		}
@@ -484,7 +482,11 @@ func fakeMasterAgain() error {
 		return err
 	}
 	sessions := "0x1: fe=f\n0xffffffffffffffff: fe=f\n"
-	go servePair(os.NewFile(uintptr(cfd), "worker"), func(conn net.Conn) {
+	worker, err := net.FileConn(os.NewFile(uintptr(cfd), "worker"))
+	if err != nil {
+		return err
+	}
+	go servePair(worker, func(conn net.Conn) {
 		switch command(conn) {
 		case "show info":
 			fmt.Fprintf(conn, "Pid: %d\nCurrConns: -5\nStopping: 1\nListeners: 1\nUnstoppable Jobs: 1\n", pid)
@@ -494,7 +496,7 @@ func fakeMasterAgain() error {
 		}
 	})
 	fmt.Println("ready")
-	_, err := io.Copy(io.Discard, os.Stdin)
+	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
 }
 
