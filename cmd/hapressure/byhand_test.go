@@ -80,7 +80,7 @@ func TestWorkersAndPurgeByHand(t *testing.T) {
 	if old.Connections == nil || *old.Connections != 1 || old.Cache == nil || *old.Cache < blocks*248 || *old.Shared < *old.Cache || *old.Private == 0 {
 		t.Errorf("old worker: %+v", old)
 	}
-	if code, out := call(t, bin, append(master, "workers")...); code != 0 || !strings.Contains(out, "listed as old") {
+	if code, out := call(t, bin, append(master, "workers")...); code != 0 || !strings.Contains(out, "says Stopping: 1") {
 		t.Errorf("table: exit %d\n%s", code, out)
 	}
 
@@ -92,7 +92,7 @@ func TestWorkersAndPurgeByHand(t *testing.T) {
 		t.Errorf("dry run: exit %d\n%s", code, out)
 	}
 	if code, got = callJSON[purges](t, bin, "purge", "--pid", strconv.Itoa(cur.PID)); code != exitRefused || got.Workers[0].Result != controller.Refused ||
-		!strings.Contains(got.Workers[0].Reason, "Stopping: 0") {
+		!strings.Contains(got.Workers[0].Reason, "accepts connections") {
 		t.Errorf("current worker: exit %d, %+v", code, got)
 	}
 	if code, got = callJSON[purges](t, bin, append(master, "purge")...); code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != controller.Purged ||
