@@ -39,7 +39,7 @@ test-host: setup
 
 # A quick test with the HAProxy of each release, which builds the roots that they run in.
 test-releases: setup
-	$(GO) test -count 1 -timeout 20m -run 'TestEachReleaseStarts|TestWorkersAreReachedAroundTheirMaster' ./tests/haproxytest ./haproxy
+	$(GO) test -count 1 -timeout 20m -run 'TestEachReleaseStarts|TestWorkersAreReachedWithoutAMasterCLI' ./tests/haproxytest ./haproxy
 
 # HEAD in a bare root of each Debian release in FRESH: shows what setup does not install.
 FRESH ?= bookworm trixie
