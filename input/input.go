@@ -51,11 +51,33 @@ func Open(name string, max int64) (*File, error) {
 	case info.Size() > max:
 		return nil, pathError(name, tooLarge(limit(max)))
 	}
-	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", place.Fd()), unix.O_NONBLOCK, 0)
+	f, err := reopen(place)
 	if err != nil {
 		return nil, pathError(name, err)
 	}
 	return &File{f, name, limit(max), max + 1}, nil
+}
+
+// reopen opens for reading what was found at a place. Without /proc, as in a chroot, it opens the name once more, and makes sure
+// that this is the same file; nothing blocks if it is not.
+func reopen(place *os.File) (*os.File, error) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", place.Fd()), unix.O_NONBLOCK, 0)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if f, err = os.OpenFile(place.Name(), unix.O_NONBLOCK|unix.O_NOCTTY, 0); err != nil {
+		return nil, err
+	}
+	was, err := place.Stat()
+	is, ierr := f.Stat()
+	if err = errors.Join(err, ierr); err == nil && !os.SameFile(was, is) {
+		err = errors.New("another file has taken its place")
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // OpenOrStdin opens a regular file as Open does, or standard input, whatever that is, if the name is "-".

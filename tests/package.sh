@@ -66,7 +66,7 @@ cat doctor.txt
 same problems "$(grep --count ^problem doctor.txt)" 1
 grep --quiet '^problem  rights     CAP_SYS_PTRACE: .* no action can be done$' doctor.txt
 grep --quiet 'let the service have CAP_SYS_PTRACE' doctor.txt
-grep --quiet '^ok       recordings in /var/lib/hapressure/recordings$' doctor.txt
+grep --quiet '^ok       recordings /var/lib/hapressure/recordings: .* bound: ' doctor.txt
 rm /etc/systemd/system/hapressure.service.d/less.conf
 systemctl daemon-reload
 systemctl restart hapressure
