@@ -277,9 +277,9 @@ func checkHAProxy(_ context.Context, h *host) {
 	}
 }
 
-// checkWorker looks at the cache of a current worker as well: it tells what can be done about it once a reload has replaced the worker.
 func serves(w haproxy.Worker) bool { return w.State == haproxy.Current }
 
+// checkWorker looks at the cache of a current worker as well: it tells what can be done about it once a reload has replaced the worker.
 func (h *host) checkWorker(w haproxy.Worker) {
 	p, err := haproxy.OpenProcess(h.procfs, w.ID)
 	if err != nil {
