@@ -59,7 +59,7 @@ test-arm64: setup
 	@tests/guest/setup.sh arm64
 	HAPRESSURE_SUITES=trixie:arm64 $(GO) test -run 'PackagesInGuest|DebInGuest' -count 1 -timeout 180m -v ./tests
 
-# The matrix of docs/faults.md: some twenty minutes. FAULTS='cli-gone dbus-hung' are those alone.
+# The matrix of docs/failure-modes.md: some twenty minutes. FAULTS='cli-gone dbus-hung' are those alone.
 FAULTS ?= all
 faults: setup
 	mkdir -p dist

@@ -62,7 +62,7 @@ func TestLanguageRefersToItself(t *testing.T) {
 func TestSchemaIsCurrent(t *testing.T) { golden.Check(t, "schema.json", schema()) }
 
 func TestReferenceIsCurrent(t *testing.T) {
-	golden.Check(t, filepath.FromSlash("../docs/policy.md"), reference())
+	golden.Check(t, filepath.FromSlash("../docs/policy-reference.md"), reference())
 }
 
 // beyondSchema are the bad samples that the schema lets pass: it sees what YAML makes of a value, one file and one value at a time.
@@ -203,11 +203,11 @@ same, milder actions are done, and ` + "`hapressure status`" + ` and one journal
 
 ## Hooks
 
-A tier may have a command that is run when it is entered and when it is left: [notice.md](notice.md). Whoever may write the policy may so run
+A tier may have a command that is run when it is entered and when it is left: [hooks.md](hooks.md). Whoever may write the policy may so run
 commands as root.
 `
 
-// reference writes docs/policy.md.
+// reference writes docs/policy-reference.md.
 func reference() string {
 	var s strings.Builder
 	s.WriteString(introduction)

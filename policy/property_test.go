@@ -228,7 +228,7 @@ func youngerThan(g int, workers []Worker) map[int]bool {
 	return younger
 }
 
-// allows is what docs/policy.md says of only.
+// allows is what docs/policy-reference.md says of only.
 func allows(o Only, w Worker, all []Worker) bool {
 	return w.StoppingFor >= o.StoppingAbove && (o.StoppingAbove == 0 || w.StoppingFor != o.StoppingAbove) &&
 		w.CacheBytes >= o.CacheAbove && (o.CacheAbove == 0 || w.CacheBytes != o.CacheAbove) && len(youngerThan(w.Generation, all)) >= o.OlderThan
