@@ -14,9 +14,9 @@ import (
 
 var fieldName = regexp.MustCompile(`\bHAPRESSURE_[A-Z][A-Z_]+\b`)
 
-// docs/journal.md is a promise: it has every kind of entry and every field, and none that there is not.
+// docs/logging.md is a promise: it has every kind of entry and every field, and none that there is not.
 func TestJournalIsDocumented(t *testing.T) {
-	doc := read(t, "../docs/journal.md")
+	doc := read(t, "../docs/logging.md")
 	var fields []string
 	for _, pattern := range []string{"../controller/*.go", "../systemd/*.go", "../cmd/hapressure/*.go"} {
 		files, err := filepath.Glob(pattern)
@@ -34,7 +34,7 @@ func TestJournalIsDocumented(t *testing.T) {
 	}
 	var limited, rows []string
 	names := constants(t)
-	for _, name := range strings.Split(regexp.MustCompile(`repeating = \[\]string{(.*)}`).FindStringSubmatch(read(t, "../systemd/limit.go"))[1], ", ") {
+	for _, name := range strings.Split(regexp.MustCompile(`repeating = \[\]string{(.*)}`).FindStringSubmatch(read(t, "../systemd/ratelimit.go"))[1], ", ") {
 		limited = append(limited, names[name])
 	}
 	for id, kind := range systemd.Kinds {
@@ -61,13 +61,13 @@ func TestJournalIsDocumented(t *testing.T) {
 	}
 }
 
-// Each function of report.go makes entries of some kinds with some fields: the rows of those kinds have the same.
+// Each function of events.go makes entries of some kinds with some fields: the rows of those kinds have the same.
 func TestJournalFieldsOfEachKind(t *testing.T) {
-	doc := strings.ReplaceAll(read(t, "../docs/journal.md"), "as of an action", regexp.MustCompile(`\| action .* \| (.*) \|`).
-		FindStringSubmatch(read(t, "../docs/journal.md"))[1])
+	doc := strings.ReplaceAll(read(t, "../docs/logging.md"), "as of an action", regexp.MustCompile(`\| action .* \| (.*) \|`).
+		FindStringSubmatch(read(t, "../docs/logging.md"))[1])
 	names := constants(t)
 	seen := 0
-	for _, function := range strings.Split(read(t, "../controller/report.go"), "\nfunc ") {
+	for _, function := range strings.Split(read(t, "../controller/events.go"), "\nfunc ") {
 		var want []string
 		for _, name := range fieldName.FindAllString(function, -1) {
 			want = append(want, strings.TrimPrefix(name, "HAPRESSURE_"))
@@ -87,7 +87,7 @@ func TestJournalFieldsOfEachKind(t *testing.T) {
 		}
 	}
 	if seen < 8 {
-		t.Errorf("%d kinds found in report.go", seen)
+		t.Errorf("%d kinds found in events.go", seen)
 	}
 }
 

@@ -35,7 +35,7 @@ func eventsCommand() *cobra.Command {
 		Short: "Show what hapressure saw and did, from the journal",
 		Long: `Show hapressure's journal entries, the oldest first. A flag given again shows more; different flags must all fit.
 
-With --json each entry is an object on a line of its own: time, message, the fields that docs/journal.md lists, in lower case and
+With --json each entry is an object on a line of its own: time, message, the fields that docs/logging.md lists, in lower case and
 without HAPRESSURE_, and kind: ` + strings.Join(slices.Sorted(maps.Values(systemd.Kinds)), ", ") + `.
 
 What anybody but root logged under hapressure's name is left out. Root and members of the group systemd-journal may read the
