@@ -30,7 +30,7 @@ test-unit: setup-go
 
 # Everything: the tests on this machine, the setup of a bare Debian, and the storms in the guest.
 test: setup lint test-host fresh-short
-	$(GO) test -p 1 -count 1 -timeout 80m -v ./tests/guest ./tests
+	$(GO) test -p 1 -count 1 -timeout 80m -v ./tests/guest ./tests ./tests/e2e
 
 # The tests that need no guest: with the race detector, and a real HAProxy on this machine.
 test-host: setup
@@ -52,18 +52,18 @@ fresh-short: setup
 
 # The life of the package, and HAProxy as RHEL has it, in a guest of each release of Debian; and what the daemon uses and does when all else stalls.
 test-guests: setup
-	HAPRESSURE_SUITES='bookworm trixie sid' HAPRESSURE_LONG=1 $(GO) test -run 'DebInGuest|HAProxyAsOnRHEL|Footprint|Thrashes' -count 1 -timeout 120m -v ./tests
+	HAPRESSURE_SUITES='bookworm trixie sid' HAPRESSURE_LONG=1 $(GO) test -run 'DebInGuest|HAProxyAsOnRHEL|Footprint|Thrashes' -count 1 -timeout 120m -v ./tests/e2e
 
 # The other architecture, emulated: the tests of the packages that touch the machine, and the life of the package. Half an hour.
 test-arm64: setup
 	@tests/guest/setup.sh arm64
-	HAPRESSURE_SUITES=trixie:arm64 $(GO) test -run 'PackagesInGuest|DebInGuest' -count 1 -timeout 180m -v ./tests
+	HAPRESSURE_SUITES=trixie:arm64 $(GO) test -run 'PackagesInGuest|DebInGuest' -count 1 -timeout 180m -v ./tests/e2e
 
 # The matrix of docs/failure-modes.md: some twenty minutes. FAULTS='cli-gone dbus-hung' are those alone.
 FAULTS ?= all
 faults: setup
 	mkdir -p dist
-	HAPRESSURE_FAULTS='$(FAULTS)' HAPRESSURE_FAULTS_OUT=$(CURDIR)/dist/faults.json $(GO) test -run TestFaults -count 1 -timeout 90m -v ./tests
+	HAPRESSURE_FAULTS='$(FAULTS)' HAPRESSURE_FAULTS_OUT=$(CURDIR)/dist/faults.json $(GO) test -run TestFaults -count 1 -timeout 90m -v ./tests/e2e
 	HAPRESSURE_FAULTS='$(FAULTS)' HAPRESSURE_HALTS=200 $(GO) test -run 'Killed|Halted|Stopped|DoesNotStop|ReusedPID' -count 1 -timeout 60m -v ./haproxy
 
 # A thousand purges under load, on each HAProxy release that we have: about half an hour. HAPRESSURE_HAPROXY=/path/to/haproxy takes

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -101,3 +102,51 @@ func constants(t *testing.T) map[string]string {
 }
 
 func set(all []string) []string { return slices.Compact(slices.Sorted(slices.Values(all))) }
+
+// messageIDs are those of systemd/journal.go.
+func messageIDs(t *testing.T) []string {
+	t.Helper()
+	source, err := os.ReadFile("../systemd/journal.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sortedMatches(string(source), `(?m)^\t\w+ = "([0-9a-f]{32})"$`)
+}
+
+func sortedMatches(text, expr string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile(expr).FindAllStringSubmatch(text, -1) {
+		found = append(found, m[1])
+	}
+	slices.Sort(found)
+	return found
+}
+
+func TestCatalogExplainsEveryMessage(t *testing.T) {
+	catalog, err := os.ReadFile("../packaging/hapressure.catalog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := messageIDs(t)
+	if len(ids) == 0 {
+		t.Fatal("no MESSAGE_ID found")
+	}
+	if explained := sortedMatches(string(catalog), `(?m)^-- ([0-9a-f]{32})$`); !slices.Equal(explained, ids) {
+		t.Errorf("explained are %q, want %q", explained, ids)
+	}
+	for _, entry := range strings.Split(string(catalog), "\n-- ")[1:] {
+		head, text, _ := strings.Cut(entry, "\n\n")
+		if !strings.Contains(head, "\nSubject: ") || len(strings.TrimSpace(text)) < 40 {
+			t.Errorf("this says too little: %s", entry)
+		}
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

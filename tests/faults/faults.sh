@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Runs in a guest: faults.sh NAME... makes a storm of two reloads for each fault, with the fault there during the first and over before the
 # second. It leaves, of each, /out/NAME.json (the storm's report), NAME.journal (what the journal has of the service, from the fault on) and
-# NAME.failed (what did not come) for ../faults_test.go to judge.
+# NAME.failed (what did not come) for ../e2e/faults_test.go to judge.
 #
 # fault-NAME makes a fault; mend-NAME ends it and sees that what is to come of it has come.
 set -uo pipefail

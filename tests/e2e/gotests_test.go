@@ -1,4 +1,4 @@
-package tests
+package e2e
 
 import (
 	"io/fs"
@@ -50,14 +50,14 @@ done
 func tree(t *testing.T) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	err := fs.WalkDir(os.DirFS(".."), ".", func(name string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(os.DirFS("../.."), ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case entry.IsDir() && (len(name) > 1 && name[0] == '.' || name == "bin" || name == "dist"):
 			return fs.SkipDir
 		case entry.Type().IsRegular():
-			files[filepath.Join("src", name)] = filepath.Join("..", name)
+			files[filepath.Join("src", name)] = filepath.Join("../..", name)
 		}
 		return nil
 	})

@@ -1,4 +1,4 @@
-package tests
+package e2e
 
 import (
 	"regexp"
@@ -63,7 +63,8 @@ systemctl start hapressure-image
 
 // HAProxy and hapressure each in a container: what stops is purged, and no tunnel is lost.
 func TestContainers(t *testing.T) {
-	capabilities := match(t, read(t, "../packaging/kubernetes/daemonset.yaml"), `add: \[(.*)\]`)
+	manifest := read(t, "../../packaging/kubernetes/daemonset.yaml")
+	capabilities := regexp.MustCompile(`add: \[(.*)\]`).FindStringSubmatch(manifest)[1]
 	capabilities = "CAP_" + strings.ReplaceAll(capabilities, ", ", " CAP_")
 	m := runStorm(t, `version: 1
 targets:

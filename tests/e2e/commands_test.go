@@ -1,4 +1,4 @@
-package tests
+package e2e
 
 import (
 	"os"
@@ -27,12 +27,12 @@ var placeholders = strings.NewReplacer(
 // documentedCommands are the command lines of README.md and docs, one a line, as they are run in a guest (package.sh).
 func documentedCommands(t *testing.T) string {
 	t.Helper()
-	files, err := filepath.Glob("../docs/*.md")
+	files, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var lines []string
-	for _, file := range append(files, "../README.md") {
+	for _, file := range append(files, "../../README.md") {
 	next:
 		for _, m := range commandLine.FindAllStringSubmatch(read(t, file), -1) {
 			line, _, _ := strings.Cut(m[1], " #")

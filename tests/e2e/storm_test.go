@@ -1,4 +1,4 @@
-package tests
+package e2e
 
 import (
 	"fmt"
@@ -253,7 +253,7 @@ systemctl is-active hapressure || systemctl start hapressure
 
 // The other policies that come with the package, each with what it promises. With room for everything, proactive purges all the same.
 func TestReadyPoliciesInGuest(t *testing.T) {
-	proactive, err := os.ReadFile("../packaging/policies/proactive.yaml")
+	proactive, err := os.ReadFile("../../packaging/policies/proactive.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package tests
+package e2e
 
 import (
 	"bufio"
@@ -150,10 +150,10 @@ func runOn(t *testing.T, spec guest.Spec, policy, script string) machine {
 	files := map[string]string{
 		"hapressure":           filepath.Join(dir, "hapressure"),
 		"storm":                filepath.Join(dir, "storm"),
-		"hapressure.service":   "../packaging/hapressure.service",
-		"org.hapressure1.conf": "../packaging/org.hapressure1.conf",
-		"gentle.yaml":          "../packaging/policies/gentle.yaml",
-		"faults.sh":            "faults/faults.sh",
+		"hapressure.service":   "../../packaging/hapressure.service",
+		"org.hapressure1.conf": "../../packaging/org.hapressure1.conf",
+		"gentle.yaml":          "../../packaging/policies/gentle.yaml",
+		"faults.sh":            "../faults/faults.sh",
 	}
 	if policy != "" {
 		files["policy.yaml"] = filepath.Join(t.TempDir(), "policy.yaml")
