@@ -18,10 +18,10 @@ import (
 // kept is what a guard leaves for the one that goes on after a restart of the program. It lies in /run, so it does not outlive the clock that
 // its times are of. No proof is in it: what is stopping is proven anew.
 type kept struct {
-	Version int
-	Policy  string // its source
-	State   policy.State
-	Workers []haproxy.Known
+	Version int             `json:"Version"`
+	Policy  string          `json:"Policy"` // its source
+	State   policy.State    `json:"State"`
+	Workers []haproxy.Known `json:"Workers"`
 }
 
 const keptVersion = 2

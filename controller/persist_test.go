@@ -9,7 +9,52 @@ import (
 
 	"hapressure/haproxy"
 	"hapressure/policy"
+	"hapressure/tests/golden"
 )
+
+func TestKeptTags(t *testing.T) { golden.Tags(t, kept{}, Status{}, Purge{}) }
+
+// TestKeptOfBefore goes on from a state that commit c745bf1 wrote, of a simulated unit in its harshest tier.
+func TestKeptOfBefore(t *testing.T) {
+	b, err := os.ReadFile("testdata/c745bf1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "kept.json")
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k, err := readKept(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.DecodeFiles(policy.File{Name: "kept", Text: []byte(k.Policy)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.State.Resume(p); err != nil {
+		t.Fatal(err)
+	}
+	again, err := json.Marshal(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Covers(t, again, b)
+	if n := k.State.Nodes[0].Enter.Of[2]; k.State.Tier != 3 || len(n.Ring) != 22 || n.Ring[21] != (policy.Point{At: 35 * time.Second, Total: 52779}) {
+		t.Errorf("tier %d, %+v", k.State.Tier, n)
+	}
+	if known := (haproxy.Known{ID: haproxy.ID{PID: 1002, Start: 600}, Generation: 2, Since: 1690}); len(k.Workers) != 4 || k.Workers[1] != known {
+		t.Errorf("workers %+v", k.Workers)
+	}
+	if a := k.State.Workers[0].Attempts[policy.TerminateOldest]; !a.InFlight || a.Given != 35*time.Second {
+		t.Errorf("%+v", a)
+	}
+	k.State.Interrupted(36 * time.Second)
+	d := policy.Step(p, &k.State, policy.Sample{Now: 36 * time.Second, Usage: policy.Reading{Value: 80}, ReloadRoom: policy.Reading{Value: 0.5}})
+	if len(d.Changes) != 0 || d.TierName != "terminate" {
+		t.Errorf("the first step is to tier %s: %+v", d.TierName, d.Changes)
+	}
+}
 
 // Whatever was kept, a guard goes on from it or without it.
 func FuzzKept(f *testing.F) {

@@ -21,8 +21,8 @@ var ErrGone = errors.New("process is gone")
 
 // ID names a process for good: a pid can be used again, a pid with its start time cannot.
 type ID struct {
-	PID   int
-	Start uint64 // field 22 of /proc/PID/stat, clock ticks since boot
+	PID   int    `json:"PID"`
+	Start uint64 `json:"Start"` // field 22 of /proc/PID/stat, clock ticks since boot
 }
 
 // Process is a running process pinned by a pidfd: whatever is done through it can never reach another process that

@@ -52,8 +52,8 @@ func NewScanner(procfs string) *Scanner {
 // Known is what a Scanner knows of a worker that the next one, in a program started anew, cannot find out.
 type Known struct {
 	ID
-	Generation int
-	Since      uint64 // clock tick since boot since which it has been stopping; 0 = it was not known to be
+	Generation int    `json:"Generation"`
+	Since      uint64 `json:"Since"` // clock tick since boot since which it has been stopping; 0 = it was not known to be
 }
 
 // Known returns what is known of the workers there are.

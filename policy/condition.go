@@ -33,12 +33,12 @@ const (
 
 // Node is what is remembered of one condition from step to step.
 type Node struct {
-	Held  bool          // it has been true since Since
-	Since time.Duration // only where the condition has a For
-	Ring  []Point       // only where it has a window
+	Held  bool          `json:"Held"`  // it has been true since Since
+	Since time.Duration `json:"Since"` // only where the condition has a For
+	Ring  []Point       `json:"Ring"`  // only where it has a window
 	// Refused is why the total of this step is not believed, only where it has a window; "" = it is.
-	Refused string `json:",omitempty"`
-	Of      []Node // of its parts
+	Refused string `json:"Refused,omitempty"`
+	Of      []Node `json:"Of"` // of its parts
 }
 
 // parts returns the memory of the parts of c, of which n is the memory.

@@ -19,8 +19,8 @@ const maxSize = 64 << 10
 
 // File is one policy file.
 type File struct {
-	Name string
-	Text []byte
+	Name string `json:"Name"`
+	Text []byte `json:"Text"`
 }
 
 // Error is one mistake in a policy file.

@@ -17,37 +17,37 @@ const (
 
 // Outcome is the end of one Due, which Tier, Kind and Worker name.
 type Outcome struct {
-	Tier       string
-	Kind       string
-	Worker     WorkerID
-	At         time.Duration // on the clock of Sample.Now
-	Result     Result
-	FreedBytes uint64 // as measured
-	Reason     string // why it did not end with Done
+	Tier       string        `json:"Tier"`
+	Kind       string        `json:"Kind"`
+	Worker     WorkerID      `json:"Worker"`
+	At         time.Duration `json:"At"` // on the clock of Sample.Now
+	Result     Result        `json:"Result"`
+	FreedBytes uint64        `json:"FreedBytes"` // as measured
+	Reason     string        `json:"Reason"`     // why it did not end with Done
 }
 
 // Memory is what is remembered of one worker for as long as it lives.
 type Memory struct {
-	ID       WorkerID
-	Seen     time.Duration       // when it was first sampled as stopping
-	Attempts map[string]*Attempt // by kind of action
+	ID       WorkerID            `json:"ID"`
+	Seen     time.Duration       `json:"Seen"`     // when it was first sampled as stopping
+	Attempts map[string]*Attempt `json:"Attempts"` // by kind of action
 }
 
 // Attempt is what became of one kind of action on one worker.
 type Attempt struct {
-	InFlight bool          // given, and its end not reported yet
-	Given    time.Duration // when it was last given
-	Tries    int           // how often it ended
-	Result   Result        // how it last ended
-	Retry    time.Duration // not to be given before this
-	After    Holding       // what the worker held when it was first sampled after the end
+	InFlight bool          `json:"InFlight"` // given, and its end not reported yet
+	Given    time.Duration `json:"Given"`    // when it was last given
+	Tries    int           `json:"Tries"`    // how often it ended
+	Result   Result        `json:"Result"`   // how it last ended
+	Retry    time.Duration `json:"Retry"`    // not to be given before this
+	After    Holding       `json:"After"`    // what the worker held when it was first sampled after the end
 }
 
 // Holding is what a worker holds of what an action may make it give, nothing if that is not known: much the same as after the last try,
 // and there is no reason for another.
 type Holding struct {
-	Bytes uint64
-	Files int
+	Bytes uint64 `json:"Bytes"`
+	Files int    `json:"Files"`
 }
 
 // differs tells whether a figure is more than a tenth away from what it was, and by more than what comes and goes by itself.

@@ -10,14 +10,14 @@ import (
 // Due is one action on one worker that is to be done now. It is not given again before its end was reported with
 // State.Done. The worker was stopping when it was sensed; that must be checked again before it is touched.
 type Due struct {
-	Tier       string // the tier that wants it
-	Kind       string
-	Worker     WorkerID
-	Generation int
-	Spread     time.Duration // hard-stop-after: shut the sessions down over this time
-	PerSecond  int           // hard-stop-after: but not more sessions in a second; 0 = no bound
-	Grace      time.Duration // terminate-oldest: between SIGTERM and SIGKILL
-	Why        string        // for the journal
+	Tier       string        `json:"Tier"` // the tier that wants it
+	Kind       string        `json:"Kind"`
+	Worker     WorkerID      `json:"Worker"`
+	Generation int           `json:"Generation"`
+	Spread     time.Duration `json:"Spread"`    // hard-stop-after: shut the sessions down over this time
+	PerSecond  int           `json:"PerSecond"` // hard-stop-after: but not more sessions in a second; 0 = no bound
+	Grace      time.Duration `json:"Grace"`     // terminate-oldest: between SIGTERM and SIGKILL
+	Why        string        `json:"Why"`       // for the journal
 }
 
 // planner finds what is due in one step.

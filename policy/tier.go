@@ -12,23 +12,23 @@ const maxGap = time.Minute
 
 // State is all that Step remembers of one target. The zero value is ready. It is not safe for concurrent use.
 type State struct {
-	Tier     int    // 0 = none, 1 = the policy's first
-	TierName string // "" = none
-	Started  bool
-	Now      time.Duration   // of the last step
-	Changed  time.Duration   // when the tier last changed
-	Why      string          // what decided that
-	Entered  []time.Duration // by tier, from 0: since when it has been held; of tiers that are not, nothing
-	Nodes    []Nodes         // by tier, from 0
-	Workers  []Memory        // of the workers known to have been stopping
+	Tier     int             `json:"Tier"`     // 0 = none, 1 = the policy's first
+	TierName string          `json:"TierName"` // "" = none
+	Started  bool            `json:"Started"`
+	Now      time.Duration   `json:"Now"`     // of the last step
+	Changed  time.Duration   `json:"Changed"` // when the tier last changed
+	Why      string          `json:"Why"`     // what decided that
+	Entered  []time.Duration `json:"Entered"` // by tier, from 0: since when it has been held; of tiers that are not, nothing
+	Nodes    []Nodes         `json:"Nodes"`   // by tier, from 0
+	Workers  []Memory        `json:"Workers"` // of the workers known to have been stopping
 
-	Acted      bool          // something took effect, at Effect
-	Effect     time.Duration // when an action last freed memory or ended a worker
-	Terminated bool          // a termination ended or failed, at TerminatedAt
+	Acted      bool          `json:"Acted"`      // something took effect, at Effect
+	Effect     time.Duration `json:"Effect"`     // when an action last freed memory or ended a worker
+	Terminated bool          `json:"Terminated"` // a termination ended or failed, at TerminatedAt
 	// TerminatedAt is when a terminated worker was last seen to be gone, or could not be terminated.
-	TerminatedAt time.Duration
-	Terminations []time.Duration // when those of the last minute were given
-	Withheld     []Withheld      `json:",omitzero"` // of the tiers held
+	TerminatedAt time.Duration   `json:"TerminatedAt"`
+	Terminations []time.Duration `json:"Terminations"`      // when those of the last minute were given
+	Withheld     []Withheld      `json:"Withheld,omitzero"` // of the tiers held
 
 	policy      *Policy          // the one that Entered and Nodes belong to
 	moments     []Moment         // by tier, from 0: what is true in this step and was in the last
@@ -38,16 +38,18 @@ type State struct {
 
 // Nodes is what is remembered of a tier's conditions.
 type Nodes struct {
-	Enter, Leave, Urgent Node
-	Last                 Moment // what was true at the last step
+	Enter  Node   `json:"Enter"`
+	Leave  Node   `json:"Leave"`
+	Urgent Node   `json:"Urgent"`
+	Last   Moment `json:"Last"` // what was true at the last step
 }
 
 // Moment is what is true of a tier in one step. What costs connections rests on what is true in two steps in a row: a single reading can
 // be wrong.
 type Moment struct {
-	Enter  bool // enter has been true for its For
-	Short  bool // not calm: calm is leave, though perhaps not for long enough, while enter is not true even for a moment
-	Urgent bool
+	Enter  bool `json:"Enter"` // enter has been true for its For
+	Short  bool `json:"Short"` // not calm: calm is leave, though perhaps not for long enough, while enter is not true even for a moment
+	Urgent bool `json:"Urgent"`
 }
 
 // and is what is true of both.
@@ -57,21 +59,23 @@ func (m Moment) and(o Moment) Moment {
 
 // Change is one change of tier.
 type Change struct {
-	From, To         int // 0 = none
-	FromName, ToName string
-	Why              string // the value of each signal that the deciding condition read
+	From     int    `json:"From"` // 0 = none
+	To       int    `json:"To"`   // 0 = none
+	FromName string `json:"FromName"`
+	ToName   string `json:"ToName"`
+	Why      string `json:"Why"` // the value of each signal that the deciding condition read
 }
 
 // Decision is what one step came to.
 type Decision struct {
-	Tier     int // 0 = none, 1 = the policy's first
-	TierName string
-	Changes  []Change
-	Actions  []Due // in the order in which they are to be done
+	Tier     int      `json:"Tier"` // 0 = none, 1 = the policy's first
+	TierName string   `json:"TierName"`
+	Changes  []Change `json:"Changes"`
+	Actions  []Due    `json:"Actions"` // in the order in which they are to be done
 	// Withheld are the actions that are withheld from this step on.
-	Withheld []Withheld `json:",omitzero"`
+	Withheld []Withheld `json:"Withheld,omitzero"`
 	// Confirm asks for the next sample soon: it decides whether connections are cut.
-	Confirm bool `json:",omitempty"`
+	Confirm bool `json:"Confirm,omitempty"`
 }
 
 // Step takes what was sensed and decides. It rises at once to the highest tier whose enter holds, one that cuts connections after a second

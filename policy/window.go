@@ -7,8 +7,8 @@ import (
 
 // Point is one reading of a running total.
 type Point struct {
-	At    time.Duration
-	Total float64
+	At    time.Duration `json:"At"`
+	Total float64       `json:"Total"`
 }
 
 // ringParts is how finely a window is kept: its exact length is at most this part longer than asked for, or one tick

@@ -8,9 +8,9 @@ import (
 
 // Limit is a limit on memory that a signal was measured against.
 type Limit struct {
-	Name  string // for people: memory.max, memory.high of /system.slice, the host's memory; "" = not known
-	Bytes uint64
-	Own   bool // it is the target's own, or the target holds at least half of what is used of it
+	Name  string `json:"Name"` // for people: memory.max, memory.high of /system.slice, the host's memory; "" = not known
+	Bytes uint64 `json:"Bytes"`
+	Own   bool   `json:"Own"` // it is the target's own, or the target holds at least half of what is used of it
 }
 
 // enough reports whether it is worth cutting connections for what stopping workers hold: a percentage of the limit, or anything where the
@@ -21,12 +21,13 @@ func (l *Limit) enough(gain uint64, percent float64) bool {
 
 // Withheld is an action that costs connections and is not done: what stopping workers hold is too little of the memory that is short.
 type Withheld struct {
-	Tier, Kind string
-	Since      time.Duration // when it would have been done for the first time
-	Gain       uint64        // bytes that the stopping workers are known to hold
-	Unknown    int           // stopping workers of which that is not known
-	Of         Limit         // what is short
-	Worth      float64       // percent of it that would be enough
+	Tier    string        `json:"Tier"`
+	Kind    string        `json:"Kind"`
+	Since   time.Duration `json:"Since"`   // when it would have been done for the first time
+	Gain    uint64        `json:"Gain"`    // bytes that the stopping workers are known to hold
+	Unknown int           `json:"Unknown"` // stopping workers of which that is not known
+	Of      Limit         `json:"Of"`      // what is short
+	Worth   float64       `json:"Worth"`   // percent of it that would be enough
 }
 
 func (w Withheld) String() string {

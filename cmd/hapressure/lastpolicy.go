@@ -19,8 +19,8 @@ import (
 // lastPolicy is the policy that was last in force, and the names that the reloader was given for it. A policy file with mistakes in it, which a
 // running daemon takes no notice of, is no reason to leave HAProxy unguarded after the next restart: an upgrade, say.
 type lastPolicy struct {
-	Names []string
-	Files []policy.File
+	Names []string      `json:"Names"`
+	Files []policy.File `json:"Files"`
 }
 
 // keptPolicyLimit bounds the file of the last policy, in bytes: JSON has four characters for three bytes.

@@ -9,8 +9,11 @@ import (
 
 	"hapressure/policy"
 	"hapressure/systemd"
+	"hapressure/tests/golden"
 	"hapressure/tests/haproxytest"
 )
+
+func TestLastPolicyTags(t *testing.T) { golden.Tags(t, lastPolicy{}) }
 
 // What was last in force goes on at a start with a policy that has mistakes, but only as the policy of the same files, and only if others could
 // not have written it.

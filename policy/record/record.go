@@ -37,30 +37,31 @@ var ErrTooLong = errors.New("the recording is too long")
 
 // Begin is what has to be known before the first tick.
 type Begin struct {
-	Version int
-	Target  string
-	At      time.Duration // on the clock of Sample.Now
-	Wall    time.Time     // what a wall clock showed then
-	Policy  string        // the policy in force, as YAML
+	Version int           `json:"Version"`
+	Target  string        `json:"Target"`
+	At      time.Duration `json:"At"`     // on the clock of Sample.Now
+	Wall    time.Time     `json:"Wall"`   // what a wall clock showed then
+	Policy  string        `json:"Policy"` // the policy in force, as YAML
 	// State is that before the first tick, which takes it over from another policy where NewPolicy is set.
-	State     policy.State
-	NewPolicy bool
+	State     policy.State `json:"State"`
+	NewPolicy bool         `json:"NewPolicy"`
 }
 
 // Tick is one look at a target.
 type Tick struct {
 	policy.Sample
-	Decision policy.Decision
+	Decision policy.Decision `json:"Decision"`
 	// For people, the policy does not know it: the nearest limit and what is used of it, in bytes, and its name; 0 = not known.
-	Used, Limit uint64
-	Nearest     string
+	Used    uint64 `json:"Used"`
+	Limit   uint64 `json:"Limit"`
+	Nearest string `json:"Nearest"`
 }
 
 // Event is one line; one field is set.
 type Event struct {
-	Begin   *Begin          `json:",omitempty"`
-	Tick    *Tick           `json:",omitempty"`
-	Outcome *policy.Outcome `json:",omitempty"` // of an action that an earlier Decision gave
+	Begin   *Begin          `json:"Begin,omitempty"`
+	Tick    *Tick           `json:"Tick,omitempty"`
+	Outcome *policy.Outcome `json:"Outcome,omitempty"` // of an action that an earlier Decision gave
 }
 
 // Writer writes one recording.

@@ -11,10 +11,15 @@ import (
 
 // point is a column of the curves; what is not known is NaN.
 type point struct {
-	At                          time.Time
-	Usage, Some, Room, Stopping figure // percent, percent of the time, reloads, workers
-	Used, Limit, SwapInUse      figure // bytes
-	Killed                      figure // processes, by the kernel, since the point before
+	At        time.Time `json:"At"`
+	Usage     figure    `json:"Usage"`     // percent of the limit
+	Some      figure    `json:"Some"`      // percent of the time
+	Room      figure    `json:"Room"`      // reloads that still fit
+	Stopping  figure    `json:"Stopping"`  // workers
+	Used      figure    `json:"Used"`      // bytes
+	Limit     figure    `json:"Limit"`     // bytes
+	SwapInUse figure    `json:"SwapInUse"` // bytes
+	Killed    figure    `json:"Killed"`    // processes, by the kernel, since the point before
 }
 
 // figure is a number in JSON, null for NaN.

@@ -16,10 +16,10 @@ import (
 
 // Entry is one thing that a policy did: of the pointers one is set.
 type Entry struct {
-	At      time.Time
-	Change  *policy.Change  `json:",omitempty"`
-	Action  *policy.Due     `json:",omitempty"`
-	Outcome *policy.Outcome `json:",omitempty"`
+	At      time.Time       `json:"At"`
+	Change  *policy.Change  `json:"Change,omitempty"`
+	Action  *policy.Due     `json:"Action,omitempty"`
+	Outcome *policy.Outcome `json:"Outcome,omitempty"`
 }
 
 // Run is what one policy makes of a recording.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"reflect"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"hapressure/policy"
 	"hapressure/policy/record"
 	"hapressure/policy/simulate"
+	"hapressure/tests/golden"
 )
 
 // storm is a recording of the simulated storm, made anew from some state every so many ticks, as the daemon does.
@@ -66,6 +68,33 @@ func play(t *testing.T, r *Run, events []record.Event) *Run {
 	}
 	return r
 }
+
+// TestRecordingOfBefore plays a recording that commit c745bf1 wrote: its policy, states and samples are of use still.
+func TestRecordingOfBefore(t *testing.T) {
+	b, err := os.ReadFile("../record/testdata/c745bf1.rec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := record.NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := New("as recorded", nil)
+	for {
+		e, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err := errors.Join(err, run.Play(e)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if given := run.Given(); given[policy.PurgeSSLCache] != 9 || given[policy.TerminateOldest] != 4 || run.Spent["terminate"] < time.Minute {
+		t.Errorf("%v were given, %v spent", given, run.Spent)
+	}
+}
+
+func TestTags(t *testing.T) { golden.Tags(t, Entry{}, point{}) }
 
 func decode(t *testing.T, text string) *policy.Policy {
 	t.Helper()
