@@ -238,7 +238,7 @@ func TestRightsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kinds, err := os.ReadFile("../policy/config.go")
+	kinds, err := os.ReadFile("../policy/policy.go")
 	if err != nil {
 		t.Fatal(err)
 	}
