@@ -43,7 +43,7 @@ put stage /usr/share/hapressure packaging/policy.schema.json
 put stage /usr/share/hapressure/policies packaging/policies/*.yaml
 put stage /usr/share/hapressure/prometheus packaging/prometheus/*.yaml
 put stage /usr/share/hapressure/grafana packaging/grafana/hapressure.json
-put documentation /usr/share/doc/hapressure README.md docs/*.md
+put documentation /usr/share/doc/hapressure README.md docs/*.md docs/*.svg
 put documentation /usr/share/doc/hapressure/examples packaging/haproxy-slice.conf packaging/examples/*
 cat >"$WORK/changelog.yaml" <<END
 - semver: $VERSION-1

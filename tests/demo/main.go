@@ -91,12 +91,14 @@ func demo(ctx context.Context) error {
 	if res.ExitStatus != 0 {
 		return fmt.Errorf("the script in the guest ended with %d", res.ExitStatus)
 	}
-	without, err := readReport(filepath.Join(res.Dir, "without.json"))
+	without, with, err := readReports(res.Dir)
 	if err != nil {
 		return err
 	}
-	with, err := readReport(filepath.Join(res.Dir, "with.json"))
-	if err != nil {
+	if err := os.MkdirAll("dist", 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile("dist/demo.svg", []byte(picture(without, with)), 0o644); err != nil {
 		return err
 	}
 	return table(os.Stdout, without, with)
@@ -115,6 +117,14 @@ type report struct {
 	EndBytes      *uint64 `json:"end_bytes"`
 }
 
+// readReports reads the reports of both storms.
+func readReports(dir string) (without, with report, err error) {
+	if without, err = readReport(filepath.Join(dir, "without.json")); err == nil {
+		with, err = readReport(filepath.Join(dir, "with.json"))
+	}
+	return without, with, err
+}
+
 func readReport(path string) (report, error) {
 	var r report
 	b, err := os.ReadFile(path)
@@ -127,18 +137,47 @@ func readReport(path string) (report, error) {
 	return r, err
 }
 
+// figure is one figure of a storm that the demo compares.
+type figure struct {
+	name string
+	text func(report) string
+	size func(report) int // how long its bar is, beside that of the other storm
+}
+
+var figures = []figure{
+	{"reloads that failed",
+		func(r report) string { return fmt.Sprintf("%d of %d", r.ReloadsFailed, r.Reloads) },
+		func(r report) int { return r.ReloadsFailed }},
+	{"processes killed by the kernel",
+		func(r report) string { return known(r.OOMKills, func(n int) string { return fmt.Sprint(n) }) },
+		func(r report) int { return zeroIfUnknown(r.OOMKills) }},
+	{"tunnels alive at the end",
+		func(r report) string { return fmt.Sprintf("%d of %d", r.TunnelsAlive, r.TunnelsOpened) },
+		func(r report) int { return r.TunnelsAlive }},
+	{"new requests answered / failed",
+		func(r report) string { return fmt.Sprintf("%d / %d", r.FreshOK, r.FreshFailed) },
+		func(r report) int { return r.FreshOK }},
+	{"most memory used",
+		func(r report) string { return known(r.PeakBytes, mib) },
+		func(r report) int { return int(zeroIfUnknown(r.PeakBytes) >> 20) }},
+	{"memory used at the end",
+		func(r report) string { return known(r.EndBytes, mib) },
+		func(r report) int { return int(zeroIfUnknown(r.EndBytes) >> 20) }},
+}
+
+func zeroIfUnknown[T any](v *T) T {
+	if v == nil {
+		return *new(T)
+	}
+	return *v
+}
+
 func table(w io.Writer, without, with report) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(tw, "\n\twithout hapressure\twith hapressure\n")
-	row := func(name string, value func(report) string) {
-		fmt.Fprintf(tw, "%s\t%s\t%s\n", name, value(without), value(with))
+	for _, f := range figures {
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", f.name, f.text(without), f.text(with))
 	}
-	row("reloads that failed", func(r report) string { return fmt.Sprintf("%d of %d", r.ReloadsFailed, r.Reloads) })
-	row("processes killed by the kernel (OOM)", func(r report) string { return known(r.OOMKills, func(n int) string { return fmt.Sprint(n) }) })
-	row("tunnels alive at the end", func(r report) string { return fmt.Sprintf("%d of %d", r.TunnelsAlive, r.TunnelsOpened) })
-	row("new requests answered / failed", func(r report) string { return fmt.Sprintf("%d / %d", r.FreshOK, r.FreshFailed) })
-	row("most memory used", func(r report) string { return known(r.PeakBytes, mib) })
-	row("memory used at the end", func(r report) string { return known(r.EndBytes, mib) })
 	return tw.Flush()
 }
 
