@@ -1,0 +1,61 @@
+package tests
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	link     = regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]+))?\)`)
+	heading  = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	anchorID = regexp.MustCompile(`<a id="([^"]+)">`)
+	noAnchor = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// Every link between documents leads to a file, and to a heading of that file if it names one.
+func TestLinksInDocuments(t *testing.T) {
+	files, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := 0
+	for _, file := range append(files, "../README.md", "../CONTRIBUTING.md", "../CHANGELOG.md") {
+		for _, m := range link.FindAllStringSubmatch(read(t, file), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			to := file
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(file), m[1])
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s: %v", file, err)
+			} else if m[2] != "" && !slices.Contains(anchors(t, to), m[2]) {
+				t.Errorf("%s: %s has no heading for #%s", file, to, m[2])
+			}
+		}
+	}
+	if links < 50 {
+		t.Errorf("%d links found", links)
+	}
+}
+
+// anchors are the names of a document's headings in links, as GitHub makes them.
+func anchors(t *testing.T, file string) []string {
+	t.Helper()
+	text := read(t, file)
+	var ids []string
+	for _, m := range heading.FindAllStringSubmatch(text, -1) {
+		id := noAnchor.ReplaceAllString(strings.ToLower(m[1]), "")
+		ids = append(ids, strings.ReplaceAll(id, " ", "-"))
+	}
+	for _, m := range anchorID.FindAllStringSubmatch(text, -1) {
+		ids = append(ids, m[1])
+	}
+	return ids
+}
