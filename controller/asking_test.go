@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/tests/haproxytest"
 )
@@ -15,7 +16,7 @@ func TestLooksRememberWorkers(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	w.reload()
 	c := New(Config{Policy: decode(t, "targets: [cgroup: "+group+"]\n"+purgeAlways), Procfs: "/proc", Cgroups: w.tree.Mount, Journal: w.journal})
-	old := func() Worker {
+	old := func() status.Worker {
 		s := c.Look(t.Context())
 		if len(s.Targets) != 1 || len(s.Targets[0].Masters) != 1 || len(s.Targets[0].Masters[0].Workers) != 2 {
 			t.Fatalf("%+v, want one target with two workers", s.Targets)

@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"hapressure/cgroup"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
@@ -33,11 +34,11 @@ type Journal interface {
 // Config is what a Controller works with.
 type Config struct {
 	Policy  *policy.Policy
-	Origin  string        // of Policy, in words
-	Daemon  *DaemonStatus // what Status tells about this program; nil if it is no daemon
-	DryRun  bool          // decide and say, but do nothing to a worker
-	Procfs  string        // the proc file system, /proc
-	Cgroups string        // the mount point of cgroup v2
+	Origin  string         // of Policy, in words
+	Daemon  *status.Daemon // what Status tells about this program; nil if it is no daemon
+	DryRun  bool           // decide and say, but do nothing to a worker
+	Procfs  string         // the proc file system, /proc
+	Cgroups string         // the mount point of cgroup v2
 	Journal Journal
 	// Ways lead to systemd, the best first. The first that works is used until one before it works, or the
 	// connection is lost. None: only targets given as cgroups are found.
@@ -67,8 +68,8 @@ type Controller struct {
 
 	mu      sync.Mutex        // of what follows, and of Config.Policy
 	guards  map[string]*guard // by the target's name: the unit, or the cgroup's path
-	inForce PolicyStatus
-	systemd SystemdStatus // of the last connection
+	inForce status.Policy
+	systemd status.Systemd // of the last connection
 	status  string
 	// scanners are those of Look, by the target's name. They remember what is proven of workers, and which worker was silent.
 	scanners map[string]*haproxy.Scanner
@@ -80,7 +81,7 @@ func New(c Config) *Controller {
 		Config: c, report: reporter{c.Journal, newTallies()}, again: make(chan struct{}, 1), guards: map[string]*guard{},
 		signals: make(chan systemd.TierChange, noticeLimit), hooks: make(chan systemd.Hook, noticeLimit),
 		scanners: map[string]*haproxy.Scanner{},
-		inForce:  PolicyStatus{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
+		inForce:  status.Policy{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
 	}
 }
 
@@ -89,7 +90,7 @@ func New(c Config) *Controller {
 func (c *Controller) SetPolicy(p *policy.Policy, origin string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.Policy, c.inForce = p, PolicyStatus{Origin: origin, SHA256: Digest(p), Since: time.Now()}
+	c.Policy, c.inForce = p, status.Policy{Origin: origin, SHA256: Digest(p), Since: time.Now()}
 	for name, g := range c.guards {
 		if own := p.For(name); own != nil {
 			g.policy.Store(own)

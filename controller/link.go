@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"hapressure/controller/status"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
@@ -97,8 +98,8 @@ func (c *Controller) link(ctx context.Context) (*Link, error) {
 	return link, nil
 }
 
-func (l *Link) status() SystemdStatus {
-	s := SystemdStatus{By: l.Name, Lacks: l.Lacks}
+func (l *Link) status() status.Systemd {
+	s := status.Systemd{By: l.Name, Lacks: l.Lacks}
 	if l.Failed != nil {
 		s.Why = l.Failed.Error()
 	}

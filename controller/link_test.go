@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"hapressure/controller/status"
 	"hapressure/policy"
 	"hapressure/systemd"
 	"hapressure/tests/cgrouptest"
@@ -69,7 +70,7 @@ func TestGuardsUnitsWithoutABus(t *testing.T) {
 
 	bus.set(w.units)
 	w.journal.wait(t, "the bus in use", 2, kind(systemd.ConnectionChanged))
-	if got := c.State(t.Context()).Systemd; got != (SystemdStatus{By: "D-Bus"}) {
+	if got := c.State(t.Context()).Systemd; got != (status.Systemd{By: "D-Bus"}) {
 		t.Errorf("status: %+v", got)
 	}
 	w.reload()
@@ -165,7 +166,7 @@ func TestConnectNeedsSystemd(t *testing.T) {
 // One look, without a daemon, goes the same ways; a policy without units goes none.
 func TestLookWithoutABus(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
-	for text, want := range map[string]SystemdStatus{
+	for text, want := range map[string]status.Systemd{
 		purgeAlways: {By: "the cgroup tree", Lacks: "hooks are not run", Why: "no such bus"},
 		"targets: [cgroup: " + group + "]\n" + purgeAlways: {},
 	} {

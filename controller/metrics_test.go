@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"hapressure/cgroup"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
@@ -49,7 +50,7 @@ func busy(t *testing.T) (*Controller, view) {
 	p := decode(t, twoTiers)
 	c := New(Config{
 		Policy: p, Origin: "the policy test.yaml", Journal: newRecorder(),
-		Daemon: &DaemonStatus{Version: "1.2.3", PID: 7, DryRun: false},
+		Daemon: &status.Daemon{Version: "1.2.3", PID: 7, DryRun: false},
 	})
 	g := &guard{c: c, name: "haproxy.service", missing: map[string]string{"memory.stat": "", "master CLI of 4711": "it is gone", "master CLI of 4712": ""}}
 	g.policy.Store(p)

@@ -7,12 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/tests/golden"
 )
 
-func TestKeptTags(t *testing.T) { golden.Tags(t, kept{}, Status{}, Purge{}) }
+func TestKeptTags(t *testing.T) { golden.Tags(t, kept{}, status.Status{}, status.Purge{}) }
 
 // TestKeptOfBefore goes on from a state that commit c745bf1 wrote, of a simulated unit in its harshest tier.
 func TestKeptOfBefore(t *testing.T) {

@@ -25,10 +25,11 @@ var allowed = map[string][]string{
 	"hapressure/cgroup":             {},
 	"hapressure/haproxy":            {},
 	"hapressure/systemd":            {},
-	"hapressure/controller":         {"hapressure/input", "hapressure/policy", "hapressure/policy/record", "hapressure/cgroup", "hapressure/haproxy", "hapressure/systemd"},
-	"hapressure/controller/control": {"hapressure/controller"},
+	"hapressure/controller/status":  {"hapressure/haproxy", "hapressure/policy"},
+	"hapressure/controller":         {"hapressure/input", "hapressure/policy", "hapressure/policy/record", "hapressure/cgroup", "hapressure/controller/status", "hapressure/haproxy", "hapressure/systemd"},
+	"hapressure/controller/control": {"hapressure/controller", "hapressure/controller/status"},
 	"hapressure/cmd/hapressure": {"hapressure/policy", "hapressure/policy/record", "hapressure/policy/replay", "hapressure/policy/simulate",
-		"hapressure/cgroup", "hapressure/controller", "hapressure/controller/control", "hapressure/input", "hapressure/haproxy", "hapressure/systemd"},
+		"hapressure/cgroup", "hapressure/controller", "hapressure/controller/control", "hapressure/controller/status", "hapressure/input", "hapressure/haproxy", "hapressure/systemd"},
 }
 
 // impure are the packages of the standard library that a package which touches nothing has no use for.

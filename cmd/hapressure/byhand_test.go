@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"hapressure/controller"
 	"hapressure/controller/control"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/tests/haproxytest"
 )
@@ -42,8 +42,8 @@ func callJSON[T any](t *testing.T, bin string, args ...string) (int, T) {
 	return code, v
 }
 
-type masters struct{ Masters []controller.Master }
-type purges struct{ Workers []controller.Purge }
+type masters struct{ Masters []status.Master }
+type purges struct{ Workers []status.Purge }
 
 func TestWorkersAndPurgeByHand(t *testing.T) {
 	const blocks = 50_000
@@ -85,17 +85,17 @@ func TestWorkersAndPurgeByHand(t *testing.T) {
 	}
 
 	code, got := callJSON[purges](t, bin, "purge", "--dry-run", "--pid", strconv.Itoa(old.PID))
-	if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != controller.WouldPurge || got.Workers[0].Before != *old.Cache || got.Workers[0].Layout == "" {
+	if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != status.WouldPurge || got.Workers[0].Before != *old.Cache || got.Workers[0].Layout == "" {
 		t.Errorf("dry run: exit %d, %+v", code, got)
 	}
 	if code, out := call(t, bin, "purge", "--dry-run", "--pid", strconv.Itoa(old.PID)); code != 0 || !strings.HasSuffix(out, "\nup to "+size(*old.Cache)+" would be freed\n") {
 		t.Errorf("dry run: exit %d\n%s", code, out)
 	}
-	if code, got = callJSON[purges](t, bin, "purge", "--pid", strconv.Itoa(cur.PID)); code != exitRefused || got.Workers[0].Result != controller.Refused ||
+	if code, got = callJSON[purges](t, bin, "purge", "--pid", strconv.Itoa(cur.PID)); code != exitRefused || got.Workers[0].Result != status.Refused ||
 		!strings.Contains(got.Workers[0].Reason, "accepts connections") {
 		t.Errorf("current worker: exit %d, %+v", code, got)
 	}
-	if code, got = callJSON[purges](t, bin, append(master, "purge")...); code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != controller.Purged ||
+	if code, got = callJSON[purges](t, bin, append(master, "purge")...); code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != status.Purged ||
 		got.Workers[0].Before != *old.Cache || got.Workers[0].After > 64<<10 || got.Workers[0].Held == 0 {
 		t.Errorf("purge: exit %d, %+v", code, got)
 	}
@@ -119,7 +119,7 @@ func TestPurgeByHandWithoutACache(t *testing.T) {
 		h.Reload()
 		h.Eventually("there is nothing to purge", func() error {
 			code, got := callJSON[purges](t, bin, "purge", "--pid", strconv.Itoa(h.Master))
-			if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != controller.NoCache {
+			if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != status.NoCache {
 				return fmt.Errorf("exit %d, %+v", code, got)
 			}
 			if reason := got.Workers[0].Reason; strings.Contains(reason, "one thread has its cache in private memory") != (conf.Threads == 1) {
@@ -186,10 +186,10 @@ func TestPurgeOneWithoutDaemon(t *testing.T) {
 		pid    int
 		dryRun bool
 		want   string
-	}{{old, true, controller.WouldPurge}, {old, false, controller.Purged}, {young, false, controller.Refused}} {
+	}{{old, true, status.WouldPurge}, {old, false, status.Purged}, {young, false, status.Refused}} {
 		h.Eventually(tt.want, func() error {
 			done, err := purgeOne(t.Context(), none, "x", tt.pid, tt.dryRun)
-			if err == nil && (done.PID != tt.pid || done.Result != tt.want || tt.want != controller.Refused && done.Before < 50_000*248) {
+			if err == nil && (done.PID != tt.pid || done.Result != tt.want || tt.want != status.Refused && done.Before < 50_000*248) {
 				err = fmt.Errorf("%+v", done)
 			}
 			return err

@@ -4,7 +4,7 @@ import (
 	"math"
 	"time"
 
-	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/policy"
 )
 
@@ -15,7 +15,7 @@ const charted = 10 * time.Minute
 const lastsFor = 15 * time.Second
 
 // columns spreads what read gives of each moment over n columns up to now: in each the greatest, NaN where there is none.
-func columns(history []controller.Moment, now time.Time, n int, read func(controller.Moment) float64) []float64 {
+func columns(history []status.Moment, now time.Time, n int, read func(status.Moment) float64) []float64 {
 	values := make([]float64, n)
 	for i := range values {
 		values[i] = math.NaN()

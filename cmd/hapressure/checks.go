@@ -17,6 +17,7 @@ import (
 
 	"hapressure/cgroup"
 	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
 )
@@ -111,7 +112,7 @@ func checkRights(_ context.Context, h *host) {
 }
 
 // recordingsOf returns where a daemon records: the service's default if no daemon says so.
-func recordingsOf(d *controller.DaemonStatus) controller.Recordings {
+func recordingsOf(d *status.Daemon) controller.Recordings {
 	switch {
 	case d == nil || d.Version != version:
 		return controller.Recordings{Dir: "/var/lib/hapressure/recordings", PerTarget: recordingsMiB << 20}
@@ -179,7 +180,7 @@ func checkTargets(_ context.Context, h *host) {
 	if h.policy != nil && h.statusErr == nil {
 		for _, t := range h.policy.Targets {
 			name := nameOf(t)
-			running := func(s controller.TargetStatus) bool { hit, _ := path.Match(name, s.Name); return hit }
+			running := func(s status.Target) bool { hit, _ := path.Match(name, s.Name); return hit }
 			if !t.Disabled && !slices.ContainsFunc(h.status.Targets, running) {
 				h.say(warning, "name HAProxy's unit or cgroup in targets: of the policy", "%s of the policy does not run", name)
 			}

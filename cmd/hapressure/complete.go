@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"hapressure/controller"
 	"hapressure/controller/control"
+	"hapressure/controller/status"
 )
 
 // addCompletions lets the shell complete the values of flags: targets and workers are those that the daemon tells of.
@@ -16,7 +16,7 @@ func addCompletions(cmd *cobra.Command) {
 	words := func(list ...cobra.Completion) cobra.CompletionFunc {
 		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
 	}
-	tiers := func(t controller.TargetStatus) []cobra.Completion { return t.Tiers }
+	tiers := func(t status.Target) []cobra.Completion { return t.Tiers }
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"unit": fromDaemon(targets), "target": fromDaemon(targets), "pid": fromDaemon(workers), "tier": fromDaemon(tiers),
 		"action": words(eventFilters["action"]...), "result": words(eventFilters["result"]...),
@@ -33,7 +33,7 @@ func addCompletions(cmd *cobra.Command) {
 }
 
 // fromDaemon completes with what the daemon's targets have; with nothing where it does not answer in time.
-func fromDaemon(of func(controller.TargetStatus) []cobra.Completion) cobra.CompletionFunc {
+func fromDaemon(of func(status.Target) []cobra.Completion) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, _ string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -49,9 +49,9 @@ func fromDaemon(of func(controller.TargetStatus) []cobra.Completion) cobra.Compl
 	}
 }
 
-func targets(t controller.TargetStatus) []cobra.Completion { return []cobra.Completion{t.Name} }
+func targets(t status.Target) []cobra.Completion { return []cobra.Completion{t.Name} }
 
-func workers(t controller.TargetStatus) (found []cobra.Completion) {
+func workers(t status.Target) (found []cobra.Completion) {
 	for _, m := range t.Masters {
 		for _, w := range m.Workers {
 			found = append(found, cobra.CompletionWithDesc(fmt.Sprint(w.PID), fmt.Sprintf("%s, generation %d of %s", w.State, w.Generation, t.Name)))

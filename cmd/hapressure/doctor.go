@@ -12,6 +12,7 @@ import (
 	"hapressure/cgroup"
 	"hapressure/controller"
 	"hapressure/controller/control"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
 )
@@ -66,7 +67,7 @@ type host struct {
 	policy    *policy.Policy // of the files as they are
 	files     []policy.File
 	policyErr error
-	status    controller.Status // told by the daemon, or looked up
+	status    status.Status // told by the daemon, or looked up
 	statusErr error
 	found     []haproxy.Instance // all that there are
 	pids      []int              // all processes

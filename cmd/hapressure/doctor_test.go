@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/tests/cgrouptest"
@@ -43,14 +44,14 @@ func sound(t *testing.T) (*host, cgrouptest.Tree) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	worker := controller.Worker{PID: 11, State: "current", Shared: new(uint64(200e6)), Private: new(uint64(50e6))}
+	worker := status.Worker{PID: 11, State: "current", Shared: new(uint64(200e6)), Private: new(uint64(50e6))}
 	return &host{
 		procfs: procfs, recordings: controller.Recordings{Dir: t.TempDir(), PerTarget: 1 << 20}, states: t.TempDir(), mount: tree.Mount, policy: p, files: files,
 		service: map[string]any{"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled"},
-		status: controller.Status{
-			At: now, Daemon: &controller.DaemonStatus{Version: version, Started: now, MissingRights: []haproxy.Right{}},
-			Policy:  controller.PolicyStatus{Origin: "the policy test.yaml", SHA256: controller.Digest(p)},
-			Targets: []controller.TargetStatus{{Name: "/lb", Cgroup: "/lb", At: now, Masters: []controller.Master{{PID: 10, Workers: []controller.Worker{worker}}}}},
+		status: status.Status{
+			At: now, Daemon: &status.Daemon{Version: version, Started: now, MissingRights: []haproxy.Right{}},
+			Policy:  status.Policy{Origin: "the policy test.yaml", SHA256: controller.Digest(p)},
+			Targets: []status.Target{{Name: "/lb", Cgroup: "/lb", At: now, Masters: []status.Master{{PID: 10, Workers: []status.Worker{worker}}}}},
 		},
 	}, tree
 }
@@ -92,7 +93,7 @@ func TestDoctorFinds(t *testing.T) {
 		"problem service: hapressure.service is failed":                  func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.service["ActiveState"] = "failed" },
 		"warning service: hapressure.service is disabled":                func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.service["UnitFileState"] = "disabled" },
 		"warning service: units are found by the cgroup tree: no D-Bus; no hooks": func(_ *testing.T, h *host, _ cgrouptest.Tree) {
-			h.status.Systemd = controller.SystemdStatus{By: "the cgroup tree", Why: "no D-Bus", Lacks: "no hooks"}
+			h.status.Systemd = status.Systemd{By: "the cgroup tree", Why: "no D-Bus", Lacks: "no hooks"}
 		},
 		"warning service: the daemon is hapressure 0.1, installed is": func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.status.Daemon.Version = "0.1" },
 		"warning service: the daemon only tells":                      func(_ *testing.T, h *host, _ cgrouptest.Tree) { h.status.Daemon.DryRun = true },

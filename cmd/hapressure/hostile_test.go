@@ -6,7 +6,7 @@ import (
 	"testing"
 	"unicode"
 
-	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 )
 
@@ -14,8 +14,8 @@ import (
 func TestHostileTextIsNoCommand(t *testing.T) {
 	const text = "\x1b]0;owned\a\x1b[2J\rworker\u202e 1\u009b31m"
 	var workers, purges strings.Builder
-	in := controller.Master{PID: 1, CLIError: text, HardStopError: text, Workers: []controller.Worker{{PID: 2, Proof: text}}}
-	if err := errors.Join(printWorkers(&workers, []controller.Master{in}), printPurges(&purges, []controller.Purge{{PID: 2, Reason: text}})); err != nil {
+	in := status.Master{PID: 1, CLIError: text, HardStopError: text, Workers: []status.Worker{{PID: 2, Proof: text}}}
+	if err := errors.Join(printWorkers(&workers, []status.Master{in}), printPurges(&purges, []status.Purge{{PID: 2, Reason: text}})); err != nil {
 		t.Fatal(err)
 	}
 	for name, out := range map[string]string{

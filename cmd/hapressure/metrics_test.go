@@ -13,6 +13,7 @@ import (
 
 	"hapressure/controller"
 	"hapressure/controller/control"
+	"hapressure/controller/status"
 	"hapressure/policy"
 )
 
@@ -27,7 +28,7 @@ func serving(t *testing.T) (socket, addr string) {
 	l.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	c := controller.New(controller.Config{Policy: &policy.Policy{}, Origin: "a test", Daemon: &controller.DaemonStatus{Version: "test"}})
+	c := controller.New(controller.Config{Policy: &policy.Policy{}, Origin: "a test", Daemon: &status.Daemon{Version: "test"}})
 	metrics := c.Metrics()
 	serve(ctx, control.Handler(c, nil, metrics), metrics, quiet{}, o)
 	return o.socket, o.metrics

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 )
 
@@ -62,14 +63,14 @@ Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usag
 }
 
 // purgeHere purges the chosen workers without asking a daemon. tell is told how far it is.
-func purgeHere(ctx context.Context, w which, dryRun bool, tell func(done, of int)) ([]controller.Purge, error) {
+func purgeHere(ctx context.Context, w which, dryRun bool, tell func(done, of int)) ([]status.Purge, error) {
 	s := haproxy.NewScanner(procfs)
 	found, pids, err := w.find(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	chosen := stopping(found, w.pid)
-	rows := []controller.Purge{}
+	rows := []status.Purge{}
 	for i, worker := range chosen {
 		tell(i, len(chosen))
 		rows = append(rows, controller.PurgeByHand(ctx, s, worker, pids, dryRun))
@@ -97,7 +98,7 @@ func progress(f *os.File, done, of int) {
 	}
 }
 
-func printPurges(out io.Writer, rows []controller.Purge) error {
+func printPurges(out io.Writer, rows []status.Purge) error {
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(out, "No worker is proven to be stopping: there is nothing to purge. 'hapressure workers' shows all there are.")
 		return err
@@ -107,7 +108,7 @@ func printPurges(out io.Writer, rows []controller.Purge) error {
 	var freed, wouldFree uint64 // of one of them there is none: all rows are of a dry run, or none is
 	for _, r := range rows {
 		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%.0f µs\t%s\t%s\n", r.Generation, r.PID, r.Result, size(r.Before), size(r.After), r.Held, cmp.Or(r.Layout, "-"), printable(r.Reason))
-		if r.Result == controller.WouldPurge {
+		if r.Result == status.WouldPurge {
 			wouldFree += r.Before
 		}
 		freed += r.Before - min(r.Before, r.After)
@@ -124,16 +125,16 @@ func printPurges(out io.Writer, rows []controller.Purge) error {
 }
 
 // verdict is the command's exit code.
-func verdict(rows []controller.Purge) error {
+func verdict(rows []status.Purge) error {
 	count := map[string]int{}
 	for _, r := range rows {
 		count[r.Result]++
 	}
 	switch {
-	case count[controller.Failed] > 0:
-		return fmt.Errorf("%d of %d workers could not be purged", count[controller.Failed], len(rows))
-	case count[controller.Refused] > 0:
-		return fmt.Errorf("%d of %d workers: %w", count[controller.Refused], len(rows), errRefused)
+	case count[status.Failed] > 0:
+		return fmt.Errorf("%d of %d workers could not be purged", count[status.Failed], len(rows))
+	case count[status.Refused] > 0:
+		return fmt.Errorf("%d of %d workers: %w", count[status.Refused], len(rows), errRefused)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
@@ -38,7 +39,7 @@ func keepRecordings(c *controller.Config, dir string, mib int) {
 	c.Recordings = controller.Recordings{Dir: dir, PerTarget: int64(mib) << 20}
 	c.Record, c.RecordSize = c.Recordings.Open, c.Recordings.FileSize()
 	if c.Daemon != nil {
-		c.Daemon.Recordings = &controller.RecordingsStatus{Dir: dir, BytesPerTarget: c.Recordings.PerTarget}
+		c.Daemon.Recordings = &status.Recordings{Dir: dir, BytesPerTarget: c.Recordings.PerTarget}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"hapressure/cgroup"
 	"hapressure/controller"
 	"hapressure/controller/control"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
@@ -123,7 +124,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	config.DryRun, config.Origin = o.dryRun, from
-	config.Daemon = &controller.DaemonStatus{Version: version, PID: os.Getpid(), Started: time.Now(), DryRun: o.dryRun,
+	config.Daemon = &status.Daemon{Version: version, PID: os.Getpid(), Started: time.Now(), DryRun: o.dryRun,
 		MissingRights: haproxy.MissingRights(procfs)}
 	config.Status = func(text string) { systemd.Status(text) }
 	config.Keep = runtimeFile("")

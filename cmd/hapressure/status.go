@@ -18,6 +18,7 @@ import (
 
 	"hapressure/controller"
 	"hapressure/controller/control"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
@@ -172,7 +173,7 @@ type inspector struct {
 }
 
 // status asks the daemon. If no daemon runs it inspects the host itself.
-func (in *inspector) status(ctx context.Context) (controller.Status, error) {
+func (in *inspector) status(ctx context.Context) (status.Status, error) {
 	s, err := control.NewClient(in.socket).Status(ctx)
 	if !errors.Is(err, control.ErrNoDaemon) {
 		return s, err
@@ -199,7 +200,7 @@ func (in *inspector) status(ctx context.Context) (controller.Status, error) {
 }
 
 // statusText is the status for people, in lines of that width where it is not 0: first what is wrong with the daemon, then the targets.
-func statusText(s controller.Status, width int) string {
+func statusText(s status.Status, width int) string {
 	var b strings.Builder
 	note := func(text string) { fmt.Fprintln(&b, wrap(text, width, 2)) }
 	d := s.Daemon
@@ -237,7 +238,7 @@ func statusText(s controller.Status, width int) string {
 // shownActions is how many of the last actions are shown.
 const shownActions = 5
 
-func targetText(b *strings.Builder, t controller.TargetStatus, s controller.Status, width int) {
+func targetText(b *strings.Builder, t status.Target, s status.Status, width int) {
 	line := func(label, text string) {
 		if text != "" {
 			fmt.Fprintf(b, "  %-10s%s\n", label, wrap(text, width, 12))
@@ -276,7 +277,7 @@ func targetText(b *strings.Builder, t controller.TargetStatus, s controller.Stat
 	}
 }
 
-func tierText(t controller.TargetStatus, s controller.Status) string {
+func tierText(t status.Target, s status.Status) string {
 	text := "no tier"
 	switch {
 	case s.Daemon == nil:
@@ -290,7 +291,7 @@ func tierText(t controller.TargetStatus, s controller.Status) string {
 	return text
 }
 
-func memoryText(t controller.TargetStatus) string {
+func memoryText(t status.Target) string {
 	if t.Limit.Bytes == 0 {
 		return "not known: " + t.Usage.Absent
 	}
@@ -316,7 +317,7 @@ func eventsText(events map[string]policy.Reading) string {
 }
 
 // workersText sums up.
-func workersText(masters []controller.Master) string {
+func workersText(masters []status.Master) string {
 	count := map[string]int{}
 	var cache, private uint64
 	conns, least := 0, ""
@@ -341,7 +342,7 @@ func workersText(masters []controller.Master) string {
 	return text
 }
 
-func hardStopText(t controller.TargetStatus) string {
+func hardStopText(t status.Target) string {
 	var parts []string
 	if t.HardStopAfter != nil {
 		parts = append(parts, span(*t.HardStopAfter)+" by the policy")
@@ -355,7 +356,7 @@ func hardStopText(t controller.TargetStatus) string {
 }
 
 // unknown tells what is not known and why, each reason once.
-func unknown(t controller.TargetStatus) []string {
+func unknown(t status.Target) []string {
 	of := map[string][]string{} // by the reason
 	add := func(what, why string) {
 		if why != "" && !slices.Contains(of[why], what) {
@@ -386,7 +387,7 @@ func unknown(t controller.TargetStatus) []string {
 	return lines
 }
 
-func workerTable(workers []controller.Worker) [][]string {
+func workerTable(workers []status.Worker) [][]string {
 	rows := [][]string{{"GEN", "PID", "STATE", "AGE", "STOPPING", "CONNS", "CACHE", "PRIVATE", "HARD STOP"}}
 	for _, w := range workers {
 		rows = append(rows, []string{strconv.Itoa(w.Generation), strconv.Itoa(w.PID), w.State, span(w.Age), known(w.StoppingFor, span),
@@ -395,7 +396,7 @@ func workerTable(workers []controller.Worker) [][]string {
 	return rows
 }
 
-func actionText(a controller.ActionStatus) string {
+func actionText(a status.Action) string {
 	what := cmp.Or(a.What, string(a.Result))
 	if a.Error != "" {
 		what += ": " + a.Error

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/policy"
 	"hapressure/tests/golden"
 )
@@ -17,25 +17,25 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 func before(d time.Duration) time.Time { return noon.Add(-d) }
 
 // storm is a target in trouble with that many workers, all but the last of which are stopping.
-func storm(name string, workers int) controller.TargetStatus {
+func storm(name string, workers int) status.Target {
 	value := func(v float64) policy.Reading { return policy.Reading{Value: v} }
-	t := controller.TargetStatus{
+	t := status.Target{
 		Name: name, Cgroup: "/system.slice/" + name, At: noon,
 		Tier: 2, Tiers: []string{"purge", "shorten", "terminate"}, TierSince: new(before(130 * time.Second)),
 		TierWhy:    "reload-room 0.4 < 1 under memory.max (held 3s of 3s); not met: usage 84% <= 85% of memory.max",
 		TierLeave:  "usage below 75% for 1m: usage 91% >= 75% of memory.max",
-		Withheld:   []controller.WithheldStatus{},
-		Limit:      controller.LimitStatus{Name: "/system.slice/haproxy.service memory.max", Bytes: 1 << 30, Used: 930 << 20},
-		UsageLimit: controller.LimitStatus{Name: "/system.slice/haproxy.service memory.max", Bytes: 1 << 30, Used: 930 << 20},
+		Withheld:   []status.Withheld{},
+		Limit:      status.Limit{Name: "/system.slice/haproxy.service memory.max", Bytes: 1 << 30, Used: 930 << 20},
+		UsageLimit: status.Limit{Name: "/system.slice/haproxy.service memory.max", Bytes: 1 << 30, Used: 930 << 20},
 		Usage:      value(91), ReloadRoom: value(0.4), LimitIn: value(42),
 		Some10: value(7.21), Some60: value(3.1), Full10: value(1.13), Full60: value(0.4), Swap: value(120 << 20), Shmem: value(700 << 20),
 		Events:        map[string]policy.Reading{"high": value(1203), "max": value(4), "oom": value(1), "oom_kill": value(1), "low": value(0)},
 		Missing:       map[string]string{},
 		HardStopAfter: new(300.0),
 	}
-	m := controller.Master{PID: 811, HardStopAfter: new(1800.0)}
+	m := status.Master{PID: 811, HardStopAfter: new(1800.0)}
 	for i := range workers {
-		w := controller.Worker{PID: 812 + 37*i, Generation: i + 1, State: "stopping", Proof: "Stopping: 1", Age: float64(7600 - 600*i),
+		w := status.Worker{PID: 812 + 37*i, Generation: i + 1, State: "stopping", Proof: "Stopping: 1", Age: float64(7600 - 600*i),
 			StoppingFor: new(float64(7000 - 600*i)), HardStopIn: new(max(0, float64(300-100*i))), Connections: new(240 - 20*i),
 			Cache: new(uint64(237 << 20)), Private: new(uint64(96-3*i) << 20), Shared: new(uint64(240 << 20))}
 		if i%3 == 0 {
@@ -46,8 +46,8 @@ func storm(name string, workers int) controller.TargetStatus {
 		}
 		m.Workers = append(m.Workers, w)
 	}
-	t.Masters = []controller.Master{m}
-	t.Actions = []controller.ActionStatus{
+	t.Masters = []status.Master{m}
+	t.Actions = []status.Action{
 		{At: before(200 * time.Second), Tier: "purge", Action: "purge-ssl-cache", PID: 775, Result: policy.Done, Freed: 237 << 20, What: "freed 237 MiB; its threads stood still for 85µs"},
 		{At: before(120 * time.Second), Tier: "purge", Action: "purge-ssl-cache", PID: 812, Result: policy.Done, Freed: 237 << 20, What: "freed 237 MiB; its threads stood still for 91µs"},
 		{At: before(90 * time.Second), Tier: "purge", Action: "trim-pools", PID: 812, Result: policy.Done, What: "gave nothing"},
@@ -58,7 +58,7 @@ func storm(name string, workers int) controller.TargetStatus {
 	}
 	for i := range 300 {
 		used := 0.35 + 0.55*math.Abs(math.Sin(float64(i)/70)) + 0.02*math.Sin(float64(i))
-		moment := controller.Moment{At: before(time.Duration(299-i) * 2 * time.Second), Used: uint64(used * (1 << 30)), Limit: 1 << 30,
+		moment := status.Moment{At: before(time.Duration(299-i) * 2 * time.Second), Used: uint64(used * (1 << 30)), Limit: 1 << 30,
 			Some: value(30 * math.Max(0, math.Sin(float64(i)/50))), Full: value(12 * math.Max(0, math.Sin(float64(i)/50)-0.5))}
 		switch {
 		case used > 0.85:
@@ -72,15 +72,15 @@ func storm(name string, workers int) controller.TargetStatus {
 }
 
 // told is what a daemon tells of targets.
-func told(targets ...controller.TargetStatus) controller.Status {
-	return controller.Status{
-		At: noon, Daemon: &controller.DaemonStatus{Version: "1.0.0", PID: 700, Started: before(3 * 24 * time.Hour)},
-		Policy: controller.PolicyStatus{Origin: "the built-in policy, /etc/hapressure/policy.d/site.yaml", Since: before(26 * time.Hour)}, Targets: targets,
+func told(targets ...status.Target) status.Status {
+	return status.Status{
+		At: noon, Daemon: &status.Daemon{Version: "1.0.0", PID: 700, Started: before(3 * 24 * time.Hour)},
+		Policy: status.Policy{Origin: "the built-in policy, /etc/hapressure/policy.d/site.yaml", Since: before(26 * time.Hour)}, Targets: targets,
 	}
 }
 
 // calm is a target that is well, just after start.
-func calm() controller.TargetStatus {
+func calm() status.Target {
 	t := storm("haproxy.service", 1)
 	t.TierLeave = ""
 	t.Tier, t.TierSince, t.TierWhy, t.Actions, t.HardStopAfter, t.Events, t.Swap = 0, nil, "", nil, nil, nil, policy.Reading{}
@@ -91,14 +91,14 @@ func calm() controller.TargetStatus {
 }
 
 // crowded is a target on a host that is short of memory, of which it holds little.
-func crowded() controller.TargetStatus {
+func crowded() status.Target {
 	t := storm("haproxy.service", 3)
 	t.TierWhy = "usage 95.04% > 85% of the host's memory (held 3s of 3s); not met: reload-room 2.4 >= 1.5 under memory.max"
 	t.TierLeave = "usage below 75% for 1m: usage 95.04% >= 75% of the host's memory"
-	t.Withheld = []controller.WithheldStatus{{Tier: "shorten", Action: "hard-stop-after", Since: before(130 * time.Second), Held: 16 << 20,
+	t.Withheld = []status.Withheld{{Tier: "shorten", Action: "hard-stop-after", Since: before(130 * time.Second), Held: 16 << 20,
 		Why: "hard-stop-after of tier shorten is withheld: stopping workers hold 16MiB, 0.53% of the host's memory; less than 5% is not worth cutting connections for"}}
 	t.Limit.Used, t.Usage, t.ReloadRoom, t.LimitIn = 113<<20, policy.Reading{Value: 95.04}, policy.Reading{Value: 2.4}, policy.Reading{Absent: policy.NotRising}
-	t.UsageLimit = controller.LimitStatus{Name: "MemAvailable", Bytes: 3 << 30, Used: 2920 << 20}
+	t.UsageLimit = status.Limit{Name: "MemAvailable", Bytes: 3 << 30, Used: 2920 << 20}
 	for i := range t.Masters[0].Workers {
 		w := &t.Masters[0].Workers[i]
 		w.Cache, w.Private = new(uint64(4096)), new(uint64(8<<20))
@@ -108,7 +108,7 @@ func crowded() controller.TargetStatus {
 }
 
 // blind is a target of which little can be read, with names that a terminal must not see.
-func blind() controller.TargetStatus {
+func blind() status.Target {
 	none := policy.Reading{Absent: "memory.pressure: no such file in this cgroup"}
 	t := storm("/lb\x1b]0;gotcha\a\nfake", 3)
 	t.Some10, t.Some60, t.Full10, t.Full60, t.ReloadRoom = none, none, none, none, policy.Reading{Absent: "the current worker's memory is not known"}
@@ -132,7 +132,7 @@ func TestStatusText(t *testing.T) {
 	none.Daemon = nil
 	look := told(calm())
 	look.Daemon = nil
-	for name, s := range map[string]controller.Status{"calm": told(calm()), "storm": told(storm("haproxy.service", 12), calm()), "crowded": told(crowded()), "blind": dry, "none": none, "look": look} {
+	for name, s := range map[string]status.Status{"calm": told(calm()), "storm": told(storm("haproxy.service", 12), calm()), "crowded": told(crowded()), "blind": dry, "none": none, "look": look} {
 		for _, width := range []int{0, 80, 120} {
 			text := statusText(s, width)
 			golden.Check(t, "testdata/"+fmt.Sprintf("status-%s-%d.txt", name, width), text)

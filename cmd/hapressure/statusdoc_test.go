@@ -18,7 +18,7 @@ const statusDoc = "../../docs/status.md"
 // TestStatusDocIsCurrent makes docs/status.md of the types with -update, and else checks that it is what they say, and that each field says what it is.
 func TestStatusDocIsCurrent(t *testing.T) {
 	types := map[string]*ast.StructType{}
-	for _, name := range []string{"controller/status.go", "controller/workers.go", "haproxy/rights.go"} {
+	for _, name := range []string{"controller/status/status.go", "haproxy/rights.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("../..", name), nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -34,7 +34,7 @@ func TestStatusDocIsCurrent(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`# What hapressure status --json prints
 
-Made from the types of controller/status.go. The control socket answers the same to GET /v1/status. Fields may be added; none
+Made from the types of controller/status. The control socket answers the same to GET /v1/status. Fields may be added; none
 is taken away or changes its meaning within a major version. A *reading* is a number, or text that says why there is none.
 
 | field | value | meaning |

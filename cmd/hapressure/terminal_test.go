@@ -18,11 +18,11 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"hapressure/controller"
+	"hapressure/controller/status"
 )
 
 // fakeDaemon tells a status at a socket, whose path it returns.
-func fakeDaemon(t *testing.T, s controller.Status) string {
+func fakeDaemon(t *testing.T, s status.Status) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "control.sock")
 	l, err := net.Listen("unix", path)
@@ -160,7 +160,7 @@ func TestStatusCommand(t *testing.T) {
 	if code, out := call(t, bin, "status", "--socket", socket); code != 0 || out != statusText(told(blind()), 0) {
 		t.Errorf("exit %d\n%s", code, out)
 	}
-	if code, s := callJSON[controller.Status](t, bin, "status", "--socket", socket); code != 0 || s.Targets[0].Name != blind().Name {
+	if code, s := callJSON[status.Status](t, bin, "status", "--socket", socket); code != 0 || s.Targets[0].Name != blind().Name {
 		t.Errorf("as JSON: exit %d, %+v", code, s)
 	}
 	for _, args := range [][]string{{"--watch", "--json"}, {"--watch=-1s"}, {"extra"}} {

@@ -10,8 +10,8 @@ import (
 	"github.com/gdamore/tcell/v2"
 	"github.com/spf13/cobra"
 
-	"hapressure/controller"
 	"hapressure/controller/control"
+	"hapressure/controller/status"
 )
 
 // topKeys is a block of code to Markdown, of which the man page is made.
@@ -54,11 +54,11 @@ Exit codes: 0 it was quit, 1 failed, 2 wrong usage.`,
 			in := inspector{socket: socket, journal: &notes}
 			m := top{
 				ascii: ascii || s.CharacterSet() != "UTF-8",
-				ask: func(ctx context.Context) (s controller.Status, note string, err error) {
+				ask: func(ctx context.Context) (s status.Status, note string, err error) {
 					s, err = in.status(ctx)
 					return s, strings.ReplaceAll(strings.TrimSpace(notes.take(0)), "\n", "; "), err
 				},
-				purge: func(ctx context.Context, target string, pid int, dryRun bool) (controller.Purge, error) {
+				purge: func(ctx context.Context, target string, pid int, dryRun bool) (status.Purge, error) {
 					return purgeOne(ctx, control.NewClient(socket), target, pid, dryRun)
 				},
 			}
@@ -72,7 +72,7 @@ Exit codes: 0 it was quit, 1 failed, 2 wrong usage.`,
 }
 
 // purgeOne has the daemon purge a worker, or does it where there is none.
-func purgeOne(ctx context.Context, daemon *control.Client, target string, pid int, dryRun bool) (controller.Purge, error) {
+func purgeOne(ctx context.Context, daemon *control.Client, target string, pid int, dryRun bool) (status.Purge, error) {
 	done, err := daemon.Purge(ctx, target, pid, dryRun)
 	if !errors.Is(err, control.ErrNoDaemon) {
 		return done, err
@@ -82,7 +82,7 @@ func purgeOne(ctx context.Context, daemon *control.Client, target string, pid in
 		err = fmt.Errorf("%d is no worker", pid)
 	}
 	if err != nil {
-		return controller.Purge{}, err
+		return status.Purge{}, err
 	}
 	return rows[0], nil
 }
@@ -91,7 +91,7 @@ func purgeOne(ctx context.Context, daemon *control.Client, target string, pid in
 const askTime = 15 * time.Second
 
 type answer struct {
-	status controller.Status
+	status status.Status
 	note   string // what the look could not read
 	err    error
 }

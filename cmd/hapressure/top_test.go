@@ -10,7 +10,7 @@ import (
 
 	"github.com/gdamore/tcell/v2"
 
-	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/tests/golden"
 )
 
@@ -53,7 +53,7 @@ func TestTopPictures(t *testing.T) {
 	old.Daemon = nil
 	many := told(storm("haproxy.service", 12), calm())
 	for name, tt := range map[string]struct {
-		status        controller.Status
+		status        status.Status
 		width, height int
 		change        func(*top)
 	}{
@@ -124,15 +124,15 @@ func TestTopPurges(t *testing.T) {
 	}
 	orders := make(chan order, 1)
 	s := perform(t, &top{
-		ask: func(context.Context) (controller.Status, string, error) {
+		ask: func(context.Context) (status.Status, string, error) {
 			return told(calm(), storm("other.service", 3)), "", nil
 		},
-		purge: func(_ context.Context, target string, pid int, dryRun bool) (controller.Purge, error) {
+		purge: func(_ context.Context, target string, pid int, dryRun bool) (status.Purge, error) {
 			orders <- order{target, pid, dryRun}
 			if dryRun {
-				return controller.Purge{PID: pid, Result: controller.WouldPurge, Before: 237 << 20, Layout: "2.2 to 2.8"}, nil
+				return status.Purge{PID: pid, Result: status.WouldPurge, Before: 237 << 20, Layout: "2.2 to 2.8"}, nil
 			}
-			return controller.Purge{PID: pid, Result: controller.Refused, Reason: "it is\x1b[31m another"}, nil
+			return status.Purge{PID: pid, Result: status.Refused, Reason: "it is\x1b[31m another"}, nil
 		},
 	})
 	s.sees("[1/2] haproxy.service")
@@ -171,16 +171,16 @@ func TestTopNeverHangs(t *testing.T) {
 	hang := make(chan struct{})
 	asked := 0
 	s := perform(t, &top{
-		ask: func(ctx context.Context) (controller.Status, string, error) {
+		ask: func(ctx context.Context) (status.Status, string, error) {
 			if asked++; asked == 1 {
 				return told(storm("haproxy.service", 12)), "", nil
 			}
 			<-ctx.Done()
-			return controller.Status{}, "", ctx.Err()
+			return status.Status{}, "", ctx.Err()
 		},
-		purge: func(ctx context.Context, _ string, _ int, _ bool) (controller.Purge, error) {
+		purge: func(ctx context.Context, _ string, _ int, _ bool) (status.Purge, error) {
 			<-hang
-			return controller.Purge{}, errors.New("the daemon says: no")
+			return status.Purge{}, errors.New("the daemon says: no")
 		},
 	})
 	s.sees("haproxy.service")
@@ -203,11 +203,11 @@ func TestTopNeverHangs(t *testing.T) {
 // Errors are shown, and asking goes on. What was learned before stays in sight.
 func TestTopGoesOn(t *testing.T) {
 	asked := 0
-	s := perform(t, &top{ask: func(context.Context) (controller.Status, string, error) {
+	s := perform(t, &top{ask: func(context.Context) (status.Status, string, error) {
 		if asked++; asked == 2 {
 			return told(calm()), "Cannot read systemd", nil
 		}
-		return controller.Status{}, "", fmt.Errorf("\x1b[2Jerror %d", asked)
+		return status.Status{}, "", fmt.Errorf("\x1b[2Jerror %d", asked)
 	}})
 	s.sees(`\x1b[2Jerror 1`)
 	s.sees("Retrying every second. 'hapressure doctor' checks this host")

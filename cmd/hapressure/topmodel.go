@@ -9,17 +9,17 @@ import (
 
 	"github.com/gdamore/tcell/v2"
 
-	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 )
 
 // top is what hapressure top knows and shows. Keys and answers change it, draw shows it.
 type top struct {
-	ask   func(context.Context) (s controller.Status, note string, err error)
-	purge func(ctx context.Context, target string, pid int, dryRun bool) (controller.Purge, error)
+	ask   func(context.Context) (s status.Status, note string, err error)
+	purge func(ctx context.Context, target string, pid int, dryRun bool) (status.Purge, error)
 	ascii bool
 
-	status controller.Status
+	status status.Status
 	heard  time.Time // when status was told; zero: never
 	err    error     // of the last question
 	unread string    // what could not be read for status
@@ -42,7 +42,7 @@ func (m *top) learn(a answer, now time.Time) {
 	if a.status.Daemon == nil { // it tells no history
 		for i := range a.status.Targets {
 			t := &a.status.Targets[i]
-			if old := slices.IndexFunc(m.status.Targets, func(o controller.TargetStatus) bool { return o.Name == t.Name }); old >= 0 {
+			if old := slices.IndexFunc(m.status.Targets, func(o status.Target) bool { return o.Name == t.Name }); old >= 0 {
 				t.History = append(m.status.Targets[old].History, t.History...)
 				t.History = t.History[max(0, len(t.History)-int(charted/time.Second)):]
 			}
@@ -54,7 +54,7 @@ func (m *top) learn(a answer, now time.Time) {
 
 // shown is the index of the target shown: another one where it has gone. There is one at least.
 func (m *top) shown() int {
-	return max(0, slices.IndexFunc(m.status.Targets, func(t controller.TargetStatus) bool { return t.Name == m.target }))
+	return max(0, slices.IndexFunc(m.status.Targets, func(t status.Target) bool { return t.Name == m.target }))
 }
 
 // turn shows another target, steps away.
@@ -66,12 +66,12 @@ func (m *top) turn(steps int) {
 }
 
 // workers are those of the target shown, in the order asked for.
-func (m *top) workers() []controller.Worker {
-	var all []controller.Worker
+func (m *top) workers() []status.Worker {
+	var all []status.Worker
 	for _, master := range m.status.Targets[m.shown()].Masters {
 		all = append(all, master.Workers...)
 	}
-	slices.SortStableFunc(all, func(a, b controller.Worker) int {
+	slices.SortStableFunc(all, func(a, b status.Worker) int {
 		switch m.order {
 		case 'c':
 			return descending(a.Cache, b.Cache)
@@ -105,7 +105,7 @@ func (m *top) choose(below int) {
 	}
 	m.target = m.status.Targets[m.shown()].Name
 	rows := m.workers()
-	if at := slices.IndexFunc(rows, func(w controller.Worker) bool { return w.PID == m.pid }); at >= 0 {
+	if at := slices.IndexFunc(rows, func(w status.Worker) bool { return w.PID == m.pid }); at >= 0 {
 		m.at = at
 	}
 	if m.at = max(0, min(m.at+below, len(rows)-1)); len(rows) > 0 {
@@ -193,11 +193,11 @@ func (m *top) beginPurge(dryRun bool) (do func(context.Context) string) {
 	return nil
 }
 
-func purgeText(p controller.Purge) string {
+func purgeText(p status.Purge) string {
 	switch p.Result {
-	case controller.Purged:
+	case status.Purged:
 		return fmt.Sprintf("Worker %d: freed %s; its threads stood still for %.0f µs.", p.PID, size(p.Before-min(p.Before, p.After)), p.Held)
-	case controller.WouldPurge:
+	case status.WouldPurge:
 		return fmt.Sprintf("Worker %d: a purge would free up to %s (layout of HAProxy %s).", p.PID, size(p.Before), p.Layout)
 	}
 	return fmt.Sprintf("Worker %d: %s: %s", p.PID, p.Result, p.Reason)

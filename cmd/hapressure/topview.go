@@ -9,7 +9,7 @@ import (
 
 	"github.com/gdamore/tcell/v2"
 
-	"hapressure/controller"
+	"hapressure/controller/status"
 )
 
 // gutter is what stands left of the charts, in columns.
@@ -131,15 +131,15 @@ func (m *top) drawTarget(p *page, bottom int) {
 }
 
 // charts draws the history in that many lines: memory, pressure, the tier and the time.
-func (m *top) charts(p *page, t controller.TargetStatus, height int) {
+func (m *top) charts(p *page, t status.Target, height int) {
 	n := p.width - gutter
-	get := func(read func(controller.Moment) float64) []float64 { return columns(t.History, m.status.At, n, read) }
-	tiers := get(func(o controller.Moment) float64 { return float64(o.Tier) })
-	some, full := get(func(o controller.Moment) float64 { return number(o.Some) }), get(func(o controller.Moment) float64 { return number(o.Full) })
+	get := func(read func(status.Moment) float64) []float64 { return columns(t.History, m.status.At, n, read) }
+	tiers := get(func(o status.Moment) float64 { return float64(o.Tier) })
+	some, full := get(func(o status.Moment) float64 { return number(o.Some) }), get(func(o status.Moment) float64 { return number(o.Full) })
 	small := max(1, height/10)
 	high := min(height-3-2*small, 16)
 	// Each moment against its own limit: another one may be the nearest for a while.
-	m.chart(p, "100%", get(func(o controller.Moment) float64 { return float64(o.Used) / float64(o.Limit) }), 1, high, tiers)
+	m.chart(p, "100%", get(func(o status.Moment) float64 { return float64(o.Used) / float64(o.Limit) }), 1, high, tiers)
 	line := strings.Builder{}
 	for _, tier := range tiers {
 		switch {
@@ -180,7 +180,7 @@ func (m *top) chart(p *page, label string, values []float64, top float64, height
 }
 
 // drawWorkers shows the table in that many lines, scrolled to the worker chosen.
-func (m *top) drawWorkers(p *page, workers []controller.Worker, height int) {
+func (m *top) drawWorkers(p *page, workers []status.Worker, height int) {
 	var b strings.Builder
 	table(&b, "  ", workerTable(workers))
 	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")

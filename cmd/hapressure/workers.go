@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 )
 
@@ -49,7 +50,7 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 	return cmd
 }
 
-func printWorkers(out io.Writer, masters []controller.Master) error {
+func printWorkers(out io.Writer, masters []status.Master) error {
 	if len(masters) == 0 {
 		fmt.Fprintln(out, "No HAProxy in master-worker mode (-W, -Ws) is running here.")
 	}
@@ -77,7 +78,7 @@ func printWorkers(out io.Writer, masters []controller.Master) error {
 	return nil
 }
 
-func printTable(out io.Writer, workers []controller.Worker) error {
+func printTable(out io.Writer, workers []status.Worker) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "GEN\tPID\tSTATE\tAGE\tSTOPPING\tCONNS\tCACHE\tSHARED\tPRIVATE\tHARD STOP\tPROOF")
 	for _, w := range workers {

@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"hapressure/controller"
+	"hapressure/controller/status"
 )
 
 // ErrNoDaemon says that nobody listens at the socket.
@@ -39,7 +39,7 @@ func NewClient(path string) *Client {
 const patience = 15 * time.Second
 
 // Status asks how everything is. ErrNoDaemon: look yourself.
-func (c *Client) Status(ctx context.Context) (s controller.Status, err error) {
+func (c *Client) Status(ctx context.Context) (s status.Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err = c.ask(ctx, http.MethodGet, "/v1/status", into(&s))
@@ -47,7 +47,7 @@ func (c *Client) Status(ctx context.Context) (s controller.Status, err error) {
 }
 
 // Purge purges a worker of a target by hand.
-func (c *Client) Purge(ctx context.Context, target string, pid int, dryRun bool) (done controller.Purge, err error) {
+func (c *Client) Purge(ctx context.Context, target string, pid int, dryRun bool) (done status.Purge, err error) {
 	q := url.Values{"target": {target}, "pid": {strconv.Itoa(pid)}, "dry-run": {strconv.FormatBool(dryRun)}}
 	err = c.ask(ctx, http.MethodPost, "/v1/purge?"+q.Encode(), into(&done))
 	return done, err

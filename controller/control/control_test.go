@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/policy"
 	"hapressure/systemd"
 	"hapressure/tests/cgrouptest"
@@ -61,7 +62,7 @@ func daemon(t *testing.T, text string) (*haproxytest.HAProxy, *Client, *journal)
 	j := &journal{}
 	c := controller.New(controller.Config{
 		Policy: p, Origin: "the policy test.yaml", Procfs: "/proc", Cgroups: tree.Mount, Journal: j,
-		Daemon: &controller.DaemonStatus{Version: "test", PID: os.Getpid()},
+		Daemon: &status.Daemon{Version: "test", PID: os.Getpid()},
 	})
 	path := filepath.Join(t.TempDir(), "control.sock")
 	l, err := net.Listen("unix", path)
@@ -91,7 +92,7 @@ tiers:
 
 func TestStatusAndPurge(t *testing.T) {
 	h, client, j := daemon(t, watchOnly)
-	var s controller.Status
+	var s status.Status
 	h.Eventually("the target, its tier and its workers", func() (err error) {
 		s, err = client.Status(t.Context())
 		switch {
@@ -108,7 +109,7 @@ func TestStatusAndPurge(t *testing.T) {
 	if target.Name != group || target.Tiers[0] != "watch" || target.TierSince == nil || !strings.Contains(target.TierWhy, "80% > 70%") {
 		t.Errorf("tier: %+v", target)
 	}
-	if target.Limit != (controller.LimitStatus{Name: group + " memory.max", Bytes: 1e9, Used: 8e8}) || target.Usage.Value != 80 || len(target.History) == 0 {
+	if target.Limit != (status.Limit{Name: group + " memory.max", Bytes: 1e9, Used: 8e8}) || target.Usage.Value != 80 || len(target.History) == 0 {
 		t.Errorf("memory: %+v %+v, history %v", target.Limit, target.Usage, target.History)
 	}
 	if s.Daemon == nil || s.Daemon.Version != "test" || s.Policy.Origin != "the policy test.yaml" {
@@ -126,7 +127,7 @@ func TestStatusAndPurge(t *testing.T) {
 		pid    int
 		dryRun bool
 		want   string
-	}{{young.PID, false, controller.Refused}, {old.PID, true, controller.WouldPurge}, {old.PID, false, controller.Purged}} {
+	}{{young.PID, false, status.Refused}, {old.PID, true, status.WouldPurge}, {old.PID, false, status.Purged}} {
 		done, err := client.Purge(t.Context(), group, tt.pid, tt.dryRun)
 		if err != nil || done.Result != tt.want || done.PID != tt.pid {
 			t.Errorf("purge of %d, dry run %v: %+v, %v; want %s", tt.pid, tt.dryRun, done, err, tt.want)

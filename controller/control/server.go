@@ -1,7 +1,7 @@
 // Package control is the daemon's control socket: HTTP over a Unix socket, for root and the members of a group.
 //
-//	GET  /v1/status                                      controller.Status
-//	POST /v1/purge?target=NAME&pid=PID[&dry-run=true]    controller.Purge
+//	GET  /v1/status                                      status.Status
+//	POST /v1/purge?target=NAME&pid=PID[&dry-run=true]    status.Purge
 //	POST /v1/reload                                      reads the policy's files anew; its error is what is wrong with them
 //	GET  /metrics                                        for Prometheus
 package control

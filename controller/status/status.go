@@ -1,0 +1,181 @@
+// Package status is the JSON that the daemon answers at its control socket and that
+// "hapressure status --json" prints: types only.
+//
+// Sizes are in bytes. A reading is a number, or a string that says why there is none. null means
+// not known or not set. docs/status.md is generated from the comments of the fields.
+package status
+
+import (
+	"time"
+
+	"hapressure/haproxy"
+	"hapressure/policy"
+)
+
+// Status is the state of all targets.
+type Status struct {
+	At      time.Time `json:"at"`      // when this was made
+	Daemon  *Daemon   `json:"daemon"`  // null: hapressure inspected the host without a daemon
+	Policy  Policy    `json:"policy"`  // the one in force
+	Systemd Systemd   `json:"systemd"` // how units are found
+	Targets []Target  `json:"targets"` // the policy's targets that run, by name
+}
+
+// Daemon describes the daemon itself.
+type Daemon struct {
+	Version string    `json:"version"` // of hapressure
+	PID     int       `json:"pid"`     // its process
+	Started time.Time `json:"started"` // when it started
+	DryRun  bool      `json:"dry_run"` // it changes no worker
+	// What the kernel must allow and does not, as the daemon found at its start in its sandbox.
+	MissingRights []haproxy.Right `json:"missing_rights"`
+	// Where it records samples, decisions and outcomes; null: nowhere.
+	Recordings *Recordings `json:"recordings"`
+}
+
+// Recordings describes where the daemon records, and how much.
+type Recordings struct {
+	Dir            string `json:"dir"`              // the folder, with a folder for each target
+	BytesPerTarget int64  `json:"bytes_per_target"` // bound of each guarded target's recordings
+}
+
+// Systemd describes how units are found.
+type Systemd struct {
+	By    string `json:"by"`              // D-Bus, systemd's private socket or the cgroup tree; empty if the policy names no unit
+	Lacks string `json:"lacks,omitempty"` // what is not possible that way
+	Why   string `json:"why,omitempty"`   // why it is not D-Bus
+}
+
+// Policy describes the policy in force.
+type Policy struct {
+	Origin   string    `json:"origin"`             // its files, in words
+	SHA256   string    `json:"sha256"`             // of its source, drop-ins included
+	Since    time.Time `json:"since"`              // when it came into force
+	Rejected string    `json:"rejected,omitempty"` // the mistakes in the files as they are now, because of which an older policy is in force
+}
+
+// Target is the state of one target.
+type Target struct {
+	Name   string    `json:"name"`   // its unit, or its cgroup's path
+	Cgroup string    `json:"cgroup"` // path below the mount point of cgroup v2
+	At     time.Time `json:"at"`     // of the last tick
+
+	Tier      int        `json:"tier"`       // 0 = none, 1 = the first of tiers
+	Tiers     []string   `json:"tiers"`      // their names, the mildest first
+	TierSince *time.Time `json:"tier_since"` // of the last change, also to none; null: there was none
+	TierWhy   string     `json:"tier_why"`   // the values that decided it
+	// The condition that leaves the tier, and the values now; left out: no tier, or one without such a condition.
+	TierLeave string     `json:"tier_leave,omitempty"`
+	Withheld  []Withheld `json:"withheld"` // actions that would cut connections but free too little
+
+	Limit      Limit          `json:"limit"`              // the one with the least headroom
+	UsageLimit Limit          `json:"usage_limit"`        // the one of which the largest share is used
+	Usage      policy.Reading `json:"usage_percent"`      // of usage_limit
+	ReloadRoom policy.Reading `json:"reload_room"`        // how many more reloads fit under limit
+	LimitIn    policy.Reading `json:"limit_in_seconds"`   // until limit is reached at the present slope
+	Some10     policy.Reading `json:"some_avg10_percent"` // of memory.pressure
+	Some60     policy.Reading `json:"some_avg60_percent"` // of memory.pressure
+	Full10     policy.Reading `json:"full_avg10_percent"` // of memory.pressure
+	Full60     policy.Reading `json:"full_avg60_percent"` // of memory.pressure
+	Swap       policy.Reading `json:"swap_bytes"`         // memory.swap.current
+	Shmem      policy.Reading `json:"shmem_bytes"`        // of memory.stat: all caches, and other shared memory
+
+	Events  map[string]policy.Reading `json:"events"`  // counts of memory.events since the cgroup was made
+	Missing map[string]string         `json:"missing"` // sensors that cannot be read, and why
+
+	HardStopAfter *float64 `json:"hard_stop_after_seconds"`  // the effective one of all tiers that the target is in
+	Masters       []Master `json:"masters"`                  // one, unless the cgroup holds several
+	WorkersAbsent string   `json:"workers_absent,omitempty"` // why workers cannot be listed now; then these are of an earlier tick
+	Actions       []Action `json:"actions"`                  // the last ones, the newest last
+	History       []Moment `json:"history"`                  // the last minutes, the newest last
+}
+
+// Withheld is an action that would cut connections but free too little, so it is not done.
+type Withheld struct {
+	Tier   string    `json:"tier"`       // whose action it is
+	Action string    `json:"action"`     // as the policy calls it
+	Since  time.Time `json:"since"`      // when it was first withheld
+	Held   uint64    `json:"held_bytes"` // by the stopping workers of which that is known
+	Why    string    `json:"why"`        // in words
+}
+
+// Limit is a limit of memory.
+type Limit struct {
+	Name  string `json:"name"`       // cgroup and file, or MemAvailable for the host's memory
+	Bytes uint64 `json:"bytes"`      // 0 if none can be read
+	Used  uint64 `json:"used_bytes"` // of it, by all that it limits
+}
+
+// Action is an action that has ended.
+type Action struct {
+	At         time.Time     `json:"at"`              // when it ended
+	Tier       string        `json:"tier"`            // whose action it is, or "by hand"
+	Action     string        `json:"action"`          // as the policy calls it
+	PID        int           `json:"pid"`             // of the worker
+	Generation int           `json:"generation"`      // of the worker
+	Result     policy.Result `json:"result"`          // done, refused, failed or skipped
+	Freed      uint64        `json:"freed_bytes"`     // measured
+	Seconds    float64       `json:"seconds"`         // that it took
+	What       string        `json:"what"`            // what it did, in words
+	Error      string        `json:"error,omitempty"` // why it was refused or failed
+}
+
+// Moment is one point of the history.
+type Moment struct {
+	At    time.Time      `json:"at"`                 // of the tick: 2 s apart, 10 s while the target is quiet, and at each change of tier
+	Used  uint64         `json:"used_bytes"`         // of the limit that was nearest then
+	Limit uint64         `json:"limit_bytes"`        // its size
+	Some  policy.Reading `json:"some_avg10_percent"` // of memory.pressure
+	Full  policy.Reading `json:"full_avg10_percent"` // of memory.pressure
+	Tier  int            `json:"tier"`               // 0 = none
+}
+
+// Master is a master and its workers. If a value of a Master or a Worker is null because it cannot
+// be read, the field of the same name with _error says why.
+type Master struct {
+	PID           int      `json:"pid"`                             // of the master
+	CLIError      string   `json:"cli_error,omitempty"`             // why a worker that may be stopping cannot be asked
+	HardStopAfter *float64 `json:"hard_stop_after_seconds"`         // of HAProxy's configuration files as they are now
+	HardStopError string   `json:"hard_stop_after_error,omitempty"` // why that is not known
+	Workers       []Worker `json:"workers"`                         // the oldest first
+}
+
+// Worker is one worker of a Master.
+type Worker struct {
+	PID         int      `json:"pid"`                         // of the worker
+	Generation  int      `json:"generation"`                  // 1 is the oldest that hapressure has seen
+	State       string   `json:"state"`                       // current, stopping or unknown
+	Proof       string   `json:"proof"`                       // the evidence for that
+	Age         float64  `json:"age_seconds"`                 // since its process started
+	StoppingFor *float64 `json:"stopping_for_seconds"`        // since it was first known to be stopping
+	HardStopIn  *float64 `json:"hard_stop_in_seconds"`        // by its own hard-stop-after or the policy's, whichever comes first
+	Connections *int     `json:"connections"`                 // of clients, of a stopping worker; others are not asked
+	ConnError   string   `json:"connections_error,omitempty"` // why they are not known
+	Cache       *uint64  `json:"cache_bytes"`                 // the session cache of a stopping worker
+	CacheError  string   `json:"cache_error,omitempty"`       // why it is not known
+	Private     *uint64  `json:"private_bytes"`               // memory of its own
+	Shared      *uint64  `json:"shared_bytes"`                // shared anonymous memory, the session cache included
+	SizeError   string   `json:"size_error,omitempty"`        // why these two are not known
+}
+
+// Purge is the outcome of a manual purge.
+type Purge struct {
+	PID        int     `json:"pid"`
+	Generation int     `json:"generation"`
+	Result     string  `json:"result"`           // one of the constants below
+	Reason     string  `json:"reason,omitempty"` // why it was refused or failed
+	Layout     string  `json:"layout,omitempty"` // the releases whose layout the cache has
+	Before     uint64  `json:"before_bytes"`
+	After      uint64  `json:"after_bytes"`
+	Held       float64 `json:"held_microseconds"` // how long the worker's threads were frozen
+	Tries      int     `json:"tries"`
+}
+
+// The results of a Purge. Refused and Failed are those of the policy's actions.
+const (
+	Purged     = "purged"
+	WouldPurge = "would purge"
+	NoCache    = "nothing to purge" // the worker has no TLS session cache in shared memory
+	Refused    = string(policy.Refused)
+	Failed     = string(policy.Failed)
+)
