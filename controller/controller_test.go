@@ -21,6 +21,7 @@ import (
 	"hapressure/cgroup"
 	"hapressure/haproxy"
 	"hapressure/policy"
+	"hapressure/policy/language"
 	"hapressure/systemd"
 	"hapressure/tests/cgrouptest"
 	"hapressure/tests/haproxytest"
@@ -223,7 +224,7 @@ func (w *world) guardWith(text string, conf Config) (c *Controller, stop func())
 
 func decode(t *testing.T, text string) *policy.Policy {
 	t.Helper()
-	p, err := policy.DecodeFiles(policy.File{Name: "test.yaml", Text: []byte(text)})
+	p, err := language.Decode(language.File{Name: "test.yaml", Text: []byte(text)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
+	"hapressure/policy/language"
 	"hapressure/tests/golden"
 )
 
@@ -29,7 +30,7 @@ func TestKeptOfBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := policy.DecodeFiles(policy.File{Name: "kept", Text: []byte(k.Policy)})
+	p, err := language.Decode(language.File{Name: "kept", Text: []byte(k.Policy)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func TestKeptOfBefore(t *testing.T) {
 
 // Whatever was kept, a guard goes on from it or without it.
 func FuzzKept(f *testing.F) {
-	p, err := policy.DecodeFiles(policy.BuiltIn)
+	p, err := language.Decode(language.BuiltIn)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"hapressure/cgroup"
 	"hapressure/policy"
+	"hapressure/policy/language"
 	"hapressure/policy/record"
 	"hapressure/policy/simulate"
 	"hapressure/systemd"
@@ -184,7 +185,7 @@ func TestStormsAreNotMissed(t *testing.T) {
 
 // So is a rise of usage that nothing else shows, at whatever time between two looks it begins.
 func TestRiseIsNotMissed(t *testing.T) {
-	p := decode(t, string(policy.BuiltIn.Text))
+	p := decode(t, string(language.BuiltIn.Text))
 	for calm := range lookStill / time.Second {
 		each, w := meetBoth(t, p, tickStill, func(meet func(view)) {
 			for i := range time.Duration(60) {

@@ -116,7 +116,7 @@ func (pl *planner) hardStop(h HardStop) {
 		pl.withhold(*w)
 	} else if oldest != nil {
 		due := Due{Kind: HardStopAfter, Spread: h.Spread, PerSecond: h.PerSecond}
-		pl.give(its, oldest, due, "the effective hard-stop-after is "+text(limit))
+		pl.give(its, oldest, due, "the effective hard-stop-after is "+FormatDuration(limit))
 	}
 }
 
@@ -196,7 +196,7 @@ func (pl *planner) stopping(yield func(*Worker, *Memory) bool) {
 func (pl *planner) give(m *Memory, w *Worker, due Due, reason string) {
 	t := &pl.p.Tiers[pl.tier]
 	due.Tier, due.Worker, due.Generation = t.Name, w.ID, w.Generation
-	due.Why = fmt.Sprintf("%s; stopping for %s; %s", reason, text(w.StoppingFor.Round(time.Second)), pl.st.because(pl.p, pl.tier, pl.s))
+	due.Why = fmt.Sprintf("%s; stopping for %s; %s", reason, FormatDuration(w.StoppingFor.Round(time.Second)), pl.st.because(pl.p, pl.tier, pl.s))
 	m.give(due.Kind, pl.s.Now)
 	pl.d.Actions = append(pl.d.Actions, due)
 }

@@ -1,11 +1,15 @@
-package policy
+package policy_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	. "hapressure/policy"
+	"hapressure/tests/policytest"
 )
 
 // stopping makes a stopping worker whose pid is 10 times its generation plus n.
@@ -72,7 +76,7 @@ func (b *bench) kill(pids ...int) {
 
 // three is a ladder of the three actions; urgent goes into the last tier.
 func three(t *testing.T, last, terminate string) *Policy {
-	return mustDecode(t, `
+	return policytest.Decode(t, `
 version: 1
 tiers:
   - {name: purge, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, settle: 10s, actions: [purge-ssl-cache: {}]}
@@ -140,7 +144,7 @@ func TestPurge(t *testing.T) {
 
 // TestHeldTierIsExplained holds that an action of a tier whose enter is not true any more says since when the tier is held, and what leaves it.
 func TestHeldTierIsExplained(t *testing.T) {
-	p := mustDecode(t, `
+	p := policytest.Decode(t, `
 version: 1
 tiers:
   - name: purge
@@ -309,7 +313,7 @@ func TestNobodyIsCutWhileAllIsWell(t *testing.T) {
 
 // Memory is short again for a moment, if not for as long as entering the tier would take: that is not well.
 func TestAMomentOfShortageIsNotWell(t *testing.T) {
-	p := mustDecode(t, `
+	p := policytest.Decode(t, `
 version: 1
 tiers:
   - name: terminate
@@ -376,23 +380,6 @@ func TestHardStopAfter(t *testing.T) {
 	b.expect(sec)
 	b.usage = inShort // and begins anew at 4m
 	b.expect(sec)
-}
-
-func TestHardStopLimit(t *testing.T) {
-	h := HardStop{Limit: 5 * time.Minute, HalveEvery: 30 * sec, Floor: 15 * sec}
-	for _, tt := range []struct {
-		h          HardStop
-		held, want time.Duration
-	}{
-		{h, 0, 300 * sec}, {h, 30*sec - 1, 300 * sec}, {h, 30 * sec, 150 * sec}, {h, 60 * sec, 75 * sec},
-		{h, 120 * sec, 18750 * time.Millisecond}, {h, 150 * sec, 15 * sec}, {h, 1000 * time.Hour, 15 * sec},
-		{HardStop{Limit: sec}, time.Hour, sec},
-		{HardStop{Limit: sec, HalveEvery: 1}, 1000 * time.Hour, 0},
-	} {
-		if got := tt.h.limit(tt.held); got != tt.want {
-			t.Errorf("%+v held %s: %s, want %s", tt.h, tt.held, got, tt.want)
-		}
-	}
 }
 
 func TestTerminateOneGenerationAtATime(t *testing.T) {
@@ -563,7 +550,7 @@ func TestHardStopLimitCountsFromTheTiersEntry(t *testing.T) {
 
 // What can be done any number of times is done again only when the worker has changed.
 func TestRelief(t *testing.T) {
-	p := mustDecode(t, `
+	p := policytest.Decode(t, `
 version: 1
 tiers:
   - {name: relief, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [trim-pools: {}, page-out: {}]}
@@ -601,7 +588,7 @@ tiers:
 }
 
 func TestReliefOnlyOfStoppingWorkersThatAreNotBeingEnded(t *testing.T) {
-	p := mustDecode(t, `
+	p := policytest.Decode(t, `
 version: 1
 tiers:
   - {name: relief, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [trim-pools: {}, page-out: {}, hard-stop-after: {limit: 5s}]}
@@ -651,8 +638,8 @@ func TestOnly(t *testing.T) {
 		{"{generation: {older-than: 1}, stopping-for: {above: 1s}}", []string{"purge 11", "purge 21"}},
 		{"{cache: {above: 64MiB}, stopping-for: {above: 30s}}", nil},
 	} {
-		p := mustDecode(t, tierYAML("always", "", ""))
-		p.Tiers[0].Actions = mustDecode(t, strings.Replace(tierYAML("always", "", ""), "cache: {}", "cache: {only: "+tt.only+"}", 1)).Tiers[0].Actions
+		p := policytest.Decode(t, tier("always", ""))
+		p.Tiers[0].Actions = policytest.Decode(t, strings.Replace(tier("always", ""), "cache: {}", "cache: {only: "+tt.only+"}", 1)).Tiers[0].Actions
 		newBench(t, p, 50, edge...).expect(0, tt.want...)
 	}
 }
@@ -691,7 +678,11 @@ func TestTiersDoNotWaitForWorkersThatAnActionIsNotFor(t *testing.T) {
 }
 
 func TestFor(t *testing.T) {
-	p := mustDecode(t, string(samples(t, "good")["testdata/good/target-of-its-own"][0].Text))
+	text, err := os.ReadFile("language/testdata/good/target-of-its-own.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := policytest.Decode(t, string(text))
 	if p.For("haproxy@a.service") != p || p.For("haproxy@test.service") != nil || p.For("other.service") != nil {
 		t.Error("a target without tiers of its own, or a disabled one")
 	}
@@ -709,7 +700,7 @@ func TestFor(t *testing.T) {
 	if len(b.Tiers[1].Enter.Of) != 3 || b.Tiers[1].Actions[0].HardStop.Limit != 10*time.Minute || len(p.Tiers) != 3 {
 		t.Errorf("not the tier as changed: %+v", b.Tiers[1])
 	}
-	groups := mustDecode(t, "version: 1\ntargets: [{cgroup: 'a/*/b'}, {cgroup: /a/x/b, disabled: true}]\n")
+	groups := policytest.Decode(t, "version: 1\ntargets: [{cgroup: 'a/*/b'}, {cgroup: /a/x/b, disabled: true}]\n")
 	if groups.For("/a/y/b") != groups || groups.For("a/y/b") != groups || groups.For("/a/x/b") != nil || groups.For("/a/y/z/b") != nil {
 		t.Error("cgroups")
 	}
@@ -717,7 +708,7 @@ func TestFor(t *testing.T) {
 
 // How full an HTTP cache is, is not known: it is purged once.
 func TestPurgeHTTPCache(t *testing.T) {
-	p := mustDecode(t, `
+	p := policytest.Decode(t, `
 version: 1
 tiers:
   - {name: purge, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [purge-http-cache: {}]}
@@ -742,7 +733,7 @@ func TestWhatIsNotWaitedFor(t *testing.T) {
 	b.workers = append(b.workers, stopping(2, 1, CacheEmpty))
 	b.expect(sec)
 
-	relief := mustDecode(t, `
+	relief := policytest.Decode(t, `
 version: 1
 tiers:
   - {name: relief, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [page-out: {}]}
@@ -753,7 +744,7 @@ tiers:
 	// A worker that is being ended is not waited for either.
 	w := stopping(1, 1, CacheUnknown)
 	w.StoppingFor = time.Hour
-	p := mustDecode(t, `
+	p := policytest.Decode(t, `
 version: 1
 tiers:
   - {name: all, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, settle: 50s, actions: [purge-ssl-cache: {}, hard-stop-after: {limit: 5m, only: {stopping-for: {above: 30m}}}]}
@@ -765,51 +756,9 @@ tiers:
 	b.expect(2*sec, "terminate 21") // 11 is done for, its cache as well
 }
 
-// TestHoldingDiffers holds the bounds: a tenth, 4 MiB and 16 files, each of which must be passed.
-func TestHoldingDiffers(t *testing.T) {
-	for _, tt := range []struct {
-		was, is Holding
-		want    bool
-	}{
-		{Holding{100 << 20, 0}, Holding{110 << 20, 0}, false},
-		{Holding{100 << 20, 0}, Holding{110<<20 + 1, 0}, true},
-		{Holding{100 << 20, 0}, Holding{90<<20 - 1, 0}, true},
-		{Holding{1 << 20, 0}, Holding{5 << 20, 0}, false},
-		{Holding{1 << 20, 0}, Holding{5<<20 + 1, 0}, true},
-		{Holding{0, 10}, Holding{0, 26}, false},
-		{Holding{0, 10}, Holding{0, 27}, true},
-		{Holding{0, 1000}, Holding{0, 900}, false},
-		{Holding{0, 1000}, Holding{0, 899}, true},
-	} {
-		if got := tt.is.differs(tt.was); got != tt.want {
-			t.Errorf("%+v after %+v: %v", tt.is, tt.was, got)
-		}
-	}
-}
-
-// TestPredicatesChangeNothing holds that asking what became of an action records nothing.
-func TestPredicatesChangeNothing(t *testing.T) {
-	m := Memory{ID: WorkerID{1, 1}}
-	if m.ending() || m.terminated() || !m.attempt(PurgeSSLCache).ready(0) || m.Attempts != nil {
-		t.Errorf("asking left %+v", m)
-	}
-	m.Attempts = map[string]*Attempt{TrimPools: {Tries: 1, Result: Done}}
-	if m.attempt(TrimPools).again(Holding{Bytes: 1 << 30}, time.Hour) || *m.Attempts[TrimPools] != (Attempt{Tries: 1, Result: Done}) {
-		t.Errorf("asking left %+v", m.Attempts[TrimPools])
-	}
-}
-
-func TestReliefAgainNotBeforeItsPause(t *testing.T) {
-	a := Attempt{Tries: 1, Result: Done, Retry: 10 * sec, After: Holding{Bytes: 100 << 20}}
-	changed := Holding{Bytes: 200 << 20}
-	if a.again(changed, 10*sec-1) || !a.again(changed, 10*sec) {
-		t.Error("not at the end of its pause")
-	}
-}
-
 // Trimming one worker after the other does not hold up what is urgent.
 func TestReliefDoesNotHoldUpTermination(t *testing.T) {
-	p := mustDecode(t, `
+	p := policytest.Decode(t, `
 version: 1
 tiers:
   - {name: relief, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [trim-pools: {}]}

@@ -6,7 +6,6 @@
 package policy
 
 import (
-	_ "embed"
 	"maps"
 	"path"
 	"slices"
@@ -26,7 +25,7 @@ type Target struct {
 	Cgroup   string // a cgroup's path below the cgroup mount, or a glob of them
 	Disabled bool   // not watched, also where the glob of another target matches it
 
-	own *Policy // with the tiers as this target changes them; nil = it changes none
+	Own *Policy // with the tiers as this target changes them; nil = it changes none
 }
 
 // For returns the policy that Step takes for one target, named by its unit or its cgroup's path: p itself, or one with the tiers as
@@ -50,8 +49,8 @@ func (p *Policy) For(name string) *Policy {
 	switch {
 	case found == nil || found.Disabled:
 		return nil
-	case found.own != nil:
-		return found.own
+	case found.Own != nil:
+		return found.Own
 	}
 	return p
 }
@@ -94,16 +93,15 @@ const (
 
 // kinds is what is known of each of them.
 var kinds = map[string]struct {
-	does string // to stopping workers, for Explain
 	why  string // a worker may be given it, for the journal
 	cuts bool   // it costs connections: not while memory is well
 }{
-	PurgeSSLCache:   {does: "empties the TLS session caches of ", why: "its session cache holds memory"},
-	PurgeHTTPCache:  {does: "empties the HTTP caches of ", why: "its HTTP caches may hold memory"},
-	TrimPools:       {does: "trims the memory pools of ", why: "its memory pools may keep what they no longer need"},
-	PageOut:         {does: "moves to swap the memory of ", why: "there is room in swap for its memory"},
-	HardStopAfter:   {does: "drains ", cuts: true},
-	TerminateOldest: {does: "terminates the oldest generation of ", cuts: true},
+	PurgeSSLCache:   {why: "its session cache holds memory"},
+	PurgeHTTPCache:  {why: "its HTTP caches may hold memory"},
+	TrimPools:       {why: "its memory pools may keep what they no longer need"},
+	PageOut:         {why: "there is room in swap for its memory"},
+	HardStopAfter:   {cuts: true},
+	TerminateOldest: {cuts: true},
 }
 
 // Kinds are the kinds of action.
@@ -151,15 +149,3 @@ type Terminate struct {
 	Limit  int           // never more workers than this in a minute
 	Worth  float64       // as of HardStop
 }
-
-//go:embed default.yaml
-var defaultYAML []byte
-
-// BuiltIn is the policy that runs without a file, with a reason beside every number. Packages ship it as well.
-var BuiltIn = File{"built-in", defaultYAML}
-
-// Schema is the JSON Schema (draft 2020-12) of a policy file, for editors. It is written by go test -update from the same table that
-// decoding works with, and can say less: nothing between two values, or two files.
-//
-//go:embed schema.json
-var Schema []byte

@@ -1,4 +1,4 @@
-package policy
+package policy_test
 
 import (
 	"flag"
@@ -13,6 +13,10 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	. "hapressure/policy"
+	"hapressure/policy/language"
+	"hapressure/tests/policytest"
 )
 
 // With HAPRESSURE_LONG=1 the property tests do some million steps each, in minutes.
@@ -43,10 +47,10 @@ type world struct {
 }
 
 // anyPolicy draws one of the policies that come with us, with a drop-in that changes its tiers.
-func anyPolicy(t *rapid.T, ready map[string][]File) *Policy {
+func anyPolicy(t *rapid.T, ready map[string]language.File) *Policy {
 	name := rapid.SampledFrom(slices.Sorted(maps.Keys(ready))).Draw(t, "policy")
-	files := ready[name]
-	p, err := DecodeFiles(files...)
+	file := ready[name]
+	p, err := language.Decode(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +72,9 @@ func anyPolicy(t *rapid.T, ready map[string][]File) *Policy {
 	}
 	if rapid.Bool().Draw(t, "of a target") {
 		target := "version: 1\ntargets:\n  - unit: own.service\n    tiers:" + strings.ReplaceAll("\n"+tiers.String(), "\n", "\n    ")
-		p, err = DecodeFiles(files[0], File{"target", []byte(target)})
+		p, err = language.Decode(file, language.File{Name: "target", Text: []byte(target)})
 	} else {
-		p, err = DecodeFiles(files[0], File{"drop-in", []byte("version: 1\ntargets: [{unit: own.service}]\ntiers:\n" + tiers.String())})
+		p, err = language.Decode(file, language.File{Name: "drop-in", Text: []byte("version: 1\ntargets: [{unit: own.service}]\ntiers:\n" + tiers.String())})
 	}
 	if err != nil {
 		t.Fatalf("%v\n%s", err, tiers.String())
@@ -127,7 +131,7 @@ func (w *world) outcomes(d Decision) []Outcome {
 
 // TestPropertyActions holds what must be true of the due actions in any run.
 func TestPropertyActions(t *testing.T) {
-	ready := readyPolicies(t)
+	ready := policytest.Ready(t)
 	rapid.Check(t, func(t *rapid.T) {
 		p := anyPolicy(t, ready)
 		w, st, twin := &world{t: t}, &State{}, &State{}
@@ -246,7 +250,7 @@ func everEnded(d Decision, id WorkerID) bool {
 
 // TestPropertyUnknownNeverMoves holds that a step without any reading stays where it is.
 func TestPropertyUnknownNeverMoves(t *testing.T) {
-	p := builtIn()
+	p := policytest.BuiltIn(t)
 	rapid.Check(t, func(t *rapid.T) {
 		w, st := &world{t: t}, &State{}
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
@@ -258,7 +262,7 @@ func TestPropertyUnknownNeverMoves(t *testing.T) {
 			r.Absent = "blind"
 		}
 		for range rapid.IntRange(1, 100).Draw(t, "blind steps") {
-			blind.Now += time.Duration(rapid.Int64Range(1, int64(2*maxGap)).Draw(t, "pause"))
+			blind.Now += time.Duration(rapid.Int64Range(1, int64(2*MaxGap)).Draw(t, "pause"))
 			if d := Step(p, st, blind); d.Tier != tier || len(d.Changes) != 0 {
 				t.Fatalf("moved from %d blindly: %+v", tier, d)
 			}
@@ -268,7 +272,7 @@ func TestPropertyUnknownNeverMoves(t *testing.T) {
 
 // TestPropertyOneWrongReadingCutsNothing holds that one reading, whatever its value, takes no policy of ours to a tier that costs connections.
 func TestPropertyOneWrongReadingCutsNothing(t *testing.T) {
-	ready := readyPolicies(t)
+	ready := policytest.Ready(t)
 	rapid.Check(t, func(t *rapid.T) {
 		p, st := anyPolicy(t, ready), &State{}
 		var now time.Duration
@@ -283,18 +287,23 @@ func TestPropertyOneWrongReadingCutsNothing(t *testing.T) {
 			if i == wrong {
 				v := rapid.OneOf(rapid.Float64(), rapid.Float64Range(0, 200), rapid.Float64Range(0, 1e12), rapid.SampledFrom([]float64{
 					math.Inf(1), math.NaN(), 0, -1, 1 << 63, math.MaxFloat64, some + 1e6, full + 1e6, high + 1})).Draw(t, "value")
-				s.wrong(rapid.IntRange(0, 15).Draw(t, "which"), have(v))
+				replace(&s, rapid.IntRange(0, 15).Draw(t, "which"), have(v))
 			}
 			d := Step(p, st, s)
-			if d.Tier > 0 && slices.ContainsFunc(p.Tiers[:d.Tier], func(t Tier) bool { return t.cuts() }) {
+			if d.Tier > 0 && slices.ContainsFunc(p.Tiers[:d.Tier], func(t Tier) bool { return cuts(t) }) {
 				t.Fatalf("in tier %s %d steps after one wrong reading: %s", d.TierName, i-wrong, st.Why)
 			}
 		}
 	})
 }
 
-// wrong replaces one reading.
-func (s *Sample) wrong(which int, r Reading) {
+// cuts reports whether a tier has an action that costs connections.
+func cuts(t Tier) bool {
+	return slices.ContainsFunc(t.Actions, func(a Action) bool { return a.Kind == HardStopAfter || a.Kind == TerminateOldest })
+}
+
+// replace replaces one reading.
+func replace(s *Sample, which int, r Reading) {
 	for i, of := range []*Reading{
 		&s.Usage, &s.ReloadRoom, &s.LimitIn, &s.SomeTotal, &s.FullTotal, &s.Some10, &s.Some60, &s.Some300, &s.Full10, &s.Full60, &s.Full300, &s.Swap, &s.Shmem,
 	} {
@@ -311,7 +320,7 @@ func (s *Sample) wrong(which int, r Reading) {
 
 // TestPropertyCalmComesDown holds that a long calm ends every tier, whatever came before.
 func TestPropertyCalmComesDown(t *testing.T) {
-	p := builtIn()
+	p := policytest.BuiltIn(t)
 	rapid.Check(t, func(t *rapid.T) {
 		w, st := &world{t: t}, &State{}
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {

@@ -44,7 +44,7 @@ func (c *Condition) reasons(n *Node, s *Sample, want truth, r *reasons) {
 		}
 	}
 	if c.For > 0 && n.Held {
-		held := fmt.Sprintf("held %s of %s", text((s.Now - n.Since).Round(100*time.Millisecond)), text(c.For))
+		held := fmt.Sprintf("held %s of %s", FormatDuration((s.Now - n.Since).Round(100*time.Millisecond)), FormatDuration(c.For))
 		if len(r.met) == before+1 {
 			r.met[before] += " (" + held + ")"
 		} else {
@@ -90,7 +90,7 @@ func (st *State) because(p *Policy, i int, s *Sample) string {
 	if t.Enter.now(&st.Nodes[i].Enter, s) == yes {
 		return "tier " + t.Name + ": " + t.Enter.why(&st.Nodes[i].Enter, s)
 	}
-	held := fmt.Sprintf("tier %s has been held for %s", t.Name, text((s.Now - st.Entered[i]).Round(time.Second)))
+	held := fmt.Sprintf("tier %s has been held for %s", t.Name, FormatDuration((s.Now - st.Entered[i]).Round(time.Second)))
 	if i+1 < st.Tier {
 		held += " and is below tier " + st.TierName
 	}
@@ -107,7 +107,7 @@ func (st *State) Leaving(p *Policy, s *Sample) string {
 		return ""
 	}
 	leave, n := &p.Tiers[st.Tier-1].Leave, &st.Nodes[st.Tier-1].Leave
-	return leave.words(true) + ": " + leave.why(n, s)
+	return leave.String() + ": " + leave.why(n, s)
 }
 
 // name is the signal as it is called in a journal entry.
@@ -122,7 +122,7 @@ func (t Test) name() string {
 func (t Test) span() string {
 	switch {
 	case t.Window > 0:
-		return " in " + text(t.Window)
+		return " in " + FormatDuration(t.Window)
 	case t.Average > 0:
 		return fmt.Sprintf(" avg%.0f", t.Average.Seconds())
 	}
@@ -134,24 +134,52 @@ func (t Test) String() string {
 	return t.name() + how[t.sign()] + t.format(t.Limit) + t.span()
 }
 
+// String writes the condition as a policy's explanation names it. Several parts are in parentheses.
+func (c Condition) String() string {
+	var parts []string
+	for _, part := range c.Of {
+		parts = append(parts, part.String())
+	}
+	s := ""
+	switch c.Op {
+	case Always:
+		return "at any time"
+	case Compare:
+		s = c.Test.String()
+	case Not:
+		s = "not " + parts[0]
+	case Any:
+		s = strings.Join(parts, " or ")
+	case All:
+		s = strings.Join(parts, " and ")
+	}
+	if len(parts) > 1 {
+		s = "(" + s + ")"
+	}
+	if c.For > 0 {
+		s += " for " + FormatDuration(c.For)
+	}
+	return s
+}
+
 // format writes a value with the signal's unit.
 func (t Test) format(v float64) string {
 	switch t.Signal {
 	case Usage, Pressure:
-		return plain(v) + "%"
+		return FormatNumber(v) + "%"
 	case Swap, Shmem:
-		return plain(v/(1<<20)) + "MiB"
+		return FormatNumber(v/(1<<20)) + "MiB"
 	case LimitIn:
 		if math.IsInf(v, 1) {
 			return NotRising
 		}
-		return plain(v) + "s"
+		return FormatNumber(v) + "s"
 	}
-	return plain(v)
+	return FormatNumber(v)
 }
 
-// text writes a duration as a policy file would: 10m, not 10m0s.
-func text(v time.Duration) string {
+// FormatDuration writes a duration as a policy file would: 10m, not 10m0s.
+func FormatDuration(v time.Duration) string {
 	s := v.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
@@ -162,7 +190,7 @@ func text(v time.Duration) string {
 	return s
 }
 
-// plain writes a number with at most two digits after the point.
-func plain(v float64) string {
+// FormatNumber writes a number with at most two digits after the point.
+func FormatNumber(v float64) string {
 	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.2f", v), "0"), ".")
 }

@@ -1,10 +1,13 @@
-package policy
+package policy_test
 
 import (
 	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
+
+	. "hapressure/policy"
+	"hapressure/tests/policytest"
 )
 
 const ladder = `
@@ -50,7 +53,7 @@ func (w *walk) step(after time.Duration, usage Reading, want int) {
 }
 
 func TestTierWalk(t *testing.T) {
-	w := &walk{t: t, p: mustDecode(t, ladder), st: &State{}}
+	w := &walk{t: t, p: policytest.Decode(t, ladder), st: &State{}}
 	sec := time.Second
 	w.step(0, have(50), 0)
 	w.step(sec, have(75), 1)
@@ -81,7 +84,7 @@ func TestTierWalk(t *testing.T) {
 
 // TestTierFallsOneAtATime holds that each tier's leave counts from when it became the present one.
 func TestTierFallsOneAtATime(t *testing.T) {
-	w := &walk{t: t, p: mustDecode(t, ladder), st: &State{}}
+	w := &walk{t: t, p: policytest.Decode(t, ladder), st: &State{}}
 	sec := time.Second
 	w.step(0, have(96), 3)
 	w.step(sec, have(10), 2)
@@ -93,7 +96,7 @@ func TestTierFallsOneAtATime(t *testing.T) {
 }
 
 func TestTierIsNotLeftWhileItsEnterIsTrue(t *testing.T) {
-	p := mustDecode(t, ladder)
+	p := policytest.Decode(t, ladder)
 	st := &State{}
 	s := calm(0)
 	s.Swap = have(10 << 20)
@@ -107,7 +110,7 @@ func TestTierIsNotLeftWhileItsEnterIsTrue(t *testing.T) {
 
 // TestOneSampleCutsNothing holds that a tier that costs connections is entered, and acts again after a calm, only by two samples in a row.
 func TestOneSampleCutsNothing(t *testing.T) {
-	p, st := mustDecode(t, ladder), &State{}
+	p, st := policytest.Decode(t, ladder), &State{}
 	worker := Worker{ID: WorkerID{7, 1}, Generation: 1, State: Stopping, StoppingFor: time.Hour, Cache: CacheEmpty, Private: 100 << 20}
 	now := time.Duration(0)
 	step := func(usage float64) Decision {
@@ -138,7 +141,7 @@ func TestOneSampleCutsNothing(t *testing.T) {
 }
 
 func TestTierAlways(t *testing.T) {
-	p := mustDecode(t, "version: 1\ntiers:\n  - {name: a, enter: always, actions: [purge-ssl-cache: {}]}\n")
+	p := policytest.Decode(t, "version: 1\ntiers:\n  - {name: a, enter: always, actions: [purge-ssl-cache: {}]}\n")
 	st := &State{}
 	for now := range 3 {
 		if d := Step(p, st, calm(time.Duration(now)*time.Second)); d.Tier != 1 {
@@ -148,8 +151,8 @@ func TestTierAlways(t *testing.T) {
 }
 
 func TestClockJump(t *testing.T) {
-	for _, jump := range []time.Duration{-time.Hour, maxGap + 1} {
-		w := &walk{t: t, p: mustDecode(t, ladder), st: &State{}, now: 10 * time.Hour}
+	for _, jump := range []time.Duration{-time.Hour, MaxGap + 1} {
+		w := &walk{t: t, p: policytest.Decode(t, ladder), st: &State{}, now: 10 * time.Hour}
 		w.step(0, have(81), 1)
 		w.step(2*time.Second, have(81), 1)
 		w.step(jump, have(81), 1) // the for of two begins anew, the tier stays
@@ -157,13 +160,13 @@ func TestClockJump(t *testing.T) {
 		w.step(time.Second, have(81), 2)
 	}
 	// Up to the bound nothing begins anew.
-	w := &walk{t: t, p: mustDecode(t, ladder), st: &State{}}
+	w := &walk{t: t, p: policytest.Decode(t, ladder), st: &State{}}
 	w.step(0, have(81), 1)
-	w.step(maxGap, have(81), 2)
+	w.step(MaxGap, have(81), 2)
 }
 
 func TestClockJumpEmptiesWindows(t *testing.T) {
-	p := mustDecode(t, tierYAML("{events: {high: 1, window: 5m}}", leave60, ""))
+	p := policytest.Decode(t, tier("{events: {high: 1, window: 5m}}", "{usage: {below: 60%}}"))
 	st := &State{}
 	s := calm(0)
 	Step(p, st, s)
@@ -189,9 +192,9 @@ tiers:
 		{96, 90, 3, 2}, // three is the second now
 		{75, 70, 1, 0}, // one is no more: not by accident two
 	} {
-		w := &walk{t: t, p: mustDecode(t, ladder), st: &State{}}
+		w := &walk{t: t, p: policytest.Decode(t, ladder), st: &State{}}
 		w.step(0, have(tt.usage), tt.from)
-		w.p = mustDecode(t, without)
+		w.p = policytest.Decode(t, without)
 		w.step(time.Second, have(tt.then), tt.to)
 		if tt.from == tt.to {
 			if len(w.d.Changes) != 0 {
@@ -204,7 +207,7 @@ tiers:
 }
 
 func TestStateIsJSON(t *testing.T) {
-	p := builtIn()
+	p := policytest.BuiltIn(t)
 	st := &State{}
 	s := calm(0)
 	s.Usage = have(99)
@@ -226,8 +229,8 @@ func TestStateIsJSON(t *testing.T) {
 
 // crowd is a target with many stopping workers, usage percent of memory and a clock that goes on with each step. What is given is
 // in flight for ever.
-func crowd(usage float64) (step func() Decision) {
-	p, st, s := builtIn(), &State{}, calm(0)
+func crowd(t testing.TB, usage float64) (step func() Decision) {
+	p, st, s := policytest.BuiltIn(t), &State{}, calm(0)
 	s.Usage = have(usage)
 	for i := range 100 {
 		s.Workers = append(s.Workers, Worker{ID: WorkerID{i, 1}, Generation: 1 + i, State: Stopping, StoppingFor: time.Duration(i) * time.Second, Cache: CacheEmpty, Private: 1 << 20})
@@ -237,7 +240,7 @@ func crowd(usage float64) (step func() Decision) {
 
 func TestStepDoesNotAllocateWhenNothingHappens(t *testing.T) {
 	for tier, usage := range []float64{20, 75, 88, 99} {
-		step := crowd(usage)
+		step := crowd(t, usage)
 		for range 1000 {
 			step()
 		}
@@ -253,7 +256,7 @@ func TestStepDoesNotAllocateWhenNothingHappens(t *testing.T) {
 func BenchmarkStep(b *testing.B) {
 	for _, usage := range []float64{20, 99} {
 		b.Run(fmt.Sprintf("%g%%", usage), func(b *testing.B) {
-			step := crowd(usage)
+			step := crowd(b, usage)
 			for range 1000 {
 				step()
 			}

@@ -78,7 +78,7 @@ func (t *Test) jump(last Point, total float64, s *Sample) string {
 		return "its total ran backwards"
 	case t.Signal == Events && growth > mostEvents*(passed+time.Second).Seconds(),
 		t.Signal == Pressure && growth > float64((passed+skew).Microseconds()):
-		return fmt.Sprintf("its total rose by %s in %s", t.formatTotal(growth), text(passed.Round(time.Millisecond)))
+		return fmt.Sprintf("its total rose by %s in %s", t.formatTotal(growth), FormatDuration(passed.Round(time.Millisecond)))
 	}
 	return ""
 }

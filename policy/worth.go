@@ -31,17 +31,17 @@ type Withheld struct {
 }
 
 func (w Withheld) String() string {
-	known := fmt.Sprintf("stopping workers hold %sMiB", plain(float64(w.Gain)/(1<<20)))
+	known := fmt.Sprintf("stopping workers hold %sMiB", FormatNumber(float64(w.Gain)/(1<<20)))
 	switch {
 	case w.Gain == 0:
 		known = "it is not known what stopping workers hold"
 	case w.Of.Bytes > 0:
-		known += fmt.Sprintf(", %s%% of %s", plain(100*float64(w.Gain)/float64(w.Of.Bytes)), w.Of.Name)
+		known += fmt.Sprintf(", %s%% of %s", FormatNumber(100*float64(w.Gain)/float64(w.Of.Bytes)), w.Of.Name)
 	}
 	if w.Gain > 0 && w.Unknown > 0 {
 		known += fmt.Sprintf(", and what %d others hold is not known", w.Unknown)
 	}
-	return fmt.Sprintf("%s of tier %s is withheld: %s; less than %s%% is not worth cutting connections for", w.Kind, w.Tier, known, plain(w.Worth))
+	return fmt.Sprintf("%s of tier %s is withheld: %s; less than %s%% is not worth cutting connections for", w.Kind, w.Tier, known, FormatNumber(w.Worth))
 }
 
 // held returns what the worker is known to hold, in bytes: private memory, in RAM or swapped out, and shared memory, as its TLS session

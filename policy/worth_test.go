@@ -1,9 +1,12 @@
-package policy
+package policy_test
 
 import (
 	"strings"
 	"testing"
 	"time"
+
+	. "hapressure/policy"
+	"hapressure/tests/policytest"
 )
 
 const gib = 1 << 30
@@ -62,7 +65,7 @@ func TestWorth(t *testing.T) {
 			if tt.worth != "" {
 				settings += ", " + tt.worth
 			}
-			p := mustDecode(t, "version: 1\ntiers:\n  - {name: cut, enter: "+tt.enter+", "+leave+"settle: 0s, actions: ["+kind+": {"+settings+"}]}\n")
+			p := policytest.Decode(t, "version: 1\ntiers:\n  - {name: cut, enter: "+tt.enter+", "+leave+"settle: 0s, actions: ["+kind+": {"+settings+"}]}\n")
 			st, cut, began := &State{}, 0, 0
 			for i := range 5 { // windows fill
 				s := calm(time.Duration(i) * 10 * time.Second)

@@ -20,7 +20,8 @@ var allowed = map[string][]string{
 	"hapressure/input":              {},
 	"hapressure/policy":             {},
 	"hapressure/policy/record":      {"hapressure/policy"},
-	"hapressure/policy/replay":      {"hapressure/policy", "hapressure/policy/record"},
+	"hapressure/policy/language":    {"hapressure/policy"},
+	"hapressure/policy/replay":      {"hapressure/policy", "hapressure/policy/language", "hapressure/policy/record"},
 	"hapressure/policy/simulate":    {"hapressure/policy", "hapressure/policy/record"},
 	"hapressure/cgroup":             {},
 	"hapressure/haproxy":            {},
@@ -28,7 +29,7 @@ var allowed = map[string][]string{
 	"hapressure/controller/status":  {"hapressure/haproxy", "hapressure/policy"},
 	"hapressure/controller":         {"hapressure/input", "hapressure/policy", "hapressure/policy/record", "hapressure/cgroup", "hapressure/controller/status", "hapressure/haproxy", "hapressure/systemd"},
 	"hapressure/controller/control": {"hapressure/controller", "hapressure/controller/status"},
-	"hapressure/cmd/hapressure": {"hapressure/policy", "hapressure/policy/record", "hapressure/policy/replay", "hapressure/policy/simulate",
+	"hapressure/cmd/hapressure": {"hapressure/policy", "hapressure/policy/language", "hapressure/policy/record", "hapressure/policy/replay", "hapressure/policy/simulate",
 		"hapressure/cgroup", "hapressure/controller", "hapressure/controller/control", "hapressure/controller/status", "hapressure/input", "hapressure/haproxy", "hapressure/systemd"},
 }
 
@@ -67,6 +68,9 @@ func TestImports(t *testing.T) {
 			}
 			if strings.HasPrefix(pkg.ImportPath, "hapressure/policy") && slices.Contains(impure, imp) {
 				t.Errorf("%s imports %s: it must touch nothing", pkg.ImportPath, imp)
+			}
+			if pkg.ImportPath == "hapressure/policy" && strings.Contains(imp, "yaml") {
+				t.Errorf("%s imports %s: the language is a package of its own", pkg.ImportPath, imp)
 			}
 			if imp == "os/exec" && pkg.ImportPath != "hapressure/cmd/hapressure" { // its "events" runs journalctl
 				t.Errorf("%s imports %s: a guard never starts a process", pkg.ImportPath, imp)

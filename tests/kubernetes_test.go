@@ -10,7 +10,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"hapressure/policy"
+	"hapressure/policy/language"
 )
 
 // manifest is what ours have of Kubernetes' objects: another field is a mistake, and so is one in the wrong place.
@@ -113,7 +113,7 @@ func TestKubernetesManifests(t *testing.T) {
 				switch m.Kind {
 				case "ConfigMap":
 					if text, ok := m.Data["policy.yaml"]; ok {
-						if _, err := policy.DecodeFiles(policy.File{Name: name, Text: []byte(text)}); err != nil {
+						if _, err := language.Decode(language.File{Name: name, Text: []byte(text)}); err != nil {
 							t.Error(err)
 						}
 					}

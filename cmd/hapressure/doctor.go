@@ -15,6 +15,7 @@ import (
 	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
+	"hapressure/policy/language"
 )
 
 func doctorCommand() *cobra.Command {
@@ -65,7 +66,7 @@ type host struct {
 	mount     string // of cgroup v2
 	mountErr  error
 	policy    *policy.Policy // of the files as they are
-	files     []policy.File
+	files     []language.File
 	policyErr error
 	status    status.Status // told by the daemon, or looked up
 	statusErr error

@@ -19,6 +19,7 @@ import (
 	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
+	"hapressure/policy/language"
 	"hapressure/tests/cgrouptest"
 	"hapressure/tests/haproxytest"
 )
@@ -38,8 +39,8 @@ func sound(t *testing.T) (*host, cgrouptest.Tree) {
 	procfs := t.TempDir()
 	writeFile(t, procfs+"/meminfo", "MemTotal: 3009444 kB\nMemAvailable: 2689488 kB\nSwapTotal: 1000000 kB\nSwapFree: 1000000 kB\n")
 	writeFile(t, procfs+"/swaps", "Filename Type Size Used Priority\n/swap file 1000000 0 -2\n")
-	files := []policy.File{{Name: "test.yaml", Text: []byte("version: 1\ntargets: [cgroup: /lb]\ntiers: [{name: purge, enter: always, actions: [purge-ssl-cache: {}]}]\n")}}
-	p, err := policy.DecodeFiles(files...)
+	files := []language.File{{Name: "test.yaml", Text: []byte("version: 1\ntargets: [cgroup: /lb]\ntiers: [{name: purge, enter: always, actions: [purge-ssl-cache: {}]}]\n")}}
+	p, err := language.Decode(files...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,14 +13,15 @@ import (
 
 	"hapressure/input"
 	"hapressure/policy"
+	"hapressure/policy/language"
 	"hapressure/systemd"
 )
 
 // lastPolicy is the policy that was last in force, and the names that the reloader was given for it. A policy file with mistakes in it, which a
 // running daemon takes no notice of, is no reason to leave HAProxy unguarded after the next restart: an upgrade, say.
 type lastPolicy struct {
-	Names []string      `json:"Names"`
-	Files []policy.File `json:"Files"`
+	Names []string        `json:"Names"`
+	Files []language.File `json:"Files"`
 }
 
 // keptPolicyLimit bounds the file of the last policy, in bytes: JSON has four characters for three bytes.
@@ -42,7 +43,7 @@ func (r *reloader) begin() (p *policy.Policy, from string, mistakes error) {
 }
 
 // last reads what keep has written, by this daemon or one before it.
-func (r *reloader) last() (*policy.Policy, []policy.File, error) {
+func (r *reloader) last() (*policy.Policy, []language.File, error) {
 	f, err := input.Open(r.kept, keptPolicyLimit)
 	if err != nil {
 		return nil, nil, err
@@ -58,7 +59,7 @@ func (r *reloader) last() (*policy.Policy, []policy.File, error) {
 	if len(was.Files) == 0 || !slices.Equal(was.Names, r.names) {
 		return nil, nil, fmt.Errorf("reading %s: it is of other files", r.kept)
 	}
-	p, err := policy.DecodeFiles(was.Files...)
+	p, err := language.Decode(was.Files...)
 	return p, was.Files, err
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"hapressure/input"
 	"hapressure/policy"
+	"hapressure/policy/language"
 )
 
 const policyFile = "/etc/hapressure/policy.yaml"
@@ -24,11 +25,11 @@ var dropIns = []string{"/etc/hapressure/policy.d", "/run/hapressure/policy.d", "
 const policyLimit = 1 << 20
 
 // loadPolicy reads and decodes the given files, of which all but the first are drop-ins, or without any this system's.
-func loadPolicy(names ...string) (*policy.Policy, []policy.File, error) { return load(names, false) }
+func loadPolicy(names ...string) (*policy.Policy, []language.File, error) { return load(names, false) }
 
 // load is loadPolicy. Files that are to come into force must be trusted, as this system's always must.
-func load(names []string, trusted bool) (*policy.Policy, []policy.File, error) {
-	var files []policy.File
+func load(names []string, trusted bool) (*policy.Policy, []language.File, error) {
+	var files []language.File
 	var err error
 	if len(names) > 0 {
 		files, err = readAll(names, trusted)
@@ -38,7 +39,7 @@ func load(names []string, trusted bool) (*policy.Policy, []policy.File, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the policy: %w", err)
 	}
-	p, err := policy.DecodeFiles(files...)
+	p, err := language.Decode(files...)
 	if err != nil {
 		return nil, files, fmt.Errorf("the policy has mistakes:\n%w", err)
 	}
@@ -46,9 +47,9 @@ func load(names []string, trusted bool) (*policy.Policy, []policy.File, error) {
 }
 
 // origin tells in words what the policy of these files is.
-func origin(files []policy.File) string {
+func origin(files []language.File) string {
 	text := "the policy " + files[0].Name
-	if files[0].Name == policy.BuiltIn.Name {
+	if files[0].Name == language.BuiltIn.Name {
 		text = "the built-in policy"
 	}
 	for _, f := range files[1:] {
@@ -58,10 +59,10 @@ func origin(files []policy.File) string {
 }
 
 // systemFiles reads the policy of the system whose root folder is given: its file, or the built-in policy, and the drop-ins by name.
-func systemFiles(root string) ([]policy.File, error) {
+func systemFiles(root string) ([]language.File, error) {
 	files, err := readAll([]string{filepath.Join(root, policyFile)}, true)
 	if errors.Is(err, fs.ErrNotExist) {
-		files, err = []policy.File{policy.BuiltIn}, nil
+		files, err = []language.File{language.BuiltIn}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func systemFiles(root string) ([]policy.File, error) {
 	return append(files, drops...), err
 }
 
-func readAll(names []string, trusted bool) (texts []policy.File, err error) {
+func readAll(names []string, trusted bool) (texts []language.File, err error) {
 	left := int64(policyLimit)
 	for _, name := range names {
 		text, err := readPolicy(name, left, trusted)
@@ -94,7 +95,7 @@ func readAll(names []string, trusted bool) (texts []policy.File, err error) {
 			return nil, err
 		}
 		left -= int64(len(text))
-		texts = append(texts, policy.File{Name: name, Text: text})
+		texts = append(texts, language.File{Name: name, Text: text})
 	}
 	return texts, nil
 }

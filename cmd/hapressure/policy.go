@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hapressure/policy"
+	"hapressure/policy/language"
 )
 
 func policyCommand() *cobra.Command {
@@ -39,13 +40,13 @@ Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong u
 	}, &cobra.Command{
 		Use:   "explain [FILE...]",
 		Short: "Tell in words what a policy does",
-		RunE:  printing(policy.Explain),
+		RunE:  printing(language.Explain),
 	}, &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of policy files, for editors",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := cmd.OutOrStdout().Write(policy.Schema)
+			_, err := cmd.OutOrStdout().Write(language.Schema)
 			return err
 		},
 	})
@@ -65,7 +66,7 @@ func printing(how func(*policy.Policy) string) func(*cobra.Command, []string) er
 
 func check(out io.Writer, names []string, asJSON bool) error {
 	p, files, err := loadPolicy(names...)
-	mistakes := policy.Errors{} // in JSON an empty array
+	mistakes := language.Errors{} // in JSON an empty array
 	switch {
 	case asJSON && (err == nil || errors.As(err, &mistakes)):
 		if werr := json.NewEncoder(out).Encode(mistakes); werr != nil {

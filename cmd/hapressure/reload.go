@@ -13,6 +13,7 @@ import (
 	"hapressure/controller"
 	"hapressure/controller/control"
 	"hapressure/policy"
+	"hapressure/policy/language"
 	"hapressure/systemd"
 )
 
@@ -22,7 +23,7 @@ type reloader struct {
 	names   []string        // of the files; none = the system's
 	kept    string          // file of the policy that was last in force; "" = none
 	keeping chan lastPolicy // the policy to be written there
-	files   []policy.File
+	files   []language.File
 	asked   chan chan error // to reload, and what came of it
 	to      holder
 	journal controller.Journal

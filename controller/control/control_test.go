@@ -22,6 +22,7 @@ import (
 	"hapressure/controller"
 	"hapressure/controller/status"
 	"hapressure/policy"
+	"hapressure/policy/language"
 	"hapressure/systemd"
 	"hapressure/tests/cgrouptest"
 	"hapressure/tests/haproxytest"
@@ -55,7 +56,7 @@ func daemon(t *testing.T, text string) (*haproxytest.HAProxy, *Client, *journal)
 		pids += fmt.Sprintln(pid)
 	}
 	tree.Write(group, "cgroup.procs", pids)
-	p, err := policy.DecodeFiles(policy.File{Name: "test.yaml", Text: []byte(text)})
+	p, err := language.Decode(language.File{Name: "test.yaml", Text: []byte(text)})
 	if err != nil {
 		t.Fatal(err)
 	}

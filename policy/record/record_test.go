@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"hapressure/policy"
+	"hapressure/tests/policytest"
 )
 
 func have(v float64) policy.Reading { return policy.Reading{Value: v} }
@@ -22,10 +23,7 @@ func have(v float64) policy.Reading { return policy.Reading{Value: v} }
 // sample is a recording with most of what can be in one.
 func sample(t testing.TB) []byte {
 	t.Helper()
-	p, err := policy.DecodeFiles(policy.File{Name: "test", Text: []byte("version: 1\ntiers: [{name: t, enter: {reload-room: {below: 2}}, leave: {usage: {below: 6%}}, actions: [purge-ssl-cache: {}]}]\n")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := policytest.Decode(t, "version: 1\ntiers: [{name: t, enter: {reload-room: {below: 2}}, leave: {usage: {below: 6%}}, actions: [purge-ssl-cache: {}]}]\n")
 	var b bytes.Buffer
 	w, err := NewWriter(&b, Begin{Target: "haproxy.service", Wall: time.Unix(1700000000, 0).UTC(), Policy: p.Source})
 	st := policy.State{}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hapressure/policy"
+	"hapressure/policy/language"
 	"hapressure/policy/record"
 )
 
@@ -92,7 +93,7 @@ func (r *Run) play(b record.Begin) error {
 	r.begin, r.policy = b, r.own
 	if r.own == nil {
 		var err error
-		if r.policy, err = policy.DecodeFiles(policy.File{Name: "the recorded policy", Text: []byte(b.Policy)}); err != nil {
+		if r.policy, err = language.Decode(language.File{Name: "the recorded policy", Text: []byte(b.Policy)}); err != nil {
 			return err
 		}
 	}

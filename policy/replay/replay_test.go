@@ -15,6 +15,7 @@ import (
 	"hapressure/policy/record"
 	"hapressure/policy/simulate"
 	"hapressure/tests/golden"
+	"hapressure/tests/policytest"
 )
 
 // storm is a recording of the simulated storm, made anew from some state every so many ticks, as the daemon does.
@@ -96,18 +97,9 @@ func TestRecordingOfBefore(t *testing.T) {
 
 func TestTags(t *testing.T) { golden.Tags(t, Entry{}, point{}) }
 
-func decode(t *testing.T, text string) *policy.Policy {
-	t.Helper()
-	p, err := policy.DecodeFiles(policy.File{Name: "test.yaml", Text: []byte(text)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func TestRecordedPolicyDecidesAsItDid(t *testing.T) {
 	for _, every := range []int{7, 1 << 30} {
-		events := storm(t, builtIn(), every)
+		events := storm(t, policytest.BuiltIn(t), every)
 		r := play(t, New("as recorded", nil), events)
 		if r.Differs != nil {
 			t.Errorf("a new beginning every %d ticks: %v", every, r.Differs)
@@ -116,7 +108,7 @@ func TestRecordedPolicyDecidesAsItDid(t *testing.T) {
 			t.Errorf("%v were given", r.Given())
 		}
 		// The beginning of it was lost. A Run takes the states of what it plays, so it is made anew.
-		events = storm(t, builtIn(), every)
+		events = storm(t, policytest.BuiltIn(t), every)
 		for i, e := range events {
 			if e.Begin != nil && i > len(events)/3 {
 				if late := play(t, New("as recorded", nil), events[i:]); late.Differs != nil {
@@ -129,7 +121,7 @@ func TestRecordedPolicyDecidesAsItDid(t *testing.T) {
 }
 
 func TestDifferenceIsFound(t *testing.T) {
-	events := storm(t, builtIn(), 1<<30)
+	events := storm(t, policytest.BuiltIn(t), 1<<30)
 	changed := false
 	for i, e := range events {
 		if !changed && e.Tick != nil && e.Tick.Usage.Value > 60 {
@@ -146,9 +138,9 @@ func TestDifferenceIsFound(t *testing.T) {
 // Another policy goes on over a new beginning, and its actions land in the model.
 func TestOtherPolicy(t *testing.T) {
 	for _, every := range []int{50, 1 << 30} {
-		events := storm(t, builtIn(), every)
+		events := storm(t, policytest.BuiltIn(t), every)
 		recorded := play(t, New("as recorded", nil), events)
-		p := decode(t, `version: 1
+		p := policytest.Decode(t, `version: 1
 tiers:
   - name: end
     enter: always
@@ -179,7 +171,7 @@ tiers:
 }
 
 func TestPage(t *testing.T) {
-	events := storm(t, decode(t, "version: 1\n# </script><b>\n"), 100)
+	events := storm(t, policytest.Decode(t, "version: 1\n# </script><b>\n"), 100)
 	r, v := play(t, New("</script>", nil), events), &View{}
 	for _, e := range events {
 		v.Play(e)
@@ -229,7 +221,7 @@ func TestCurveIsBounded(t *testing.T) {
 
 // The page and the JSON are written piece by piece, and are what the types say.
 func TestWhatIsWrittenIsWhatARunHolds(t *testing.T) {
-	events := storm(t, builtIn(), 100)
+	events := storm(t, policytest.BuiltIn(t), 100)
 	r, v := play(t, New("<as recorded>", nil), events), &View{}
 	for _, e := range events {
 		v.Play(e)
@@ -253,7 +245,7 @@ func TestWhatIsWrittenIsWhatARunHolds(t *testing.T) {
 
 // A Run holds a bounded number of bytes. Two days of storms are far below it.
 func TestEntriesAreBounded(t *testing.T) {
-	r := play(t, New("as recorded", nil), storm(t, builtIn(), 1<<30))
+	r := play(t, New("as recorded", nil), storm(t, policytest.BuiltIn(t), 1<<30))
 	passed := r.state.Now
 	if most := r.held * int(48*time.Hour/passed); most > MaxEntries/2 {
 		t.Errorf("two days of storms as this one of %v take %d bytes of %d", passed, most, MaxEntries)
@@ -281,12 +273,4 @@ func TestThinKeepsPeaks(t *testing.T) {
 	if len(thinned) > columns || peak.Usage != 99 || peak.Some != 50 || peak.Room != -1 {
 		t.Errorf("%d points, peak %+v", len(thinned), peak)
 	}
-}
-
-func builtIn() *policy.Policy {
-	p, err := policy.DecodeFiles(policy.BuiltIn)
-	if err != nil {
-		panic(err)
-	}
-	return p
 }

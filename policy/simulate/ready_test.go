@@ -1,25 +1,16 @@
 package simulate
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"hapressure/policy"
 	"hapressure/policy/record"
+	"hapressure/tests/policytest"
 )
 
 func ready(t testing.TB, name string) *policy.Policy {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../../packaging/policies", name+".yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := policy.DecodeFiles(policy.File{Name: name, Text: text})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return policytest.Decode(t, string(policytest.Ready(t)[name].Text))
 }
 
 // What each of the ready policies is for, in the scenario that it is for, and at what cost.

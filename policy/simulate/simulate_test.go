@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"hapressure/policy"
+	"hapressure/policy/language"
 	"hapressure/policy/record"
+	"hapressure/tests/policytest"
 )
 
 func scenario(t testing.TB, name string) *Scenario {
@@ -44,10 +46,10 @@ func run(t testing.TB, s *Scenario, p *policy.Policy, dry bool) (Result, []recor
 
 func TestStorm(t *testing.T) {
 	s := scenario(t, "storm.yaml")
-	if r, _ := run(t, s, builtIn(), true); r.Failed == 0 || r.Killed == 0 {
+	if r, _ := run(t, s, policytest.BuiltIn(t), true); r.Failed == 0 || r.Killed == 0 {
 		t.Errorf("without actions the limit is not hit: %v", r)
 	}
-	r, events := run(t, s, builtIn(), false)
+	r, events := run(t, s, policytest.BuiltIn(t), false)
 	if r.Reloads != 8 || r.Failed != 0 || r.Killed != 0 || r.Cut != 0 {
 		t.Errorf("with the default policy: %v", r)
 	}
@@ -70,8 +72,8 @@ func TestScenarios(t *testing.T) {
 	}
 	for _, f := range files {
 		s := scenario(t, filepath.Base(f))
-		without, _ := run(t, s, builtIn(), true)
-		with, _ := run(t, s, builtIn(), false)
+		without, _ := run(t, s, policytest.BuiltIn(t), true)
+		with, _ := run(t, s, policytest.BuiltIn(t), false)
 		if with.Killed > 0 || without.Killed == 0 && s.Host == 0 {
 			t.Errorf("%s: without %v; with %v", f, without, with)
 		}
@@ -97,12 +99,8 @@ func TestNeighbours(t *testing.T) {
 			t.Errorf("%s: actions began to be withheld %d times", name, began)
 		}
 	}
-	text := strings.ReplaceAll(string(policy.BuiltIn.Text), "worth: 5%", "worth: 0%")
-	p, err := policy.DecodeFiles(policy.File{Name: "worth nothing", Text: []byte(text)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r, _ := run(t, s, p, false); r.Cut == 0 {
+	text := strings.ReplaceAll(string(language.BuiltIn.Text), "worth: 5%", "worth: 0%")
+	if r, _ := run(t, s, policytest.Decode(t, text), false); r.Cut == 0 {
 		t.Errorf("with worth: 0%%: %v", r)
 	}
 }
@@ -111,13 +109,13 @@ func (s *Scenario) reloads() int { return int(s.Reload.Count) }
 
 func TestSameAgain(t *testing.T) {
 	s := scenario(t, "storm.yaml")
-	r1, e1 := run(t, s, builtIn(), false)
-	r2, e2 := run(t, s, builtIn(), false)
+	r1, e1 := run(t, s, policytest.BuiltIn(t), false)
+	r2, e2 := run(t, s, policytest.BuiltIn(t), false)
 	if r1 != r2 || !reflect.DeepEqual(e1, e2) {
 		t.Error("two simulations of one scenario differ")
 	}
 	s.Seed++
-	if _, e3 := run(t, s, builtIn(), false); reflect.DeepEqual(e1, e3) {
+	if _, e3 := run(t, s, policytest.BuiltIn(t), false); reflect.DeepEqual(e1, e3) {
 		t.Error("the seed changes nothing")
 	}
 }
@@ -126,12 +124,12 @@ func TestSameAgain(t *testing.T) {
 func TestSize(t *testing.T) {
 	s := scenario(t, "small-vps.yaml")
 	s.Duration = Duration(time.Hour)
-	w, err := record.NewWriter(io.Discard, record.Begin{Policy: builtIn().Source})
+	w, err := record.NewWriter(io.Discard, record.Begin{Policy: policytest.BuiltIn(t).Source})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ticks := int64(0)
-	if _, err := Run(s, builtIn(), false, func(e record.Event) error {
+	if _, err := Run(s, policytest.BuiltIn(t), false, func(e record.Event) error {
 		if e.Tick != nil {
 			ticks++
 		}
@@ -184,14 +182,6 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		s.Duration = min(s.Duration, Duration(time.Minute)) // what decodes can be simulated
-		run(t, s, builtIn(), false)
+		run(t, s, policytest.BuiltIn(t), false)
 	})
-}
-
-func builtIn() *policy.Policy {
-	p, err := policy.DecodeFiles(policy.BuiltIn)
-	if err != nil {
-		panic(err)
-	}
-	return p
 }

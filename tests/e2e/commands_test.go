@@ -15,7 +15,7 @@ var commandLine = regexp.MustCompile(`(?m)^ {4,}(?:\$ )?((?:hapressure|journalct
 var elsewhere = []string{
 	"hapressure: ",                        // what a command has printed
 	"hapressure top",                      // needs a terminal: see cmd/hapressure/top_test.go
-	"hapressure policy check policy.yaml", // shown for what it says of mistakes: see policy/decode_test.go
+	"hapressure policy check policy.yaml", // shown for what it says of mistakes: see policy/language/testdata/bad
 }
 
 // placeholders are the words in documents that stand for names of the reader's, and what they are in the guest.

@@ -1,4 +1,4 @@
-package policy
+package language
 
 import (
 	"errors"
@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hapressure/policy"
 )
 
 // tierYAML is a valid tier with holes for the parts under test.
@@ -22,17 +24,17 @@ const (
 	leave60 = "{usage: {below: 60%}}"
 )
 
-func mustDecode(t testing.TB, text string) *Policy {
+func mustDecode(t testing.TB, text string) *policy.Policy {
 	t.Helper()
-	p, err := DecodeFiles(File{Name: "p.yaml", Text: []byte(text)})
+	p, err := Decode(File{Name: "p.yaml", Text: []byte(text)})
 	if err != nil {
 		t.Fatalf("decoding:\n%s\n%v", text, err)
 	}
 	return p
 }
 
-func builtIn() *Policy {
-	p, err := DecodeFiles(BuiltIn)
+func builtIn() *policy.Policy {
+	p, err := Decode(BuiltIn)
 	if err != nil {
 		panic(err)
 	}
@@ -40,7 +42,7 @@ func builtIn() *Policy {
 }
 
 func TestDecodeTooLarge(t *testing.T) {
-	_, err := DecodeFiles(File{Name: "p.yaml", Text: []byte("version: 1\n" + strings.Repeat("#", maxSize))})
+	_, err := Decode(File{Name: "p.yaml", Text: []byte("version: 1\n" + strings.Repeat("#", maxSize))})
 	if err == nil || err.Error() != "p.yaml:1:1: the file is larger than 65536 bytes" {
 		t.Errorf("got %v", err)
 	}
@@ -72,26 +74,26 @@ tiers:
       - hard-stop-after: {limit: 5m, halve-every: 30s, floor: 15s, spread: 5s}
       - terminate-oldest: {keep: 1}
 `)
-	want := &Policy{
-		Targets: []Target{{Unit: "haproxy@*.service"}, {Cgroup: "haproxy.slice/blue"}},
-		Tiers: []Tier{{
-			Name: "first", Enter: Condition{Op: Always}, Settle: 10 * time.Second,
-			Actions: []Action{{Kind: PurgeSSLCache}},
+	want := &policy.Policy{
+		Targets: []policy.Target{{Unit: "haproxy@*.service"}, {Cgroup: "haproxy.slice/blue"}},
+		Tiers: []policy.Tier{{
+			Name: "first", Enter: policy.Condition{Op: policy.Always}, Settle: 10 * time.Second,
+			Actions: []policy.Action{{Kind: policy.PurgeSSLCache}},
 		}, {
 			Name: "second",
-			Enter: Condition{Op: Any, For: 3 * time.Second, Of: []Condition{
-				{Op: Compare, Test: Test{Signal: Pressure, Of: "some", Limit: 5.5, Window: 10 * time.Second}},
-				{Op: Compare, Test: Test{Signal: Pressure, Of: "full", Limit: 1, Average: time.Minute}},
-				{Op: Compare, Test: Test{Signal: LimitIn, Below: true, Limit: 90}, For: 2 * time.Second},
+			Enter: policy.Condition{Op: policy.Any, For: 3 * time.Second, Of: []policy.Condition{
+				{Op: policy.Compare, Test: policy.Test{Signal: policy.Pressure, Of: "some", Limit: 5.5, Window: 10 * time.Second}},
+				{Op: policy.Compare, Test: policy.Test{Signal: policy.Pressure, Of: "full", Limit: 1, Average: time.Minute}},
+				{Op: policy.Compare, Test: policy.Test{Signal: policy.LimitIn, Below: true, Limit: 90}, For: 2 * time.Second},
 			}},
-			Leave: Condition{Op: Not, Of: []Condition{{Op: Any, Of: []Condition{
-				{Op: Compare, Test: Test{Signal: Events, Of: "oom_kill", Limit: 2, Window: 30 * time.Second}},
-				{Op: Compare, Test: Test{Signal: Shmem, Limit: 1 << 30}},
+			Leave: policy.Condition{Op: policy.Not, Of: []policy.Condition{{Op: policy.Any, Of: []policy.Condition{
+				{Op: policy.Compare, Test: policy.Test{Signal: policy.Events, Of: "oom_kill", Limit: 2, Window: 30 * time.Second}},
+				{Op: policy.Compare, Test: policy.Test{Signal: policy.Shmem, Limit: 1 << 30}},
 			}}}},
-			Urgent: Condition{Op: Always},
-			Actions: []Action{
-				{Kind: HardStopAfter, HardStop: HardStop{Limit: 5 * time.Minute, HalveEvery: 30 * time.Second, Floor: 15 * time.Second, Spread: 5 * time.Second, PerSecond: 200, Worth: 5}},
-				{Kind: TerminateOldest, Terminate: Terminate{Grace: 2 * time.Second, Settle: time.Second, Keep: 1, Limit: 20, Worth: 5}},
+			Urgent: policy.Condition{Op: policy.Always},
+			Actions: []policy.Action{
+				{Kind: policy.HardStopAfter, HardStop: policy.HardStop{Limit: 5 * time.Minute, HalveEvery: 30 * time.Second, Floor: 15 * time.Second, Spread: 5 * time.Second, PerSecond: 200, Worth: 5}},
+				{Kind: policy.TerminateOldest, Terminate: policy.Terminate{Grace: 2 * time.Second, Settle: time.Second, Keep: 1, Limit: 20, Worth: 5}},
 			},
 		}},
 	}
@@ -135,7 +137,7 @@ func FuzzDecode(f *testing.F) {
 		if dropIn == "" {
 			files = files[:1]
 		}
-		p, err := DecodeFiles(files...)
+		p, err := Decode(files...)
 		if err != nil {
 			var all Errors
 			if !errors.As(err, &all) || len(all) == 0 {
@@ -150,20 +152,20 @@ func FuzzDecode(f *testing.F) {
 		}
 		checkSound(t, p)
 		text := p.Source
-		again, err := DecodeFiles(File{"shown", []byte(text)})
+		again, err := Decode(File{"shown", []byte(text)})
 		if len(text) <= maxSize && (err != nil || !reflect.DeepEqual(unplaced(again), unplaced(p))) {
 			t.Fatalf("shown as another: %v\n%s", err, text)
 		}
 		Explain(p)
-		st := &State{}
+		st := &policy.State{}
 		for now := range 3 {
-			Step(p, st, calm(time.Duration(now)*time.Second))
+			policy.Step(p, st, policy.Sample{Now: time.Duration(now) * time.Second, Usage: policy.Reading{Value: 20}})
 		}
 	})
 }
 
 // checkSound asserts what a decoded policy must be, without looking at how it was written.
-func checkSound(t *testing.T, p *Policy) {
+func checkSound(t *testing.T, p *policy.Policy) {
 	t.Helper()
 	if len(p.Tiers) == 0 || len(p.Targets) == 0 {
 		t.Fatalf("no tiers or no targets: %+v", p)
@@ -174,7 +176,7 @@ func checkSound(t *testing.T, p *Policy) {
 			t.Fatalf("unsound tier %+v", tier)
 		}
 		names[tier.Name] = true
-		if tier.Enter.Op != Always {
+		if tier.Enter.Op != policy.Always {
 			checkCondition(t, tier.Enter)
 			checkCondition(t, tier.Leave)
 		}
@@ -186,8 +188,8 @@ func checkSound(t *testing.T, p *Policy) {
 		}
 	}
 	for _, target := range p.Targets {
-		if target.own != nil && len(target.own.Tiers) > 0 {
-			checkSound(t, target.own)
+		if target.Own != nil && len(target.Own.Tiers) > 0 {
+			checkSound(t, target.Own)
 		}
 		if (target.Unit == "") == (target.Cgroup == "") {
 			t.Fatalf("unsound target %+v", target)
@@ -195,17 +197,17 @@ func checkSound(t *testing.T, p *Policy) {
 	}
 }
 
-func checkCondition(t *testing.T, c Condition) {
+func checkCondition(t *testing.T, c policy.Condition) {
 	t.Helper()
 	sound := c.For >= 0
 	switch c.Op {
-	case Any, All:
+	case policy.Any, policy.All:
 		sound = sound && len(c.Of) > 0
-	case Not:
+	case policy.Not:
 		sound = sound && len(c.Of) == 1
-	case Compare:
+	case policy.Compare:
 		sound = sound && c.Test.Signal != "" && c.Test.Limit >= 0 && len(c.Of) == 0
-		if c.Test.Signal == Pressure {
+		if c.Test.Signal == policy.Pressure {
 			sound = sound && (c.Test.Window == 0) != (c.Test.Average == 0) && c.Test.Of != ""
 		}
 	default:
@@ -233,10 +235,10 @@ func TestDecodeAcceptsWhatOnlyTouches(t *testing.T) {
 }
 
 // unplaced takes away where a policy is from.
-func unplaced(p *Policy) *Policy {
+func unplaced(p *policy.Policy) *policy.Policy {
 	p.Source = ""
 	for i := range p.Targets {
-		if own := p.Targets[i].own; own != nil {
+		if own := p.Targets[i].Own; own != nil {
 			own.Source = ""
 		}
 	}

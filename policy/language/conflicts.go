@@ -1,15 +1,18 @@
-package policy
+package language
 
 import (
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"hapressure/policy"
 )
 
 // placed is one comparison of a condition, and what the conditions around it make of it.
 type placed struct {
-	test     Test
+	test     policy.Test
+	limit    string // of the test, as written
 	at       place
 	positive bool          // not under a not
 	alone    bool          // it is enough for the whole to be true
@@ -24,19 +27,19 @@ func comparisons(v *value, outer placed) (found []placed) {
 	outer.wait += v.get("for").duration()
 	switch {
 	case part == nil:
-	case op == string(Not):
+	case op == string(policy.Not):
 		outer.positive, outer.alone = !outer.positive, false
 		return comparisons(part, outer)
 	case strings.HasPrefix(part.of, "[]"):
-		outer.alone, outer.joined = outer.alone && op == string(Any), nil
-		if op == string(All) && outer.positive {
+		outer.alone, outer.joined = outer.alone && op == string(policy.Any), nil
+		if op == string(policy.All) && outer.positive {
 			outer.joined = v
 		}
 		for _, item := range part.list() {
 			found = append(found, comparisons(item, outer)...)
 		}
 	case part.get(part.one()) != nil:
-		outer.test, outer.at = test(part), part.at
+		outer.test, outer.limit, outer.at = test(part), part.get(part.one()).word(), part.at
 		found = []placed{outer}
 	}
 	return found
@@ -94,14 +97,14 @@ func (d *decoder) overlaps(enter, leave []placed) {
 // remedy tells what to write in leave, for a comparison in enter.
 func (p placed) remedy() string {
 	how := map[bool]string{true: "write below %s or less", false: "write above %s or more"}[p.up()]
-	if p.test.Signal == Pressure || p.test.Signal == Events {
+	if p.test.Signal == policy.Pressure || p.test.Signal == policy.Events {
 		how = "write not with %s or less"
 	}
-	return fmt.Sprintf(how, p.test.format(p.test.Limit))
+	return fmt.Sprintf(how, p.limit)
 }
 
 // measured is what a test compares, without the limit.
-func (t Test) measured() Test {
+func measured(t policy.Test) policy.Test {
 	t.Limit, t.Below = 0, false
 	return t
 }
@@ -114,7 +117,7 @@ func (d *decoder) possible(all []placed) {
 		}
 		for _, up := range all {
 			if down.joined != nil && down.joined == up.joined && !down.up() && up.up() &&
-				up.test.measured() == down.test.measured() && down.test.Limit <= up.test.Limit {
+				measured(up.test) == measured(down.test) && down.test.Limit <= up.test.Limit {
 				d.errorf(down.at, "%s is never true together with %s (%s): join them with any", down, up, up.at)
 			}
 		}
@@ -131,7 +134,7 @@ func implies(a, b []placed) bool {
 			if x.test.Below {
 				harder = x.test.Limit <= y.test.Limit
 			}
-			return y.alone && x.test.measured() == y.test.measured() && x.test.Below == y.test.Below && harder && x.wait >= y.wait
+			return y.alone && measured(x.test) == measured(y.test) && x.test.Below == y.test.Below && harder && x.wait >= y.wait
 		})
 		if !x.alone || i < 0 {
 			return false

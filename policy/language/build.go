@@ -1,33 +1,35 @@
-package policy
+package language
 
 import (
 	"path"
 	"strings"
+
+	"hapressure/policy"
 )
 
 // policy builds what Step works with from a policy that was read, and reports what is wrong between its parts.
-func (d *decoder) policy(v *value) *Policy {
+func (d *decoder) policy(v *value) *policy.Policy {
 	tiers := v.get("tiers")
-	p := &Policy{Tiers: d.ladder(tiers)}
+	p := &policy.Policy{Tiers: d.ladder(tiers)}
 	for _, v := range v.get("targets").list() {
 		d.complete(v, formOf("target"), true)
-		t := Target{Unit: v.get("unit").word(), Cgroup: v.get("cgroup").word(), Disabled: v.get("disabled").word() == "true"}
+		t := policy.Target{Unit: v.get("unit").word(), Cgroup: v.get("cgroup").word(), Disabled: v.get("disabled").word() == "true"}
 		if own := v.get("tiers"); own != nil {
-			t.own = &Policy{Targets: []Target{t}, Tiers: d.ladder(merge(tiers, own))}
+			t.Own = &policy.Policy{Targets: []policy.Target{t}, Tiers: d.ladder(merge(tiers, own))}
 		}
 		p.Targets = append(p.Targets, t)
 	}
 	return p
 }
 
-func (d *decoder) ladder(tiers *value) []Tier {
-	var ladder []Tier
+func (d *decoder) ladder(tiers *value) []policy.Tier {
+	var ladder []policy.Tier
 	var milder []*value
 	for _, v := range tiers.list() {
 		if !d.complete(v, formOf("tier"), true) || v.get("disabled").word() == "true" {
 			continue
 		}
-		t := Tier{
+		t := policy.Tier{
 			Name: v.get("name").word(), Settle: v.get("settle").duration(),
 			Enter: conditionOf(v.get("enter")), Leave: conditionOf(v.get("leave")), Urgent: conditionOf(v.get("urgent")),
 			Hook: d.hook(v.get("hook")),
@@ -36,7 +38,7 @@ func (d *decoder) ladder(tiers *value) []Tier {
 			t.Actions = append(t.Actions, d.action(a))
 		}
 		leave := v.fields["leave"]
-		switch always := t.Enter.Op == Always; {
+		switch always := t.Enter.Op == policy.Always; {
 		case always && leave != nil:
 			d.errorf(leave.at, "a tier with enter: always is never left: leave out leave")
 		case !always && v.get("enter") != nil && leave == nil:
@@ -49,8 +51,8 @@ func (d *decoder) ladder(tiers *value) []Tier {
 	return ladder
 }
 
-func (d *decoder) hook(v *value) Hook {
-	h := Hook{Timeout: v.get("timeout").duration()}
+func (d *decoder) hook(v *value) policy.Hook {
+	h := policy.Hook{Timeout: v.get("timeout").duration()}
 	for i, word := range v.get("command").list() {
 		if i == 0 && !path.IsAbs(word.text) {
 			d.errorf(word.at, "command %q is not an absolute path: write for example /usr/local/bin/%s", word.text, path.Base(word.text))
@@ -61,73 +63,73 @@ func (d *decoder) hook(v *value) Hook {
 }
 
 // conditionOf builds a condition, the zero one from nil and false.
-func conditionOf(v *value) Condition {
+func conditionOf(v *value) policy.Condition {
 	switch v.word() {
 	case "always", "true":
-		return Condition{Op: Always}
+		return policy.Condition{Op: policy.Always}
 	case "false":
-		return Condition{}
+		return policy.Condition{}
 	}
 	if v == nil {
-		return Condition{}
+		return policy.Condition{}
 	}
-	c := Condition{Op: Op(v.one()), For: v.get("for").duration()}
+	c := policy.Condition{Op: policy.Op(v.one()), For: v.get("for").duration()}
 	switch part := v.get(v.one()); {
 	case part == nil:
-	case c.Op == Not:
-		c.Of = []Condition{conditionOf(part)}
+	case c.Op == policy.Not:
+		c.Of = []policy.Condition{conditionOf(part)}
 	case strings.HasPrefix(part.of, "[]"):
 		for _, item := range part.list() {
 			c.Of = append(c.Of, conditionOf(item))
 		}
 	default:
-		c.Op, c.Test = Compare, test(part)
+		c.Op, c.Test = policy.Compare, test(part)
 	}
 	return c
 }
 
 // test builds a comparison from what stands behind a signal.
-func test(v *value) Test {
+func test(v *value) policy.Test {
 	limit := v.one()
-	t := Test{Signal: v.of, Below: limit == "below", Limit: v.get(limit).amount(), Window: v.get("window").duration(), Average: v.get("average").duration()}
+	t := policy.Test{Signal: v.of, Below: limit == "below", Limit: v.get(limit).amount(), Window: v.get("window").duration(), Average: v.get("average").duration()}
 	switch v.of {
-	case Pressure, Events:
+	case policy.Pressure, policy.Events:
 		t.Of = limit
-	case LimitIn:
+	case policy.LimitIn:
 		t.Limit = v.get(limit).duration().Seconds()
 	}
 	return t
 }
 
-func (d *decoder) action(v *value) Action {
-	a := Action{Kind: v.one()}
+func (d *decoder) action(v *value) policy.Action {
+	a := policy.Action{Kind: v.one()}
 	s := v.get(a.Kind)
 	if s == nil {
 		return a
 	}
 	only := s.get("only")
-	a.Only = Only{
+	a.Only = policy.Only{
 		StoppingAbove: only.get("stopping-for").get("above").duration(),
 		CacheAbove:    uint64(only.get("cache").get("above").amount()),
 		OlderThan:     only.get("generation").get("older-than").count(),
 	}
 	switch a.Kind {
-	case HardStopAfter:
+	case policy.HardStopAfter:
 		a.HardStop = d.hardStop(s)
-	case TerminateOldest:
-		a.Terminate = Terminate{Grace: s.get("grace").duration(), Settle: s.get("settle").duration(), Keep: s.get("keep").count(), Limit: s.get("limit").count(),
+	case policy.TerminateOldest:
+		a.Terminate = policy.Terminate{Grace: s.get("grace").duration(), Settle: s.get("settle").duration(), Keep: s.get("keep").count(), Limit: s.get("limit").count(),
 			Worth: s.get("worth").amount()}
 	}
 	return a
 }
 
-func (d *decoder) hardStop(v *value) HardStop {
-	h := HardStop{
+func (d *decoder) hardStop(v *value) policy.HardStop {
+	h := policy.HardStop{
 		Limit: v.get("limit").duration(), HalveEvery: v.get("halve-every").duration(), Floor: v.get("floor").duration(),
 		Spread: v.get("spread").duration(), PerSecond: v.get("per-second").count(), Worth: v.get("worth").amount(),
 	}
 	if v.get("limit") != nil && h.Floor > h.Limit {
-		d.errorf(v.get("floor").at, "floor %s is above limit %s: write at most that", text(h.Floor), text(h.Limit))
+		d.errorf(v.get("floor").at, "floor %s is above limit %s: write at most that", v.get("floor").word(), v.get("limit").word())
 	}
 	// Without a floor the limit soon is next to nothing, which nobody means who leaves it out.
 	if floor := v.fields["floor"]; h.HalveEvery > 0 && (floor == nil || floor.at == place{}) {

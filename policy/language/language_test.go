@@ -1,4 +1,4 @@
-package policy
+package language
 
 import (
 	"bytes"
@@ -45,7 +45,7 @@ func TestLanguageRefersToItself(t *testing.T) {
 		}
 	}
 	for _, k := range formOf("action").Keys {
-		if kinds[k.Name].does == "" {
+		if does[k.Name] == "" {
 			t.Errorf("%s is not explained", k.Name)
 		}
 	}
@@ -62,7 +62,7 @@ func TestLanguageRefersToItself(t *testing.T) {
 func TestSchemaIsCurrent(t *testing.T) { golden.Check(t, "schema.json", schema()) }
 
 func TestReferenceIsCurrent(t *testing.T) {
-	golden.Check(t, filepath.FromSlash("../docs/policy-reference.md"), reference())
+	golden.Check(t, filepath.FromSlash("../../docs/policy-reference.md"), reference())
 }
 
 // beyondSchema are the bad samples that the schema lets pass: it sees what YAML makes of a value, one file and one value at a time.
@@ -77,7 +77,7 @@ var beyondSchema = []string{
 	"unreachable-by-for", "unreachable-by-threshold", "unreachable-downwards", "window-too-long", "window-too-short", "zeros",
 }
 
-// TestSchemaAndSamples holds that the schema and DecodeFiles agree on each sample.
+// TestSchemaAndSamples holds that the schema and Decode agree on each sample.
 func TestSchemaAndSamples(t *testing.T) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema))
 	if err != nil {
@@ -124,7 +124,7 @@ func TestSchemaAndSamples(t *testing.T) {
 
 const introduction = `# The policy language
 
-<!-- Written by "go test ./policy -run Current -update" from policy/language.yaml. -->
+<!-- Written by "go test ./policy/language -run Current -update" from policy/language/language.yaml. -->
 
 A policy says what is watched, and a ladder of tiers: when each is entered and left, and what it does meanwhile. It is YAML, read strictly:
 a key or unit that is not known, a value out of range or conditions that contradict each other are errors, told all at once with file, line
@@ -192,7 +192,7 @@ Memory can be short because of other programs. Cutting HAProxy's connections the
 same, milder actions are done, and ` + "`hapressure status`" + ` and one journal entry say what is withheld and why.
 
 - The limit that is short is the one that a true condition of the tier's ` + "`enter`" + ` was measured against: for usage, the limit that is used most; for
-  reload-room and limit-in, the one with the least headroom; for events, swap and shmem, the target's own memory. Pressure does not say which limit
+  reload-room and limit-in, the one with the least headroom; for events, swap and shmem, the target's own memory. policy.Pressure does not say which limit
   causes it: it counts as that of usage. If several conditions are true, one limit that is worth it is enough. If none is, because the tier is only
   held, the conditions of ` + "`leave`" + ` that are not true count.
 - If that limit is the target's own, or the target holds at least half of what is used of it, any known gain is enough: the kernel would kill there next, and
@@ -268,7 +268,7 @@ func (k *key) leftOut() string {
 // object is a JSON object. encoding/json writes its keys in alphabetical order.
 type object = map[string]any
 
-// schema writes the JSON Schema (draft 2020-12) of the language. What it cannot say, as what is between values, is left to DecodeFiles.
+// schema writes the JSON Schema (draft 2020-12) of the language. What it cannot say, as what is between values, is left to Decode.
 func schema() string {
 	root := object{
 		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A policy of hapressure",

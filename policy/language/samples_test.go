@@ -1,4 +1,4 @@
-package policy
+package language
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"hapressure/tests/golden"
+
+	"hapressure/policy"
 )
 
 // samples returns the policies in testdata/good or testdata/bad by name; a folder is a policy of several files, in their order.
@@ -42,7 +44,7 @@ func samples(t testing.TB, kind string) map[string][]File {
 // TestBadSamples holds every message. A sample's mistakes are all in its .want file, in order.
 func TestBadSamples(t *testing.T) {
 	for name, files := range samples(t, "bad") {
-		p, err := DecodeFiles(files...)
+		p, err := Decode(files...)
 		if err == nil {
 			t.Errorf("%s decoded to %+v", name, p)
 			continue
@@ -58,7 +60,7 @@ func TestBadSamples(t *testing.T) {
 // readyPolicies are those of packaging/policies.
 func readyPolicies(t testing.TB) map[string][]File {
 	t.Helper()
-	paths, err := filepath.Glob("../packaging/policies/*.yaml")
+	paths, err := filepath.Glob("../../packaging/policies/*.yaml")
 	if err != nil || len(paths) < 6 {
 		t.Fatalf("only %d policies: %v", len(paths), err)
 	}
@@ -76,7 +78,7 @@ func readyPolicies(t testing.TB) map[string][]File {
 // TestReadyPolicies holds in words what each of them does.
 func TestReadyPolicies(t *testing.T) {
 	for name, files := range readyPolicies(t) {
-		p, err := DecodeFiles(files...)
+		p, err := Decode(files...)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -84,7 +86,7 @@ func TestReadyPolicies(t *testing.T) {
 		checkSound(t, p)
 		for _, tier := range p.Tiers {
 			for _, a := range tier.Actions {
-				if a.Kind == TrimPools { // it can stall a worker: only a site that knows its workers can ask for it
+				if a.Kind == policy.TrimPools { // it can stall a worker: only a site that knows its workers can ask for it
 					t.Errorf("%s: tier %s trims pools", name, tier.Name)
 				}
 			}
@@ -101,12 +103,12 @@ func TestShow(t *testing.T) {
 	all := samples(t, "good")
 	maps.Copy(all, readyPolicies(t))
 	for name, files := range all {
-		p, err := DecodeFiles(files...)
+		p, err := Decode(files...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		text := p.Source
-		again, err := DecodeFiles(File{Name: "shown", Text: []byte(text)})
+		again, err := Decode(File{Name: "shown", Text: []byte(text)})
 		if err != nil {
 			t.Errorf("%s: %v\n%s", name, err, text)
 			continue
@@ -120,7 +122,7 @@ func TestShow(t *testing.T) {
 			}
 		}
 	}
-	p, err := DecodeFiles(all["testdata/good/drop-ins"]...)
+	p, err := Decode(all["testdata/good/drop-ins"]...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,17 +130,17 @@ func TestShow(t *testing.T) {
 }
 
 func TestExplainTargets(t *testing.T) {
-	p, err := DecodeFiles(samples(t, "good")["testdata/good/target-of-its-own"]...)
+	p, err := Decode(samples(t, "good")["testdata/good/target-of-its-own"]...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	golden.Check(t, "testdata/explain/target-of-its-own.txt", Explain(p))
-	p, err = DecodeFiles(samples(t, "good")["testdata/good/only"]...)
+	p, err = Decode(samples(t, "good")["testdata/good/only"]...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	golden.Check(t, "testdata/explain/only.txt", Explain(p))
-	p, err = DecodeFiles(samples(t, "good")["testdata/good/hook"]...)
+	p, err = Decode(samples(t, "good")["testdata/good/hook"]...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +149,7 @@ func TestExplainTargets(t *testing.T) {
 
 func TestGoodSamples(t *testing.T) {
 	for name, files := range samples(t, "good") {
-		p, err := DecodeFiles(files...)
+		p, err := Decode(files...)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

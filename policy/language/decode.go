@@ -1,4 +1,4 @@
-package policy
+package language
 
 import (
 	"bytes"
@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"hapressure/policy"
 )
 
 // maxSize bounds a policy file, in bytes. The built-in one has about 6,000.
@@ -46,18 +48,18 @@ func (es Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// DecodeFiles decodes a policy. The first file gets the built-in policy's targets or tiers where it has none; the others are
+// Decode decodes a policy. The first file gets the built-in policy's targets or tiers where it has none; the others are
 // drop-ins, laid over it one after the other: their tiers and targets change those of the same name, key by key, or are added.
 // It is strict: whatever it does not know is an error. All mistakes are reported at once, as Errors.
-func DecodeFiles(files ...File) (*Policy, error) {
+func Decode(files ...File) (*policy.Policy, error) {
 	d := &decoder{}
 	v := d.effective(files)
 	p := d.policy(v)
 	if len(d.errs) == 0 {
 		p.Source = v.write()
 		for _, t := range p.Targets {
-			if t.own != nil {
-				t.own.Source = p.Source
+			if t.Own != nil {
+				t.Own.Source = p.Source
 			}
 		}
 		return p, nil
