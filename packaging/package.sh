@@ -1,6 +1,6 @@
 #!/bin/bash
-# package.sh [ARCH...]: makes a .deb and an .rpm for each architecture (amd64 and arm64) in $DIST: the same bytes from the same
-# commit, whoever makes them.
+# package.sh [ARCH...] builds a .deb and an .rpm for each architecture (amd64 and arm64) in $DIST.
+# The same commit gives the same bytes on every machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/local/go/bin" LC_ALL=C TZ=UTC GOFLAGS=-mod=readonly CGO_ENABLED=0
@@ -10,7 +10,8 @@ GO=${GO:-go}
 nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-# v1.2.0 gives 1.2.0, and five commits later 1.2.0+5.g0123456. Before the first tag it is older than any release.
+# The tag v1.2.0 gives 1.2.0, and five commits later 1.2.0+5.g0123456.
+# Without a tag the version is older than any release.
 if [[ -z ${VERSION:-} ]]; then
 	if VERSION=$(git describe --tags --match 'v[0-9]*' 2>/dev/null); then
 		VERSION=$(sed 's/^v//; s/-/+/; s/-/./' <<<"$VERSION")
