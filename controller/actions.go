@@ -57,25 +57,18 @@ func (g *guard) act(ctx context.Context, due policy.Due, w haproxy.Worker, succe
 	return failure(fmt.Errorf("unknown action %q", due.Kind))
 }
 
-// failure is the result of an action that ended with an error.
+// failure is the result of an action that ended with an error: Refused if every further attempt
+// would meet it, and Failed if it may pass.
 func failure(err error) result {
-	r := classify(err)
+	r := outcomeOf(err)
 	return result{Result: r, what: string(r), why: err.Error()}
 }
 
-// classify returns Refused for an error that the next try would meet again, and Failed for one that may
-// pass. Only what a worker's memory is like stays as it is. Another process that shares the memory may
-// end, and a tracer may detach; of several HTTP caches one may be refused and another be in use.
-func classify(err error) policy.Result {
-	var refusal *haproxy.Refusal
-	if !errors.As(err, &refusal) || errors.Is(err, haproxy.ErrBusy) {
-		return policy.Failed
+func outcomeOf(err error) policy.Result {
+	if haproxy.Permanent(err) {
+		return policy.Refused
 	}
-	switch refusal.Reason {
-	case haproxy.ManyOwners, haproxy.CannotStop:
-		return policy.Failed
-	}
-	return policy.Refused
+	return policy.Failed
 }
 
 // errLast says that a worker is all that its master has: when the last worker ends, so does the master.

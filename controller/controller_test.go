@@ -20,6 +20,7 @@ import (
 
 	"hapressure/cgroup"
 	"hapressure/haproxy"
+	"hapressure/haproxy/shctx"
 	"hapressure/policy"
 	"hapressure/policy/language"
 	"hapressure/systemd"
@@ -451,7 +452,7 @@ func TestPurgeIsTriedAgain(t *testing.T) {
 	})
 	w.guard(purgeAlways, false)
 	e := w.journal.wait(t, "the failure", 1, func(e systemd.Entry) bool { return e.Fields["HAPRESSURE_RESULT"] == "failed" })[0]
-	if e.MessageID != systemd.Failed || !strings.Contains(e.Fields["HAPRESSURE_ERROR"], haproxy.CannotStop) {
+	if e.MessageID != systemd.Failed || !strings.Contains(e.Fields["HAPRESSURE_ERROR"], haproxy.ErrCannotStop.Error()) {
 		t.Errorf("%q %v", e.Message, e.Fields)
 	}
 	cmd.Process.Signal(os.Interrupt)
@@ -650,17 +651,19 @@ func TestKeptStateOfOthers(t *testing.T) {
 }
 
 func TestFailureSortsErrors(t *testing.T) {
-	vary, held, shared := &haproxy.Refusal{Reason: haproxy.VaryCache}, &haproxy.Refusal{Reason: haproxy.CannotStop}, &haproxy.Refusal{Reason: haproxy.ManyOwners}
+	vary := &haproxy.Refusal{Reason: shctx.VaryCache}
 	for _, tt := range []struct {
 		err  error
 		want policy.Result
 	}{
 		{vary, policy.Refused},
-		{held, policy.Failed},
-		{shared, policy.Failed},
+		{haproxy.ErrCannotStop, policy.Failed},
+		{haproxy.ErrManyOwners, policy.Failed},
 		{haproxy.ErrNotStopping, policy.Failed},
 		{haproxy.ErrBusy, policy.Failed},
 		{errors.Join(vary, haproxy.ErrBusy), policy.Failed},
+		{errors.Join(vary, haproxy.ErrCannotStop), policy.Failed},
+		{fmt.Errorf("purging: %w", errors.Join(vary, vary)), policy.Refused},
 	} {
 		if r := failure(tt.err); r.Result != tt.want || r.why != tt.err.Error() {
 			t.Errorf("%v: %s, %q, want %s", tt.err, r.Result, r.why, tt.want)
@@ -704,8 +707,8 @@ func TestCacheOf(t *testing.T) {
 		{"a current worker's is not looked at", haproxy.Worker{State: haproxy.Current, Cache: 1 << 30}, policy.CacheUnknown},
 		{"full", stopping(1<<30, nil), policy.CacheFull},
 		{"emptied, with pages of 64 KiB", stopping(64<<10, nil), policy.CacheEmpty},
-		{"none", stopping(0, &haproxy.Refusal{Reason: haproxy.NoCache}), policy.CacheEmpty},
-		{"not recognised: to be tried once", stopping(0, &haproxy.Refusal{Reason: haproxy.UnknownLayout}), policy.CacheFull},
+		{"none", stopping(0, &haproxy.Refusal{Reason: shctx.NoCache}), policy.CacheEmpty},
+		{"not recognised: to be tried once", stopping(0, &haproxy.Refusal{Reason: shctx.UnknownLayout}), policy.CacheFull},
 		{"not readable now", stopping(0, errors.New("no permission")), policy.CacheUnknown},
 	}
 	for _, tt := range tests {

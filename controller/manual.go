@@ -34,7 +34,7 @@ func PurgeByHand(ctx context.Context, s *haproxy.Scanner, w haproxy.Worker, pids
 	case haproxy.HasNoCache(err):
 		result = status.NoCache
 	default:
-		result = string(classify(err))
+		result = string(outcomeOf(err))
 	}
 	return status.Purge{
 		PID: w.PID, Generation: w.Generation, Result: result, Reason: text(err), Layout: done.Layout,

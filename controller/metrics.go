@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"errors"
 	"maps"
 	"net/http"
 	"runtime"
@@ -149,10 +148,9 @@ func (ch samples) ofWorkers(name string, workers []haproxy.Worker) {
 			continue
 		}
 		oldest = max(oldest, w.StoppingFor.Seconds())
-		var r *haproxy.Refusal
 		if w.CacheErr == nil {
 			cache += float64(w.Cache)
-		} else if !errors.As(w.CacheErr, &r) || r.Reason != haproxy.NoCache {
+		} else if !haproxy.HasNoCache(w.CacheErr) {
 			unknown++
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"hapressure/cgroup"
 	"hapressure/controller/status"
 	"hapressure/haproxy"
+	"hapressure/haproxy/shctx"
 	"hapressure/policy"
 	"hapressure/systemd"
 	"hapressure/tests/cgrouptest"
@@ -68,7 +69,7 @@ func busy(t *testing.T) (*Controller, view) {
 		workers: []haproxy.Worker{
 			{State: haproxy.Stopping, StoppingFor: 90 * time.Second, Cache: 200 << 20, Private: 30 << 20},
 			{State: haproxy.Stopping, StoppingFor: 60 * time.Second, Cache: 100 << 20, Private: 20 << 20},
-			{State: haproxy.Stopping, CacheErr: &haproxy.Refusal{Reason: haproxy.NoCache}, SizeErr: fmt.Errorf("gone")},
+			{State: haproxy.Stopping, CacheErr: &haproxy.Refusal{Reason: shctx.NoCache}, SizeErr: fmt.Errorf("gone")},
 			{State: haproxy.Stopping, CacheErr: fmt.Errorf("not readable")},
 			{State: haproxy.Current, Private: 40 << 20},
 		},

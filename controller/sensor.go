@@ -287,13 +287,12 @@ const emptyCache = 64 << 10
 // cacheOf tells what there is to purge. A cache that is not recognised counts as full: the attempt to purge it is refused with the
 // reason, once, and the policy remembers.
 func cacheOf(w haproxy.Worker) policy.Cache {
-	var r *haproxy.Refusal
 	switch {
 	case w.State != haproxy.Stopping:
 		return policy.CacheUnknown
-	case errors.As(w.CacheErr, &r) && r.Reason == haproxy.NoCache:
+	case haproxy.HasNoCache(w.CacheErr):
 		return policy.CacheEmpty
-	case errors.As(w.CacheErr, &r):
+	case errors.As(w.CacheErr, new(*haproxy.Refusal)):
 		return policy.CacheFull
 	case w.CacheErr != nil:
 		return policy.CacheUnknown

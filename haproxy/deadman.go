@@ -2,6 +2,7 @@ package haproxy
 
 import (
 	"errors"
+	"fmt"
 	"time"
 	"unsafe"
 
@@ -41,19 +42,19 @@ const sigevThreadID = 4
 // interrupts is not too long.
 func armDeadman(limit time.Duration) (*deadman, error) {
 	if unix.Getpid() == 1 {
-		return nil, refuse(CannotStop, "this process is pid 1 of its pid namespace, which the kernel's timer cannot kill; "+
-			"start it below an init (docker run --init)")
+		return nil, fmt.Errorf("%w: this process is pid 1 of its pid namespace, which the kernel's timer cannot kill; "+
+			"start it below an init (docker run --init)", ErrCannotStop)
 	}
 	ev := sigevent{signo: int32(unix.SIGKILL), notify: sigevThreadID, thread: int32(unix.Gettid())}
 	d := new(deadman)
 	_, _, errno := unix.Syscall(unix.SYS_TIMER_CREATE, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&ev)), uintptr(unsafe.Pointer(&d.timer)))
 	if errno != 0 {
-		return nil, refuse(CannotStop, "timer_create: %v", errno)
+		return nil, fmt.Errorf("%w: timer_create: %v", ErrCannotStop, errno)
 	}
 	after := unix.ItimerSpec{Value: unix.NsecToTimespec(limit.Nanoseconds())}
 	if _, _, errno := unix.Syscall6(unix.SYS_TIMER_SETTIME, uintptr(d.timer), 0, uintptr(unsafe.Pointer(&after)), 0, 0, 0); errno != 0 {
 		d.disarm()
-		return nil, refuse(CannotStop, "timer_settime: %v", errno)
+		return nil, fmt.Errorf("%w: timer_settime: %v", ErrCannotStop, errno)
 	}
 	return d, nil
 }

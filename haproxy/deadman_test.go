@@ -207,11 +207,11 @@ func freezeCold(p *Process) error {
 	if err != nil {
 		return err
 	}
-	h := header{page: page, l: cache.layout, start: c.Mapping.Start, blocks: cache.Blocks}
+	h := cache.Header(page, c.Mapping.Start)
 	if err := evictProgram(); err != nil {
 		return err
 	}
-	f, err := p.newFreezer(h.busy)
+	f, err := p.newFreezer(h.Idle)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func freezeCold(p *Process) error {
 	readProgram()
 	onThread(-20, func() {
 		unix.Getrusage(unix.RUSAGE_THREAD, &before)
-		held, err = f.run(h.clear)
+		held, err = f.run(h.Clear)
 		unix.Getrusage(unix.RUSAGE_THREAD, &after)
 	})
 	unix.Getrusage(unix.RUSAGE_SELF, &all)

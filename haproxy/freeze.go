@@ -160,7 +160,7 @@ func (f *freezer) stopAll(d *deadman) error {
 			}
 		}
 	}
-	return refuse(CannotStop, "pid %d makes new threads faster than they can be stopped", f.p.PID)
+	return fmt.Errorf("%w: pid %d makes new threads faster than they can be stopped", ErrCannotStop, f.p.PID)
 }
 
 // seizeNew seizes the threads listed that are not seized yet, and returns how many these are.
@@ -175,7 +175,7 @@ func (f *freezer) seizeNew(d *deadman) (fresh int, err error) {
 		if err := d.seize(tid); errors.Is(err, unix.ESRCH) {
 			f.threads = f.threads[:len(f.threads)-1] // it ended; the next look does not find it
 		} else if err != nil {
-			return fresh, refuse(CannotStop, "tracing thread %d of pid %d: %v", tid, f.p.PID, err)
+			return fresh, fmt.Errorf("%w: tracing thread %d of pid %d: %v", ErrCannotStop, tid, f.p.PID, err)
 		}
 	}
 	return fresh, nil
@@ -185,7 +185,7 @@ func (f *freezer) seizeNew(d *deadman) (fresh int, err error) {
 func (f *freezer) complete() error {
 	n, err := f.count()
 	if err == nil && n != len(f.threads) {
-		err = refuse(CannotStop, "%d of the %d threads of pid %d were stopped", len(f.threads), n, f.p.PID)
+		err = fmt.Errorf("%w: %d of the %d threads of pid %d were stopped", ErrCannotStop, len(f.threads), n, f.p.PID)
 	}
 	return err
 }
@@ -252,19 +252,19 @@ func (f *freezer) await(th *thread) error {
 		case errors.Is(err, unix.ECHILD), err == nil && got == th.tid && (ws.Exited() || ws.Signaled()):
 			th.ended = true
 		case err != nil:
-			return refuse(CannotStop, "waiting for thread %d of pid %d: %v", th.tid, f.p.PID, err)
+			return fmt.Errorf("%w: waiting for thread %d of pid %d: %v", ErrCannotStop, th.tid, f.p.PID, err)
 		case got == 0 && time.Since(f.began) > stopLimit:
-			return refuse(CannotStop, "thread %d of pid %d did not stop within %v", th.tid, f.p.PID, stopLimit)
+			return fmt.Errorf("%w: thread %d of pid %d did not stop within %v", ErrCannotStop, th.tid, f.p.PID, stopLimit)
 		case got == 0:
 			nap()
 		case int(ws)>>16 == ptraceEventStop:
 			th.stopped = true
 		default:
 			if err := unix.PtraceCont(th.tid, int(ws.StopSignal())); err != nil && !errors.Is(err, unix.ESRCH) {
-				return refuse(CannotStop, "passing a signal on to thread %d of pid %d: %v", th.tid, f.p.PID, err)
+				return fmt.Errorf("%w: passing a signal on to thread %d of pid %d: %v", ErrCannotStop, th.tid, f.p.PID, err)
 			}
 			if err := interrupt(th.tid); err != nil {
-				return refuse(CannotStop, "stopping thread %d of pid %d: %v", th.tid, f.p.PID, err)
+				return fmt.Errorf("%w: stopping thread %d of pid %d: %v", ErrCannotStop, th.tid, f.p.PID, err)
 			}
 		}
 	}

@@ -331,12 +331,12 @@ func TestProcessInTheSameMemoryIsRefused(t *testing.T) {
 	}
 	t.Cleanup(func() { syscall.Kill(child, syscall.SIGKILL) })
 	before := sharedSums(t, p.Process)
-	if _, err := p.PurgeSSLCache(t.Context(), []int{p.PID, child}); !errorIs(err, ManyOwners) {
-		t.Errorf("%v, want refusal %q", err, ManyOwners)
+	if _, err := p.PurgeSSLCache(t.Context(), []int{p.PID, child}); !errors.Is(err, ErrManyOwners) {
+		t.Errorf("%v, want refusal %q", err, ErrManyOwners)
 	}
 	// One that is not asked for, in another cgroup, say: the thread that waits for it cannot be stopped.
-	if _, err := p.PurgeSSLCache(t.Context(), []int{p.PID}); !errorIs(err, CannotStop) {
-		t.Errorf("%v, want refusal %q", err, CannotStop)
+	if _, err := p.PurgeSSLCache(t.Context(), []int{p.PID}); !errors.Is(err, ErrCannotStop) {
+		t.Errorf("%v, want refusal %q", err, ErrCannotStop)
 	}
 	if !maps.Equal(before, sharedSums(t, p.Process)) {
 		t.Error("its shared memory was written")

@@ -19,7 +19,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
+	"hapressure/haproxy/shctx"
+	"hapressure/tests/cachetest"
 	"hapressure/tests/haproxytest"
 )
 
@@ -230,7 +233,7 @@ func (v *visitors) more(h *haproxytest.HAProxy, n int64, hits bool) {
 }
 
 // openHTTPCaches opens the HTTP caches of p, the largest first.
-func openHTTPCaches(t *testing.T, p *Process) (files []*CacheFile, caches []*Cache) {
+func openHTTPCaches(t *testing.T, p *Process) (files []*CacheFile, caches []*shctx.Cache) {
 	t.Helper()
 	maps, err := p.SharedMappings()
 	if err != nil {
@@ -246,8 +249,8 @@ func openHTTPCaches(t *testing.T, p *Process) (files []*CacheFile, caches []*Cac
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
-		cache, err := c.recognise(recogniseHTTP, isCode)
-		if errorIs(err, NoHTTPCache) {
+		cache, err := c.recognise(shctx.Memory.HTTPCache, isCode)
+		if shctx.IsRefusal(err, shctx.NoHTTPCache) {
 			continue
 		}
 		if err != nil {
@@ -259,29 +262,29 @@ func openHTTPCaches(t *testing.T, p *Process) (files []*CacheFile, caches []*Cac
 }
 
 // withHTTPCache runs fn on the whole mapping while the worker's threads are stopped and nobody is inside. nbav is what it must be then.
-func withHTTPCache(t *testing.T, c *CacheFile, cache *Cache, nbav uint32, fn func(mem []byte, h header)) {
+func withHTTPCache(t *testing.T, c *CacheFile, cache *shctx.Cache, nbav uint32, fn func(mem []byte, h *shctx.Header)) {
 	t.Helper()
 	mem, err := syscall.Mmap(int(c.f.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer syscall.Munmap(mem)
-	h := header{page: mem, l: cache.layout, start: c.Mapping.Start, blocks: cache.Blocks}
+	h := cache.Header(mem, c.Mapping.Start)
 	end := time.Now().Add(haproxytest.Deadline)
 	for done := false; !done; {
 		if time.Now().After(end) {
 			t.Fatal("the cache was never idle")
 		}
 		_, err := hold(c.p, func() error {
-			is := *h.u32(h.l.nbav)
-			h.blocks = is // so that idle looks at the rest only
-			if done = is == nbav && h.idle(); done {
-				h.blocks = cache.Blocks
+			is := *word32(h, h.Layout.NBAV)
+			h.Blocks = is // so that idle looks at the rest only
+			if done = is == nbav && h.Idle() == nil; done {
+				h.Blocks = cache.Blocks
 				fn(mem, h)
 			}
 			return nil
 		})
-		if err != nil && !errorIs(err, CannotStop) {
+		if err != nil && !errors.Is(err, ErrCannotStop) {
 			t.Fatal(err)
 		}
 	}
@@ -386,23 +389,26 @@ func must(r *http.Request, err error) *http.Request {
 	return r
 }
 
+func word32(h *shctx.Header, off int) *uint32 { return (*uint32)(unsafe.Pointer(&h.Page[off])) }
+func word64(h *shctx.Header, off int) *uint64 { return (*uint64)(unsafe.Pointer(&h.Page[off])) }
+
 // inHand counts the blocks of a cache that are not in its list of available ones, by walking that list, and what else says that one is in
 // use: what idle concludes from the header alone.
-func inHand(mem []byte, h header) (int, error) {
-	free, prev := 0, h.start+offAvail
-	for addr := *h.u64(offAvail); addr != h.start+offAvail; free++ {
-		off := int(addr - h.start)
-		if (off-h.l.firstBlock)%httpStride != 0 || off+httpStride > len(mem) || *h.u64(off + 8) != prev {
-			return 0, fmt.Errorf("block %d of the list is at offset %d, back to %#x, not %#x", free, off, *h.u64(off + 8), prev)
+func inHand(mem []byte, h *shctx.Header) (int, error) {
+	free, prev := 0, h.Start+shctx.OffAvail
+	for addr := *word64(h, shctx.OffAvail); addr != h.Start+shctx.OffAvail; free++ {
+		off := int(addr - h.Start)
+		if (off-h.Layout.FirstBlock)%shctx.HTTPStride != 0 || off+shctx.HTTPStride > len(mem) || *word64(h, off+8) != prev {
+			return 0, fmt.Errorf("block %d of the list is at offset %d, back to %#x, not %#x", free, off, *word64(h, off+8), prev)
 		}
-		prev, addr = addr, *h.u64(off)
+		prev, addr = addr, *word64(h, off)
 	}
-	for i := range int(h.blocks) {
-		if n := *h.u32(h.l.firstBlock + i*httpStride + 24); n != 0 {
-			return int(h.blocks) - free, fmt.Errorf("block %d has %d users", i, n)
+	for i := range int(h.Blocks) {
+		if n := *word32(h, h.Layout.FirstBlock+i*shctx.HTTPStride+24); n != 0 {
+			return int(h.Blocks) - free, fmt.Errorf("block %d has %d users", i, n)
 		}
 	}
-	return int(h.blocks) - free, nil
+	return int(h.Blocks) - free, nil
 }
 
 // While pages are served and stored, whenever the header says that nobody holds a block, no block is held.
@@ -423,12 +429,12 @@ func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer syscall.Munmap(mem)
-			hd := header{page: mem, l: caches[0].layout, start: files[0].Mapping.Start, blocks: caches[0].Blocks}
+			hd := caches[0].Header(mem, files[0].Mapping.Start)
 			idle, busy := 0, 0
 			for end := time.Now().Add(haproxytest.Deadline); (idle < 20*rounds() || busy < 20) && v.fails.Load() == 0 && time.Now().Before(end); {
 				pace(t.Context(), time.Millisecond)
 				_, err := hold(p, func() error {
-					if !hd.idle() {
+					if hd.Idle() != nil {
 						busy++
 						return nil
 					}
@@ -439,7 +445,7 @@ func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 					}
 					return err
 				})
-				if err != nil && !errorIs(err, CannotStop) {
+				if err != nil && !errors.Is(err, ErrCannotStop) {
 					t.Fatalf("idle, but: %v", err)
 				}
 			}
@@ -482,7 +488,7 @@ func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 					v.more(h, 80, true)
 				}
 				res, err := p.PurgeHTTPCaches(t.Context(), h.Pids())
-				if errors.Is(err, ErrBusy) || errorIs(err, CannotStop) {
+				if errors.Is(err, ErrBusy) || errors.Is(err, ErrCannotStop) {
 					busy++
 					continue
 				}
@@ -495,8 +501,8 @@ func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 					t.Errorf("purge %d: %+v", n, res)
 				}
 				v.more(h, 40, false)
-				withHTTPCache(t, files[0], caches[0], 0, func(mem []byte, _ header) {
-					writeHTTPCache(mem, caches[0].layout, files[0].Mapping.Start, int(caches[0].Blocks), pagesLimit)
+				withHTTPCache(t, files[0], caches[0], 0, func(mem []byte, _ *shctx.Header) {
+					cachetest.WriteHTTP(mem, caches[0].Layout, files[0].Mapping.Start, int(caches[0].Blocks), pagesLimit)
 				})
 			}
 			v.more(h, 80, true)
@@ -508,7 +514,7 @@ func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 				t.Errorf("workers %v, want %v", got, worker)
 			}
 			slices.Sort(held)
-			t.Logf("HAProxy %s (%s): %d purges, %d responses, %d hits, held median %v, worst %v", h.Version, caches[0].Layout, len(held),
+			t.Logf("HAProxy %s (%s): %d purges, %d responses, %d hits, held median %v, worst %v", h.Version, caches[0].Layout.Name, len(held),
 				v.served.Load(), v.hits.Load(), held[len(held)/2], held[len(held)-1])
 		})
 	}
@@ -527,16 +533,16 @@ func TestHTTPCacheLivesWithEveryStoreBeingTheLast(t *testing.T) {
 			defer p.Close()
 			files, caches := openHTTPCaches(t, p)
 			c, cache := files[0], caches[0]
-			stores := httpStores(cache.layout)
+			stores := cachetest.HTTPStores(cache.Layout)
 			for n := range stores {
 				v.more(h, 80, true)
-				withHTTPCache(t, c, cache, cache.Blocks, func(mem []byte, h header) {
-					done := header{page: bytes.Clone(mem[:pageSize]), l: h.l, start: h.start, blocks: h.blocks}
-					if err := done.clear(); err != nil {
+				withHTTPCache(t, c, cache, cache.Blocks, func(mem []byte, h *shctx.Header) {
+					done := cache.Header(bytes.Clone(mem[:pageSize]), h.Start)
+					if err := done.Clear(); err != nil {
 						t.Fatal(err)
 					}
 					for _, st := range stores[:n] {
-						copy(mem[st[0]:st[0]+st[1]], done.page[st[0]:])
+						copy(mem[st[0]:st[0]+st[1]], done.Page[st[0]:])
 					}
 				})
 				v.more(h, 80, false)
@@ -544,8 +550,8 @@ func TestHTTPCacheLivesWithEveryStoreBeingTheLast(t *testing.T) {
 				if n > 1 {
 					rest = 0
 				}
-				withHTTPCache(t, c, cache, rest, func(mem []byte, _ header) {
-					writeHTTPCache(mem, cache.layout, c.Mapping.Start, int(cache.Blocks), pagesLimit)
+				withHTTPCache(t, c, cache, rest, func(mem []byte, _ *shctx.Header) {
+					cachetest.WriteHTTP(mem, cache.Layout, c.Mapping.Start, int(cache.Blocks), pagesLimit)
 				})
 				if v.fails.Load() > 0 {
 					t.Fatalf("after %d stores", n)
@@ -573,7 +579,7 @@ func TestHTTPCacheWithVaryIsRefused(t *testing.T) {
 			if err != nil || res.Freed() == 0 {
 				t.Errorf("HAProxy %s: %+v, %v", h.Version, res, err)
 			}
-		} else if !errorIs(err, VaryCache) {
+		} else if !shctx.IsRefusal(err, shctx.VaryCache) {
 			t.Errorf("HAProxy %s: %+v, %v, want a refusal", h.Version, res, err)
 		}
 	}

@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"hapressure/haproxy/shctx"
+	"hapressure/tests/cachetest"
 	"hapressure/tests/haproxytest"
 )
 
@@ -102,7 +106,7 @@ func anyInState(p *Process, want byte) error {
 func TestThreadThatDoesNotStop(t *testing.T) {
 	p := startSleeper(t)
 	_, err := p.freeze(never, func() error { t.Error("it was taken for stopped"); return nil })
-	if !errorIs(err, CannotStop) || !strings.Contains(err.Error(), "did not stop within") {
+	if !errors.Is(err, ErrCannotStop) || !strings.Contains(err.Error(), "did not stop within") {
 		t.Errorf("holding it still: %v", err)
 	}
 	haproxytest.Eventually(t, "all its threads are let go", func() error { return free(p.PID) }) // the last by the end of ours
@@ -112,20 +116,21 @@ func TestThreadThatDoesNotStop(t *testing.T) {
 // all threads are released then, not when the wait for the last one is over. Otherwise a thread that was stopped
 // inside the lock would keep it from those that still run, and HAProxy's watchdog abort the worker.
 func TestFreezeEndsWhenTheCacheIsTaken(t *testing.T) {
-	for what, take := range map[string]func(h *header){
-		"lock":   func(h *header) { *h.u64(offLock) = 1 },
-		"blocks": func(h *header) { *h.u32(h.l.nbav) -= 4 },
+	for what, take := range map[string]func(h *shctx.Header){
+		"lock":   func(h *shctx.Header) { *word64(h, shctx.OffLock) = 1 },
+		"blocks": func(h *shctx.Header) { *word32(h, h.Layout.NBAV) -= 4 },
 	} {
 		t.Run(what, func(t *testing.T) {
 			p := startSleeper(t)
-			h := &header{page: fakeCache(t, layouts[0], 100), l: layouts[0], start: fakeStart, blocks: 100}
+			cache := shctx.Cache{Layout: shctx.TLSLayouts[0], Blocks: 100}
+			h := cache.Header(cachetest.TLS(cache.Layout, 100, int(pageSize)), cachetest.Start)
 			check := func() error {
 				if anyInState(p, 't') == nil { // the first thread has stopped; the sleeper has not
 					take(h)
 				}
-				return h.busy()
+				return h.Idle()
 			}
-			if err := h.busy(); err != nil {
+			if err := h.Idle(); err != nil {
 				t.Fatalf("before it is taken: %v", err)
 			}
 			_, err := p.freeze(check, func() error { t.Error("all were taken for stopped"); return nil })
@@ -134,5 +139,38 @@ func TestFreezeEndsWhenTheCacheIsTaken(t *testing.T) {
 			}
 			haproxytest.Eventually(t, "all its threads are released", func() error { return free(p.PID) })
 		})
+	}
+}
+
+// never is a check that finds no reason to release a worker.
+func never() error { return nil }
+
+// dieStopped stops every thread of p from a thread that then ends without detaching.
+func dieStopped(t *testing.T, p *Process) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			dieStopped(t, p) // the first thread does not end with its goroutine: while it is held here, another is found
+			done <- nil
+			return
+		}
+		f, err := p.newFreezer(never)
+		if err != nil {
+			done <- err
+			return
+		}
+		defer f.close()
+		d, err := armDeadman(f.limit)
+		if err != nil {
+			done <- err
+			return
+		}
+		f.began = time.Now()
+		done <- f.stopAll(d)
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }

@@ -86,7 +86,7 @@ func doAct(ctx context.Context, act []string) error {
 func purge(ctx context.Context, p *Process, pids []int) (Purged, error) {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
 		res, err := p.PurgeSSLCache(ctx, pids)
-		if !errors.Is(err, ErrBusy) && !errorIs(err, CannotStop) || time.Now().After(end) {
+		if !errors.Is(err, ErrBusy) && !errors.Is(err, ErrCannotStop) || time.Now().After(end) {
 			return res, err
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -13,7 +12,42 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"hapressure/haproxy/shctx"
 )
+
+// A Refusal is a fact about a worker's memory that does not change: the memory is never written.
+type Refusal = shctx.Refusal
+
+// Errors of actions that another attempt may not meet.
+var (
+	ErrBusy       = shctx.ErrBusy     // a thread was inside the cache at each attempt
+	ErrUnstable   = shctx.ErrUnstable // the memory changed while it was read
+	ErrManyOwners = errors.New("shared with another process")
+	// ErrCannotStop: another process traces the worker, ptrace is forbidden, or a thread is
+	// stuck in the kernel.
+	ErrCannotStop = errors.New("worker cannot be held still")
+)
+
+// Errors of trimming that every further attempt meets.
+var (
+	errNoHandler      = errors.New("worker does not handle the signal")
+	errStderrMayBlock = errors.New("worker's standard error may block")
+)
+
+// Permanent reports whether an action that failed with err fails in the same way for as long as
+// the worker lives. Of several joined errors each must be permanent.
+func Permanent(err error) bool {
+	switch e := err.(type) {
+	case *Refusal:
+		return true
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(e.Unwrap(), func(err error) bool { return !Permanent(err) })
+	case interface{ Unwrap() error }:
+		return Permanent(e.Unwrap())
+	}
+	return err == errNoHandler || err == errStderrMayBlock
+}
 
 var pageSize = uint64(os.Getpagesize())
 
@@ -130,10 +164,10 @@ func (c *CacheFile) Resident() (uint64, error) {
 	return uint64(st.Blocks) * 512, nil
 }
 
-// recognise reads the cache's header and decides what it is by Recognise or recogniseHTTP. ErrBusy: it changed at every look.
-func (c *CacheFile) recognise(by recogniser, isCode func(uint64) bool) (*Cache, error) {
+// recognise reads the cache's header and decides what it is. ErrBusy: it changed at every look.
+func (c *CacheFile) recognise(by recogniser, isCode func(uint64) bool) (*shctx.Cache, error) {
 	for try := 1; ; try++ {
-		cache, err := by(c.f, c.Mapping.Start, c.Mapping.Len(), isCode)
+		cache, err := by(shctx.Memory{ReaderAt: c.f, Start: c.Mapping.Start, Length: c.Mapping.Len(), PageSize: pageSize, IsCode: isCode})
 		if !errors.Is(err, ErrUnstable) {
 			return cache, err
 		}
@@ -144,7 +178,7 @@ func (c *CacheFile) recognise(by recogniser, isCode func(uint64) bool) (*Cache, 
 	}
 }
 
-type recogniser func(r io.ReaderAt, start, length uint64, isCode func(uint64) bool) (*Cache, error)
+type recogniser func(shctx.Memory) (*shctx.Cache, error)
 
 // code tells which addresses lie in the code of the process's own program. Whoever has many mappings is read for it but once.
 func (p *Process) code() (func(addr uint64) bool, error) {
@@ -213,8 +247,55 @@ func (p *Process) PurgeSSLCache(ctx context.Context, others []int) (Purged, erro
 	return c.purge(ctx, cache, res)
 }
 
+// PurgeHTTPCaches empties the HTTP caches (`cache` sections) of a worker in place and gives their memory back, with the same means, needs and
+// errors as PurgeSSLCache. The worker serves on; what it had cached is asked of the servers again, and it caches no more. ErrBusy: a
+// response is being served from a cache or stored in it. The result is the sum over all caches, also if there is an error for one of them.
+func (p *Process) PurgeHTTPCaches(ctx context.Context, others []int) (Purged, error) {
+	maps, err := p.SharedMappings()
+	if err != nil {
+		return Purged{}, err
+	}
+	isCode, err := p.code()
+	if err != nil {
+		return Purged{}, err
+	}
+	var sum Purged
+	var errs []error
+	found := false
+	for _, m := range maps {
+		one, err := p.purgeHTTPCache(ctx, m, isCode, others)
+		if shctx.IsRefusal(err, shctx.NoHTTPCache) {
+			continue
+		}
+		found = true
+		sum = Purged{Given{sum.Before + one.Before, sum.After + one.After}, sum.Held + one.Held, sum.Tries + one.Tries, one.Layout}
+		errs = append(errs, err)
+	}
+	if !found {
+		return sum, shctx.Refuse(shctx.NoHTTPCache, "none of pid %d's %d shared mappings", p.PID, len(maps))
+	}
+	return sum, errors.Join(errs...)
+}
+
+func (p *Process) purgeHTTPCache(ctx context.Context, m Mapping, isCode func(uint64) bool, others []int) (Purged, error) {
+	c, err := p.OpenMapping(m, true)
+	if err != nil {
+		return Purged{}, err
+	}
+	defer c.Close()
+	cache, err := c.recognise(shctx.Memory.HTTPCache, isCode)
+	if err != nil {
+		return Purged{}, fmt.Errorf("recognising an HTTP cache of pid %d: %w", p.PID, err)
+	}
+	res, err := c.check(cache, others)
+	if err != nil {
+		return res, err
+	}
+	return c.purge(ctx, cache, res)
+}
+
 // purge empties a recognised and checked cache, whose measures are in res, and gives its memory back.
-func (c *CacheFile) purge(ctx context.Context, cache *Cache, res Purged) (Purged, error) {
+func (c *CacheFile) purge(ctx context.Context, cache *shctx.Cache, res Purged) (Purged, error) {
 	if !cache.Empty {
 		if err := c.empty(ctx, cache, &res); err != nil {
 			return res, err
@@ -238,7 +319,7 @@ func (p *Process) CheckSSLCache(others []int) (Purged, error) {
 }
 
 // prepare finds the cache, measures it and makes sure that it may be emptied.
-func (p *Process) prepare(others []int) (*CacheFile, *Cache, Purged, error) {
+func (p *Process) prepare(others []int) (*CacheFile, *shctx.Cache, Purged, error) {
 	c, cache, err := p.findSSLCache()
 	if err != nil {
 		return nil, nil, Purged{}, err
@@ -250,8 +331,8 @@ func (p *Process) prepare(others []int) (*CacheFile, *Cache, Purged, error) {
 	return c, cache, res, err
 }
 
-func (c *CacheFile) check(cache *Cache, others []int) (Purged, error) {
-	res := Purged{Layout: cache.Layout}
+func (c *CacheFile) check(cache *shctx.Cache, others []int) (Purged, error) {
+	res := Purged{Layout: cache.Layout.Name}
 	held, err := c.Resident()
 	if err != nil {
 		return res, err
@@ -260,20 +341,19 @@ func (c *CacheFile) check(cache *Cache, others []int) (Purged, error) {
 	if pid, err := c.owners(others); err != nil {
 		return res, err
 	} else if pid != 0 {
-		return res, refuse(ManyOwners, "pid %d maps it too", pid)
+		return res, fmt.Errorf("%w: pid %d maps it too", ErrManyOwners, pid)
 	}
 	threads, err := c.p.threads()
-	if err == nil && cache.Blocks <= uint32(sessionBlocks*len(threads)) {
+	if err == nil && cache.Blocks <= uint32(shctx.SessionBlocks*len(threads)) {
 		// Then nbav = 0 would not be our mark alone: the threads could hold all blocks at one time.
-		err = refuse(TooSmall, "%d blocks for %d threads", cache.Blocks, len(threads))
+		err = shctx.Refuse(shctx.TooSmall, "%d blocks for %d threads", cache.Blocks, len(threads))
 	}
 	return res, err
 }
 
 // HasNoCache reports whether an error is the refusal of a worker without a TLS session cache.
 func HasNoCache(err error) bool {
-	var r *Refusal
-	return errors.As(err, &r) && r.Reason == NoCache
+	return shctx.IsRefusal(err, shctx.NoCache)
 }
 
 // refuseNoCache is the refusal of a worker without shared memory. Up to 2.8 the cache of a worker with one thread is
@@ -283,11 +363,11 @@ func (p *Process) refuseNoCache() error {
 	if threads, err := p.threads(); err == nil && len(threads) == 1 {
 		private = "; up to HAProxy 2.8 a worker with one thread has its cache in private memory, which is not purged"
 	}
-	return refuse(NoCache, "pid %d has no shared anonymous memory%s", p.PID, private)
+	return shctx.Refuse(shctx.NoCache, "pid %d has no shared anonymous memory%s", p.PID, private)
 }
 
 // findSSLCache opens the one shared mapping that is a TLS session cache.
-func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
+func (p *Process) findSSLCache() (*CacheFile, *shctx.Cache, error) {
 	maps, err := p.SharedMappings()
 	if err != nil {
 		return nil, nil, err
@@ -302,7 +382,7 @@ func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		cache, err := c.recognise(Recognise, isCode)
+		cache, err := c.recognise(shctx.Memory.TLSCache, isCode)
 		if err == nil {
 			return c, cache, nil
 		}
@@ -310,7 +390,7 @@ func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
 		if !errors.As(err, new(*Refusal)) {
 			return nil, nil, fmt.Errorf("recognising the cache of pid %d: %w", p.PID, err)
 		}
-		refusal = telling(refusal, err)
+		refusal = shctx.MoreTelling(refusal, err)
 	}
 	if refusal == nil {
 		refusal = p.refuseNoCache()
@@ -319,16 +399,16 @@ func (p *Process) findSSLCache() (*CacheFile, *Cache, error) {
 }
 
 // empty makes the cache's header that of a cache without blocks and without sessions.
-func (c *CacheFile) empty(ctx context.Context, cache *Cache, res *Purged) error {
+func (c *CacheFile) empty(ctx context.Context, cache *shctx.Cache, res *Purged) error {
 	page, err := c.mapHeader()
 	if err != nil {
 		return err
 	}
 	defer unix.Munmap(page)
-	h := header{page: page, l: cache.layout, start: c.Mapping.Start, blocks: cache.Blocks}
+	h := cache.Header(page, c.Mapping.Start)
 	wait := time.Millisecond
 	for res.Tries = 1; ; res.Tries++ {
-		held, err := c.p.freeze(h.busy, h.clear)
+		held, err := c.p.freeze(h.Idle, h.Clear)
 		res.Held += held
 		if !errors.Is(err, ErrBusy) || res.Tries == purgeTries {
 			return err
@@ -351,79 +431,6 @@ func (c *CacheFile) mapHeader() (page []byte, err error) {
 		}
 	}
 	return nil, fmt.Errorf("mapping the cache's header: %w", err)
-}
-
-// header is the first page of a recognised cache, mapped writable.
-type header struct {
-	page   []byte
-	l      layout
-	start  uint64 // address of the page in the worker
-	blocks uint32
-}
-
-func (h *header) u32(off int) *uint32 { return (*uint32)(unsafe.Pointer(&h.page[off])) }
-func (h *header) u64(off int) *uint64 { return (*uint64)(unsafe.Pointer(&h.page[off])) }
-
-// idle tells whether nothing of the cache is in use: the locks are free (no thread is between taking and releasing one) and every block
-// is available (no thread or stream has taken blocks that it has yet to put back: since 2.9 a store lets go of the lock in between).
-func (h *header) idle() bool {
-	nbav := *h.u32(h.l.nbav)
-	if atomic.LoadUint64(h.u64(offLock)) != 0 || nbav != h.blocks && (nbav != 0 || h.l.http) {
-		return false
-	}
-	if h.l.hot != 0 && !h.isEmptyList(h.l.hot) {
-		return false
-	}
-	for i := range h.l.trees {
-		tree := h.l.tree(i)
-		if *h.u64(tree + treeLock) != 0 || *h.u64(tree + treeCleanupLock) != 0 || !h.isEmptyList(tree+treeCleanup) {
-			return false
-		}
-	}
-	return true
-}
-
-// busy returns ErrBusy unless the cache is idle. It only reads, so it may be called while threads run.
-//
-// Between two stops it keeps the worker from its own watchdog: if the thread stopped first holds the lock, the others spin on it, and
-// HAProxy aborts when they have done so for some seconds.
-func (h *header) busy() error {
-	if !h.idle() {
-		return ErrBusy
-	}
-	return nil
-}
-
-func (h *header) isEmptyList(off int) bool {
-	self := h.start + uint64(off)
-	return *h.u64(off) == self && *h.u64(off + 8) == self
-}
-
-// clear empties the header if it is idle. It runs while every thread of the worker is stopped.
-//
-// Each store leaves a cache that HAProxy can go on with for ever, should it be the last that we ever do:
-//  1. HTTP only, the limit of object size = 1 byte: a store of a response is refused as too large; lookups still hit.
-//  2. nbav = 0: a store is refused for want of blocks; lookups still hit.
-//  3. trees = empty: lookups and removals find nothing. No path is left that leads to a block.
-//  4. avail = empty list: as the list is in a cache that has no block. Nothing reads it while nbav is 0.
-//
-// The locks, b[1] of a tree (unique keys) and the callbacks are left as they are.
-func (h *header) clear() error {
-	if err := h.busy(); err != nil {
-		return err
-	}
-	if h.l.http {
-		atomic.StoreUint32(h.u32(h.l.maxObj), noObject)
-	} else if err := h.l.matches(h.page, func(uint64) bool { return true }); err != nil {
-		return fmt.Errorf("recognising the cache again: %w", err)
-	}
-	atomic.StoreUint32(h.u32(h.l.nbav), 0)
-	for i := range max(h.l.trees, 1) {
-		*h.u64(h.l.tree(i)) = 0 // not atomic: up to 2.8 an HTTP cache's tree is not aligned to its size
-	}
-	atomic.StoreUint64(h.u64(offAvail), h.start+offAvail)
-	atomic.StoreUint64(h.u64(offAvail+8), h.start+offAvail)
-	return nil
 }
 
 // sweep gives the memory behind the first page back to the kernel. The header is empty, so nothing in the worker can reach it,

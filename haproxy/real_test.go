@@ -16,6 +16,8 @@ import (
 	"time"
 	"unsafe"
 
+	"hapressure/haproxy/shctx"
+	"hapressure/tests/cachetest"
 	"hapressure/tests/haproxytest"
 )
 
@@ -79,10 +81,10 @@ func TestScanFollowsGenerations(t *testing.T) {
 			if old.Generation != 1 || cur.Generation != 2 {
 				t.Errorf("generations %d, %d", old.Generation, cur.Generation)
 			}
-			if old.CacheErr != nil || old.Cache < cacheSize*blockStride {
+			if old.CacheErr != nil || old.Cache < cacheSize*shctx.BlockStride {
 				t.Errorf("old worker's cache: %d, %v", old.Cache, old.CacheErr)
 			}
-			if cur.SizeErr != nil || cur.Shared < cacheSize*blockStride || cur.Private == 0 {
+			if cur.SizeErr != nil || cur.Shared < cacheSize*shctx.BlockStride || cur.Private == 0 {
 				t.Errorf("current worker's size: %d shared, %d private, %v", cur.Shared, cur.Private, cur.SizeErr)
 			}
 			h.Tunnel()
@@ -173,7 +175,7 @@ func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Freed() < cacheSize*blockStride-2*pageSize || res.After > pageSize {
+	if res.Freed() < cacheSize*shctx.BlockStride-2*pageSize || res.After > pageSize {
 		t.Errorf("purge: %+v", res)
 	}
 	for i, c := range tunnels {
@@ -211,27 +213,25 @@ func refill(t *testing.T, p *Process) {
 	if !cache.Empty {
 		t.Fatalf("after a purge: %+v", cache)
 	}
-	l := cache.layout
+	l := cache.Layout
 	mem, err := syscall.Mmap(int(c.f.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer syscall.Munmap(mem)
 	fresh := make([]byte, len(mem))
-	copy(fresh, mem[:l.firstBlock])
-	if err := writeCache(fresh, l, c.Mapping.Start, cacheSize); err != nil {
-		t.Fatal(err)
-	}
-	copy(mem[l.firstBlock:], fresh[l.firstBlock:]) // nothing leads to the blocks yet, so only what follows needs the threads still
-	lock := (*uint64)(unsafe.Pointer(&mem[offLock]))
+	copy(fresh, mem[:l.FirstBlock])
+	cachetest.WriteTLS(fresh, l, c.Mapping.Start, cacheSize)
+	copy(mem[l.FirstBlock:], fresh[l.FirstBlock:]) // nothing leads to the blocks yet, so only what follows needs the threads still
+	lock := (*uint64)(unsafe.Pointer(&mem[shctx.OffLock]))
 	for done := false; !done; {
 		_, err := hold(p, func() error {
 			if done = atomic.LoadUint64(lock) == 0; done {
-				copy(mem[offAvail:l.firstBlock], fresh[offAvail:])
+				copy(mem[shctx.OffAvail:l.FirstBlock], fresh[shctx.OffAvail:])
 			}
 			return nil
 		})
-		if err != nil && !errorIs(err, CannotStop) {
+		if err != nil && !errors.Is(err, ErrCannotStop) {
 			t.Fatal(err)
 		}
 	}
@@ -309,7 +309,7 @@ func TestSharedCacheIsRefused(t *testing.T) {
 	}
 	defer syscall.Munmap(mem)
 	_, err = p.PurgeSSLCache(t.Context(), append(h.Pids(), os.Getpid()))
-	if !errorIs(err, ManyOwners) {
+	if !errors.Is(err, ErrManyOwners) {
 		t.Errorf("purge of a cache with two owners: %v", err)
 	}
 }
@@ -343,7 +343,7 @@ func TestTracedWorkerIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = p.PurgeSSLCache(t.Context(), h.Pids())
-	if !errorIs(err, CannotStop) {
+	if !errors.Is(err, ErrCannotStop) {
 		t.Errorf("purge of a traced worker: %v", err)
 	}
 	if after, err := p.findResident(); err != nil || after != before {

@@ -133,7 +133,7 @@ func TestTrimPoolsLeavesAWorkerWhoseStderrIsFull(t *testing.T) {
 	for err == nil {
 		_, err = unix.Write(fd, make([]byte, 512))
 	}
-	if _, err := p.TrimPools(t.Context()); err == nil || errors.As(err, new(*Refusal)) || !strings.Contains(err.Error(), "no process has read") {
+	if _, err := p.TrimPools(t.Context()); err == nil || Permanent(err) || !strings.Contains(err.Error(), "no process has read") {
 		t.Errorf("trimming: %v, want an error that may pass", err)
 	}
 	for _, c := range tunnels {
@@ -156,8 +156,7 @@ func TestTrimPoolsOnlyWithAHandler(t *testing.T) {
 	}
 	defer p.Close()
 	_, err = p.TrimPools(t.Context())
-	var r *Refusal
-	if !errors.As(err, &r) || r.Reason != NoHandler {
+	if !errors.Is(err, errNoHandler) || !Permanent(err) {
 		t.Errorf("%v, want it refused", err)
 	}
 	if !p.Alive() {

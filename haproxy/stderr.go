@@ -24,7 +24,7 @@ func (p *Process) stderrTakesTable() error {
 	case kind == unix.S_IFCHR && uint64(st.Rdev) == unix.Mkdev(1, 3): // /dev/null
 		return nil
 	case kind != unix.S_IFIFO && kind != unix.S_IFSOCK:
-		return refuse(StderrMayBlock, "it is a terminal, a device or of an unknown kind")
+		return fmt.Errorf("%w: it is a terminal, a device or of an unknown kind", errStderrMayBlock)
 	}
 	fd, err := unix.PidfdGetfd(p.pidfd, 2, 0)
 	if err != nil {
@@ -40,7 +40,7 @@ func (p *Process) stderrTakesTable() error {
 	case unix.S_IFSOCK:
 		domain, derr := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 		if derr != nil || domain != unix.AF_UNIX {
-			return refuse(StderrMayBlock, "it is a socket of another kind than journald's")
+			return fmt.Errorf("%w: it is a socket of another kind than journald's", errStderrMayBlock)
 		}
 		if size, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil {
 			queued, err = unix.IoctlGetInt(fd, unix.TIOCOUTQ)
@@ -50,7 +50,7 @@ func (p *Process) stderrTakesTable() error {
 	case err != nil:
 		return fmt.Errorf("checking standard error of pid %d: %w", p.PID, err)
 	case size < tableMost:
-		return refuse(StderrMayBlock, "its pipe or socket holds %d bytes, want %d", size, tableMost)
+		return fmt.Errorf("%w: its pipe or socket holds %d bytes, want %d", errStderrMayBlock, size, tableMost)
 	case queued > 0: // what is free is not known by the byte: each write may take a page
 		return fmt.Errorf("standard error of pid %d has %d bytes that no process has read, and the worker would wait: SIGQUIT was not sent", p.PID, queued)
 	}

@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"hapressure/haproxy/shctx"
 	"hapressure/tests/haproxytest"
 )
 
@@ -149,7 +150,7 @@ func (m *torment) purge(p *Process) bool {
 	var err error
 	m.h.Eventually("the purge finds the cache free", func() error {
 		res, err = p.PurgeSSLCache(m.t.Context(), m.h.Pids())
-		if errors.Is(err, ErrBusy) || errorIs(err, CannotStop) { // a busy machine may take its time
+		if errors.Is(err, ErrBusy) || errors.Is(err, ErrCannotStop) { // a busy machine may take its time
 			m.busy++
 			return err
 		}
@@ -171,8 +172,8 @@ func (m *torment) purge(p *Process) bool {
 func (m *torment) checkResult(res Purged, err error) (purged bool) {
 	if m.threads == 1 && m.h.Before(2, 9) {
 		m.refusals++
-		if !errorIs(err, NoCache) {
-			m.t.Errorf("purge of a private cache: %+v, %v, want refusal %q", res, err, NoCache)
+		if !shctx.IsRefusal(err, shctx.NoCache) {
+			m.t.Errorf("purge of a private cache: %+v, %v, want refusal %q", res, err, shctx.NoCache)
 		}
 		return false
 	}
@@ -180,7 +181,7 @@ func (m *torment) checkResult(res Purged, err error) (purged bool) {
 		m.t.Fatalf("purge: %v", err)
 	}
 	// A thread that has just looked up a session may read its page, and get an empty one, until it is through.
-	if res.Freed() < cacheSize*blockStride-2*pageSize || res.After > uint64(1+m.threads)*pageSize || res.Held == 0 {
+	if res.Freed() < cacheSize*shctx.BlockStride-2*pageSize || res.After > uint64(1+m.threads)*pageSize || res.Held == 0 {
 		m.t.Errorf("purge: %+v", res)
 	}
 	m.held = append(m.held, res.Held)
@@ -215,7 +216,7 @@ func (m *torment) checkLock(p *Process) {
 	defer c.Close()
 	m.h.Eventually("the cache's lock is free", func() error {
 		var lock [8]byte
-		if _, err := c.f.ReadAt(lock[:], offLock); err != nil || lock != [8]byte{} {
+		if _, err := c.f.ReadAt(lock[:], shctx.OffLock); err != nil || lock != [8]byte{} {
 			return fmt.Errorf("lock %x, %v", lock, err)
 		}
 		return nil

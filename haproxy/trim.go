@@ -2,6 +2,7 @@ package haproxy
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +42,7 @@ func (p *Process) TrimPools(ctx context.Context) (Trimmed, error) {
 		return Trimmed{}, err
 	}
 	if st.caught&sigquit == 0 {
-		return Trimmed{}, refuse(NoHandler, "SIGQUIT would end pid %d", p.PID)
+		return Trimmed{}, fmt.Errorf("%w: SIGQUIT would end pid %d", errNoHandler, p.PID)
 	}
 	if err := p.stderrTakesTable(); err != nil {
 		return Trimmed{}, err

@@ -22,6 +22,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hapressure/haproxy/shctx"
+	"hapressure/tests/cachetest"
 	"hapressure/tests/haproxytest"
 )
 
@@ -65,8 +67,8 @@ const twoHTTPCaches = "cache small\n    total-max-size 4\ncache big\n    total-m
 
 func TestWorkerWithoutTLSCacheIsNotWritten(t *testing.T) {
 	tests := []struct{ name, sections, reason string }{
-		{"HTTP caches", twoHTTPCaches, HTTPCache},
-		{"a ring and a stick table", "ring r\n    size 1048576\nbackend table\n    stick-table type ip size 100k store gpc0\n", NoCache},
+		{"HTTP caches", twoHTTPCaches, shctx.HTTPCache},
+		{"a ring and a stick table", "ring r\n    size 1048576\nbackend table\n    stick-table type ip size 100k store gpc0\n", shctx.NoCache},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -74,7 +76,7 @@ func TestWorkerWithoutTLSCacheIsNotWritten(t *testing.T) {
 			p := open(t, h.Children()[0])
 			before := sharedSums(t, p)
 			_, err := p.PurgeSSLCache(t.Context(), h.Pids())
-			if !errorIs(err, tt.reason) {
+			if !shctx.IsRefusal(err, tt.reason) {
 				t.Errorf("purge: %v, want refusal %q", err, tt.reason)
 			}
 			if !maps.Equal(before, sharedSums(t, p)) {
@@ -180,11 +182,9 @@ func lookalike(kind string) error {
 		return err
 	}
 	mem := unsafe.Slice((*byte)(addr), size)
-	l := layouts[0]
-	blocks := (len(mem) - l.firstBlock) / blockStride
-	if err := writeCache(mem, l, uint64(uintptr(addr)), blocks); err != nil {
-		return err
-	}
+	l := shctx.TLSLayouts[0]
+	blocks := (len(mem) - l.FirstBlock) / shctx.BlockStride
+	cachetest.WriteTLS(mem, l, uint64(uintptr(addr)), blocks)
 	code := uint64(reflect.ValueOf(lookalike).Pointer())
 	if kind == "other code" {
 		f, err := os.Open("/bin/true")
@@ -197,7 +197,7 @@ func lookalike(kind string) error {
 		}
 		code = uint64(uintptr(text))
 	}
-	binary.LittleEndian.PutUint64(mem[l.freeBlock:], code)
+	binary.LittleEndian.PutUint64(mem[l.FreeBlock:], code)
 	if kind == "read-only" {
 		if err := unix.Mprotect(mem, unix.PROT_READ); err != nil {
 			return err
@@ -238,7 +238,7 @@ func lookalike(kind string) error {
 				return err
 			}
 		case "become an HTTP cache":
-			binary.LittleEndian.PutUint16(mem[l.blockSize:], httpBlockSize)
+			binary.LittleEndian.PutUint16(mem[l.BlockSize:], 1024)
 		}
 		fmt.Println("done")
 	}
@@ -324,19 +324,19 @@ func (p lookalikeProcess) tell(what string) {
 
 func TestLookalikeIsRefused(t *testing.T) {
 	for kind, reason := range map[string]string{
-		"private":   NoCache,
-		"file":      NoCache,
-		"memfd":     NoCache,
-		"read-only": NoCache,
+		"private":   shctx.NoCache,
+		"file":      shctx.NoCache,
+		"memfd":     shctx.NoCache,
+		"read-only": shctx.NoCache,
 
-		"file of that name": NoCache,
+		"file of that name": shctx.NoCache,
 
-		"other code": UnknownLayout, // HAProxy's callback is in HAProxy's own program
+		"other code": shctx.UnknownLayout, // HAProxy's callback is in HAProxy's own program
 	} {
 		t.Run(kind, func(t *testing.T) {
 			p := startLookalike(t, kind)
 			before := sharedSums(t, p.Process)
-			if _, err := p.PurgeSSLCache(t.Context(), []int{p.PID}); !errorIs(err, reason) {
+			if _, err := p.PurgeSSLCache(t.Context(), []int{p.PID}); !shctx.IsRefusal(err, reason) {
 				t.Errorf("purge: %v, want refusal %q", err, reason)
 			}
 			if !maps.Equal(before, sharedSums(t, p.Process)) {
@@ -409,8 +409,8 @@ func TestMappingReplacedDuringAPurge(t *testing.T) {
 		defer c.Close()
 		p.tell("become an HTTP cache")
 		before := sharedSums(t, p.Process)
-		if err := c.empty(t.Context(), cache, new(Purged)); !errorIs(err, HTTPCache) {
-			t.Errorf("%v, want refusal %q", err, HTTPCache)
+		if err := c.empty(t.Context(), cache, new(Purged)); !shctx.IsRefusal(err, shctx.HTTPCache) {
+			t.Errorf("%v, want refusal %q", err, shctx.HTTPCache)
 		}
 		if !maps.Equal(before, sharedSums(t, p.Process)) {
 			t.Error("it was written")
@@ -419,10 +419,43 @@ func TestMappingReplacedDuringAPurge(t *testing.T) {
 }
 
 // emptied empties a cache, and tries again as a policy does where a thread does not get a CPU in time to stop.
-func emptied(t *testing.T, c *CacheFile, cache *Cache) (err error) {
+func emptied(t *testing.T, c *CacheFile, cache *shctx.Cache) (err error) {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
-		if err = c.empty(t.Context(), cache, new(Purged)); !errorIs(err, CannotStop) || time.Now().After(end) {
+		if err = c.empty(t.Context(), cache, new(Purged)); !errors.Is(err, ErrCannotStop) || time.Now().After(end) {
 			return err
 		}
+	}
+}
+
+// A process that is not HAProxy but maps something similar is refused.
+func TestOtherProcessIsRefused(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs another program")
+	}
+	cmd := exec.Command("python3", "-c", `import mmap,sys
+m=mmap.mmap(-1,8<<20); m[56]=200; m[72]=1; print("ready",flush=True); sys.stdin.read()`)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { in.Close(); cmd.Wait() }()
+	if _, err := out.Read(make([]byte, 16)); err != nil {
+		t.Fatal(err)
+	}
+	p, err := OpenProcess("/proc", ID{PID: cmd.Process.Pid})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	_, err = p.PurgeSSLCache(t.Context(), []int{os.Getpid()})
+	if !shctx.IsRefusal(err, shctx.NotACache) {
+		t.Errorf("purge of python: %v", err)
 	}
 }

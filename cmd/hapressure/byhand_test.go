@@ -167,7 +167,7 @@ func TestPurgeByHandOfATracedWorkerFails(t *testing.T) {
 	})
 	h.Eventually("the purge fails for the tracer", func() error {
 		code, out := call(t, bin, "purge", "--pid", strconv.Itoa(old))
-		if code != exitFailed || !strings.Contains(out, haproxy.CannotStop) {
+		if code != exitFailed || !strings.Contains(out, haproxy.ErrCannotStop.Error()) {
 			return fmt.Errorf("exit %d: %s", code, out)
 		}
 		return nil

@@ -151,8 +151,7 @@ func purgeWorker(ctx context.Context, others []int, open func() (*haproxy.Proces
 		res, err := p.PurgeSSLCache(ctx, others)
 		p.Close()
 		worst = max(worst, res.Held)
-		var r *haproxy.Refusal
-		passing := errors.Is(err, haproxy.ErrBusy) || errors.As(err, &r) && r.Reason == haproxy.CannotStop
+		passing := errors.Is(err, haproxy.ErrBusy) || errors.Is(err, haproxy.ErrCannotStop)
 		if err == nil || !passing || tries == purgeTries {
 			return purged{time.Since(began), worst, res.Freed(), tries}, err
 		}

@@ -1,4 +1,4 @@
-package haproxy
+package shctx_test
 
 import (
 	"bytes"
@@ -6,8 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
+
+	"hapressure/haproxy/shctx"
+	"hapressure/tests/cachetest"
 )
 
 // realSamples are the beginnings and ends of shared contexts as real workers had them in memory, just started, with
@@ -51,34 +55,35 @@ func parseSamples(t testing.TB) []sample {
 	return all
 }
 
-func (s sample) recognise() (*Cache, error) {
+func (s sample) recognise() (*shctx.Cache, error) {
 	isCode := func(addr uint64) bool { return addr >= s.code && addr < s.end }
-	return Recognise(bytes.NewReader(s.mem), s.start, uint64(len(s.mem)), isCode)
+	return shctx.Memory{ReaderAt: bytes.NewReader(s.mem), Start: s.start, Length: uint64(len(s.mem)),
+		PageSize: uint64(os.Getpagesize()), IsCode: isCode}.TLSCache()
 }
 
 func TestRecogniseRealBuilds(t *testing.T) {
 	const good = ""
 	want := map[string]struct{ layout, reason, detail string }{
-		"2.0.0":                           {"", OtherBlocks, "as 2.2-2.8: blocks of 196 bytes, not 200"},
+		"2.0.0":                           {"", shctx.OtherBlocks, "as 2.2-2.8: blocks of 196 bytes, not 200"},
 		"2.4.0":                           {"2.2-2.8", good, ""},
 		"2.8.0":                           {"2.2-2.8", good, ""},
 		"2.9.0":                           {"2.9-3.4", good, ""},
 		"3.4.0":                           {"2.9-3.4", good, ""},
 		"3.5-dev5":                        {"3.5", good, ""},
-		"2.4.0 USE_PTHREAD_PSHARED=1":     {"", OtherLock, "as 2.2-2.8: its lock takes 40 bytes"},
-		"2.5.0 DEBUG_THREAD":              {"", DebugBuild, "as 2.2-2.8: its lock takes 48 bytes"},
-		"2.8.0 DEBUG_THREAD":              {"", DebugBuild, "as 2.2-2.8: its lock takes 288 bytes"},
-		"3.0.0 DEBUG_THREAD":              {"", DebugBuild, "as 2.9-3.4: its lock takes 800 bytes"},
-		"3.5-dev5 DEBUG_THREAD=2":         {"", DebugBuild, "as 3.5: its lock takes 1568 bytes"},
-		"3.0.0 USE_THREAD=":               {"", NoLock, "as 2.9-3.4: its lock takes 0 bytes"},
-		"3.5-dev5 USE_THREAD=":            {"", NoLock, "as 3.5: its lock takes 0 bytes"},
-		"2.8.0 SHSESS_BLOCK_MIN_SIZE=256": {"", OtherBlocks, "as 2.2-2.8: blocks of 328 bytes, not 200"},
-		"2.8.0 HTTP cache":                {"", HTTPCache, "as 2.2-2.8: blocks of 1024 bytes"},
-		"2.9.0 HTTP cache":                {"", HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
-		"3.4.0 HTTP cache":                {"", HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
-		"3.5-dev5 HTTP cache":             {"", HTTPCache, "as 3.5: blocks of 1024 bytes"},
-		"3.4.0 start-up log":              {"", NotACache, "as 3.5: no code at its callback 0x0"},
-		"3.0.0 DEBUG_THREAD HTTP cache":   {"", HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
+		"2.4.0 USE_PTHREAD_PSHARED=1":     {"", shctx.OtherLock, "as 2.2-2.8: its lock takes 40 bytes"},
+		"2.5.0 DEBUG_THREAD":              {"", shctx.DebugBuild, "as 2.2-2.8: its lock takes 48 bytes"},
+		"2.8.0 DEBUG_THREAD":              {"", shctx.DebugBuild, "as 2.2-2.8: its lock takes 288 bytes"},
+		"3.0.0 DEBUG_THREAD":              {"", shctx.DebugBuild, "as 2.9-3.4: its lock takes 800 bytes"},
+		"3.5-dev5 DEBUG_THREAD=2":         {"", shctx.DebugBuild, "as 3.5: its lock takes 1568 bytes"},
+		"3.0.0 USE_THREAD=":               {"", shctx.NoLock, "as 2.9-3.4: its lock takes 0 bytes"},
+		"3.5-dev5 USE_THREAD=":            {"", shctx.NoLock, "as 3.5: its lock takes 0 bytes"},
+		"2.8.0 SHSESS_BLOCK_MIN_SIZE=256": {"", shctx.OtherBlocks, "as 2.2-2.8: blocks of 328 bytes, not 200"},
+		"2.8.0 HTTP cache":                {"", shctx.HTTPCache, "as 2.2-2.8: blocks of 1024 bytes"},
+		"2.9.0 HTTP cache":                {"", shctx.HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
+		"3.4.0 HTTP cache":                {"", shctx.HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
+		"3.5-dev5 HTTP cache":             {"", shctx.HTTPCache, "as 3.5: blocks of 1024 bytes"},
+		"3.4.0 start-up log":              {"", shctx.NotACache, "as 3.5: no code at its callback 0x0"},
+		"3.0.0 DEBUG_THREAD HTTP cache":   {"", shctx.HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
 	}
 	for _, s := range parseSamples(t) {
 		w, ok := want[s.name]
@@ -87,13 +92,13 @@ func TestRecogniseRealBuilds(t *testing.T) {
 		}
 		delete(want, s.name)
 		c, err := s.recognise()
-		var r *Refusal
+		var r *shctx.Refusal
 		switch {
 		case w.reason == good:
-			if err != nil || c.Layout != w.layout || c.Blocks != 60 || c.Empty {
+			if err != nil || c.Layout.Name != w.layout || c.Blocks != 60 || c.Empty {
 				t.Errorf("%s: %+v, %v, want 60 blocks as %s", s.name, c, err, w.layout)
 			}
-		case !errors.As(err, &r) || *r != Refusal{w.reason, w.detail}:
+		case !errors.As(err, &r) || *r != shctx.Refusal{w.reason, w.detail}:
 			t.Errorf("%s: %+v, %v, want refusal %q: %s", s.name, c, err, w.reason, w.detail)
 		}
 	}
@@ -124,12 +129,10 @@ func TestMadeUpCacheIsLikeARealOne(t *testing.T) {
 			continue
 		}
 		made := make([]byte, len(s.mem))
-		if err := writeCache(made, c.layout, s.start, int(c.Blocks)); err != nil {
-			t.Fatal(err)
-		}
+		cachetest.WriteTLS(made, c.Layout, s.start, int(c.Blocks))
 		for off := 0; off < len(s.mem); off += 8 {
 			real := binary.LittleEndian.Uint64(s.mem[off:])
-			if v := binary.LittleEndian.Uint64(made[off:]); real != 0 && v != real && off != c.layout.freeBlock {
+			if v := binary.LittleEndian.Uint64(made[off:]); real != 0 && v != real && off != c.Layout.FreeBlock {
 				t.Errorf("%s: %#x at offset %d, made up %#x", s.name, real, off, v)
 			}
 		}
