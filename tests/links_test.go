@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -59,3 +60,39 @@ func anchors(t *testing.T, file string) []string {
 	}
 	return ids
 }
+
+// fileName finds names of files of this repository in documents: `haproxy/prove.go`, or `prove.go` alone.
+var fileName = regexp.MustCompile("`((?:[\\w-]+/)*[\\w-]+\\.(?:go|sh|yaml|html|txt))`")
+
+// Every file of this repository that a document names exists. A name without its folder is
+// somewhere in the tree, and a path begins at the top or below haproxy.
+func TestFilesNamedInDocuments(t *testing.T) {
+	var all []string
+	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		all = append(all, path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, "../README.md", "../CONTRIBUTING.md") {
+		for _, m := range fileName.FindAllStringSubmatch(read(t, file), -1) {
+			named := func(path string) bool {
+				if strings.Contains(m[1], "/") {
+					return path == "../"+m[1] || path == "../haproxy/"+m[1]
+				}
+				return filepath.Base(path) == m[1]
+			}
+			if !slices.ContainsFunc(all, named) && !slices.Contains(readersOwn, m[1]) {
+				t.Errorf("%s names %s, which does not exist", file, m[1])
+			}
+		}
+	}
+}
+
+// readersOwn are files that a reader makes.
+var readersOwn = []string{"policy.yaml", "site.yaml", "mine.yaml", "other.yaml"}
