@@ -26,11 +26,6 @@ import (
 	"hapressure/systemd"
 )
 
-// Journal takes the entries; *systemd.Journal is it.
-type Journal interface {
-	Send(systemd.Entry) error
-}
-
 // Config is what a Controller works with.
 type Config struct {
 	Policy  *policy.Policy
@@ -58,12 +53,13 @@ type Config struct {
 // Controller guards the targets of a policy.
 type Controller struct {
 	Config
-	report reporter
-	wg     sync.WaitGroup
+	events  Events
+	tallies tallies
+	wg      sync.WaitGroup
 
 	again   chan struct{} // to look for targets again
-	signals chan systemd.TierChange
-	hooks   chan systemd.Hook
+	signals chan tierSignal
+	hooks   chan systemd.Transient
 	units   atomic.Pointer[Units] // for those two; nil while there is no connection
 
 	mu      sync.Mutex        // of what follows, and of Config.Policy
@@ -78,8 +74,8 @@ type Controller struct {
 // New makes a Controller.
 func New(c Config) *Controller {
 	return &Controller{
-		Config: c, report: reporter{c.Journal, newTallies()}, again: make(chan struct{}, 1), guards: map[string]*guard{},
-		signals: make(chan systemd.TierChange, noticeLimit), hooks: make(chan systemd.Hook, noticeLimit),
+		Config: c, events: Events{c.Journal}, tallies: newTallies(), again: make(chan struct{}, 1), guards: map[string]*guard{},
+		signals: make(chan tierSignal, noticeLimit), hooks: make(chan systemd.Transient, noticeLimit),
 		scanners: map[string]*haproxy.Scanner{},
 		inForce:  status.Policy{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
 	}
@@ -94,7 +90,7 @@ func (c *Controller) SetPolicy(p *policy.Policy, origin string) {
 	for name, g := range c.guards {
 		if own := p.For(name); own != nil {
 			g.policy.Store(own)
-			c.report.tallies.expect(name, own)
+			c.tallies.expect(name, own)
 			g.wakeUp()
 		} else {
 			g.stop()
@@ -148,7 +144,7 @@ func (c *Controller) Run(ctx context.Context) {
 		if ctx.Err() != nil || err == nil {
 			continue
 		}
-		c.report.sensorMissing("", "systemd", err)
+		c.events.SensorMissing("", "systemd", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(reconnect):
@@ -271,7 +267,7 @@ func (c *Controller) places(ctx context.Context, units Units, t policy.Target) (
 			return nil, err
 		}
 		if err != nil {
-			c.report.sensorMissing(t.Unit, "systemd", err)
+			c.events.SensorMissing(t.Unit, "systemd", err)
 			return nil, nil
 		}
 		names = names[:min(len(names), matchLimit)]
@@ -283,7 +279,7 @@ func (c *Controller) places(ctx context.Context, units Units, t policy.Target) (
 		case errors.Is(err, context.DeadlineExceeded):
 			return places, err
 		case err != nil && !errors.Is(err, systemd.ErrNoUnit):
-			c.report.sensorMissing(name, "systemd", err)
+			c.events.SensorMissing(name, "systemd", err)
 		case group != "":
 			places[name] = group
 		}
@@ -299,7 +295,7 @@ func (c *Controller) groups(pattern string) map[string]string {
 	}
 	dirs, err := filepath.Glob(c.Cgroups + pattern)
 	if err != nil {
-		c.report.sensorMissing(pattern, "cgroup", err)
+		c.events.SensorMissing(pattern, "cgroup", err)
 	}
 	places := map[string]string{}
 	for _, dir := range dirs {
@@ -326,7 +322,7 @@ func (c *Controller) open(name, at string, own *policy.Policy) (*guard, error) {
 	group, err := cgroup.Open(c.Cgroups, at)
 	if err != nil {
 		if !errors.Is(err, cgroup.ErrGone) {
-			c.report.sensorMissing(name, "cgroup", err)
+			c.events.SensorMissing(name, "cgroup", err)
 		}
 		return nil, err
 	}
@@ -343,20 +339,20 @@ func (c *Controller) start(ctx context.Context, name, at string) {
 	ctx, g.stop = context.WithCancel(ctx)
 	g.gone = ctx.Done()
 	c.guards[name] = g
-	c.report.tallies.expect(name, own)
-	c.report.targetFound(name, at)
+	c.tallies.expect(name, own)
+	c.events.targetFound(name, at)
 	c.wg.Go(func() {
 		why := g.run(ctx)
 		g.stop()
 		g.group.Close()
 		c.mu.Lock()
 		delete(c.guards, name)
-		c.report.tallies.forget(name)
+		c.tallies.forget(name)
 		c.mu.Unlock()
 		if errors.Is(why, context.Canceled) {
 			why = errNoTarget
 		}
-		c.report.targetLost(name, why)
+		c.events.targetLost(name, why)
 	})
 }
 

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,13 +41,12 @@ type recorder struct {
 
 func newRecorder() *recorder { return &recorder{more: make(chan struct{}, 1)} }
 
-// fieldName is what journald takes, and does not keep for itself.
-var fieldName = regexp.MustCompile(`^HAPRESSURE_[A-Z0-9_]{1,53}$`)
-
+// Send fails the test, by a panic, if the entry has a field that its kind does not have.
 func (r *recorder) Send(e systemd.Entry) error {
+	k := Kind(slices.IndexFunc(kinds[:], func(row kindRow) bool { return row.id == e.MessageID }))
 	for name := range e.Fields {
-		if !fieldName.MatchString(name) {
-			panic(name + " is no name of a field")
+		if !slices.Contains(fieldsOf(k), strings.TrimPrefix(name, FieldPrefix)) {
+			panic(kinds[k].name + " has no field " + name)
 		}
 	}
 	r.mu.Lock()
@@ -98,8 +96,8 @@ func action(kind string) func(systemd.Entry) bool {
 	}
 }
 
-func kind(id string) func(systemd.Entry) bool {
-	return func(e systemd.Entry) bool { return e.MessageID == id }
+func kind(k Kind) func(systemd.Entry) bool {
+	return func(e systemd.Entry) bool { return e.MessageID == k.ID() }
 }
 
 // fakeUnits is a systemd whose one unit tests start and stop: there is none on a build machine.
@@ -108,8 +106,8 @@ type fakeUnits struct {
 	name, cgroup string
 	changes      chan string
 
-	signals []systemd.TierChange
-	hooks   []systemd.Hook
+	signals []tierSignal
+	hooks   []systemd.Transient
 	hang    bool // hooks do not end, but with their context
 	fail    error
 }
@@ -128,17 +126,20 @@ func (f *fakeUnits) Match(context.Context, string) ([]string, error) {
 }
 
 func (f *fakeUnits) Changes(context.Context) (<-chan string, error) { return f.changes, nil }
-func (f *fakeUnits) OwnName(context.Context) error                  { return nil }
+func (f *fakeUnits) OwnName(context.Context, string) error          { return nil }
 func (f *fakeUnits) Close()                                         {}
 
-func (f *fakeUnits) TierChanged(c systemd.TierChange) error {
+func (f *fakeUnits) Emit(path, signal string, v ...any) error {
+	if path != "/org/hapressure1" || signal != "org.hapressure1.Monitor.TierChanged" {
+		return fmt.Errorf("the signal is %s of %s", signal, path)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.signals = append(f.signals, c)
+	f.signals = append(f.signals, tierSignal{v[0].(string), v[1].(string), v[2].(string), v[3].(string), v[4].(uint64), v[5].(uint64)})
 	return nil
 }
 
-func (f *fakeUnits) RunHook(ctx context.Context, h systemd.Hook) error {
+func (f *fakeUnits) RunTransient(ctx context.Context, h systemd.Transient) error {
 	f.mu.Lock()
 	f.hooks = append(f.hooks, h)
 	hang, err := f.hang, f.fail
@@ -151,7 +152,7 @@ func (f *fakeUnits) RunHook(ctx context.Context, h systemd.Hook) error {
 }
 
 // told is what others were told so far.
-func (f *fakeUnits) told() ([]systemd.TierChange, []systemd.Hook) {
+func (f *fakeUnits) told() ([]tierSignal, []systemd.Transient) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.signals), slices.Clone(f.hooks)
@@ -242,13 +243,13 @@ tiers:
 func TestPurgesWhatStops(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	w.guard(purgeAlways, false)
-	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+	w.journal.wait(t, "the target", 1, kind(TargetFound))
 	var tunnels []net.Conn
 	for i := range 3 {
 		tunnels = append(tunnels, w.reload())
 		entries := w.journal.wait(t, "a purge", i+1, action(policy.PurgeSSLCache))
 		e := entries[i]
-		if e.MessageID != systemd.Action {
+		if e.MessageID != Action.ID() {
 			t.Errorf("MESSAGE_ID %s", e.MessageID)
 		}
 		if n, err := strconv.Atoi(e.Fields["HAPRESSURE_FREED_BYTES"]); err != nil || n < cacheSize*248-64<<10 {
@@ -283,7 +284,7 @@ tiers:
 `, false)
 	w.reload()
 	w.tree.Write("/system.slice", "memory.current", "800000000\n")
-	up := w.journal.wait(t, "the tier", 1, kind(systemd.TierChanged))[0]
+	up := w.journal.wait(t, "the tier", 1, kind(TierChanged))[0]
 	if up.Fields["HAPRESSURE_TIER"] != "purge" || !strings.Contains(up.Fields["HAPRESSURE_REASON"], "80% > 70%") ||
 		!strings.Contains(up.Message, "of memory.max of /system.slice") || up.Fields["HAPRESSURE_USAGE_LIMIT"] != "/system.slice memory.max" ||
 		up.Fields["HAPRESSURE_USAGE_LIMIT_BYTES"] != "1000000000" || up.Fields["HAPRESSURE_USAGE_LIMIT_USED_BYTES"] != "800000000" ||
@@ -292,7 +293,7 @@ tiers:
 	}
 	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
 	w.tree.Write("/system.slice", "memory.current", "100000000\n")
-	down := w.journal.wait(t, "the way down", 2, kind(systemd.TierChanged))[1]
+	down := w.journal.wait(t, "the way down", 2, kind(TierChanged))[1]
 	if down.Fields["HAPRESSURE_TIER"] != "none" || down.Fields["HAPRESSURE_TIER_FROM"] != "purge" {
 		t.Errorf("change of tier: %q %v", down.Message, down.Fields)
 	}
@@ -314,14 +315,14 @@ tiers:
     settle: 0s
     actions: [hard-stop-after: {limit: 0s}, terminate-oldest: {grace: 10s, settle: 0s}]
 `, Config{})
-	withheld := w.journal.wait(t, "what is withheld", 2, kind(systemd.Withheld))
+	withheld := w.journal.wait(t, "what is withheld", 2, kind(Withheld))
 	for i, action := range []string{policy.HardStopAfter, policy.TerminateOldest} {
 		if e := withheld[i]; e.Fields["HAPRESSURE_ACTION"] != action || e.Fields["HAPRESSURE_LIMIT"] != "/system.slice memory.max" ||
 			!strings.Contains(e.Message, "% of memory.max of /system.slice; less than 5% is not worth cutting connections for") {
 			t.Errorf("%q %v", e.Message, e.Fields)
 		}
 	}
-	up := w.journal.wait(t, "the tier", 1, kind(systemd.TierChanged))
+	up := w.journal.wait(t, "the tier", 1, kind(TierChanged))
 	if last := up[len(up)-1]; !strings.Contains(last.Message, "usage 95.5% > 95% of memory.max of /system.slice; not met: reload-room ") ||
 		!strings.Contains(last.Message, "under memory.max of /system.slice") && !strings.Contains(last.Message, "under memory.max") {
 		t.Errorf("%q", last.Message)
@@ -334,7 +335,7 @@ tiers:
 	if err := haproxytest.Echo(tunnel); err != nil {
 		t.Errorf("the tunnel was cut: %v", err)
 	}
-	if n := len(w.journal.all(kind(systemd.Withheld))); n != 2 {
+	if n := len(w.journal.all(kind(Withheld))); n != 2 {
 		t.Errorf("reported %d times", n)
 	}
 	w.tree.Write(group, "memory.current", "299000000\n")
@@ -452,7 +453,7 @@ func TestPurgeIsTriedAgain(t *testing.T) {
 	})
 	w.guard(purgeAlways, false)
 	e := w.journal.wait(t, "the failure", 1, func(e systemd.Entry) bool { return e.Fields["HAPRESSURE_RESULT"] == "failed" })[0]
-	if e.MessageID != systemd.Failed || !strings.Contains(e.Fields["HAPRESSURE_ERROR"], haproxy.ErrCannotStop.Error()) {
+	if e.MessageID != Failed.ID() || !strings.Contains(e.Fields["HAPRESSURE_ERROR"], haproxy.ErrCannotStop.Error()) {
 		t.Errorf("%q %v", e.Message, e.Fields)
 	}
 	cmd.Process.Signal(os.Interrupt)
@@ -523,7 +524,7 @@ func TestGoesOnWithoutSensors(t *testing.T) {
 	w.reload()
 	w.journal.wait(t, "another", 2, action(policy.PurgeSSLCache))
 	told := map[string]int{}
-	for _, e := range w.journal.all(kind(systemd.SensorMissing)) {
+	for _, e := range w.journal.all(kind(SensorMissing)) {
 		told[e.Fields["HAPRESSURE_SENSOR"]]++
 		if e.Fields["HAPRESSURE_REASON"] == "" {
 			t.Errorf("no reason: %q", e.Message)
@@ -540,14 +541,14 @@ func TestGoesOnWithoutSensors(t *testing.T) {
 func TestTargetGoesAndComesBack(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	w.guard(purgeAlways, false)
-	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+	w.journal.wait(t, "the target", 1, kind(TargetFound))
 	w.tree.Remove(group)
 	w.units.set("")
-	w.journal.wait(t, "its end", 1, kind(systemd.TargetLost))
+	w.journal.wait(t, "its end", 1, kind(TargetLost))
 	w.tree.Group(group, nil)
 	w.listProcs()
 	w.units.set(group)
-	w.journal.wait(t, "its return", 2, kind(systemd.TargetFound))
+	w.journal.wait(t, "its return", 2, kind(TargetFound))
 	w.reload()
 	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
 }
@@ -563,16 +564,16 @@ tiers:
 	w := newWorld(t, haproxytest.Config{}, nil)
 	w.reload()
 	c := w.guard(fmt.Sprintf(text, "haproxy.service", ""), false)
-	w.journal.wait(t, "the tier", 1, kind(systemd.TierChanged))
+	w.journal.wait(t, "the tier", 1, kind(TierChanged))
 	c.SetPolicy(decode(t, fmt.Sprintf(text, "haproxy.service", "purge-ssl-cache: {}")), "")
 	w.journal.wait(t, "what the new policy does in the same tier", 1, action(policy.PurgeSSLCache))
-	if n := len(w.journal.all(kind(systemd.TierChanged))); n != 1 {
+	if n := len(w.journal.all(kind(TierChanged))); n != 1 {
 		t.Errorf("%d changes of tier", n)
 	}
 	c.SetPolicy(decode(t, fmt.Sprintf(text, "another.service", "")), "")
-	w.journal.wait(t, "the end of its target", 1, kind(systemd.TargetLost))
+	w.journal.wait(t, "the end of its target", 1, kind(TargetLost))
 	c.SetPolicy(decode(t, fmt.Sprintf(text, "haproxy.service", "")), "")
-	w.journal.wait(t, "its return", 2, kind(systemd.TargetFound))
+	w.journal.wait(t, "its return", 2, kind(TargetFound))
 }
 
 // A restart keeps the tier, and the numbers of generations; what is recorded replays, also where the policy is another then.
@@ -607,7 +608,7 @@ tiers:
 	if g := e.Fields["HAPRESSURE_GENERATION"]; g != "3" {
 		t.Errorf("generation %s, want 3", g)
 	}
-	if n := len(w.journal.all(kind(systemd.TierChanged))); n != 1 {
+	if n := len(w.journal.all(kind(TierChanged))); n != 1 {
 		t.Errorf("%d changes of tier, want that of the beginning", n)
 	}
 	stop()

@@ -215,7 +215,7 @@ func (g *guard) watch(ctx context.Context) {
 			blindTo[sensor] = true
 			g.blind.Store(true)
 		}
-		g.c.report.sensorMissing(g.name, "wake-up by "+sensor, err)
+		g.c.events.SensorMissing(g.name, "wake-up by "+sensor, err)
 	}
 	err := g.group.Watch(ctx, missing, func(reason string) {
 		delete(blindTo, reason) // it came after all
@@ -225,13 +225,13 @@ func (g *guard) watch(ctx context.Context) {
 	if errors.Is(err, cgroup.ErrGone) {
 		g.wakeUp() // the tick finds the same
 	} else if err != nil && ctx.Err() == nil {
-		g.c.report.sensorMissing(g.name, "wake-ups", err)
+		g.c.events.SensorMissing(g.name, "wake-ups", err)
 	}
 }
 
 // tick senses, decides and begins what is due.
 func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
-	defer g.c.report.tallies.ticked(time.Now())
+	defer g.c.tallies.ticked(time.Now())
 	short, cancel := context.WithTimeout(ctx, senseTime)
 	defer cancel()
 	v, err := g.sense(short)
@@ -251,12 +251,13 @@ func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
 		g.keep()
 	}
 	for _, ch := range d.Changes {
-		g.c.report.tierChanged(g.name, ch, v)
+		g.c.events.tierChanged(g.name, ch, v)
+		g.c.tallies.tierChanged(g.name, ch)
 		g.c.tell(g.name, was, p, ch, v)
 		was = p
 	}
 	for _, w := range d.Withheld {
-		g.c.report.withheld(g.name, w, v)
+		g.c.events.withheld(g.name, w, v)
 	}
 	for _, due := range d.Actions {
 		l := laneOf(due.Kind)
@@ -302,7 +303,7 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 		select {
 		case g.ended <- ended{l, due, false, r}:
 		case <-ctx.Done():
-			g.c.report.outcome(g.name, due, r)
+			g.reportOutcome(due, r)
 		}
 	})
 }
@@ -311,7 +312,7 @@ func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
 func (g *guard) finish(e ended) {
 	g.lanes[e.lane].busy = false
 	g.pace.event = g.now()
-	g.c.report.outcome(g.name, e.due, e.result)
+	g.reportOutcome(e.due, e.result)
 	g.publishAction(e.due, e.result)
 	if e.byHand {
 		return // the policy sees what came of it
@@ -323,4 +324,10 @@ func (g *guard) finish(e ended) {
 	g.state.Done(o)
 	g.keep()
 	g.record(record.Event{Outcome: &o})
+}
+
+// reportOutcome logs an outcome and counts it.
+func (g *guard) reportOutcome(due policy.Due, r result) {
+	g.c.events.outcome(g.name, due, r)
+	g.c.tallies.outcome(g.name, due, r)
 }

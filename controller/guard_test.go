@@ -7,7 +7,6 @@ import (
 
 	"hapressure/haproxy"
 	"hapressure/policy"
-	"hapressure/systemd"
 )
 
 // However often a guard is woken while it rests, that leads to one tick after the rest, and none is lost.
@@ -30,14 +29,14 @@ func TestBurstOfWakeUpsIsOneTick(t *testing.T) {
 // Anything in the cgroup can be a master for a moment. What was told of one that has gone is not kept.
 func TestMastersThatHaveGoneAreForgotten(t *testing.T) {
 	j := newRecorder()
-	g := &guard{c: &Controller{report: reporter{j, newTallies()}}, missing: map[string]string{"memory.max": "gone"}}
+	g := &guard{c: &Controller{events: Events{j}, tallies: newTallies()}, missing: map[string]string{"memory.max": "gone"}}
 	for pid := range 1000 {
 		g.noteCLIs(0, []haproxy.Instance{{Master: haproxy.ID{PID: pid}, CLIErr: haproxy.ErrNoCLI}, {Master: haproxy.ID{PID: 5000}, CLIErr: haproxy.ErrNoCLI}})
 	}
 	if len(g.missing) != 3 {
 		t.Errorf("%d things are kept: %v", len(g.missing), g.missing)
 	}
-	if n := len(j.all(kind(systemd.SensorMissing))); n != 1001 {
+	if n := len(j.all(kind(SensorMissing))); n != 1001 {
 		t.Errorf("told %d times, want once for each master", n)
 	}
 }

@@ -21,7 +21,7 @@ func TestHostileTargetDelaysNoOther(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	w.tree.Group("/crowd", map[string]string{"cgroup.procs": strings.Trim(strings.ReplaceAll(fmt.Sprint(haproxytest.Crowd(t, 400, 19_000)), " ", "\n"), "[]") + "\n"})
 	c := w.guard("version: 1\ntargets:\n  - cgroup: /crowd\n  - unit: haproxy.service\n", false)
-	w.journal.wait(t, "both targets", 2, kind(systemd.TargetFound))
+	w.journal.wait(t, "both targets", 2, kind(TargetFound))
 	of := func(name string) glance {
 		c.mu.Lock()
 		defer c.mu.Unlock()

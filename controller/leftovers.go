@@ -286,7 +286,7 @@ func (c *Controller) sweepLeftovers(ctx context.Context, store, dir string, open
 		err := sweep(dir, open, b, c.guarded)
 		if err != nil && err.Error() != reported {
 			message := fmt.Sprintf("Old files in %s are not removed: %v; retrying every %v", dir, err, sweepEvery)
-			c.report.storageFailed("", store, message, err)
+			c.events.StorageFailed("", store, message, err)
 		}
 		reported = text(err)
 	}

@@ -18,9 +18,9 @@ type Units interface {
 	ControlGroup(ctx context.Context, unit string) (string, error)
 	Match(ctx context.Context, glob string) ([]string, error)
 	Changes(ctx context.Context) (<-chan string, error) // nil if none are reported
-	OwnName(context.Context) error
-	TierChanged(systemd.TierChange) error
-	RunHook(context.Context, systemd.Hook) error
+	OwnName(ctx context.Context, name string) error
+	Emit(path, signal string, values ...any) error
+	RunTransient(context.Context, systemd.Transient) error
 	Close()
 }
 
@@ -87,13 +87,13 @@ func (c *Controller) link(ctx context.Context) (*Link, error) {
 		before = c.Ways[0].Name // which needs no report
 	}
 	if link.Name != before {
-		c.report.linkChanged(before, link)
+		c.events.linkChanged(before, link)
 	}
 	if c.DryRun {
 		return link, nil
 	}
-	if err := link.OwnName(ctx); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		c.report.sensorMissing("", "D-Bus name", err)
+	if err := link.OwnName(ctx, busName); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		c.events.SensorMissing("", "D-Bus name", err)
 	}
 	return link, nil
 }

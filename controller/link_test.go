@@ -61,7 +61,7 @@ func TestGuardsUnitsWithoutABus(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	bus := &switched{}
 	c, stop := w.guardWith(purgeAlways, Config{Ways: w.ways(bus)})
-	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+	w.journal.wait(t, "the target", 1, kind(TargetFound))
 	w.reload()
 	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
 	if got := c.State(t.Context()).Systemd; got.By != "the cgroup tree" || got.Why != "no such bus" || got.Lacks == "" {
@@ -69,7 +69,7 @@ func TestGuardsUnitsWithoutABus(t *testing.T) {
 	}
 
 	bus.set(w.units)
-	w.journal.wait(t, "the bus in use", 2, kind(systemd.ConnectionChanged))
+	w.journal.wait(t, "the bus in use", 2, kind(ConnectionChanged))
 	if got := c.State(t.Context()).Systemd; got != (status.Systemd{By: "D-Bus"}) {
 		t.Errorf("status: %+v", got)
 	}
@@ -79,13 +79,13 @@ func TestGuardsUnitsWithoutABus(t *testing.T) {
 
 	bus.set(nil)
 	close(w.units.changes)
-	w.journal.wait(t, "the tree in use", 3, kind(systemd.ConnectionChanged))
+	w.journal.wait(t, "the tree in use", 3, kind(ConnectionChanged))
 	w.reload()
 	w.journal.wait(t, "a purge", 3, action(policy.PurgeSSLCache))
 	stop()
 
 	var got []string
-	for _, e := range w.journal.all(kind(systemd.ConnectionChanged)) {
+	for _, e := range w.journal.all(kind(ConnectionChanged)) {
 		got = append(got, fmt.Sprintf("%d %s", e.Priority, e.Message))
 		if e.Fields["HAPRESSURE_CONNECTION"] == "" || e.Fields["HAPRESSURE_CONNECTION_FROM"] == "" {
 			t.Errorf("fields %v", e.Fields)
@@ -95,7 +95,7 @@ func TestGuardsUnitsWithoutABus(t *testing.T) {
 	if want := []string{down, "5 Finding units by D-Bus instead of the cgroup tree", down}; strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("reported\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if n := len(w.journal.all(kind(systemd.TargetFound))); n != 1 {
+	if n := len(w.journal.all(kind(TargetFound))); n != 1 {
 		t.Errorf("the guard was started %d times", n)
 	}
 	if n := len(w.journal.all(func(e systemd.Entry) bool { return e.Fields["HAPRESSURE_SENSOR"] == "systemd" })); n != 1 {
@@ -132,7 +132,7 @@ func TestLeavesABusThatHangs(t *testing.T) {
 				return &hung{}, nil
 			}
 			w.guardWith("version: 1\ntargets: [unit: '"+unit+"']\ntiers: [{name: purge, enter: always, actions: []}]\n", Config{Ways: ways})
-			w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+			w.journal.wait(t, "the target", 1, kind(TargetFound))
 			if n := len(w.journal.all(func(e systemd.Entry) bool { return e.Fields["HAPRESSURE_SENSOR"] == "systemd" })); n != 1 {
 				t.Errorf("%d entries about the bus", n)
 			}

@@ -118,7 +118,7 @@ func (g *guard) purgeByHand(ctx context.Context, wg *sync.WaitGroup, o order) {
 		select {
 		case g.ended <- ended{purgeLane, due, true, r}:
 		case <-ctx.Done():
-			g.c.report.outcome(g.name, due, r)
+			g.reportOutcome(due, r)
 		}
 	})
 }

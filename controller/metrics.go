@@ -179,7 +179,7 @@ func (m collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range metrics {
 		ch <- d
 	}
-	for _, t := range m.c.report.tallies.all() {
+	for _, t := range m.c.tallies.all() {
 		t.Describe(ch)
 	}
 }
@@ -204,7 +204,7 @@ func (m collector) Collect(ch chan<- prometheus.Metric) {
 			samples(ch).ofTarget(name, l)
 		}
 	}
-	for _, t := range m.c.report.tallies.all() {
+	for _, t := range m.c.tallies.all() {
 		t.Collect(ch)
 	}
 }

@@ -22,7 +22,6 @@ import (
 	"hapressure/haproxy"
 	"hapressure/haproxy/shctx"
 	"hapressure/policy"
-	"hapressure/systemd"
 	"hapressure/tests/cgrouptest"
 	"hapressure/tests/golden"
 	"hapressure/tests/haproxytest"
@@ -76,17 +75,17 @@ func busy(t *testing.T) (*Controller, view) {
 	}
 	g.publish(v)
 	c.guards[g.name] = g
-	c.report.tallies.expect(g.name, p)
-	c.report.tierChanged(g.name, policy.Change{From: 0, To: 2, ToName: "shorten"}, v)
-	c.report.tierChanged(g.name, policy.Change{From: 2, FromName: "shorten", To: 1, ToName: "purge"}, v)
-	c.report.tallies.ticked(time.Now())
+	c.tallies.expect(g.name, p)
+	c.tallies.tierChanged(g.name, policy.Change{From: 0, To: 2, ToName: "shorten"})
+	c.tallies.tierChanged(g.name, policy.Change{From: 2, FromName: "shorten", To: 1, ToName: "purge"})
+	c.tallies.ticked(time.Now())
 	for _, kind := range []string{policy.PurgeSSLCache, policy.HardStopAfter, policy.TerminateOldest} {
 		tier := map[string]string{policy.PurgeSSLCache: "purge", policy.HardStopAfter: "shorten", policy.TerminateOldest: "terminate"}[kind]
 		due := policy.Due{Tier: tier, Kind: kind, Worker: policy.WorkerID{PID: 4711}}
-		c.report.outcome(g.name, due, result{
+		g.reportOutcome(due, result{
 			Result: policy.Done, freed: 100 << 20, took: 20 * time.Millisecond, since: 40 * time.Millisecond, held: 300 * time.Microsecond, sessions: 3,
 		})
-		c.report.outcome(g.name, due, result{Result: policy.Failed, took: time.Second, since: time.Second})
+		g.reportOutcome(due, result{Result: policy.Failed, took: time.Second, since: time.Second})
 	}
 	return c, v
 }
@@ -227,12 +226,12 @@ func TestSeriesEndWithTheirTarget(t *testing.T) {
 		}
 		return n
 	}
-	w.journal.wait(t, "change of tier", 1, kind(systemd.TierChanged))
+	w.journal.wait(t, "change of tier", 1, kind(TierChanged))
 	if ofTarget() == 0 {
 		t.Error("there are no series of it")
 	}
 	w.tree.Remove("/lb")
-	w.journal.wait(t, "end of the target", 1, kind(systemd.TargetLost))
+	w.journal.wait(t, "end of the target", 1, kind(TargetLost))
 	if n := ofTarget(); n != 0 {
 		t.Errorf("%d series are left", n)
 	}
@@ -248,7 +247,7 @@ func TestCountersBeginWithTheirTarget(t *testing.T) {
 	c := w.guard(doing(policy.PurgeSSLCache), false)
 	counted := func() (actions []string) {
 		counters := prometheus.NewRegistry()
-		counters.MustRegister(c.report.tallies.freed)
+		counters.MustRegister(c.tallies.freed)
 		families, err := counters.Gather()
 		if err != nil {
 			t.Fatal(err)
@@ -260,7 +259,7 @@ func TestCountersBeginWithTheirTarget(t *testing.T) {
 		}
 		return actions
 	}
-	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+	w.journal.wait(t, "the target", 1, kind(TargetFound))
 	want := []string{policy.PurgeSSLCache}
 	if got := counted(); !slices.Equal(got, want) {
 		t.Errorf("after the target was found there are counters of %q, want %q", got, want)
@@ -270,7 +269,7 @@ func TestCountersBeginWithTheirTarget(t *testing.T) {
 	if got := counted(); !slices.Equal(got, want) {
 		t.Errorf("after the policy changed there are counters of %q, want %q", got, want)
 	}
-	c.report.tallies.forget("/lb")
+	c.tallies.forget("/lb")
 	scrape(t, c)
 	if got := counted(); len(got) != 0 {
 		t.Errorf("a scrape made counters of %q", got)

@@ -11,6 +11,24 @@ import (
 	"hapressure/systemd"
 )
 
+// The D-Bus signal TierChanged(sssstt) and its sender.
+const (
+	busName    = "org.hapressure1"
+	busPath    = "/org/hapressure1"
+	tierMember = busName + ".Monitor.TierChanged"
+)
+
+// tierSignal has the arguments of TierChanged. from and to are names of tiers, usage and limit bytes of
+// the nearest limit.
+type tierSignal struct {
+	target, from, to, reason string
+	usage, limit             uint64
+}
+
+func (s tierSignal) emit(units Units) error {
+	return units.Emit(busPath, tierMember, s.target, s.from, s.to, s.reason, s.usage, s.limit)
+}
+
 // noticeLimit is how many hooks may wait for their turn, and how many signals.
 const noticeLimit = 32
 
@@ -26,14 +44,14 @@ func (c *Controller) tell(target string, was, p *policy.Policy, ch policy.Change
 		return
 	}
 	select {
-	case c.signals <- systemd.TierChange{
-		Target: target, From: cmp.Or(ch.FromName, "none"), To: cmp.Or(ch.ToName, "none"), Reason: ch.Why,
-		Usage: v.nearest.Usage, Limit: v.nearest.Bytes,
+	case c.signals <- tierSignal{
+		target: target, from: cmp.Or(ch.FromName, none), to: cmp.Or(ch.ToName, none), reason: ch.Why,
+		usage: v.nearest.Usage, limit: v.nearest.Bytes,
 	}:
 	default: // a bus that hangs has no receivers
 	}
 	for _, s := range steps(was, p, ch) {
-		h := systemd.Hook{
+		h := systemd.Transient{
 			Unit: "hapressure-hook-" + s.tier.Name, Description: fmt.Sprintf("Hook of tier %s of %s, %s", s.tier.Name, target, s.change),
 			Command: s.tier.Hook.Command, Timeout: s.tier.Hook.Timeout,
 			Environment: map[string]string{
@@ -44,7 +62,7 @@ func (c *Controller) tell(target string, was, p *policy.Policy, ch policy.Change
 		select {
 		case c.hooks <- h:
 		default:
-			c.report.hookFailed(h, errHooks)
+			c.events.hookFailed(h, errHooks)
 		}
 	}
 }
@@ -86,7 +104,7 @@ func steps(was, p *policy.Policy, ch policy.Change) (all []step) {
 func (c *Controller) sendSignals() {
 	for s := range c.signals {
 		if units := c.units.Load(); units != nil {
-			_ = (*units).TierChanged(s) // it fails with the connection, and that is told
+			_ = s.emit(*units) // an error means that the connection is lost, which is reported
 		}
 	}
 }
@@ -95,10 +113,10 @@ func (c *Controller) runHooks(ctx context.Context) {
 	for h := range c.hooks {
 		err := errNoBus
 		if units := c.units.Load(); units != nil {
-			err = (*units).RunHook(ctx, h)
+			err = (*units).RunTransient(ctx, h)
 		}
 		if err != nil {
-			c.report.hookFailed(h, err)
+			c.events.hookFailed(h, err)
 		}
 	}
 }

@@ -33,7 +33,7 @@ tiers:
 `
 
 // brief writes a hook's run in a line.
-func brief(h systemd.Hook) string {
+func brief(h systemd.Transient) string {
 	e := h.Environment
 	return fmt.Sprintf("%s %s %s>%s", strings.Join(h.Command, " "), e["HAPRESSURE_CHANGE"], e["HAPRESSURE_TIER_FROM"], e["HAPRESSURE_TIER"])
 }
@@ -78,17 +78,17 @@ func TestHooksAndSignalsFollowTheTiers(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, limited)
 	w.units.fail = errors.New("no such program")
 	w.guard(hookTiers, false)
-	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+	w.journal.wait(t, "the target", 1, kind(TargetFound))
 	w.use(95)
-	w.journal.wait(t, "the tier", 1, kind(systemd.TierChanged))
+	w.journal.wait(t, "the tier", 1, kind(TierChanged))
 	w.use(10)
 	// A hook that fails does not keep the next one from its turn.
-	failed := w.journal.wait(t, "the hooks of the way up and down", 4, kind(systemd.HookFailed))
+	failed := w.journal.wait(t, "the hooks of the way up and down", 4, kind(HookFailed))
 	if e := failed[0]; !strings.Contains(e.Message, "no such program") || e.Fields["HAPRESSURE_HOOK"] != "/bin/low" || e.Fields["HAPRESSURE_CHANGE"] != "entered" {
 		t.Errorf("%q %v", e.Message, e.Fields)
 	}
-	var signals []systemd.TierChange
-	var hooks []systemd.Hook
+	var signals []tierSignal
+	var hooks []systemd.Transient
 	w.Eventually("a signal for each change", func() error {
 		if signals, hooks = w.units.told(); len(signals) != 4 {
 			return fmt.Errorf("%d", len(signals))
@@ -106,7 +106,7 @@ func TestHooksAndSignalsFollowTheTiers(t *testing.T) {
 	if e := hooks[0].Environment; e["HAPRESSURE_TARGET"] != "haproxy.service" || !strings.Contains(e["HAPRESSURE_REASON"], "95% > 90%") {
 		t.Errorf("environment %q", e)
 	}
-	if signals[0].From != "none" || signals[0].To != "high" || signals[0].Usage != 950_000_000 || signals[0].Limit != 1_000_000_000 {
+	if signals[0].from != "none" || signals[0].to != "high" || signals[0].usage != 950_000_000 || signals[0].limit != 1_000_000_000 {
 		t.Errorf("signals %+v", signals)
 	}
 }
@@ -116,11 +116,11 @@ func TestHookThatHangs(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, limited)
 	w.units.hang = true
 	_, stop := w.guardWith(hookTiers, Config{})
-	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+	w.journal.wait(t, "the target", 1, kind(TargetFound))
 	w.use(55)
-	w.journal.wait(t, "the tier", 1, kind(systemd.TierChanged))
+	w.journal.wait(t, "the tier", 1, kind(TierChanged))
 	w.use(10)
-	w.journal.wait(t, "its end", 2, kind(systemd.TierChanged))
+	w.journal.wait(t, "its end", 2, kind(TierChanged))
 	w.Eventually("both signals are sent", func() error {
 		if signals, _ := w.units.told(); len(signals) != 2 {
 			return fmt.Errorf("%d", len(signals))
@@ -128,7 +128,7 @@ func TestHookThatHangs(t *testing.T) {
 		return nil
 	})
 	stop()
-	if n := len(w.journal.all(kind(systemd.HookFailed))); n != 2 {
+	if n := len(w.journal.all(kind(HookFailed))); n != 2 {
 		t.Errorf("%d hooks are told, want the one that hung and the one behind it", n)
 	}
 	if _, hooks := w.units.told(); brief(hooks[0]) != "/bin/low arg entered none>low" {
@@ -139,9 +139,9 @@ func TestHookThatHangs(t *testing.T) {
 func TestDryRunTellsNobody(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, limited)
 	_, stop := w.guardWith(hookTiers, Config{DryRun: true})
-	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+	w.journal.wait(t, "the target", 1, kind(TargetFound))
 	w.use(95)
-	w.journal.wait(t, "the tier", 1, kind(systemd.TierChanged))
+	w.journal.wait(t, "the tier", 1, kind(TierChanged))
 	stop()
 	if signals, hooks := w.units.told(); len(signals)+len(hooks) > 0 {
 		t.Errorf("%+v %+v", signals, hooks)
@@ -156,13 +156,13 @@ func TestHooksThatAreDropped(t *testing.T) {
 	for range noticeLimit + 1 {
 		c.tell("/containers/a", p, p, policy.Change{To: 1, ToName: "low", Why: "usage"}, view{})
 	}
-	told := journal.all(kind(systemd.HookFailed))
+	told := journal.all(kind(HookFailed))
 	if len(told) != 1 || !strings.Contains(told[0].Message, errHooks.Error()) || told[0].Fields["HAPRESSURE_TARGET"] != "/containers/a" {
 		t.Errorf("%+v", told)
 	}
 	close(c.hooks)
 	c.runHooks(t.Context())
-	if told := journal.all(kind(systemd.HookFailed)); len(told) != 1+noticeLimit || !strings.Contains(told[1].Message, errNoBus.Error()) {
+	if told := journal.all(kind(HookFailed)); len(told) != 1+noticeLimit || !strings.Contains(told[1].Message, errNoBus.Error()) {
 		t.Errorf("%d are told, the last: %q", len(told), told[len(told)-1].Message)
 	}
 }
@@ -173,7 +173,9 @@ type connection struct {
 	looked chan struct{}
 }
 
-func (f *connection) OwnName(context.Context) error { return errors.New("somebody else has it") }
+func (f *connection) OwnName(context.Context, string) error {
+	return errors.New("somebody else has it")
+}
 
 func (f *connection) ControlGroup(ctx context.Context, name string) (string, error) {
 	select {
@@ -190,7 +192,7 @@ func TestHooksGoOnAfterAReconnect(t *testing.T) {
 	c := New(Config{Policy: decode(t, hookTiers), Journal: journal, Ways: []Way{{Name: "D-Bus", Connect: func(context.Context) (Units, error) { return now, nil }}}})
 	var runs sync.WaitGroup
 	runs.Go(func() { c.runHooks(t.Context()) })
-	h := systemd.Hook{Command: []string{"/bin/low"}, Environment: map[string]string{}}
+	h := systemd.Transient{Command: []string{"/bin/low"}, Environment: map[string]string{}}
 	for i := range 2 {
 		now = &connection{fakeUnits{changes: make(chan string), fail: errors.New("ran")}, make(chan struct{}, 1)}
 		var follows sync.WaitGroup
@@ -207,7 +209,7 @@ func TestHooksGoOnAfterAReconnect(t *testing.T) {
 			t.Error("the connection that was lost is still in use")
 		}
 	}
-	if n := len(journal.all(kind(systemd.SensorMissing))); n != 2 {
+	if n := len(journal.all(kind(SensorMissing))); n != 2 {
 		t.Errorf("that the name cannot be had is told %d times, want once for each connection", n)
 	}
 	close(c.hooks)

@@ -65,7 +65,7 @@ const (
 func (g *guard) storageFailed(store string, err error, message string) {
 	if why := err.Error(); g.unstored[store] != why {
 		g.unstored[store] = why
-		g.c.report.storageFailed(g.name, store, fmt.Sprintf(message, g.name, err), err)
+		g.c.events.StorageFailed(g.name, store, fmt.Sprintf(message, g.name, err), err)
 	}
 }
 

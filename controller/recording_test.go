@@ -66,7 +66,7 @@ tiers:
     actions: [hard-stop-after: {limit: 1s, floor: 1s, spread: 100ms}, terminate-oldest: {grace: 10s, settle: 0s, keep: 1}]
 `
 	c, _ := w.guardWith(text, Config{Record: func(string) io.WriteCloser { return NewFile(dir, 4096, 16<<20) }, RecordSize: 4096})
-	w.journal.wait(t, "the target", 1, kind(systemd.TargetFound))
+	w.journal.wait(t, "the target", 1, kind(TargetFound))
 	for range 3 {
 		w.reload()
 	}
@@ -78,7 +78,7 @@ tiers:
 		return action(policy.HardStopAfter)(e) || action(policy.TerminateOldest)(e)
 	})
 	w.tree.Write(group, "memory.current", "100000000\n")
-	w.journal.wait(t, "the way down", 3, kind(systemd.TierChanged))
+	w.journal.wait(t, "the way down", 3, kind(TierChanged))
 	w.Eventually("two recordings", func() error {
 		if names, _ := filepath.Glob(filepath.Join(dir, "*")); len(names) < 2 {
 			return errors.New("there are fewer")
@@ -150,7 +150,7 @@ func TestFullDiskStopsNothing(t *testing.T) {
 		w.journal.wait(t, "a purge", i+1, action(policy.PurgeSSLCache))
 	}
 	const want = "Recording of haproxy.service stopped: no space left on device; retrying in 1 min"
-	if got := w.journal.all(kind(systemd.StorageFailed)); len(got) != 1 || got[0].Message != want {
+	if got := w.journal.all(kind(StorageFailed)); len(got) != 1 || got[0].Message != want {
 		t.Errorf("%d entries %v, want one that says %q", len(got), got, want)
 	}
 	w.noSensorMissing(t, c, "recording")
@@ -159,7 +159,7 @@ func TestFullDiskStopsNothing(t *testing.T) {
 // noSensorMissing fails if a store was reported as a sensor, in the journal, the metrics or the status.
 func (w *world) noSensorMissing(t *testing.T, c *Controller, store string) {
 	t.Helper()
-	for _, e := range w.journal.all(kind(systemd.SensorMissing)) {
+	for _, e := range w.journal.all(kind(SensorMissing)) {
 		if strings.Contains(e.Message, store) {
 			t.Errorf("the journal has %q", e.Message)
 		}
@@ -186,13 +186,13 @@ func TestStateThatCannotBeStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, stop := w.guardWith(text, Config{Keep: dir})
-	e := w.journal.wait(t, "that it is not restored", 1, kind(systemd.StorageFailed))[0]
+	e := w.journal.wait(t, "that it is not restored", 1, kind(StorageFailed))[0]
 	if !strings.HasPrefix(e.Message, "State of /lb is not restored: reading ") || e.Fields["HAPRESSURE_STORE"] != "state" {
 		t.Errorf("%q %v", e.Message, e.Fields)
 	}
 	stop()
 	c, _ := w.guardWith(text, Config{Keep: filepath.Join(dir, "none")})
-	e = w.journal.wait(t, "that it is not persisted", 2, kind(systemd.StorageFailed))[1]
+	e = w.journal.wait(t, "that it is not persisted", 2, kind(StorageFailed))[1]
 	if !strings.HasPrefix(e.Message, "State of /lb is not persisted: open ") || !strings.HasSuffix(e.Message, "retrying at the next change") {
 		t.Errorf("%q", e.Message)
 	}

@@ -13,7 +13,6 @@ import (
 	"hapressure/policy/language"
 	"hapressure/policy/record"
 	"hapressure/policy/simulate"
-	"hapressure/systemd"
 	"hapressure/tests/cgrouptest"
 )
 
@@ -285,11 +284,11 @@ func TestGuardThatNothingWakesLooks(t *testing.T) {
 		}
 		defer gr.Close()
 		j := newRecorder()
-		g := &guard{c: &Controller{report: reporter{j, newTallies()}}, group: gr, woken: make(chan struct{}, 1)}
+		g := &guard{c: &Controller{events: Events{j}, tallies: newTallies()}, group: gr, woken: make(chan struct{}, 1)}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { g.watch(ctx) })
-		j.wait(t, "the missing wake-up", 1, kind(systemd.SensorMissing))
+		j.wait(t, "the missing wake-up", 1, kind(SensorMissing))
 		cancel()
 		wg.Wait()
 		if g.blind.Load() != c.blind {
@@ -315,13 +314,13 @@ func TestGuardSeesAgain(t *testing.T) {
 	}
 	defer gr.Close()
 	j := newRecorder()
-	g := &guard{c: &Controller{report: reporter{j, newTallies()}}, group: gr, woken: make(chan struct{}, 1)}
+	g := &guard{c: &Controller{events: Events{j}, tallies: newTallies()}, group: gr, woken: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	wg.Go(func() { g.watch(ctx) })
-	j.wait(t, "the missing wake-up", 1, kind(systemd.SensorMissing))
+	j.wait(t, "the missing wake-up", 1, kind(SensorMissing))
 	if err := os.Remove(events); err != nil {
 		t.Fatal(err)
 	}

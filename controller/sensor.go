@@ -101,7 +101,7 @@ func (g *guard) note(sensor string, err error) {
 	}
 	g.missing[sensor] = why
 	if err != nil {
-		g.c.report.sensorMissing(g.name, sensor, err)
+		g.c.events.SensorMissing(g.name, sensor, err)
 	}
 }
 

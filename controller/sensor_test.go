@@ -10,7 +10,6 @@ import (
 
 	"hapressure/cgroup"
 	"hapressure/policy"
-	"hapressure/systemd"
 	"hapressure/tests/cgrouptest"
 )
 
@@ -30,7 +29,7 @@ func senser(t *testing.T, available int, files map[string]string) (*guard, cgrou
 		t.Fatal(err)
 	}
 	j := newRecorder()
-	c := &Controller{Config: Config{Procfs: procfs}, report: reporter{j, newTallies()}}
+	c := &Controller{Config: Config{Procfs: procfs}, events: Events{j}, tallies: newTallies()}
 	return &guard{c: c, group: gr, name: "haproxy.service", cgroup: group, missing: map[string]string{}}, tree, j
 }
 
@@ -74,7 +73,7 @@ func TestLimitsThatCannotBe(t *testing.T) {
 			}
 		}
 		reported := ""
-		for _, e := range j.all(kind(systemd.SensorMissing)) {
+		for _, e := range j.all(kind(SensorMissing)) {
 			reported += e.Fields["HAPRESSURE_SENSOR"]
 		}
 		if reported != tt.missing {
@@ -93,7 +92,7 @@ func TestLimitOf0IsReportedOnce(t *testing.T) {
 	g.limitsNow()
 	tree.Write(group, "memory.high", "0\n")
 	g.limitsNow()
-	if n := len(j.all(kind(systemd.SensorMissing))); n != 2 {
+	if n := len(j.all(kind(SensorMissing))); n != 2 {
 		t.Errorf("reported %d times, want twice", n)
 	}
 }

@@ -79,7 +79,7 @@ func (c *Controller) Look(ctx context.Context) status.Status {
 		// A bus that hangs has its time to itself, or none would be left for the other ways.
 		link, err := Connect(ctx, c.Ways)
 		if err != nil {
-			c.report.sensorMissing("", "systemd", err)
+			c.events.SensorMissing("", "systemd", err)
 		} else {
 			defer link.Close()
 			units, s.Systemd = link.Units, link.status()
@@ -89,7 +89,7 @@ func (c *Controller) Look(ctx context.Context) status.Status {
 	defer cancel()
 	places, err := c.find(ctx, units)
 	if err != nil {
-		c.report.sensorMissing("", "systemd", err)
+		c.events.SensorMissing("", "systemd", err)
 	}
 	p := c.policy()
 	scanners := map[string]*haproxy.Scanner{}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"testing"
 
-	"hapressure/systemd"
 	"hapressure/tests/cgrouptest"
 )
 
@@ -43,14 +42,14 @@ tiers:
   - {name: purge, enter: always, actions: []}
 `, false)
 	var got []string
-	for _, e := range w.journal.wait(t, "changes of tier", 2, kind(systemd.TierChanged)) {
+	for _, e := range w.journal.wait(t, "changes of tier", 2, kind(TierChanged)) {
 		got = append(got, e.Fields["HAPRESSURE_TARGET"]+" "+e.Fields["HAPRESSURE_TIER"])
 	}
 	slices.Sort(got)
 	if want := []string{"/pods/a/haproxy purge", "/pods/b/haproxy mine"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if n := len(w.journal.all(kind(systemd.TargetFound))); n != 2 {
+	if n := len(w.journal.all(kind(TargetFound))); n != 2 {
 		t.Errorf("%d targets", n)
 	}
 }

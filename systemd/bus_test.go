@@ -259,7 +259,7 @@ func TestBusThatHangs(t *testing.T) {
 		"Match":        func() error { _, err := bus.Match(t.Context(), "haproxy@*"); return err },
 		"Properties":   func() error { _, err := bus.Properties(t.Context(), "haproxy.service"); return err },
 		"Changes":      func() error { _, err := bus.Changes(t.Context()); return err },
-		"OwnName":      func() error { return bus.OwnName(t.Context()) },
+		"OwnName":      func() error { return bus.OwnName(t.Context(), "a.name") },
 	} {
 		if err := ask(); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer within 50ms") {
 			t.Errorf("%s: %v, want deadline exceeded", what, err)

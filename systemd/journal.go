@@ -10,105 +10,75 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// Identifier is the SYSLOG_IDENTIFIER of every entry.
-const Identifier = "hapressure"
-
-// Fields that we ourselves make something of.
-const (
-	fieldTarget    = "HAPRESSURE_TARGET"
-	fieldWorkerPID = "HAPRESSURE_WORKER_PID"
-)
-
-// Each kind of entry has a MESSAGE_ID, by which journalctl finds it and the message catalog explains it. They never change.
-const (
-	// TierChanged: a target has entered or left a tier of the policy.
-	TierChanged = "1eb33107bf134766876dbbac6f6d36de"
-	// Action: something was done to a worker, and this came of it.
-	Action = "99f9166ac5dd452cbffeda1ae8d327f2"
-	// Refused: an action was due but not done, for it could not be proven safe.
-	Refused = "352f0fbf000745c9ac4b2dcf45299f67"
-	// Withheld: an action that costs connections is not done, for too little would be gained.
-	Withheld = "a2ac9b99d8864338a14d755deea6bada"
-	// Failed: an action was tried and did not succeed.
-	Failed = "60c4c3e9e6624aa29913ec7e5c5f97d4"
-	// TargetFound: a unit of the policy is running and is being watched.
-	TargetFound = "d0b9d84b3bba4ba2854a313c02732ab8"
-	// TargetLost: a watched unit has stopped or its cgroup was removed.
-	TargetLost = "676def0cead1433c998ce9bf3c0a54c3"
-	// SensorMissing: a reading cannot be had; the others go on without it.
-	SensorMissing = "213f5ccdcaeb48cca2c0a254d38202ab"
-	// StorageFailed: hapressure could not write, read or remove a file of its own: a recording, or the
-	// state that it persists.
-	StorageFailed = "23dd67bd445345238889e505457baca2"
-	// ConnectionChanged: units are found in another way than before, such as without D-Bus.
-	ConnectionChanged = "c262eba8427f41c0ace566887a9e87f9"
-	// RightMissing: the kernel does not let us do what actions need.
-	RightMissing = "e71204987ab14a03b6bf9aee4e9f6304"
-	// HookFailed: a tier's hook could not be run, or has failed.
-	HookFailed = "2154b09253864c5d9aa9538cca0af058"
-	// PolicyLoaded: a policy is in force from now on.
-	PolicyLoaded = "f241d1f9ed1642b381172cc8eaca3bc1"
-	// PolicyRejected: a policy has errors; the one before stays in force.
-	PolicyRejected = "ceedffe71a0c4649afb7fbb0a27bce36"
-	// Started: the daemon has started.
-	Started = "dc6b867543df4cf69c50ca34ad5a1e9f"
-	// Stopped: the daemon ends by request.
-	Stopped = "07f31900a6804415912d1c423d2a27ae"
-)
-
-// Kinds are names for the message ids.
-var Kinds = map[string]string{
-	TierChanged: "tier-changed", Action: "action", Refused: "refused", Failed: "failed", Withheld: "withheld",
-	TargetFound: "target-found", TargetLost: "target-lost",
-	SensorMissing: "sensor-missing", StorageFailed: "storage-failed", ConnectionChanged: "connection-changed",
-	RightMissing: "right-missing", HookFailed: "hook-failed",
-	PolicyLoaded: "policy-loaded", PolicyRejected: "policy-rejected", Started: "started", Stopped: "stopped",
-}
-
 // An Entry is one event for the journal; see systemd.journal-fields(7).
 type Entry struct {
-	MessageID string // one of the constants of this package
+	MessageID string
 	Message   string
-	Priority  int // as of syslog(3), 1 alert to 7 debug; 0 stands for 6, informational: an emergency is written to every terminal
-	// Fields have names of at most 64 upper-case letters, digits and underscores; journald drops others silently.
+	// Priority is as of syslog(3), 1 alert to 7 debug. 0 stands for 6, informational: journald writes
+	// an emergency to every terminal.
+	Priority int
+	// Fields have names of at most 64 upper-case letters, digits and underscores. journald drops
+	// others silently.
 	Fields map[string]string
+	// Unit and PID are the unit and the process that the entry is about, if any. By these "journalctl
+	// -u UNIT" shows the entry. journald finds the unit of a pid by itself, but not once the process
+	// has exited.
+	Unit, PID string
+	// Limit is a key. Of entries with the same key the journal writes a limited number; an entry
+	// without a key is always written.
+	Limit string
 }
 
-// A Journal writes entries, in order and by a goroutine of its own: who tells something never waits for journald. They go to journald
-// with all their fields where the daemon's standard error is journald's, else to standard error as lines of text.
+// A Journal writes entries in their order. A goroutine of its own writes them, so no sender waits for
+// journald. If the standard error of this process is journald's, entries go to journald with all
+// their fields; otherwise they go to standard error as lines of text.
 type Journal struct {
-	stderr  io.Writer
-	socket  string        // journald's; "" = write lines
-	written chan struct{} // closed when all of a closed queue is written
+	identifier string // SYSLOG_IDENTIFIER of every entry
+	leftOut    string // name of the field with the number of entries left out before an entry
+	stderr     io.Writer
+	socket     string        // journald's; "" = write lines
+	written    chan struct{} // closed when all of a closed queue is written
 
-	mu     sync.Mutex // of what follows
-	queue  chan told  // nil when closed
+	mu     sync.Mutex  // of the following fields
+	queue  chan queued // nil when closed
 	limits limits
 }
 
-// told is an entry on its way.
-type told struct {
+// queued is an entry that waits to be written.
+type queued struct {
 	Entry
 	at      time.Time
 	leftOut int // entries that should have come before it
 }
 
-// ErrLost says that an entry will not be written: too many wait for journald already, or the journal was closed.
+// queueSize is how many entries wait for journald at the most.
+const queueSize = 512
+
+// ErrLost means that an entry will not be written: the queue is full, or the journal was closed.
 var ErrLost = errors.New("the journal takes no more entries")
 
-// NewJournal returns a journal that writes its lines, where it has to write lines, to stderr.
-func NewJournal(stderr io.Writer) *Journal {
-	// Whoever redirects standard error wants to read the entries there, also within a unit. An error means a malformed JOURNAL_STREAM:
-	// not journald's.
+// NewJournal returns a journal whose entries have the given SYSLOG_IDENTIFIER. The field named
+// leftOut counts entries that were left out. If the journal writes lines, it writes them to stderr.
+func NewJournal(stderr io.Writer, identifier, leftOut string) *Journal {
+	j := makeJournal(stderr, identifier, leftOut)
+	// If standard error was redirected, also within a unit, entries are expected there. An error
+	// means a malformed JOURNAL_STREAM: it is not journald's.
 	if native, err := journal.StderrIsJournalStream(); native && err == nil {
-		return newJournal(stderr, "/run/systemd/journal/socket")
+		j.socket = "/run/systemd/journal/socket"
 	}
-	return newJournal(stderr, "")
+	return j.start()
 }
 
-func newJournal(stderr io.Writer, socket string) *Journal {
-	queue := make(chan told, 512)
-	j := &Journal{stderr: stderr, socket: socket, written: make(chan struct{}), queue: queue, limits: limits{by: map[string]*limit{}}}
+func makeJournal(stderr io.Writer, identifier, leftOut string) *Journal {
+	return &Journal{
+		identifier: identifier, leftOut: leftOut, stderr: stderr,
+		written: make(chan struct{}), queue: make(chan queued, queueSize), limits: limits{by: map[string]*limit{}},
+	}
+}
+
+// start begins to write.
+func (j *Journal) start() *Journal {
+	queue := j.queue
 	go func() {
 		for e := range queue {
 			if j.write(e) != nil {
@@ -122,8 +92,9 @@ func newJournal(stderr io.Writer, socket string) *Journal {
 	return j
 }
 
-// Send queues one entry, whose fields must not be changed any more, or leaves it out where its kind comes too often. How many were left out
-// or lost (ErrLost) is told with the next one that is written.
+// Send queues one entry, whose fields must not be changed afterwards, or leaves it out if entries of
+// its key come too often. The next entry that is written has the number of those left out and lost
+// ([ErrLost]).
 func (j *Journal) Send(e Entry) error {
 	now := time.Now()
 	j.mu.Lock()
@@ -133,7 +104,7 @@ func (j *Journal) Send(e Entry) error {
 		return nil
 	}
 	select {
-	case j.queue <- told{e, now, leftOut}:
+	case j.queue <- queued{e, now, leftOut}:
 		return nil
 	default:
 		j.limits.lost += leftOut + 1
@@ -141,7 +112,7 @@ func (j *Journal) Send(e Entry) error {
 	}
 }
 
-// Close waits until all is written or ctx ends. What is sent later is lost.
+// Close waits until all entries are written, or ctx ends. Entries sent later are lost.
 func (j *Journal) Close(ctx context.Context) {
 	j.mu.Lock()
 	close(j.queue)

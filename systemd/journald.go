@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// write writes an entry to journald or, where that does not take it, as a line. An error means that it is lost.
-func (j *Journal) write(e told) error {
+// write writes an entry to journald or, if that fails, as a line. After an error the entry is lost.
+func (j *Journal) write(e queued) error {
 	fields := map[string]string{}
 	maps.Copy(fields, e.Fields)
 	if e.leftOut > 0 {
-		fields["HAPRESSURE_LEFT_OUT"] = strconv.Itoa(e.leftOut)
+		fields[j.leftOut] = strconv.Itoa(e.leftOut)
 		e.Message += fmt.Sprintf(" (entries left out before this one: %d)", e.leftOut)
 	}
 	if j.socket != "" {
-		err := j.toJournald(native(e.Entry, fields))
+		err := j.toJournald(j.native(e.Entry, fields))
 		if err == nil {
 			return nil
 		}
@@ -32,8 +32,9 @@ func (j *Journal) write(e told) error {
 	return err
 }
 
-// toJournald waits for as long as journald's socket is full. That of go-systemd's journal.Send is not connected, so the kernel does not
-// tell it when there is room: it would try in a loop, which takes a whole CPU until journald goes on.
+// toJournald waits for as long as journald's socket is full. The socket of go-systemd's journal.Send
+// is not connected, so the kernel does not notify it of room: it retries in a loop, which takes a
+// whole CPU until journald continues.
 func (j *Journal) toJournald(entry []byte) error {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.socket, Net: "unixgram"})
 	if err != nil {
@@ -44,21 +45,19 @@ func (j *Journal) toJournald(entry []byte) error {
 	return err
 }
 
-// native is an entry in journald's protocol: of each field its name, the length of its value, its value
-// (https://systemd.io/JOURNAL_NATIVE_PROTOCOL).
-func native(e Entry, fields map[string]string) (b []byte) {
+// native encodes an entry in journald's protocol: of each field its name, the length of its value and
+// its value (https://systemd.io/JOURNAL_NATIVE_PROTOCOL).
+func (j *Journal) native(e Entry, fields map[string]string) (b []byte) {
 	all := map[string]string{
-		"MESSAGE": e.Message, "MESSAGE_ID": e.MessageID, "SYSLOG_IDENTIFIER": Identifier, "PRIORITY": strconv.Itoa(cmp.Or(e.Priority, 6)),
+		"MESSAGE": e.Message, "MESSAGE_ID": e.MessageID, "SYSLOG_IDENTIFIER": j.identifier,
+		"PRIORITY": strconv.Itoa(cmp.Or(e.Priority, 6)),
+	}
+	for name, value := range map[string]string{"OBJECT_SYSTEMD_UNIT": e.Unit, "OBJECT_PID": e.PID} {
+		if value != "" {
+			all[name] = value
+		}
 	}
 	maps.Copy(all, fields)
-	// By these "journalctl -u haproxy" shows what we say of haproxy.service (systemd.journal-fields(7)). From the pid journald finds the
-	// unit by itself, but not once the worker has ended.
-	if pid := fields[fieldWorkerPID]; pid != "" {
-		all["OBJECT_PID"] = pid
-	}
-	if unit := fields[fieldTarget]; unit != "" && unit[0] != '/' {
-		all["OBJECT_SYSTEMD_UNIT"] = unit
-	}
 	for name, value := range all {
 		b = binary.LittleEndian.AppendUint64(append(b, name+"\n"...), uint64(len(value)))
 		b = append(b, value+"\n"...)
@@ -66,7 +65,7 @@ func native(e Entry, fields map[string]string) (b []byte) {
 	return b
 }
 
-// line is an entry as one line of text:
+// line formats an entry as one line of text:
 //
 //	2026-01-02T15:04:05Z tier purge entered TIER=purge WHY="usage 83% > 70%"
 func line(now time.Time, message string, fields map[string]string) string {

@@ -9,12 +9,13 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// privateSocket is where systemd itself answers, to root only (src/core/dbus.c, bus_init_private): it
-// does so before D-Bus is started and when D-Bus is down. A test has its own.
+// privateSocket is where systemd itself answers, to root only (src/core/dbus.c, bus_init_private),
+// also before D-Bus is started and while it is down. Tests use a socket of their own.
 var privateSocket = "/run/systemd/private"
 
-// ConnectPrivate connects to systemd without the bus, in all else as [Connect]. Units, their changes and
-// hooks are the same. Nothing else is connected there, so no program can receive TierChanged.
+// ConnectPrivate connects to systemd without the bus, otherwise as [Connect]. Units, their changes and
+// transient units work as over the bus. No other program is connected there, so no program receives
+// signals of [Bus.Emit].
 func ConnectPrivate(ctx context.Context) (*Bus, error) {
 	bus, err := newBus(ctx, dialPrivate)
 	if err != nil {
@@ -24,7 +25,7 @@ func ConnectPrivate(ctx context.Context) (*Bus, error) {
 	return bus, nil
 }
 
-// dialPrivate leaves out the call of Hello, which is for a bus.
+// dialPrivate does not call Hello, which is for a bus.
 func dialPrivate(ctx context.Context) (*dbus.Conn, error) {
 	conn, err := dbus.Dial("unix:path="+privateSocket, dbus.WithContext(ctx))
 	if err != nil {

@@ -170,12 +170,12 @@ func TestPrivateSocketReportsChanges(t *testing.T) {
 func TestPrivateSocketRunsHooks(t *testing.T) {
 	privateSystemd(t)
 	bus := connectPrivate(t)
-	h := Hook{Unit: "hapressure-hook-purge", Description: "done", Timeout: time.Minute, Command: []string{"/bin/true"}}
-	if err := bus.RunHook(t.Context(), h); err != nil {
+	h := Transient{Unit: "hapressure-hook-purge", Description: "done", Timeout: time.Minute, Command: []string{"/bin/true"}}
+	if err := bus.RunTransient(t.Context(), h); err != nil {
 		t.Errorf("a hook that succeeds: %v", err)
 	}
 	h.Description = "failed"
-	if err := bus.RunHook(t.Context(), h); err == nil || !strings.HasSuffix(err.Error(), `ended with "failed"`) {
+	if err := bus.RunTransient(t.Context(), h); err == nil || !strings.HasSuffix(err.Error(), `ended with "failed"`) {
 		t.Errorf("a hook that fails: %v", err)
 	}
 }
@@ -184,10 +184,10 @@ func TestPrivateSocketRunsHooks(t *testing.T) {
 func TestPrivateSocketHasNoReceivers(t *testing.T) {
 	privateSystemd(t)
 	bus := connectPrivate(t)
-	if err := bus.OwnName(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
+	if err := bus.OwnName(t.Context(), "a.name"); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("name: %v", err)
 	}
-	if err := bus.TierChanged(TierChange{}); !errors.Is(err, errors.ErrUnsupported) {
+	if err := bus.Emit("/a", "a.interface.Member"); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("signal: %v", err)
 	}
 }

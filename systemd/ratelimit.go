@@ -1,26 +1,21 @@
 package systemd
 
 import (
-	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
 )
 
-// repeating are the kinds of entry that may come again and again for as long as something stays wrong, or comes and goes. All others are
-// always written: each action that was done or refused, and each change of tier, is one entry.
-var repeating = []string{Failed, Withheld, SensorMissing, StorageFailed, PolicyRejected, TargetFound, TargetLost, ConnectionChanged, HookFailed}
-
-// Of each repeating kind and target a burst is written, and then one in every so often.
+// Of each key a burst is written, and then one entry in every limitEvery.
 const (
 	limitBurst = 30
 	limitEvery = 10 * time.Second
-	limitMost  = 256 // kinds and targets known at a time
+	limitMost  = 256 // keys known at a time
 )
 
 type limits struct {
-	by   map[string]*limit // by MESSAGE_ID and target
-	lost int               // entries not written that any next one is to tell of
+	by   map[string]*limit // by Entry.Limit
+	lost int               // entries not written that the next entry of any key reports
 }
 
 type limit struct {
@@ -28,11 +23,10 @@ type limit struct {
 	leftOut int
 }
 
-// take reports whether an entry is to be written, and how many that should have come before it were not.
+// take reports whether an entry is to be written, and how many entries before it were left out.
 func (l *limits) take(now time.Time, e Entry) (leftOut int, ok bool) {
-	if slices.Contains(repeating, e.MessageID) {
-		key := e.MessageID + e.Fields[fieldTarget]
-		if len(l.by) >= limitMost { // targets come and go
+	if key := e.Limit; key != "" {
+		if len(l.by) >= limitMost { // keys come and go, with what they are about
 			for _, k := range l.by {
 				l.lost += k.leftOut
 			}

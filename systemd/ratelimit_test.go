@@ -8,27 +8,24 @@ import (
 
 func TestLimits(t *testing.T) {
 	start := time.Unix(1e9, 0)
-	of := func(id, target string) Entry {
-		return Entry{MessageID: id, Fields: map[string]string{"HAPRESSURE_TARGET": target}}
-	}
-	// Each step sends some entries at a time, and tells how many of them are to be written and what the last one that is tells of.
+	of := func(key string) Entry { return Entry{Limit: key} }
+	// Each step sends some entries at a time. want is how many of them are written; the last of these
+	// reports leftOut.
 	steps := []struct {
 		at         time.Duration
 		entry      Entry
 		send, want int
 		leftOut    int
 	}{
-		{0, of(Failed, "a"), 50, 30, 0},
-		{0, of(Failed, "b"), 30, 30, 0},        // another target
-		{0, of(SensorMissing, "a"), 31, 30, 0}, // another kind
-		{0, of(Action, "a"), 1000, 1000, 0},    // these are never left out
-		{0, of(Refused, "a"), 1000, 1000, 0},
-		{0, of(TierChanged, "a"), 1000, 1000, 0},
-		{9 * time.Second, of(Failed, "a"), 5, 0, 0},
-		{10 * time.Second, of(Failed, "a"), 3, 1, 25}, // 20 and 5
-		{30 * time.Second, of(Failed, "a"), 3, 2, 0},  // the first of the two told of 2
-		{10 * time.Minute, of(Failed, "a"), 40, 30, 0},
-		{10 * time.Minute, of(SensorMissing, "a"), 1, 1, 1},
+		{0, of("failed a"), 50, 30, 0},
+		{0, of("failed b"), 30, 30, 0},  // another key
+		{0, of("missing a"), 31, 30, 0}, // another key
+		{0, of(""), 1000, 1000, 0},      // without a key none is left out
+		{9 * time.Second, of("failed a"), 5, 0, 0},
+		{10 * time.Second, of("failed a"), 3, 1, 25}, // 20 and 5
+		{30 * time.Second, of("failed a"), 3, 2, 0},  // the first of the two told of 2
+		{10 * time.Minute, of("failed a"), 40, 30, 0},
+		{10 * time.Minute, of("missing a"), 1, 1, 1},
 	}
 	l := limits{by: map[string]*limit{}}
 	for i, s := range steps {
@@ -44,14 +41,14 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// However many targets come and go, what is known of them is bounded, and no count is forgotten.
+// However many keys come and go, the number of known keys is bounded, and no count is lost.
 func TestLimitsAreBounded(t *testing.T) {
 	l := limits{by: map[string]*limit{}}
 	written, told := 0, 0
 	const targets, each = 2000, limitBurst + 2
 	for i := range targets {
 		for range each {
-			e := Entry{MessageID: TargetFound, Fields: map[string]string{"HAPRESSURE_TARGET": fmt.Sprint(i)}}
+			e := Entry{Limit: fmt.Sprint(i)}
 			if leftOut, ok := l.take(time.Unix(0, 0), e); ok {
 				written, told = written+1, told+leftOut
 			}

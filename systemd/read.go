@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// ParseEntry parses one of our entries as "journalctl --output=json --all" prints it, a line and tells when journald took it:
+// ParseEntry parses an entry as "journalctl --output=json --all" prints it, one in a line, and
+// returns when journald received it:
 //
-//	{"MESSAGE":"Entering tier purge","MESSAGE_ID":"1eb3...","HAPRESSURE_TIER":"purge","__REALTIME_TIMESTAMP":"1795417306378705"}
+//	{"MESSAGE":"Entering tier purge","MESSAGE_ID":"1eb3...","X_TIER":"purge","__REALTIME_TIMESTAMP":"1795417306378705"}
 //
-// Of the fields it takes those named HAPRESSURE_; the priority is left out.
-func ParseEntry(line []byte) (time.Time, Entry, error) {
+// Of the fields it returns those whose names begin with prefix. It leaves out the priority.
+func ParseEntry(line []byte, prefix string) (time.Time, Entry, error) {
 	var all map[string]value
 	if err := json.Unmarshal(line, &all); err != nil {
 		return time.Time{}, Entry{}, fmt.Errorf("parsing the journal entry %.80q: %w", line, err)
@@ -24,22 +25,23 @@ func ParseEntry(line []byte) (time.Time, Entry, error) {
 	}
 	e := Entry{MessageID: string(all["MESSAGE_ID"]), Message: string(all["MESSAGE"]), Fields: map[string]string{}}
 	for name, v := range all {
-		if strings.HasPrefix(name, "HAPRESSURE_") {
+		if strings.HasPrefix(name, prefix) {
 			e.Fields[name] = string(v)
 		}
 	}
 	return time.UnixMicro(usec), e, nil
 }
 
-// value is that of a field: a string, an array of bytes where it is not printable text, or, where the entry has the field more than once,
-// an array of these, of which the first counts (journalctl(1), --output=json).
+// value is the value of a field: a string, or an array of bytes if it is not printable text. If the
+// entry has the field several times it is an array of these, of which the first counts
+// (journalctl(1), --output=json).
 type value string
 
 func (v *value) UnmarshalJSON(text []byte) error {
 	var bytes []uint8
 	var several []value
 	if text[0] != '[' {
-		return json.Unmarshal(text, (*string)(v)) // null, which is what is too large without --all, is ""
+		return json.Unmarshal(text, (*string)(v)) // null, a value too large without --all, is ""
 	} else if json.Unmarshal(text, &bytes) == nil {
 		*v = value(bytes)
 	} else if err := json.Unmarshal(text, &several); err != nil {

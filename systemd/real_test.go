@@ -116,12 +116,12 @@ func TestRealHook(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer bus.Close()
-			h := Hook{Unit: "hapressure-hook-purge", Description: "test", Timeout: deadline, Command: []string{"/bin/true"}}
-			if err := bus.RunHook(t.Context(), h); err != nil {
+			h := Transient{Unit: "hapressure-hook-purge", Description: "test", Timeout: deadline, Command: []string{"/bin/true"}}
+			if err := bus.RunTransient(t.Context(), h); err != nil {
 				t.Errorf("a hook that succeeds: %v", err)
 			}
 			h.Command = []string{"/bin/false"}
-			if err := bus.RunHook(t.Context(), h); err == nil || !strings.Contains(err.Error(), `"failed"`) {
+			if err := bus.RunTransient(t.Context(), h); err == nil || !strings.Contains(err.Error(), `"failed"`) {
 				t.Errorf("a hook that fails: %v", err)
 			}
 		})
@@ -169,10 +169,10 @@ func TestRealBusEndsWithItsContext(t *testing.T) {
 // starts that service and reads the entry back from journald.
 func TestRealService(t *testing.T) {
 	needSystemd(t)
-	want := Entry{MessageID: TierChanged, Message: "tier purge entered", Priority: 5,
+	want := Entry{MessageID: anID, Message: "tier purge entered", Priority: 5,
 		Fields: map[string]string{"HAPRESSURE_TIER": "purge", "HAPRESSURE_WHY": "two\nlines"}}
 	if os.Getenv("HAPRESSURE_SERVICE") == "1" {
-		j := NewJournal(os.Stderr)
+		j := NewJournal(os.Stderr, "hapressure", "HAPRESSURE_LEFT_OUT")
 		defer closed(t, j)
 		if err := errors.Join(j.Send(want), Status("at work"), Ready(), Watchdog()); err != nil {
 			t.Fatal(err)
@@ -192,7 +192,7 @@ func TestRealService(t *testing.T) {
 		"--setenv=HAPRESSURE_REAL=1", "--setenv=HAPRESSURE_SERVICE=1", self, "-test.run=^TestRealService$")
 	run(t, "journalctl", "--sync")
 	var got map[string]any
-	out := run(t, "journalctl", "--boot", "--output=json", "MESSAGE_ID="+TierChanged, "_SYSTEMD_UNIT=hapressure-service.service")
+	out := run(t, "journalctl", "--boot", "--output=json", "MESSAGE_ID="+anID, "_SYSTEMD_UNIT=hapressure-service.service")
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatalf("journalctl said %q: %v", out, err)
 	}

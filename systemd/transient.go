@@ -12,8 +12,9 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// A Hook is a command that systemd runs as a unit of its own: neither our sandbox nor our memory is its, and it outlives us.
-type Hook struct {
+// A Transient is a command that systemd runs as a unit of its own: outside of the caller's sandbox
+// and memory limits, and it outlives the caller.
+type Transient struct {
 	Unit        string // its name without .service, and without the number that makes it unique
 	Description string
 	Command     []string // the program's absolute path and its arguments, as they are
@@ -21,30 +22,33 @@ type Hook struct {
 	Timeout     time.Duration
 }
 
-// hookKill is what a hook that has had its time may go on for after SIGTERM.
-const hookKill = 5 * time.Second
+// transientKill is how long a command may continue after its timeout and SIGTERM.
+const transientKill = 5 * time.Second
 
-// RunHook starts a transient unit (systemd.service(5), Type=oneshot) and waits for its end, but not much longer than for the hook's
-// Timeout. The error is of the start, or names the result of its job (org.freedesktop.systemd1(5), JobRemoved).
-func (b *Bus) RunHook(ctx context.Context, h Hook) error {
-	ctx, cancel := context.WithTimeout(ctx, h.Timeout+hookKill+time.Minute)
+// RunTransient starts a transient unit (systemd.service(5), Type=oneshot) and waits for its end, but
+// not much longer than its Timeout. The error is of the start, or names the result of its job
+// (org.freedesktop.systemd1(5), JobRemoved).
+func (b *Bus) RunTransient(ctx context.Context, t Transient) error {
+	ctx, cancel := context.WithTimeout(ctx, t.Timeout+transientKill+time.Minute)
 	defer cancel()
-	// The unit before, of the same name, may not have been collected yet.
-	unit := fmt.Sprintf("%s-%d.service", h.Unit, time.Now().UnixMicro())
-	command := slices.Clone(h.Command)
+	// systemd may not have collected the previous unit of the same name yet.
+	unit := fmt.Sprintf("%s-%d.service", t.Unit, time.Now().UnixMicro())
+	command := slices.Clone(t.Command)
 	for i := range command[1:] {
-		command[i+1] = strings.ReplaceAll(command[i+1], "$", "$$") // or systemd puts variables in
+		command[i+1] = strings.ReplaceAll(command[i+1], "$", "$$") // or systemd expands variables
 	}
 	var environment []string
-	for _, name := range slices.Sorted(maps.Keys(h.Environment)) {
-		environment = append(environment, name+"="+h.Environment[name])
+	for _, name := range slices.Sorted(maps.Keys(t.Environment)) {
+		environment = append(environment, name+"="+t.Environment[name])
 	}
-	const ignoreFailure = false // the library calls it by the opposite
+	const ignoreFailure = false // the library names it by the opposite
 	ended := make(chan string, 1)
 	if _, err := b.conn.StartTransientUnitContext(ctx, unit, "fail", []sd.Property{
-		sd.PropType("oneshot"), sd.PropDescription(h.Description), sd.PropSlice("system.slice"), sd.PropExecStart(command, ignoreFailure),
+		sd.PropType("oneshot"), sd.PropDescription(t.Description), sd.PropSlice("system.slice"),
+		sd.PropExecStart(command, ignoreFailure),
 		property("Environment", environment),
-		property("TimeoutStartUSec", uint64(h.Timeout.Microseconds())), property("TimeoutStopUSec", uint64(hookKill.Microseconds())),
+		property("TimeoutStartUSec", uint64(t.Timeout.Microseconds())),
+		property("TimeoutStopUSec", uint64(transientKill.Microseconds())),
 		property("CollectMode", "inactive-or-failed"),
 	}, ended); err != nil {
 		return fmt.Errorf("starting %s: %w", unit, err)

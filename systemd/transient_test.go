@@ -45,12 +45,12 @@ func (m *fakeManager) StartTransientUnit(name, mode string, properties []transie
 	return job, nil
 }
 
-func TestRunHook(t *testing.T) {
+func TestRunTransient(t *testing.T) {
 	systemd := fakeSystemd(t)
 	bus := connect(t)
-	h := Hook{Unit: "hapressure-hook-purge", Description: "done", Timeout: 90 * time.Second,
+	h := Transient{Unit: "hapressure-hook-purge", Description: "done", Timeout: 90 * time.Second,
 		Command: []string{"/bin/$echo", "$HOME", "a b", "100%"}, Environment: map[string]string{"A": "1 2", "B": "70%"}}
-	if err := bus.RunHook(t.Context(), h); err != nil {
+	if err := bus.RunTransient(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
 	got := <-systemd.started
@@ -62,7 +62,7 @@ func TestRunHook(t *testing.T) {
 	if !reflect.DeepEqual(got.properties, want) || got.mode != "fail" {
 		t.Errorf("%s: %#v, want %#v", got.mode, got.properties, want)
 	}
-	if err := bus.RunHook(t.Context(), h); err != nil {
+	if err := bus.RunTransient(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
 	if again := <-systemd.started; again.name == got.name || !strings.HasPrefix(got.name, h.Unit+"-") || !strings.HasSuffix(got.name, ".service") {
@@ -73,10 +73,10 @@ func TestRunHook(t *testing.T) {
 func TestRunHookTellsHowItEnded(t *testing.T) {
 	systemd := fakeSystemd(t)
 	bus := connect(t)
-	h := Hook{Unit: "hook", Command: []string{"/bin/true"}, Timeout: time.Hour}
+	h := Transient{Unit: "hook", Command: []string{"/bin/true"}, Timeout: time.Hour}
 	for _, result := range []string{"failed", "timeout", "refused"} {
 		h.Description = result
-		err := bus.RunHook(t.Context(), h)
+		err := bus.RunTransient(t.Context(), h)
 		started := <-systemd.started
 		told := result
 		if result == "refused" {
@@ -92,29 +92,29 @@ func TestRunHookTellsHowItEnded(t *testing.T) {
 func TestRunHookEndsWithItsContextAndItsBus(t *testing.T) {
 	systemd := fakeSystemd(t)
 	bus := connect(t)
-	h := Hook{Unit: "hook", Description: "hangs", Command: []string{"/bin/true"}, Timeout: time.Hour}
+	h := Transient{Unit: "hook", Description: "hangs", Command: []string{"/bin/true"}, Timeout: time.Hour}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-systemd.started; cancel() }()
-	if err := bus.RunHook(ctx, h); !errors.Is(err, context.Canceled) {
+	if err := bus.RunTransient(ctx, h); !errors.Is(err, context.Canceled) {
 		t.Errorf("after its context ended: %v", err)
 	}
 	go func() { <-systemd.started; bus.raw.Close() }()
-	if err := bus.RunHook(t.Context(), h); !errors.Is(err, dbus.ErrClosed) {
+	if err := bus.RunTransient(t.Context(), h); !errors.Is(err, dbus.ErrClosed) {
 		t.Errorf("after the bus was lost: %v", err)
 	}
 	systemd.daemon.Process.Kill()
-	if err := bus.RunHook(t.Context(), h); err == nil {
+	if err := bus.RunTransient(t.Context(), h); err == nil {
 		t.Error("on a bus that was lost: no error")
 	}
 }
 
-func TestTierChangedSignal(t *testing.T) {
+func TestEmit(t *testing.T) {
 	systemd := fakeSystemd(t)
 	bus, second := connect(t), connect(t)
-	if err := bus.OwnName(t.Context()); err != nil {
+	if err := bus.OwnName(t.Context(), "org.hapressure1"); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.OwnName(t.Context()); err == nil {
+	if err := second.OwnName(t.Context(), "org.hapressure1"); err == nil {
 		t.Error("two have the name")
 	}
 	// As a receiver who trusts the name alone.
@@ -124,12 +124,13 @@ func TestTierChangedSignal(t *testing.T) {
 		dbus.WithMatchInterface("org.hapressure1.Monitor"), dbus.WithMatchMember("TierChanged")); err != nil {
 		t.Fatal(err)
 	}
-	c := TierChange{Target: "haproxy.service", From: "none", To: "purge", Reason: "usage 80% > 70%", Usage: 80, Limit: 100}
-	for _, b := range []*Bus{second, bus} {
-		if err := b.TierChanged(c); err != nil {
+	for _, from := range []struct {
+		bus  *Bus
+		text string
+	}{{second, "of another"}, {bus, "of the owner"}} {
+		if err := from.bus.Emit("/org/hapressure1", "org.hapressure1.Monitor.TierChanged", from.text, uint64(80)); err != nil {
 			t.Fatal(err)
 		}
-		c.To = "terminate"
 	}
 	for {
 		select {
@@ -137,8 +138,8 @@ func TestTierChangedSignal(t *testing.T) {
 			if s.Name != "org.hapressure1.Monitor.TierChanged" {
 				continue
 			}
-			if want := []any{"haproxy.service", "none", "terminate", "usage 80% > 70%", uint64(80), uint64(100)}; !reflect.DeepEqual(s.Body, want) {
-				t.Errorf("%v, want %v, of who has the name", s.Body, want)
+			if want := []any{"of the owner", uint64(80)}; !reflect.DeepEqual(s.Body, want) {
+				t.Errorf("%v, want %v of the connection that owns the name", s.Body, want)
 			}
 			return
 		case <-time.After(deadline):

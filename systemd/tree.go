@@ -97,14 +97,14 @@ func unprintable(r rune) bool { return r == utf8.RuneError || !strconv.IsPrint(r
 // Changes returns no channel: a tree reports no changes.
 func (t *Tree) Changes(context.Context) (<-chan string, error) { return nil, nil }
 
-// OwnName is [errors.ErrUnsupported].
-func (t *Tree) OwnName(context.Context) error { return errNoSystemd }
+// OwnName returns [errors.ErrUnsupported].
+func (t *Tree) OwnName(context.Context, string) error { return errNoSystemd }
 
-// TierChanged is [errors.ErrUnsupported].
-func (t *Tree) TierChanged(TierChange) error { return errNoSystemd }
+// Emit returns [errors.ErrUnsupported].
+func (t *Tree) Emit(path, signal string, values ...any) error { return errNoSystemd }
 
-// RunHook is [errors.ErrUnsupported].
-func (t *Tree) RunHook(context.Context, Hook) error { return errNoSystemd }
+// RunTransient returns [errors.ErrUnsupported].
+func (t *Tree) RunTransient(context.Context, Transient) error { return errNoSystemd }
 
 // Close has nothing to end.
 func (t *Tree) Close() {}

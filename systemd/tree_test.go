@@ -89,7 +89,7 @@ func TestTreeHasNoMore(t *testing.T) {
 		t.Errorf("changes: %v, %v", changes, err)
 	}
 	for what, err := range map[string]error{
-		"name": tree.OwnName(t.Context()), "signal": tree.TierChanged(TierChange{}), "hook": tree.RunHook(t.Context(), Hook{}),
+		"name": tree.OwnName(t.Context(), "a.name"), "signal": tree.Emit("/a", "a.interface.Member"), "hook": tree.RunTransient(t.Context(), Transient{}),
 	} {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: %v", what, err)

@@ -3,6 +3,7 @@ package tests
 import (
 	"errors"
 	"io"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -156,4 +157,13 @@ func match(t *testing.T, text, pattern string) string {
 		t.Fatalf("nothing matches %s", pattern)
 	}
 	return m[1]
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

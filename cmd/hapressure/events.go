@@ -21,6 +21,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hapressure/controller"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
@@ -36,7 +37,7 @@ func eventsCommand() *cobra.Command {
 		Long: `Show hapressure's journal entries, the oldest first. A flag given again shows more; different flags must all fit.
 
 With --json each entry is an object on a line of its own: time, message, the fields that docs/logging.md lists, in lower case and
-without HAPRESSURE_, and kind: ` + strings.Join(slices.Sorted(maps.Values(systemd.Kinds)), ", ") + `.
+without HAPRESSURE_, and kind: ` + strings.Join(slices.Sorted(maps.Values(controller.Kinds())), ", ") + `.
 
 What anybody but root logged under hapressure's name is left out. Root and members of the group systemd-journal may read the
 journal.
@@ -81,8 +82,8 @@ Exit codes: 0 shown, be it nothing, 1 failed, 2 wrong usage.`,
 // journalctlArgs are the arguments that choose. No value is an argument of its own, so none can be taken for a flag.
 func journalctlArgs(cmd *cobra.Command, follow bool) ([]string, error) {
 	// _UID is what journald itself knows of the sender; the rest anybody can claim. _SYSTEMD_UNIT would leave out what systemd-run ran.
-	args := []string{"--output=json", "--all", "_UID=0", "SYSLOG_IDENTIFIER=" + systemd.Identifier}
-	for id := range systemd.Kinds {
+	args := []string{"--output=json", "--all", "_UID=0", "SYSLOG_IDENTIFIER=" + controller.Identifier}
+	for id := range controller.Kinds() {
 		args = append(args, "MESSAGE_ID="+id)
 	}
 	if follow {
@@ -105,7 +106,7 @@ func journalctlArgs(cmd *cobra.Command, follow bool) ([]string, error) {
 			if name == "target" && strings.Contains(v, "/") { // a cgroup: its entries have it with a slash at its begin
 				v = path.Clean("/" + v)
 			}
-			args = append(args, "HAPRESSURE_"+strings.ToUpper(name)+"="+v)
+			args = append(args, controller.FieldPrefix+strings.ToUpper(name)+"="+v)
 		}
 	}
 	return args, nil
@@ -133,7 +134,7 @@ func readJournal(ctx context.Context, args []string, stderr io.Writer, show func
 		if line, err = lines.ReadBytes('\n'); bytes.HasPrefix(line, []byte("{")) { // else it is the end, or that there is nothing
 			var at time.Time
 			var e systemd.Entry
-			if at, e, err = systemd.ParseEntry(line); err == nil {
+			if at, e, err = systemd.ParseEntry(line, controller.FieldPrefix); err == nil {
 				err = show(at, e)
 			}
 		}
@@ -159,12 +160,13 @@ var numbers = regexp.MustCompile(`^(.*_(pid|bytes|usec)|generation|sessions|left
 func eventJSON(at time.Time, e systemd.Entry) map[string]any {
 	shape := map[string]any{}
 	for name, value := range e.Fields {
-		name = strings.ToLower(strings.TrimPrefix(name, "HAPRESSURE_"))
+		name = strings.ToLower(strings.TrimPrefix(name, controller.FieldPrefix))
 		shape[name] = value
 		if n, err := strconv.ParseUint(value, 10, 64); err == nil && numbers.MatchString(name) {
 			shape[name] = n
 		}
 	}
-	shape["time"], shape["kind"], shape["message"] = at.Format(time.RFC3339Nano), systemd.Kinds[e.MessageID], e.Message
+	shape["time"], shape["message"] = at.Format(time.RFC3339Nano), e.Message
+	shape["kind"] = controller.Kinds()[e.MessageID]
 	return shape
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"hapressure/controller"
 	"hapressure/systemd"
 )
 
@@ -50,7 +51,7 @@ func TestEvents(t *testing.T) {
 	}
 	want := []string{"--all", "--follow", "--lines=5", "--output=json", "--since=-1h", "HAPRESSURE_RESULT=done", "HAPRESSURE_TARGET=--follow",
 		"HAPRESSURE_TARGET=/system.slice/lb", "HAPRESSURE_TARGET=a b", "SYSLOG_IDENTIFIER=hapressure", "_UID=0"}
-	for id := range systemd.Kinds {
+	for id := range controller.Kinds() {
 		want = append(want, "MESSAGE_ID="+id)
 	}
 	slices.Sort(want)
@@ -160,13 +161,13 @@ func TestEventsOfRealJournald(t *testing.T) {
 
 func inJournald(t *testing.T, step string) {
 	if step == "send" {
-		j := systemd.NewJournal(os.Stderr)
+		j := controller.NewJournal(os.Stderr)
 		errs := []error{}
 		for _, pid := range []string{"4194304", "1"} { // the first is none
-			errs = append(errs, j.Send(systemd.Entry{MessageID: systemd.Action, Message: "purge-ssl-cache on worker " + pid, Priority: 5,
+			errs = append(errs, j.Send(systemd.Entry{MessageID: controller.Action.ID(), Message: "purge-ssl-cache on worker " + pid, Priority: 5,
 				Fields: map[string]string{"HAPRESSURE_TARGET": "haproxy.service", "HAPRESSURE_WORKER_PID": pid, "HAPRESSURE_REASON": "two\nlines"}}))
 		}
-		errs = append(errs, j.Send(systemd.Entry{MessageID: systemd.PolicyRejected, Message: strings.Repeat("x", 100_000)}))
+		errs = append(errs, j.Send(systemd.Entry{MessageID: controller.PolicyRejected.ID(), Message: strings.Repeat("x", 100_000)}))
 		closeJournal(j)
 		if err := errors.Join(errs...); err != nil {
 			t.Fatal(err)
@@ -185,7 +186,7 @@ func inJournald(t *testing.T, step string) {
 	}
 	// As systemd starts a service.
 	run("systemd-cat", "sh", "-c", `JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec "$0" "$@"`, os.Getenv("SELF"), "-test.run=^TestEventsOfRealJournald$")
-	run("sh", "-c", "printf 'MESSAGE=forged\\nMESSAGE_ID="+systemd.Action+"\\nSYSLOG_IDENTIFIER=hapressure\\n' |"+
+	run("sh", "-c", "printf 'MESSAGE=forged\\nMESSAGE_ID="+controller.Action.ID()+"\\nSYSLOG_IDENTIFIER=hapressure\\n' |"+
 		"setpriv --reuid=65534 --clear-groups logger --journald")
 	run("journalctl", "--sync")
 	if got := run("journalctl", "--identifier=hapressure", "--output=cat", "--lines=1"); got != "forged\n" {

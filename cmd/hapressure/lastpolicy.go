@@ -11,10 +11,10 @@ import (
 	"slices"
 	"time"
 
+	"hapressure/controller"
 	"hapressure/input"
 	"hapressure/policy"
 	"hapressure/policy/language"
-	"hapressure/systemd"
 )
 
 // lastPolicy is the policy that was last in force, and the names that the reloader was given for it. A policy file with mistakes in it, which a
@@ -34,7 +34,7 @@ func (r *reloader) begin() (p *policy.Policy, from string, mistakes error) {
 		r.keep()
 		return p, origin(r.files), nil
 	}
-	r.tell(systemd.PolicyRejected, 3, mistakes.Error())
+	controller.Events{Journal: r.journal}.PolicyRejected(r.origin(), mistakes.Error())
 	p, files, err := r.last()
 	if err != nil {
 		return nil, "", mistakes
@@ -92,7 +92,8 @@ func (r *reloader) keepLast(ctx context.Context) {
 			again = time.After(tryAgain)
 		}
 		if err != nil && !told {
-			goOnWithout(r.journal, "kept policy", "Cannot keep the policy for the next start", err)
+			controller.Events{Journal: r.journal}.StorageFailed("", "policy",
+				fmt.Sprintf("The policy in force is not persisted: %v; retrying in %v", err, tryAgain), err)
 		}
 		told = err != nil
 	}

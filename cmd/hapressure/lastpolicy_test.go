@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"hapressure/controller"
 	"hapressure/policy"
 	"hapressure/systemd"
 	"hapressure/tests/golden"
@@ -105,7 +106,7 @@ func TestReloadIsKept(t *testing.T) {
 	if _, _, err := r.begin(); err != nil {
 		t.Fatal(err)
 	}
-	if e := f.tells(); e.MessageID != systemd.SensorMissing || !strings.Contains(e.Message, "not a directory") {
+	if e := f.tells(); e.MessageID != controller.StorageFailed.ID() || !strings.Contains(e.Message, "not a directory") {
 		t.Errorf("told %q", e.Message)
 	}
 	if err := os.Remove(filepath.Dir(filepath.Dir(kept))); err != nil {

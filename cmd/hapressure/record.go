@@ -185,7 +185,7 @@ type quiet struct{}
 
 func (quiet) Send(e systemd.Entry) error {
 	switch e.MessageID {
-	case systemd.TargetFound, systemd.TargetLost, systemd.SensorMissing, systemd.StorageFailed:
+	case controller.TargetFound.ID(), controller.TargetLost.ID(), controller.SensorMissing.ID(), controller.StorageFailed.ID():
 		fmt.Fprintln(os.Stderr, e.Message)
 	}
 	return nil

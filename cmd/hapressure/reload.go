@@ -145,19 +145,19 @@ func (r *reloader) reload(must bool) error {
 	}
 	if err != nil {
 		r.to.KeepPolicy(err)
-		r.tell(systemd.PolicyRejected, 3, "The policy in force stays: "+err.Error())
+		controller.Events{Journal: r.journal}.PolicyRejected(r.origin(), "The policy in force stays: "+err.Error())
 		return err
 	}
 	r.to.SetPolicy(p, origin(r.files))
 	r.keep()
-	r.tell(systemd.PolicyLoaded, 5, "Now in force: "+origin(r.files))
+	controller.Events{Journal: r.journal}.PolicyLoaded(origin(r.files))
 	return nil
 }
 
-func (r *reloader) tell(id string, priority int, message string) {
-	fields := map[string]string{}
-	if len(r.files) > 0 { // else they cannot be read
-		fields["HAPRESSURE_POLICY"] = origin(r.files)
+// origin returns the policy's files in words, "" if they cannot be read.
+func (r *reloader) origin() string {
+	if len(r.files) == 0 {
+		return ""
 	}
-	r.journal.Send(systemd.Entry{MessageID: id, Priority: priority, Message: message, Fields: fields})
+	return origin(r.files)
 }

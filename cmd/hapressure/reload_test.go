@@ -13,6 +13,7 @@ import (
 
 	"time"
 
+	"hapressure/controller"
 	"hapressure/policy"
 	"hapressure/systemd"
 	"hapressure/tests/haproxytest"
@@ -71,7 +72,7 @@ func (f *follower) replace(text string) {
 // want waits for a policy with this tier, and for the entry that tells of it.
 func (f *follower) want(tier string) {
 	f.t.Helper()
-	if e := f.tells(); e.MessageID != systemd.PolicyLoaded {
+	if e := f.tells(); e.MessageID != controller.PolicyLoaded.ID() {
 		f.t.Fatalf("told %q", e.Message)
 	}
 	if p := <-f.set; p.Tiers[0].Name != tier {
@@ -99,7 +100,7 @@ func TestReload(t *testing.T) {
 	f.replace(policyText("second"))
 	f.want("second")
 	f.replace("version: 1\ntears: []\n")
-	if e := f.tells(); e.MessageID != systemd.PolicyRejected || !strings.Contains(e.Message, "policy.yaml:2:1: ") {
+	if e := f.tells(); e.MessageID != controller.PolicyRejected.ID() || !strings.Contains(e.Message, "policy.yaml:2:1: ") {
 		t.Errorf("told %q", e.Message)
 	}
 	if err := f.ask(t.Context()); err == nil || !strings.Contains(err.Error(), "policy.yaml:2:1: ") {
@@ -109,7 +110,7 @@ func TestReload(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if e := f.tells(); e.MessageID != systemd.PolicyRejected || !strings.Contains(e.Message, "no such file") {
+	if e := f.tells(); e.MessageID != controller.PolicyRejected.ID() || !strings.Contains(e.Message, "no such file") {
 		t.Errorf("told %q", e.Message)
 	}
 	if len(f.set) != 0 {
@@ -144,7 +145,7 @@ func TestRejectedPolicyIsReadAgain(t *testing.T) {
 	f := follow(t, file)
 	write("version: 1\ntears: []\n")
 	f.hup <- syscall.SIGHUP
-	if e := f.tells(); e.MessageID != systemd.PolicyRejected {
+	if e := f.tells(); e.MessageID != controller.PolicyRejected.ID() {
 		t.Fatalf("told %q", e.Message)
 	}
 	write(policyText("second"))

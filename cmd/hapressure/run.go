@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -103,7 +102,7 @@ func run(ctx context.Context, o options) error {
 	// Should journald crash, standard error is a broken pipe, of which a Go program dies unless somebody takes the signal. It is not
 	// ignored: what we start would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	journal := systemd.NewJournal(os.Stderr)
+	journal := controller.NewJournal(os.Stderr)
 	defer closeJournal(journal)
 	if !o.dryRun {
 		if err := lockThisHost(journal); err != nil {
@@ -138,12 +137,10 @@ func run(ctx context.Context, o options) error {
 	if o.dryRun {
 		mode = ", dry run: no worker will be touched"
 	}
-	r.journal.Send(systemd.Entry{MessageID: systemd.Started, Message: fmt.Sprintf("hapressure %s started with %s%s", version, from, mode),
-		Fields: map[string]string{"HAPRESSURE_POLICY": from}})
+	events := controller.Events{Journal: journal}
+	events.Started(version, from, mode)
 	for _, m := range config.Daemon.MissingRights {
-		r.journal.Send(systemd.Entry{MessageID: systemd.RightMissing, Priority: 4, Message: "Missing right " + m.String(), Fields: map[string]string{
-			"HAPRESSURE_RIGHT": m.Name, "HAPRESSURE_REASON": m.Missing, "HAPRESSURE_REMEDY": m.Remedy,
-			"HAPRESSURE_ACTIONS": cmp.Or(strings.Join(m.Actions, ", "), "nothing")}})
+		events.RightMissing(m)
 	}
 	if err := systemd.Ready(); err != nil {
 		return fmt.Errorf("telling systemd that we are ready: %w", err)
@@ -155,14 +152,13 @@ func run(ctx context.Context, o options) error {
 	serve(ctx, control.Handler(c, r.ask, metrics), metrics, r.journal, o)
 	c.Run(ctx)
 	systemd.Stopping()
-	r.journal.Send(systemd.Entry{MessageID: systemd.Stopped, Message: "hapressure stopped; HAProxy goes on as it is"})
+	events.Stopped()
 	return nil
 }
 
 // goOnWithout tells that something cannot be had, which is no reason not to guard.
 func goOnWithout(j controller.Journal, what, message string, err error) {
-	j.Send(systemd.Entry{MessageID: systemd.SensorMissing, Priority: 4, Message: message + ": " + err.Error(),
-		Fields: map[string]string{"HAPRESSURE_SENSOR": what, "HAPRESSURE_REASON": err.Error()}})
+	controller.Events{Journal: j}.Unavailable("", what, message+": "+err.Error(), err)
 }
 
 // closeJournal gives journald, should it hang, two seconds for what it was not told yet.

@@ -146,7 +146,7 @@ func TestStatusAndPurge(t *testing.T) {
 	})
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if e := j.entries[len(j.entries)-1]; e.MessageID != systemd.Action || !strings.Contains(e.Message, "asked for by user "+strconv.Itoa(os.Getuid())) {
+	if e := j.entries[len(j.entries)-1]; e.MessageID != controller.Action.ID() || !strings.Contains(e.Message, "asked for by user "+strconv.Itoa(os.Getuid())) {
 		t.Errorf("last entry %q", e.Message)
 	}
 	for target, pid := range map[string]int{"/nothing": old.PID, group: os.Getpid()} {

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"hapressure/controller"
 	"hapressure/policy"
-	"hapressure/systemd"
 )
 
 // measure is a shell function that writes what hapressure uses to /out under a name, as key=value.
@@ -111,7 +111,7 @@ systemctl stop hog spin1 spin2
 systemctl is-active hapressure
 `)
 	after := m.measured(t, "after")
-	if after["restarts"] != 0 || after["events.oom_kill"] != 0 || len(m.of(systemd.Started, "", "")) != 1 {
+	if after["restarts"] != 0 || after["events.oom_kill"] != 0 || len(m.of(controller.Started.ID(), "", "")) != 1 {
 		t.Error("hapressure was killed, or hung")
 	}
 	if n := len(m.actions(policy.PurgeSSLCache)); n < 3 {

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"hapressure/systemd"
+	"hapressure/controller"
 	"hapressure/tests/guest"
 )
 
@@ -192,7 +192,7 @@ func boot(t *testing.T, spec guest.Spec) machine {
 	return m
 }
 
-// of returns the entries of one kind, such as systemd.Action, that have the given field; "" for any.
+// of returns the entries of one kind, such as controller.Action, that have the given field; "" for any.
 func (m machine) of(id, field, value string) []map[string]string {
 	var found []map[string]string
 	for _, e := range m.entries {
@@ -205,7 +205,7 @@ func (m machine) of(id, field, value string) []map[string]string {
 
 // actions returns the entries of actions of one kind that were done.
 func (m machine) actions(kind string) []map[string]string {
-	return m.of(systemd.Action, "HAPRESSURE_ACTION", kind)
+	return m.of(controller.Action.ID(), "HAPRESSURE_ACTION", kind)
 }
 
 // ourEntries reads hapressure's entries from a journal in export format (systemd's Journal Export Format). Text fields only: ours
@@ -217,7 +217,7 @@ func ourEntries(f *os.File) ([]map[string]string, error) {
 	sc.Buffer(nil, 16<<20)
 	for sc.Scan() {
 		if len(sc.Bytes()) == 0 {
-			if entry["SYSLOG_IDENTIFIER"] == systemd.Identifier && entry["MESSAGE_ID"] != "" {
+			if entry["SYSLOG_IDENTIFIER"] == controller.Identifier && entry["MESSAGE_ID"] != "" {
 				entries = append(entries, entry)
 			}
 			entry = map[string]string{}

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"hapressure/controller"
 	"hapressure/policy"
-	"hapressure/systemd"
 )
 
 // hapressure is started on a machine without D-Bus, which comes in the middle of a storm. The unit is
@@ -46,16 +46,16 @@ END
 		t.Errorf("%d purges of 3 stopping workers", n)
 	}
 	var ways []string
-	for _, e := range m.of(systemd.ConnectionChanged, "", "") {
+	for _, e := range m.of(controller.ConnectionChanged.ID(), "", "") {
 		ways = append(ways, e["HAPRESSURE_CONNECTION"])
 	}
 	if want := []string{"systemd's private socket", "D-Bus"}; !slices.Equal(ways, want) {
 		t.Errorf("units were found by %q, want %q", ways, want)
 	}
-	if n := len(m.of(systemd.TargetFound, "", "")); n != 1 {
+	if n := len(m.of(controller.TargetFound.ID(), "", "")); n != 1 {
 		t.Errorf("%d guards, want one for the whole time", n)
 	}
-	for _, e := range m.of(systemd.SensorMissing, "", "") {
+	for _, e := range m.of(controller.SensorMissing.ID(), "", "") {
 		if strings.Contains(e["MESSAGE"], "systemd") {
 			t.Errorf("an entry besides those of the change: %s", e["MESSAGE"])
 		}

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"hapressure/controller"
 	"hapressure/policy"
-	"hapressure/systemd"
 )
 
 // pack makes the packages of a version in a folder of the programs'. It is the same for the same version, and made once.
@@ -120,7 +120,7 @@ func TestDebInGuest(t *testing.T) {
 				"other.yaml":                 "../../packaging/policies/proactive.yaml",
 				"tests/scenarios/storm.yaml": "../scenarios/storm.yaml",
 			}
-			spec.Run = "MESSAGE_IDS='" + strings.Join(slices.Sorted(maps.Keys(systemd.Kinds)), " ") + "'\n" + string(script)
+			spec.Run = "MESSAGE_IDS='" + strings.Join(slices.Sorted(maps.Keys(controller.Kinds())), " ") + "'\n" + string(script)
 			spec.Timeout = 25 * time.Minute
 			m := boot(t, spec)
 			for _, name := range []string{"storm.json", "storm-all.json"} {

@@ -8,8 +8,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"hapressure/controller"
 	"hapressure/policy"
-	"hapressure/systemd"
 )
 
 const mib = 1 << 20
@@ -115,7 +115,7 @@ func TestHeapStorm(t *testing.T) {
 	m := runStorm(t, drainLate, `systemctl start hapressure; ./storm --kind heap --out /out/storm.json`)
 	m.storm.serves(t)
 	var order []string
-	for _, e := range m.of(systemd.Action, "", "") {
+	for _, e := range m.of(controller.Action.ID(), "", "") {
 		if kind := e["HAPRESSURE_ACTION"]; !slices.Contains(order, kind) {
 			order = append(order, kind)
 		}
@@ -224,7 +224,7 @@ now "$TERMINATE"
 					t.Errorf("%s was done %d times", kind, n)
 				}
 			}
-			if len(m.of(systemd.SensorMissing, "HAPRESSURE_SENSOR", "memory.pressure")) == 0 {
+			if len(m.of(controller.SensorMissing.ID(), "HAPRESSURE_SENSOR", "memory.pressure")) == 0 {
 				t.Error("it was not told that pressure figures are off")
 			}
 		})
@@ -246,7 +246,7 @@ systemctl is-active hapressure || systemctl start hapressure
 	if m.storm.TunnelsAlive != m.storm.TunnelsOpened {
 		t.Errorf("%d of %d tunnels are alive", m.storm.TunnelsAlive, m.storm.TunnelsOpened)
 	}
-	if n := len(m.of(systemd.Started, "", "")); n < 5 {
+	if n := len(m.of(controller.Started.ID(), "", "")); n < 5 {
 		t.Errorf("hapressure started %d times only: it was not killed", n)
 	}
 }
