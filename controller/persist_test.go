@@ -42,7 +42,7 @@ func TestKeptOfBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden.Covers(t, again, b)
-	if n := k.State.Nodes[0].Enter.Of[2]; k.State.Tier != 3 || len(n.Ring) != 22 || n.Ring[21] != (policy.Point{At: 35 * time.Second, Total: 52779}) {
+	if n := k.State.Tiers[0].Enter.Parts[2]; k.State.Tier != 3 || len(n.Ring) != 22 || n.Ring[21] != (policy.Point{At: 35 * time.Second, Total: 52779}) {
 		t.Errorf("tier %d, %+v", k.State.Tier, n)
 	}
 	if known := (haproxy.Known{ID: haproxy.ID{PID: 1002, Start: 600}, Generation: 2, Since: 1690}); len(k.Workers) != 4 || k.Workers[1] != known {

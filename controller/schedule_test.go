@@ -220,7 +220,7 @@ tiers:
 			v.Usage.Value = 71
 		}
 		w.meet(p, v)
-		if seen == 0 && w.state.Nodes[0].Enter.Held {
+		if seen == 0 && w.state.Tiers[0].Enter.Held {
 			seen = v.Now
 		}
 		if seen > 0 && v.Now-seen > 4*time.Second && w.state.Tier != 1 {

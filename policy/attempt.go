@@ -8,14 +8,15 @@ import (
 // Result is how an action ended.
 type Result string
 
+// The results of an action.
 const (
 	Done    Result = "done"    // it took effect: memory was freed, or the worker is gone
-	Refused Result = "refused" // a check right before it spoke against it
-	Failed  Result = "failed"  // it was tried in vain
-	Skipped Result = "skipped" // it was not tried, because of a dry run: not given again
+	Refused Result = "refused" // a check immediately before it forbade it
+	Failed  Result = "failed"  // it was tried without success
+	Skipped Result = "skipped" // it was not tried because of a dry run: not given again
 )
 
-// Outcome is the end of one Due, which Tier, Kind and Worker name.
+// Outcome is the end of the Due that has the same Tier, Kind and Worker.
 type Outcome struct {
 	Tier       string        `json:"Tier"`
 	Kind       string        `json:"Kind"`
@@ -23,34 +24,35 @@ type Outcome struct {
 	At         time.Duration `json:"At"` // on the clock of Sample.Now
 	Result     Result        `json:"Result"`
 	FreedBytes uint64        `json:"FreedBytes"` // as measured
-	Reason     string        `json:"Reason"`     // why it did not end with Done
+	Reason     string        `json:"Reason"`     // why Result is not Done
 }
 
-// Memory is what is remembered of one worker for as long as it lives.
-type Memory struct {
+// WorkerHistory is what is remembered of one stopping worker while it lives.
+type WorkerHistory struct {
 	ID       WorkerID            `json:"ID"`
-	Seen     time.Duration       `json:"Seen"`     // when it was first sampled as stopping
+	Seen     time.Duration       `json:"Seen"`     // when it was first sensed as stopping
 	Attempts map[string]*Attempt `json:"Attempts"` // by kind of action
 }
 
-// Attempt is what became of one kind of action on one worker.
+// Attempt is what is remembered of one kind of action on one worker.
 type Attempt struct {
-	InFlight bool          `json:"InFlight"` // given, and its end not reported yet
+	InFlight bool          `json:"InFlight"` // given, and its end is not reported yet
 	Given    time.Duration `json:"Given"`    // when it was last given
 	Tries    int           `json:"Tries"`    // how often it ended
 	Result   Result        `json:"Result"`   // how it last ended
-	Retry    time.Duration `json:"Retry"`    // not to be given before this
-	After    Holding       `json:"After"`    // what the worker held when it was first sampled after the end
+	Retry    time.Duration `json:"Retry"`    // not given again before this
+	After    Holding       `json:"After"`    // of the worker in the first sample after the end
 }
 
-// Holding is what a worker holds of what an action may make it give, nothing if that is not known: much the same as after the last try,
-// and there is no reason for another.
+// Holding is what an action could make a worker release; zero = not known. The action is
+// not repeated while this is about the same as after the last attempt.
 type Holding struct {
 	Bytes uint64 `json:"Bytes"`
 	Files int    `json:"Files"`
 }
 
-// differs tells whether a figure is more than a tenth away from what it was, and by more than what comes and goes by itself.
+// differs reports whether one of the figures differs from an earlier one by more than a
+// tenth, and by more than normal fluctuation.
 func (h Holding) differs(was Holding) bool {
 	far := func(now, then, least uint64) bool {
 		diff := max(now, then) - min(now, then)
@@ -59,9 +61,10 @@ func (h Holding) differs(was Holding) bool {
 	return far(h.Bytes, was.Bytes, 4<<20) || far(uint64(h.Files), uint64(was.Files), 16)
 }
 
-// again reports whether an action that can be done any number of times may be given: the first time, after a failure, and once what the
-// worker holds has changed since the first sample after it was last done.
-func (a Attempt) again(held Holding, now time.Duration) bool {
+// repeats reports whether an action that can be done any number of times is to be given:
+// the first time, after a failure, and when the worker's holding has changed since the
+// last time.
+func (a Attempt) repeats(held Holding, now time.Duration) bool {
 	switch {
 	case a.InFlight:
 		return false
@@ -75,67 +78,73 @@ func (a Attempt) again(held Holding, now time.Duration) bool {
 	return now >= a.Retry && held.differs(a.After)
 }
 
-// ready reports whether the action may be given.
+// ready reports whether an action that can be done only once may be given.
 func (a Attempt) ready(now time.Duration) bool {
-	return !a.InFlight && a.Result != Done && a.Result != Skipped && (a.Tries == 0 || now >= a.Retry)
+	ended := a.Result == Done || a.Result == Skipped
+	return !a.InFlight && !ended && (a.Tries == 0 || now >= a.Retry)
 }
 
 const maxBackoff = 30 * time.Second
 
-// backoff is the pause after so many tries: 1s, 2s, 4s and so on.
+// backoff returns the pause after a number of tries: 1 s, 2 s, 4 s and so on.
 func backoff(tries int) time.Duration {
 	return min(time.Second<<min(max(tries-1, 0), 5), maxBackoff)
 }
 
-// ending reports whether the worker is gone already or about to be.
-func (m *Memory) ending() bool {
-	return m.terminated() || m.attempt(HardStopAfter).InFlight || m.attempt(HardStopAfter).Result == Done
+// ending reports whether an action has ended the worker or is about to.
+func (h *WorkerHistory) ending() bool {
+	drain := h.attempt(HardStopAfter)
+	return h.terminated() || drain.InFlight || drain.Result == Done
 }
 
-func (m *Memory) terminated() bool {
-	a := m.attempt(TerminateOldest)
+// terminated reports whether a termination has ended the worker or is about to.
+func (h *WorkerHistory) terminated() bool {
+	a := h.attempt(TerminateOldest)
 	return a.InFlight || a.Result == Done
 }
 
-// attempt returns what became of one kind of action, the zero Attempt if it was never given.
-func (m *Memory) attempt(kind string) Attempt {
-	if a := m.Attempts[kind]; a != nil {
+// attempt returns the attempt of one kind, the zero Attempt if the action was never
+// given.
+func (h *WorkerHistory) attempt(kind string) Attempt {
+	if a := h.Attempts[kind]; a != nil {
 		return *a
 	}
 	return Attempt{}
 }
 
-// give records that an action was given.
-func (m *Memory) give(kind string, now time.Duration) {
-	a := m.attempt(kind)
+// begin records that an action was given.
+func (h *WorkerHistory) begin(kind string, now time.Duration) {
+	a := h.attempt(kind)
 	a.InFlight, a.Given = true, now
-	m.set(kind, a)
+	h.set(kind, a)
 }
 
 // end records how an action ended.
-func (m *Memory) end(o Outcome) {
-	a := m.attempt(o.Kind)
+func (h *WorkerHistory) end(o Outcome) {
+	a := h.attempt(o.Kind)
 	tries := a.Tries + 1
-	m.set(o.Kind, Attempt{Given: a.Given, Tries: tries, Result: o.Result, Retry: o.At + backoff(tries)})
+	retry := o.At + backoff(tries)
+	h.set(o.Kind, Attempt{Given: a.Given, Tries: tries, Result: o.Result, Retry: retry})
 }
 
-func (m *Memory) set(kind string, a Attempt) {
-	if m.Attempts == nil {
-		m.Attempts = map[string]*Attempt{}
+func (h *WorkerHistory) set(kind string, a Attempt) {
+	if h.Attempts == nil {
+		h.Attempts = map[string]*Attempt{}
 	}
-	m.Attempts[kind] = &a
+	h.Attempts[kind] = &a
 }
 
-// measure records what the worker holds in the first sample after an action has relieved it.
-func (m *Memory) measure(w *Worker) {
-	for kind, a := range m.Attempts {
+// measure records the worker's holdings in the first sample after each action that was
+// done.
+func (h *WorkerHistory) measure(w *Worker) {
+	for kind, a := range h.Attempts {
 		if a.Result == Done && !a.InFlight && (a.After == Holding{}) {
 			a.After = holding(kind, w)
 		}
 	}
 }
 
-// holding is what a worker holds of what an action of that kind may make it give.
+// holding returns what an action of a kind could make a worker release.
 func holding(kind string, w *Worker) Holding {
 	switch kind {
 	case TrimPools:
@@ -146,23 +155,24 @@ func holding(kind string, w *Worker) Holding {
 	return Holding{}
 }
 
-// meet begins to remember workers that are stopping, and forgets those that are gone.
-func (st *State) meet(s *Sample) {
+// track adds a history for each worker that is newly stopping, and removes those of
+// workers that are gone.
+func (st *State) track(s *Sample) {
 	if st.index == nil {
 		st.index = map[WorkerID]int{}
 	}
 	clear(st.index)
 	for i := range s.Workers {
-		st.index[s.Workers[i].ID] = -1 // seen, not known
+		st.index[s.Workers[i].ID] = -1 // sensed, without a history
 	}
-	st.Workers = slices.DeleteFunc(st.Workers, func(m Memory) bool {
-		if _, seen := st.index[m.ID]; seen {
+	st.Workers = slices.DeleteFunc(st.Workers, func(h WorkerHistory) bool {
+		if _, sensed := st.index[h.ID]; sensed {
 			return false
 		}
-		if m.ending() {
+		if h.ending() {
 			st.Acted, st.Effect = true, s.Now
 		}
-		if m.terminated() {
+		if h.terminated() {
 			st.Terminated, st.TerminatedAt = true, s.Now
 		}
 		return true
@@ -179,7 +189,7 @@ func (st *State) meet(s *Sample) {
 		st.generations = append(st.generations, w.Generation)
 		if st.index[w.ID] < 0 {
 			st.index[w.ID] = len(st.Workers)
-			st.Workers = append(st.Workers, Memory{ID: w.ID, Seen: s.Now})
+			st.Workers = append(st.Workers, WorkerHistory{ID: w.ID, Seen: s.Now})
 		}
 		st.Workers[st.index[w.ID]].measure(w)
 	}
@@ -187,17 +197,19 @@ func (st *State) meet(s *Sample) {
 	st.generations = slices.Compact(st.generations)
 }
 
-// Done takes note of how a Due ended. Each must be reported, and once; of a worker that is gone meanwhile it may be.
+// Done records the end of a Due. The caller must report each end exactly once, also if
+// the worker is gone by then.
 func (st *State) Done(o Outcome) {
-	// What only relieves a worker comes in a long row, one after the other. If memory had to be measured anew after each, nothing would ever
-	// be terminated meanwhile.
+	// Actions that only relieve a worker come in a long series. If memory had to be
+	// measured again after each, no worker would be terminated meanwhile.
 	relief := o.Kind == TrimPools || o.Kind == PageOut
 	if o.Result == Done && !relief {
 		st.Acted, st.Effect = true, max(st.Effect, o.At)
 	} else if o.Kind == TerminateOldest {
 		st.Terminated, st.TerminatedAt = true, max(st.TerminatedAt, o.At)
 	}
-	if i := slices.IndexFunc(st.Workers, func(m Memory) bool { return m.ID == o.Worker }); i >= 0 {
+	known := func(h WorkerHistory) bool { return h.ID == o.Worker }
+	if i := slices.IndexFunc(st.Workers, known); i >= 0 {
 		st.Workers[i].end(o)
 	}
 }

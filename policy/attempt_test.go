@@ -22,7 +22,8 @@ func TestHardStopLimit(t *testing.T) {
 	}
 }
 
-// TestHoldingDiffers holds the bounds: a tenth, 4 MiB and 16 files, each of which must be passed.
+// TestHoldingDiffers holds the bounds: a tenth, 4 MiB and 16 files, each of which must be
+// passed.
 func TestHoldingDiffers(t *testing.T) {
 	for _, tt := range []struct {
 		was, is Holding
@@ -46,12 +47,12 @@ func TestHoldingDiffers(t *testing.T) {
 
 // TestPredicatesChangeNothing holds that asking what became of an action records nothing.
 func TestPredicatesChangeNothing(t *testing.T) {
-	m := Memory{ID: WorkerID{1, 1}}
+	m := WorkerHistory{ID: WorkerID{1, 1}}
 	if m.ending() || m.terminated() || !m.attempt(PurgeSSLCache).ready(0) || m.Attempts != nil {
 		t.Errorf("asking left %+v", m)
 	}
 	m.Attempts = map[string]*Attempt{TrimPools: {Tries: 1, Result: Done}}
-	if m.attempt(TrimPools).again(Holding{Bytes: 1 << 30}, time.Hour) || *m.Attempts[TrimPools] != (Attempt{Tries: 1, Result: Done}) {
+	if m.attempt(TrimPools).repeats(Holding{Bytes: 1 << 30}, time.Hour) || *m.Attempts[TrimPools] != (Attempt{Tries: 1, Result: Done}) {
 		t.Errorf("asking left %+v", m.Attempts[TrimPools])
 	}
 }
@@ -59,7 +60,7 @@ func TestPredicatesChangeNothing(t *testing.T) {
 func TestReliefAgainNotBeforeItsPause(t *testing.T) {
 	a := Attempt{Tries: 1, Result: Done, Retry: 10 * time.Second, After: Holding{Bytes: 100 << 20}}
 	changed := Holding{Bytes: 200 << 20}
-	if a.again(changed, 10*time.Second-1) || !a.again(changed, 10*time.Second) {
+	if a.repeats(changed, 10*time.Second-1) || !a.repeats(changed, 10*time.Second) {
 		t.Error("not at the end of its pause")
 	}
 }

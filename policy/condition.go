@@ -2,27 +2,30 @@ package policy
 
 import "time"
 
-// Op is what a condition does with its parts.
+// Op is how a condition combines its parts.
 type Op string
 
+// The ways to combine parts.
 const (
 	Any     Op = "any"
 	All     Op = "all"
 	Not     Op = "not"
-	Always  Op = "always"  // only as the whole of an enter
-	Compare Op = "compare" // a leaf: Test says of what
+	Always  Op = "always"  // only as a whole Enter or Urgent
+	Compare Op = "compare" // a leaf: see Condition.Comparison
 )
 
-// Condition is a tree of comparisons. A reading that is absent makes it neither true nor false, unless the rest decides:
-// any of true and unknown is true, all of false and unknown is false.
+// Condition is a tree of comparisons. An absent reading makes a comparison neither true
+// nor false. The whole is unknown as well, unless its other parts decide: any of true and
+// unknown is true, all of false and unknown is false.
 type Condition struct {
-	Op   Op
-	Of   []Condition
-	Test Test
-	For  time.Duration // it is true only once it has been true this long without a break; 0 = at once
+	Op         Op
+	Parts      []Condition
+	Comparison Comparison
+	For        time.Duration // it must have been true for this long without a break; 0 = at once
 }
 
-// truth is three-valued. The order makes any the largest, all the smallest, and not the negative.
+// truth is three-valued. The order makes any the maximum, all the minimum, and not the
+// negative.
 type truth int8
 
 const (
@@ -31,92 +34,86 @@ const (
 	yes     truth = 1
 )
 
-// Node is what is remembered of one condition from step to step.
-type Node struct {
+// ConditionState is what is remembered of one condition from step to step.
+type ConditionState struct {
 	Held  bool          `json:"Held"`  // it has been true since Since
-	Since time.Duration `json:"Since"` // only where the condition has a For
-	Ring  []Point       `json:"Ring"`  // only where it has a window
-	// Refused is why the total of this step is not believed, only where it has a window; "" = it is.
-	Refused string `json:"Refused,omitempty"`
-	Of      []Node `json:"Of"` // of its parts
+	Since time.Duration `json:"Since"` // only if the condition has a For
+	Ring  []Point       `json:"Ring"`  // only if it has a window
+	// Rejected is why the total of this step is not believed; "" = it is. Only if it has
+	// a window.
+	Rejected string           `json:"Refused,omitempty"`
+	Parts    []ConditionState `json:"Of"`
 }
 
-// parts returns the memory of the parts of c, of which n is the memory.
-func (n *Node) parts(c *Condition) []Node {
-	if len(n.Of) != len(c.Of) {
-		n.Of = make([]Node, len(c.Of))
+// parts returns the states of the parts of c, whose state n is. It allocates them at the
+// first step.
+func (n *ConditionState) parts(c *Condition) []ConditionState {
+	if len(n.Parts) != len(c.Parts) {
+		n.Parts = make([]ConditionState, len(c.Parts))
 	}
-	return n.Of
+	return n.Parts
 }
 
-// part returns the memory of one part, the zero Node before the first step.
-func (n *Node) part(i int) *Node {
-	if i < len(n.Of) {
-		return &n.Of[i]
+// part returns the state of one part, the zero state before the first step.
+func (n *ConditionState) part(i int) *ConditionState {
+	if i < len(n.Parts) {
+		return &n.Parts[i]
 	}
-	return &Node{}
+	return &ConditionState{}
 }
 
-// step evaluates c in one step: whether it is true, and has been for its For. It is called once in each step.
-func (c *Condition) step(n *Node, s *Sample) truth {
+// step evaluates c for a new sample: whether it has been true for its For. It must be
+// called exactly once in each step.
+func (c *Condition) step(n *ConditionState, s *Sample) truth {
 	return n.hold(c.observe(n, s), c.For, s.Now)
 }
 
-// observe is step without c's own For.
-func (c *Condition) observe(n *Node, s *Sample) truth {
+// observe does what step does, except for the For of c itself.
+func (c *Condition) observe(n *ConditionState, s *Sample) truth {
+	if c.Op == Compare {
+		c.Comparison.observe(n, s)
+		return c.Comparison.truth(n, s)
+	}
 	parts := n.parts(c)
+	return c.combine(func(i int) truth { return c.Parts[i].step(&parts[i], s) })
+}
+
+// now evaluates c without any For: whether it is true at this moment, however briefly. It
+// changes nothing and must be called after step.
+func (c *Condition) now(n *ConditionState, s *Sample) truth {
+	if c.Op == Compare {
+		return c.Comparison.truth(n, s)
+	}
+	return c.combine(func(i int) truth { return c.Parts[i].now(n.part(i), s) })
+}
+
+// combine returns the truth of c by that of its parts. It evaluates all of them, even
+// after one has decided, because each has a state to update.
+func (c *Condition) combine(part func(i int) truth) truth {
 	switch c.Op {
 	case Always:
 		return yes
-	case Compare:
-		c.Test.observe(n, s)
-		return c.Test.truth(n, s)
 	case Not:
-		return -c.Of[0].step(&parts[0], s)
+		return -part(0)
 	case Any:
-		// No short cut: every part has memory of its own to keep up.
 		t := no
-		for i := range c.Of {
-			t = max(t, c.Of[i].step(&parts[i], s))
+		for i := range c.Parts {
+			t = max(t, part(i))
 		}
 		return t
 	case All:
 		t := yes
-		for i := range c.Of {
-			t = min(t, c.Of[i].step(&parts[i], s))
+		for i := range c.Parts {
+			t = min(t, part(i))
 		}
 		return t
 	}
 	return unknown
 }
 
-// now evaluates c without any For: whether it is true at this moment, however briefly. It follows step and changes nothing.
-func (c *Condition) now(n *Node, s *Sample) truth {
-	switch c.Op {
-	case Always:
-		return yes
-	case Compare:
-		return c.Test.truth(n, s)
-	case Not:
-		return -c.Of[0].now(n.part(0), s)
-	case Any:
-		t := no
-		for i := range c.Of {
-			t = max(t, c.Of[i].now(n.part(i), s))
-		}
-		return t
-	case All:
-		t := yes
-		for i := range c.Of {
-			t = min(t, c.Of[i].now(n.part(i), s))
-		}
-		return t
-	}
-	return unknown
-}
-
-// hold delays yes until it has lasted. An unknown ends it like a no: time that was not seen does not count.
-func (n *Node) hold(t truth, length, now time.Duration) truth {
+// hold delays yes until it has lasted for a length. An unknown interrupts it as a no
+// does: unseen time does not count.
+func (n *ConditionState) hold(t truth, length, now time.Duration) truth {
 	if length == 0 {
 		return t
 	}
@@ -133,23 +130,23 @@ func (n *Node) hold(t truth, length, now time.Duration) truth {
 	return yes
 }
 
-// pending reports whether c, or a part of it, waits for the rest of its For.
-func (n *Node) pending(c *Condition, now time.Duration) bool {
+// pending reports whether c or one of its parts is true but not yet for its whole For.
+func (n *ConditionState) pending(c *Condition, now time.Duration) bool {
 	if n.Held && now-n.Since < c.For {
 		return true
 	}
-	for i := range n.Of {
-		if n.Of[i].pending(&c.Of[i], now) {
+	for i := range n.Parts {
+		if n.Parts[i].pending(&c.Parts[i], now) {
 			return true
 		}
 	}
 	return false
 }
 
-// release makes what is held begin anew, in the parts as well.
-func (n *Node) release() {
+// restart makes every For, also those of the parts, count from the next step.
+func (n *ConditionState) restart() {
 	n.Held = false
-	for i := range n.Of {
-		n.Of[i].release()
+	for i := range n.Parts {
+		n.Parts[i].restart()
 	}
 }

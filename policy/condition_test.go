@@ -43,12 +43,13 @@ func leave(enter string) string {
 	return "{events: {oom_kill: 1000000, window: 10m}}"
 }
 
-// condition decodes one enter condition on its own and returns a func that evaluates it on one sample after another.
+// condition decodes one enter condition on its own and returns a func that evaluates it
+// on one sample after another.
 func condition(t *testing.T, text string) func(Sample) (Truth, string) {
 	t.Helper()
 	p := policytest.Decode(t, tier(text, leave(text)))
 	c := &p.Tiers[0].Enter
-	n := &Node{}
+	n := &ConditionState{}
 	return func(s Sample) (Truth, string) { return c.Eval(n, &s) }
 }
 
@@ -188,7 +189,8 @@ func TestWindowIgnoresWhatIsNotANumber(t *testing.T) {
 	}
 }
 
-// TestImpossibleReadings holds for each kind of reading that cannot be that it is absent, with the reason, and that the next one counts.
+// TestImpossibleReadings holds for each kind of reading that cannot be that it is absent,
+// with the reason, and that the next one counts.
 func TestImpossibleReadings(t *testing.T) {
 	const second = 1e6 // a total is in microseconds
 	set := func(to func(*Sample) *Reading) func(*Sample, float64) {
@@ -243,7 +245,8 @@ func TestImpossibleReadings(t *testing.T) {
 	}
 }
 
-// TestTotalsReadLate holds that a stall counts that was measured after the clock: a busy machine can put seconds between the two.
+// TestTotalsReadLate holds that a stall counts that was measured after the clock: a busy
+// machine can put seconds between the two.
 func TestTotalsReadLate(t *testing.T) {
 	eval := condition(t, "{pressure: {full: 20%, window: 5s}}")
 	s := calm(0)

@@ -1,7 +1,8 @@
 package policy
 
-// What the tests in package policy_test see of the inside. They are in a package of their own because
-// policies are written in the language there, and package language imports this one.
+// What the tests in package policy_test see of the inside. They are in a package of their
+// own because policies are written in the language there, and package language imports
+// this one.
 
 type Truth = truth
 
@@ -14,4 +15,4 @@ const (
 )
 
 // Eval evaluates a condition in one step, as Step does, and says why.
-func (c *Condition) Eval(n *Node, s *Sample) (Truth, string) { return c.step(n, s), c.why(n, s) }
+func (c *Condition) Eval(n *ConditionState, s *Sample) (Truth, string) { return c.step(n, s), c.why(n, s) }

@@ -7,164 +7,178 @@ import (
 	"time"
 )
 
-// Due is one action on one worker that is to be done now. It is not given again before its end was reported with
-// State.Done. The worker was stopping when it was sensed; that must be checked again before it is touched.
+// Due is one action on one worker that is to be done now. It is not given again before
+// State.Done has reported its end. The worker was stopping when it was sensed; the caller
+// must check that again before it touches the worker.
 type Due struct {
-	Tier       string        `json:"Tier"` // the tier that wants it
+	Tier       string        `json:"Tier"` // whose action it is
 	Kind       string        `json:"Kind"`
 	Worker     WorkerID      `json:"Worker"`
 	Generation int           `json:"Generation"`
-	Spread     time.Duration `json:"Spread"`    // hard-stop-after: shut the sessions down over this time
-	PerSecond  int           `json:"PerSecond"` // hard-stop-after: but not more sessions in a second; 0 = no bound
-	Grace      time.Duration `json:"Grace"`     // terminate-oldest: between SIGTERM and SIGKILL
+	Spread     time.Duration `json:"Spread"`    // as of HardStop
+	PerSecond  int           `json:"PerSecond"` // as of HardStop
+	Grace      time.Duration `json:"Grace"`     // as of Terminate
 	Why        string        `json:"Why"`       // for the journal
 }
 
-// planner finds what is due in one step.
+// planner finds what is due for one tier in one step.
 type planner struct {
+	p    *Policy
 	st   *State
 	s    *Sample
-	p    *Policy
-	tier int // from 0
 	d    *Decision
-	only Only // of the present action
+	tier int // from 0
 }
 
-// plan adds the due actions of every tier that is held, from the mildest.
+// plan adds the due actions of all held tiers to the decision, beginning with the mildest
+// tier.
 func plan(p *Policy, st *State, s *Sample, d *Decision) {
 	purging, waiting := false, false // for a tier below
 	for i := range p.Tiers[:st.Tier] {
-		t := &p.Tiers[i]
-		pl := planner{st: st, s: s, p: p, tier: i, d: d}
-		// Urgency does not wait for connections to drain, but always for a purge: that is done at once and costs nobody any.
-		if !purging && (!waiting || st.moments[i].Urgent) {
-			for j := range t.Actions {
-				pl.act(&t.Actions[j])
+		pl := planner{p: p, st: st, s: s, d: d, tier: i}
+		// An urgent tier does not wait for connections to drain. Every tier waits for
+		// purges: they take milliseconds and cut nothing.
+		if !purging && (!waiting || st.confirmed[i].Urgent) {
+			for j := range p.Tiers[i].Actions {
+				pl.act(&p.Tiers[i].Actions[j])
 			}
 		}
-		purges, other := pl.outstanding()
-		purging, waiting = purging || purges, waiting || other
+		purges, others := pl.outstanding()
+		purging, waiting = purging || purges, waiting || others
 	}
 }
 
+// act adds what is due of one action, ordered by generation.
 func (pl *planner) act(a *Action) {
-	first := len(pl.d.Actions)
-	if kinds[a.Kind].cuts && !pl.st.moments[pl.tier].Short {
-		return // the tier is held for the rest of its leave time, but nobody's connections are cut while all is well
+	if kinds[a.Kind].cuts && !pl.st.confirmed[pl.tier].Short {
+		return // the tier is held for the rest of its leave time, but memory is sufficient
 	}
-	pl.only = a.Only
+	first := len(pl.d.Actions)
 	switch a.Kind {
 	case HardStopAfter:
-		pl.hardStop(a.HardStop)
+		pl.hardStop(a)
 	case TerminateOldest:
-		pl.terminateOldest(a.Terminate)
+		pl.terminateOldest(a)
 	default:
-		pl.relieve(a.Kind)
+		pl.relieve(a)
 	}
 	slices.SortFunc(pl.d.Actions[first:], func(a, b Due) int {
-		return cmp.Or(cmp.Compare(a.Generation, b.Generation), cmp.Compare(a.Worker.PID, b.Worker.PID), cmp.Compare(a.Worker.Start, b.Worker.Start))
+		return cmp.Or(cmp.Compare(a.Generation, b.Generation),
+			cmp.Compare(a.Worker.PID, b.Worker.PID), cmp.Compare(a.Worker.Start, b.Worker.Start))
 	})
 }
 
-// relieve wants done what costs no connection, unless the worker is being ended anyway.
-func (pl *planner) relieve(kind string) {
-	for w, m := range pl.stopping {
-		if pl.admits(w) && !m.ending() && pl.frees(kind, w, m.attempt(kind)) {
-			pl.give(m, w, Due{Kind: kind}, kinds[kind].why)
+// relieve gives an action that cuts no connection to each worker that it may help, unless
+// an action ends the worker anyway.
+func (pl *planner) relieve(a *Action) {
+	for w, h := range pl.stopping {
+		if pl.admits(a.Only, w) && !h.ending() && pl.helps(a.Kind, w, h.attempt(a.Kind)) {
+			pl.give(h, w, Due{Kind: a.Kind}, kinds[a.Kind].why)
 		}
 	}
 }
 
-// frees reports whether an action may free something. How full an HTTP cache is, is not sampled.
-func (pl *planner) frees(kind string, w *Worker, a Attempt) bool {
+// helps reports whether an action may free memory. How full an HTTP cache is, is not
+// sensed.
+func (pl *planner) helps(kind string, w *Worker, a Attempt) bool {
 	switch now := pl.s.Now; kind {
 	case PurgeSSLCache:
 		return w.Cache == CacheFull && a.Result != Refused && a.ready(now)
 	case PurgeHTTPCache:
 		return a.Result != Refused && a.ready(now)
 	case PageOut:
-		return pl.s.SwapRoom.Absent == "" && pl.s.SwapRoom.Value > 0 && a.again(holding(kind, w), now)
+		room := pl.s.SwapRoom.Absent == "" && pl.s.SwapRoom.Value > 0
+		return room && a.repeats(holding(kind, w), now)
 	default:
-		return a.again(holding(kind, w), now)
+		return a.repeats(holding(kind, w), now)
 	}
 }
 
-// hardStop wants the oldest of the workers ended that have been stopping for longer than the effective limit. The next is given when
-// this one has ended, so that nothing is on its way any more once the tier is left.
-func (pl *planner) hardStop(h HardStop) {
-	limit := h.limit(pl.s.Now - pl.st.Entered[pl.tier])
+// hardStop drains the oldest of the workers that have been stopping for longer than the
+// effective limit. The next one is given when this one has ended, so that nothing is in
+// flight after the tier is left.
+func (pl *planner) hardStop(a *Action) {
+	limit := a.HardStop.limit(pl.s.Now - pl.st.Entered[pl.tier])
 	var oldest *Worker
-	var its *Memory
-	unknown := false
-	for w, m := range pl.stopping {
-		a := m.attempt(HardStopAfter)
-		if a.InFlight {
+	var its *WorkerHistory
+	unknown := false // what a worker that is due holds
+	for w, h := range pl.stopping {
+		drain := h.attempt(HardStopAfter)
+		if drain.InFlight {
 			return
 		}
-		due := w.StoppingFor >= limit && pl.admits(w) && !m.ending() && a.ready(pl.s.Now)
+		due := w.StoppingFor >= limit && pl.admits(a.Only, w) &&
+			!h.ending() && drain.ready(pl.s.Now)
 		switch {
-		case due && pl.weighs(h.Worth) && w.held() == 0:
+		case due && pl.weighs(a.HardStop.Worth) && w.held() == 0:
 			unknown = true
 		case due && (oldest == nil || w.Generation < oldest.Generation):
-			oldest, its = w, m
+			oldest, its = w, h
 		}
 	}
 	if oldest == nil && !unknown {
 		return
 	}
-	if w := pl.unworthy(HardStopAfter, h.Worth); w != nil {
+	if w := pl.unworthy(HardStopAfter, a.HardStop.Worth); w != nil {
 		pl.withhold(*w)
 	} else if oldest != nil {
-		due := Due{Kind: HardStopAfter, Spread: h.Spread, PerSecond: h.PerSecond}
+		due := Due{Kind: HardStopAfter, Spread: a.HardStop.Spread, PerSecond: a.HardStop.PerSecond}
 		pl.give(its, oldest, due, "the effective hard-stop-after is "+FormatDuration(limit))
 	}
 }
 
-// terminateOldest wants the oldest stopping generation ended, once the one before it is gone and memory was measured
-// again: killing on before the last kill has shown is the commonest mistake of such daemons.
-func (pl *planner) terminateOldest(t Terminate) {
+// terminateOldest terminates the oldest stopping generation, once the one before it is
+// gone and memory was measured again. To kill again before the last kill shows is the
+// commonest mistake of such daemons.
+func (pl *planner) terminateOldest(a *Action) {
 	now, st := pl.s.Now, pl.st
 	if st.Acted && (now <= st.Effect || now-st.Effect < pl.p.Tiers[pl.tier].Settle) {
 		return
 	}
-	if st.Terminated && now-st.TerminatedAt < t.Settle {
+	if st.Terminated && now-st.TerminatedAt < a.Terminate.Settle {
 		return
 	}
-	st.Terminations = slices.DeleteFunc(st.Terminations, func(at time.Duration) bool { return now-at >= time.Minute })
+	st.Terminations = slices.DeleteFunc(st.Terminations, func(at time.Duration) bool {
+		return now-at >= time.Minute
+	})
 	for i := range st.Workers {
-		if a := st.Workers[i].attempt(TerminateOldest); a.InFlight || a.Result == Done || a.Result == Skipped {
+		t := st.Workers[i].attempt(TerminateOldest)
+		if t.InFlight || t.Result == Done || t.Result == Skipped {
 			return // not gone yet
 		}
 	}
 	for _, g := range st.generations {
-		if pl.younger(g) < t.Keep || pl.terminate(g, t) {
+		if pl.younger(g) < a.Terminate.Keep || pl.terminate(g, a) {
 			return
 		}
 	}
 }
 
-// terminate wants all of one generation's stopping workers ended. It returns false where none can be for now.
-func (pl *planner) terminate(generation int, t Terminate) bool {
+// terminate terminates the stopping workers of one generation. It returns false if none
+// of them can be terminated now.
+func (pl *planner) terminate(generation int, a *Action) bool {
 	given := false
-	for w, m := range pl.stopping {
-		a := m.attempt(TerminateOldest)
-		if w.Generation != generation || !pl.admits(w) || m.attempt(HardStopAfter).Result == Done || !a.ready(pl.s.Now) {
+	for w, h := range pl.stopping {
+		drained := h.attempt(HardStopAfter).Result == Done
+		if w.Generation != generation || !pl.admits(a.Only, w) || drained ||
+			!h.attempt(TerminateOldest).ready(pl.s.Now) {
 			continue
 		}
-		if withheld := pl.unworthy(TerminateOldest, t.Worth); withheld != nil {
+		if withheld := pl.unworthy(TerminateOldest, a.Terminate.Worth); withheld != nil {
 			pl.withhold(*withheld)
 			return true // no generation is worth it
 		}
-		if pl.weighs(t.Worth) && w.held() == 0 {
+		if pl.weighs(a.Terminate.Worth) && w.held() == 0 {
 			continue // without a known gain no connection is cut
 		}
 		given = true
-		if len(pl.st.Terminations) >= t.Limit {
-			return true // the rest of the generation is for later
+		if len(pl.st.Terminations) >= a.Terminate.Limit {
+			return true // the rest of the generation follows later
 		}
 		pl.st.Terminations = append(pl.st.Terminations, pl.s.Now)
-		due := Due{Kind: TerminateOldest, Grace: t.Grace}
-		pl.give(m, w, due, fmt.Sprintf("generation %d is the oldest that can be terminated, %d younger are stopping", generation, pl.younger(generation)))
+		why := fmt.Sprintf("generation %d is the oldest that can be terminated, "+
+			"%d younger are stopping", generation, pl.younger(generation))
+		pl.give(h, w, Due{Kind: TerminateOldest, Grace: a.Terminate.Grace}, why)
 	}
 	return given
 }
@@ -175,60 +189,66 @@ func (pl *planner) younger(g int) int {
 	return len(pl.st.generations) - i
 }
 
-// admits tells whether the present action is for w.
-func (pl *planner) admits(w *Worker) bool {
-	o := &pl.only
+// admits reports whether a worker meets the conditions of an action.
+func (pl *planner) admits(o Only, w *Worker) bool {
 	return (o.StoppingAbove == 0 || w.StoppingFor > o.StoppingAbove) &&
 		(o.CacheAbove == 0 || w.CacheBytes > o.CacheAbove) &&
 		pl.younger(w.Generation) >= o.OlderThan
 }
 
-// stopping goes through the workers that may be acted upon, with what is remembered of them. Every action passes here.
-func (pl *planner) stopping(yield func(*Worker, *Memory) bool) {
+// stopping iterates over the workers that may be acted upon, with their histories. No
+// action reaches a worker in another way.
+func (pl *planner) stopping(yield func(*Worker, *WorkerHistory) bool) {
 	for i := range pl.s.Workers {
-		if w := &pl.s.Workers[i]; w.State == Stopping && !yield(w, &pl.st.Workers[pl.st.index[w.ID]]) {
+		w := &pl.s.Workers[i]
+		if w.State == Stopping && !yield(w, &pl.st.Workers[pl.st.index[w.ID]]) {
 			return
 		}
 	}
 }
 
 // give makes an action due.
-func (pl *planner) give(m *Memory, w *Worker, due Due, reason string) {
-	t := &pl.p.Tiers[pl.tier]
-	due.Tier, due.Worker, due.Generation = t.Name, w.ID, w.Generation
-	due.Why = fmt.Sprintf("%s; stopping for %s; %s", reason, FormatDuration(w.StoppingFor.Round(time.Second)), pl.st.because(pl.p, pl.tier, pl.s))
-	m.give(due.Kind, pl.s.Now)
+func (pl *planner) give(h *WorkerHistory, w *Worker, due Due, reason string) {
+	due.Tier, due.Worker, due.Generation = pl.p.Tiers[pl.tier].Name, w.ID, w.Generation
+	stopping := FormatDuration(w.StoppingFor.Round(time.Second))
+	due.Why = reason + "; stopping for " + stopping + "; " + pl.st.because(pl.p, pl.tier, pl.s)
+	h.begin(due.Kind, pl.s.Now)
 	pl.d.Actions = append(pl.d.Actions, due)
 }
 
-// outstanding tells whether the tiers above have to wait for this one's purges of TLS caches, and for its other actions.
-func (pl *planner) outstanding() (purges, other bool) {
+// outstanding reports whether the tiers above have to wait for this one's purges of TLS
+// session caches, and for its other actions.
+func (pl *planner) outstanding() (purges, others bool) {
 	t := &pl.p.Tiers[pl.tier]
-	for w, m := range pl.stopping {
+	for w, h := range pl.stopping {
 		for j := range t.Actions {
-			kind := t.Actions[j].Kind
-			if pl.only = t.Actions[j].Only; w.Cache == CacheUnknown {
-				pl.only.CacheAbove = 0 // it may turn out to be
+			kind, only := t.Actions[j].Kind, t.Actions[j].Only
+			if w.Cache == CacheUnknown {
+				only.CacheAbove = 0 // the cache may turn out to hold more
 			}
-			wait := pl.admits(w) && pl.waits(kind, w, m, t.Settle)
-			purges, other = purges || wait && kind == PurgeSSLCache, other || wait && kind != PurgeSSLCache
+			if !pl.admits(only, w) || !pl.waits(kind, w, h, t.Settle) {
+				continue
+			}
+			purges, others = purges || kind == PurgeSSLCache, others || kind != PurgeSSLCache
 		}
 	}
-	return purges, other
+	return purges, others
 }
 
-// waits tells whether one action on one worker is still to be waited for. What was given in this very step always is.
-func (pl *planner) waits(kind string, w *Worker, m *Memory, settle time.Duration) bool {
-	now := pl.s.Now
-	a := m.attempt(kind)
+// waits reports whether the tiers above have to wait for one action on one worker. They
+// always wait for an action that was given in this step.
+func (pl *planner) waits(kind string, w *Worker, h *WorkerHistory, settle time.Duration) bool {
+	now, entered := pl.s.Now, pl.st.Entered[pl.tier]
+	a := h.attempt(kind)
 	switch {
 	case a.InFlight:
 		return now-a.Given <= settle
-	case kind == HardStopAfter && a.Tries == 0 && !m.ending():
-		return now-pl.st.Entered[pl.tier] < settle // its limit is still coming down
-	case kind != PurgeSSLCache || a.Tries > 0 || m.ending():
+	case kind == HardStopAfter && a.Tries == 0 && !h.ending():
+		return now-entered < settle // its limit is still coming down
+	case kind != PurgeSSLCache || a.Tries > 0 || h.ending():
 		return false
 	}
-	// A full cache that was not tried is in flight by now, unless this tier waits itself, and with it all above.
-	return w.Cache == CacheUnknown && now-max(pl.st.Entered[pl.tier], m.Seen) < settle
+	// A full cache that was not tried is in flight by now, unless this tier waits itself,
+	// and with it all tiers above.
+	return w.Cache == CacheUnknown && now-max(entered, h.Seen) < settle
 }

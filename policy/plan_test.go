@@ -142,7 +142,8 @@ func TestPurge(t *testing.T) {
 	}
 }
 
-// TestHeldTierIsExplained holds that an action of a tier whose enter is not true any more says since when the tier is held, and what leaves it.
+// TestHeldTierIsExplained holds that an action of a tier whose enter is not true any more
+// says since when the tier is held, and what leaves it.
 func TestHeldTierIsExplained(t *testing.T) {
 	p := policytest.Decode(t, `
 version: 1
@@ -291,7 +292,8 @@ func TestTerminateLeavesShortenItsTime(t *testing.T) {
 	b.expect(2*sec, "terminate 21")
 }
 
-// Memory has come back: the tier is held for its leave time, but no connection is cut. A purge costs none.
+// Memory has come back: the tier is held for its leave time, but no connection is cut. A
+// purge costs none.
 func TestNobodyIsCutWhileAllIsWell(t *testing.T) {
 	p := three(t, "", "{}")
 	for i := range p.Tiers {
@@ -311,7 +313,8 @@ func TestNobodyIsCutWhileAllIsWell(t *testing.T) {
 	b.expect(sec, "hard 11")
 }
 
-// Memory is short again for a moment, if not for as long as entering the tier would take: that is not well.
+// Memory is short again for a moment, if not for as long as entering the tier would take:
+// that is not well.
 func TestAMomentOfShortageIsNotWell(t *testing.T) {
 	p := policytest.Decode(t, `
 version: 1
@@ -417,7 +420,8 @@ func TestTerminateGoesOnAfterAFailure(t *testing.T) {
 	b.expect(sec, "terminate 11")
 }
 
-// TestSkipped holds that a dry run tells each action once, and goes no further than a real one would without an effect.
+// TestSkipped holds that a dry run tells each action once, and goes no further than a
+// real one would without an effect.
 func TestSkipped(t *testing.T) {
 	b := newBench(t, three(t, "", "{settle: 1s}"), inTermin, stopping(1, 1, CacheFull), stopping(2, 1, CacheEmpty))
 	b.expect(0, "purge 11")
@@ -460,7 +464,8 @@ func TestClockJumpKeepsWhatIsInFlight(t *testing.T) {
 }
 
 func TestClockJumpBackDoesNotMakeWait(t *testing.T) {
-	// A cache that is never looked at is waited for from now on, not until the old time comes back.
+	// A cache that is never looked at is waited for from now on, not until the old time
+	// comes back.
 	b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheUnknown))
 	b.now = time.Hour
 	b.expect(0)
@@ -657,7 +662,8 @@ func TestOnlyWithHardStopAndTerminate(t *testing.T) {
 	b.kill(11)
 	b.expect(time.Minute) // 21 is the youngest
 
-	// A worker that is being drained is waited for, also when the filter is not for it any more.
+	// A worker that is being drained is waited for, also when the filter is not for it
+	// any more.
 	old.CacheBytes, other.CacheBytes = 2, 2
 	b = newBench(t, p, inShort, old, other)
 	b.expect(0, "hard 11")
@@ -665,7 +671,8 @@ func TestOnlyWithHardStopAndTerminate(t *testing.T) {
 	b.expect(sec)
 }
 
-// TestTiersDoNotWaitForWorkersThatAnActionIsNotFor holds that a filtered purge blocks nobody, and an unknown cache still does.
+// TestTiersDoNotWaitForWorkersThatAnActionIsNotFor holds that a filtered purge blocks
+// nobody, and an unknown cache still does.
 func TestTiersDoNotWaitForWorkersThatAnActionIsNotFor(t *testing.T) {
 	p := three(t, "", "{}")
 	p.Tiers[0].Actions[0].Only.CacheAbove = 64 << 20
@@ -697,7 +704,7 @@ func TestFor(t *testing.T) {
 	if want := []string{"purge 10s purge-ssl-cache", "shorten 20s hard-stop-after", "last 10s terminate-oldest"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if len(b.Tiers[1].Enter.Of) != 3 || b.Tiers[1].Actions[0].HardStop.Limit != 10*time.Minute || len(p.Tiers) != 3 {
+	if len(b.Tiers[1].Enter.Parts) != 3 || b.Tiers[1].Actions[0].HardStop.Limit != 10*time.Minute || len(p.Tiers) != 3 {
 		t.Errorf("not the tier as changed: %+v", b.Tiers[1])
 	}
 	groups := policytest.Decode(t, "version: 1\ntargets: [{cgroup: 'a/*/b'}, {cgroup: /a/x/b, disabled: true}]\n")
@@ -723,7 +730,8 @@ tiers:
 	b.expect(time.Minute)
 }
 
-// TestWhatIsNotWaitedFor holds that a cache that is not known is waited for only where it may still be purged for the first time.
+// TestWhatIsNotWaitedFor holds that a cache that is not known is waited for only where it
+// may still be purged for the first time.
 func TestWhatIsNotWaitedFor(t *testing.T) {
 	b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheFull))
 	b.expect(0, "purge 11")

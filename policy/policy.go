@@ -1,8 +1,10 @@
-// Package policy decides what hapressure does about a HAProxy unit's memory. It touches nothing: no file, no clock and
-// no process. Time is an argument, so the same samples always lead to the same decisions, live or replayed.
+// Package policy decides what hapressure does about the memory of a HAProxy unit. It has
+// no access to files, clocks or processes: time is an argument, so the same samples
+// always lead to the same decisions, live or replayed.
 //
-// A policy is a ladder of tiers. Step takes what was sensed in one tick, moves up or down the ladder, and says which
-// actions are due; the caller does them and reports each one's end with State.Done.
+// A policy is a ladder of tiers. Step takes one sample, moves up or down the ladder and
+// returns the actions that are due. The caller performs them and reports the end of each
+// with State.Done. Package language makes policies of YAML files.
 package policy
 
 import (
@@ -12,24 +14,28 @@ import (
 	"time"
 )
 
-// Policy is one decoded policy file. It must not be changed once it was given to Step.
+// Policy is a decoded policy. It must not change after it was passed to Step.
 type Policy struct {
 	Targets []Target
 	Tiers   []Tier // from the mildest to the harshest
-	Source  string // it as one YAML file, with defaults written out and where each value is from
+	// Source is the policy as one YAML file: defaults are written out and each value has
+	// its origin.
+	Source string
 }
 
-// Target names what is watched, by exactly one of Unit and Cgroup.
+// Target selects what is guarded. Exactly one of Unit and Cgroup is set.
 type Target struct {
-	Unit     string // a systemd unit, or a glob of them: haproxy@*.service
-	Cgroup   string // a cgroup's path below the cgroup mount, or a glob of them
-	Disabled bool   // not watched, also where the glob of another target matches it
+	Unit     string // a systemd unit or a glob of units: haproxy@*.service
+	Cgroup   string // the path of a cgroup below the mount, or a glob of paths
+	Disabled bool   // not guarded, even if the glob of another target matches it
 
-	Own *Policy // with the tiers as this target changes them; nil = it changes none
+	Own *Policy // the policy with the target's overrides; nil = no overrides
 }
 
-// For returns the policy that Step takes for one target, named by its unit or its cgroup's path: p itself, or one with the tiers as
-// the target changes them. It is the same for the same name, and nil for what is disabled or not a target.
+// For returns the policy of one target, named by its unit or by the path of its cgroup: p
+// itself, or the policy with the target's overrides. The result is the same pointer for
+// the same name. It is nil for a name that no target selects or that is disabled. An
+// exact name takes precedence over globs, the first glob over later ones.
 func (p *Policy) For(name string) *Policy {
 	var found *Target
 	for i := range p.Targets {
@@ -42,7 +48,7 @@ func (p *Policy) For(name string) *Policy {
 			found = t
 			break
 		}
-		if ok, _ := path.Match(pattern, name); ok && found == nil { // decoding found the pattern good
+		if ok, _ := path.Match(pattern, name); ok && found == nil { // decoding checked the pattern
 			found = t
 		}
 	}
@@ -55,59 +61,63 @@ func (p *Policy) For(name string) *Policy {
 	return p
 }
 
-// Tier is one step of the ladder. To be in a tier is to be in all below it.
+// Tier is one step of the ladder. A target in a tier is also in all tiers below it.
 type Tier struct {
-	Name   string
-	Enter  Condition
-	Leave  Condition     // unset (Op "") where Enter is Always
-	Urgent Condition     // while it is true the tier does not wait for the tiers below, but for their purges; unset (Op "") = never
-	Settle time.Duration // how long the tiers above wait for this one's actions, and how long after an effect it looks again before it terminates
-	// Actions has at most one action of a kind.
-	Actions []Action
+	Name  string
+	Enter Condition
+	Leave Condition // unset (Op "") if Enter is Always
+	// While Urgent is true the tier waits only for the purges of the tiers below, not for
+	// their other actions. Unset (Op "") = never.
+	Urgent Condition
+	// Settle is how long the tiers above wait for the actions of this one, and how long
+	// after an effect the tier waits before it terminates a worker.
+	Settle  time.Duration
+	Actions []Action // at most one of each kind
 	Hook    Hook
 }
 
-// cuts reports whether the tier has an action that costs connections.
+// cuts reports whether the tier has an action that cuts connections.
 func (t *Tier) cuts() bool {
 	return slices.ContainsFunc(t.Actions, func(a Action) bool { return kinds[a.Kind].cuts })
 }
 
-// confirms reports whether the tier is entered only by a second sample: it costs connections, and rests on readings.
+// confirms reports whether a second sample must confirm the tier's enter: it cuts
+// connections, and readings decide about it.
 func (t *Tier) confirms() bool { return t.cuts() && t.Enter.Op != Always }
 
-// Hook is a command that is run when its tier is entered and when it is left. Who decides does not run it.
+// Hook is a command that the caller runs when a target enters or leaves the tier.
 type Hook struct {
-	Command []string      // the program's absolute path and its arguments; none = no hook
-	Timeout time.Duration // after which it is ended
+	Command []string      // the absolute path of the program and its arguments; empty = no hook
+	Timeout time.Duration // the command is killed after this time
 }
 
 // The kinds of action.
 const (
 	PurgeSSLCache   = "purge-ssl-cache"  // empty the TLS session cache of stopping workers
-	PurgeHTTPCache  = "purge-http-cache" // empty the HTTP caches (cache sections) of stopping workers
-	TrimPools       = "trim-pools"       // have stopping workers return what their memory pools keep for later
-	PageOut         = "page-out"         // move stopping workers' memory to swap
-	HardStopAfter   = "hard-stop-after"  // shorten the effective hard-stop-after of stopping workers
+	PurgeHTTPCache  = "purge-http-cache" // empty the HTTP caches (cache) of stopping workers
+	TrimPools       = "trim-pools"       // make stopping workers return unused pool memory
+	PageOut         = "page-out"         // move the memory of stopping workers to swap
+	HardStopAfter   = "hard-stop-after"  // shorten the hard-stop-after of stopping workers
 	TerminateOldest = "terminate-oldest" // terminate the oldest stopping generation
 )
 
-// kinds is what is known of each of them.
+// kinds holds the properties of each kind.
 var kinds = map[string]struct {
-	why  string // a worker may be given it, for the journal
-	cuts bool   // it costs connections: not while memory is well
+	why  string // why a worker gets it, for the journal
+	cuts bool   // it cuts connections: never done while memory is sufficient
 }{
 	PurgeSSLCache:   {why: "its session cache holds memory"},
 	PurgeHTTPCache:  {why: "its HTTP caches may hold memory"},
-	TrimPools:       {why: "its memory pools may keep what they no longer need"},
+	TrimPools:       {why: "its memory pools may hold unused memory"},
 	PageOut:         {why: "there is room in swap for its memory"},
 	HardStopAfter:   {cuts: true},
 	TerminateOldest: {cuts: true},
 }
 
-// Kinds are the kinds of action.
+// Kinds lists the kinds of action in alphabetical order.
 var Kinds = slices.Sorted(maps.Keys(kinds))
 
-// Action is something a tier does. Only the field that belongs to Kind is set.
+// Action is one action of a tier. Of the settings, only those of its Kind are set.
 type Action struct {
 	Kind      string
 	Only      Only
@@ -115,25 +125,29 @@ type Action struct {
 	Terminate Terminate
 }
 
-// Only tells which stopping workers an action is for: those to which all that is set applies.
+// Only restricts an action to the stopping workers that meet all of its conditions. A
+// zero field is no condition.
 type Only struct {
-	StoppingAbove time.Duration // it has been stopping for longer
+	StoppingAbove time.Duration // the worker has been stopping for longer
 	CacheAbove    uint64        // its TLS session cache holds more, in bytes
-	OlderThan     int           // so many younger generations are stopping, at least
+	OlderThan     int           // at least this many younger generations are stopping
 }
 
-// HardStop are the settings of hard-stop-after, called like HAProxy's own keyword, which is read only once, when the
-// soft stop begins, and so cannot be shortened in HAProxy itself.
+// HardStop holds the settings of hard-stop-after. The action has the name of HAProxy's
+// keyword, which HAProxy reads only once, when the soft stop begins, and therefore cannot
+// shorten itself.
 type HardStop struct {
 	Limit      time.Duration // how long a worker may be stopping
-	HalveEvery time.Duration // the limit is halved each time the tier was held this long; 0 = never
-	Floor      time.Duration // the limit is not halved below this
-	Spread     time.Duration // the worker's sessions are shut down over this time, not all at once
-	PerSecond  int           // and never more of them in a second; 0 = no bound
-	Worth      float64       // percent of the limit that is short which stopping workers must hold; 0 = whatever they hold
+	HalveEvery time.Duration // halve Limit each time the tier was held this long; 0 = never
+	Floor      time.Duration // never halve Limit below this
+	Spread     time.Duration // shut down the sessions of a worker over this time
+	PerSecond  int           // shut down at most this many sessions a second; 0 = no bound
+	// Worth is the percentage of the limit that is short which stopping workers must
+	// hold; 0 = any amount.
+	Worth float64
 }
 
-// limit is the effective hard-stop-after once the tier has been held for a time.
+// limit returns the effective hard-stop-after when the tier has been held for a time.
 func (h HardStop) limit(held time.Duration) time.Duration {
 	if h.HalveEvery <= 0 {
 		return h.Limit
@@ -141,11 +155,11 @@ func (h HardStop) limit(held time.Duration) time.Duration {
 	return max(h.Limit>>max(held/h.HalveEvery, 0), h.Floor)
 }
 
-// Terminate are the settings of terminate-oldest.
+// Terminate holds the settings of terminate-oldest.
 type Terminate struct {
 	Grace  time.Duration // between SIGTERM and SIGKILL
-	Settle time.Duration // between the end of one generation and the next one's turn
-	Keep   int           // this many of the youngest stopping generations are never terminated
-	Limit  int           // never more workers than this in a minute
+	Settle time.Duration // between the end of one generation and the termination of the next
+	Keep   int           // never terminate this many of the youngest stopping generations
+	Limit  int           // terminate at most this many workers a minute
 	Worth  float64       // as of HardStop
 }

@@ -38,7 +38,8 @@ func reading(t *rapid.T, name string, hi float64) Reading {
 	return have(rapid.Float64Range(0, hi).Draw(t, name))
 }
 
-// world draws a run: samples whose totals grow and whose workers come, stop and go, with outcomes in between.
+// world draws a run: samples whose totals grow and whose workers come, stop and go, with
+// outcomes in between.
 type world struct {
 	t       *rapid.T
 	s       Sample
@@ -46,7 +47,8 @@ type world struct {
 	flights []Due
 }
 
-// anyPolicy draws one of the policies that come with us, with a drop-in that changes its tiers.
+// anyPolicy draws one of the policies that come with us, with a drop-in that changes its
+// tiers.
 func anyPolicy(t *rapid.T, ready map[string]language.File) *Policy {
 	name := rapid.SampledFrom(slices.Sorted(maps.Keys(ready))).Draw(t, "policy")
 	file := ready[name]
@@ -199,7 +201,8 @@ func checkActions(t *rapid.T, p *Policy, s Sample, d Decision, given map[WorkerI
 			if flying[TerminateOldest][w.ID] {
 				t.Fatalf("terminates generation %d while %v is in flight", generation, w.ID)
 			}
-			// A worker that is being ended anyway is not purged; every other full cache is tried before.
+			// A worker that is being ended anyway is not purged; every other full cache
+			// is tried before.
 			purged := slices.ContainsFunc(p.Tiers[:d.Tier], func(t Tier) bool {
 				return slices.ContainsFunc(t.Actions, func(a Action) bool { return a.Kind == PurgeSSLCache && allows(a.Only, w, s.Workers) })
 			})
@@ -270,7 +273,8 @@ func TestPropertyUnknownNeverMoves(t *testing.T) {
 	})
 }
 
-// TestPropertyOneWrongReadingCutsNothing holds that one reading, whatever its value, takes no policy of ours to a tier that costs connections.
+// TestPropertyOneWrongReadingCutsNothing holds that one reading, whatever its value,
+// takes no policy of ours to a tier that costs connections.
 func TestPropertyOneWrongReadingCutsNothing(t *testing.T) {
 	ready := policytest.Ready(t)
 	rapid.Check(t, func(t *rapid.T) {

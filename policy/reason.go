@@ -10,8 +10,9 @@ import (
 // reasons are what the comparisons of a condition read, as text.
 type reasons struct{ met, unmet []string }
 
-// why says what the comparisons of c read, first those that make it true. It follows step in the same step and changes nothing.
-func (c *Condition) why(n *Node, s *Sample) string {
+// why returns what the comparisons of c read, beginning with those that make it true. It
+// changes nothing and must be called after step.
+func (c *Condition) why(n *ConditionState, s *Sample) string {
 	var r reasons
 	c.reasons(n, s, yes, &r)
 	met, unmet := strings.Join(r.met, ", "), strings.Join(r.unmet, ", ")
@@ -24,27 +25,29 @@ func (c *Condition) why(n *Node, s *Sample) string {
 	return met + "; not met: " + unmet
 }
 
-// reasons adds what the comparisons read. One is met that speaks for c being of a truth, yes or no.
-func (c *Condition) reasons(n *Node, s *Sample, want truth, r *reasons) {
+// reasons adds what the comparisons read. Those that contribute to c having the wanted
+// truth, yes or no, are met.
+func (c *Condition) reasons(n *ConditionState, s *Sample, want truth, r *reasons) {
 	before := len(r.met)
 	switch c.Op {
 	case Always:
 		r.met = append(r.met, "always")
 	case Compare:
 		of := &r.unmet
-		if c.Test.truth(n, s) == want {
+		if c.Comparison.truth(n, s) == want {
 			of = &r.met
 		}
-		*of = append(*of, c.Test.trace(n, s))
+		*of = append(*of, c.Comparison.trace(n, s))
 	case Not:
-		c.Of[0].reasons(n.part(0), s, -want, r)
+		c.Parts[0].reasons(n.part(0), s, -want, r)
 	default:
-		for i := range c.Of {
-			c.Of[i].reasons(n.part(i), s, want, r)
+		for i := range c.Parts {
+			c.Parts[i].reasons(n.part(i), s, want, r)
 		}
 	}
 	if c.For > 0 && n.Held {
-		held := fmt.Sprintf("held %s of %s", FormatDuration((s.Now - n.Since).Round(100*time.Millisecond)), FormatDuration(c.For))
+		held := FormatDuration((s.Now - n.Since).Round(100 * time.Millisecond))
+		held = fmt.Sprintf("held %s of %s", held, FormatDuration(c.For))
 		if len(r.met) == before+1 {
 			r.met[before] += " (" + held + ")"
 		} else {
@@ -53,44 +56,47 @@ func (c *Condition) reasons(n *Node, s *Sample, want truth, r *reasons) {
 	}
 }
 
-func (t *Test) trace(n *Node, s *Sample) string {
-	v, absent := t.read(n, s)
+// trace returns what the comparison read and how that compares with its limit.
+func (c *Comparison) trace(n *ConditionState, s *Sample) string {
+	v, absent := c.read(n, s)
 	if absent != "" {
-		return t.name() + " unknown (" + absent + ")"
+		return c.name() + " unknown (" + absent + ")"
 	}
-	result := t.truth(n, s)
+	result := c.truth(n, s)
 	if result == unknown {
-		return t.name() + " unknown (window not filled)"
+		return c.name() + " unknown (window not filled)"
 	}
-	sign := t.sign()
+	sign := c.sign()
 	if result == no {
 		sign = map[string]string{">": "<=", "<": ">=", ">=": "<"}[sign]
 	}
-	return t.name() + " " + t.format(v) + " " + sign + " " + t.format(t.Limit) + t.span() + t.against(s)
+	read := c.name() + " " + c.format(v) + " " + sign + " " + c.format(c.Limit)
+	return read + c.span() + c.against(s)
 }
 
 // against names the limit that the value was measured against.
-func (t *Test) against(s *Sample) string {
-	switch l := t.limit(s); {
+func (c *Comparison) against(s *Sample) string {
+	switch l := c.limit(s); {
 	case l.Name == "":
-	case t.Signal == Usage:
+	case c.Signal == Usage:
 		return " of " + l.Name
-	case t.Signal == ReloadRoom:
+	case c.Signal == ReloadRoom:
 		return " under " + l.Name
-	case t.Signal == LimitIn && s.LimitIn.Absent == "":
+	case c.Signal == LimitIn && s.LimitIn.Absent == "":
 		return " to " + l.Name
 	}
 	return ""
 }
 
-// because says why the tier of number i, from 0, is held: by its enter, if that is true now. Otherwise since when it has been held, and what
-// would leave it.
+// because returns why the tier of index i is held: its enter, if that is true now;
+// otherwise since when it has been held, and what would leave it.
 func (st *State) because(p *Policy, i int, s *Sample) string {
-	t := &p.Tiers[i]
-	if t.Enter.now(&st.Nodes[i].Enter, s) == yes {
-		return "tier " + t.Name + ": " + t.Enter.why(&st.Nodes[i].Enter, s)
+	t, n := &p.Tiers[i], &st.Tiers[i]
+	if t.Enter.now(&n.Enter, s) == yes {
+		return "tier " + t.Name + ": " + t.Enter.why(&n.Enter, s)
 	}
-	held := fmt.Sprintf("tier %s has been held for %s", t.Name, FormatDuration((s.Now - st.Entered[i]).Round(time.Second)))
+	held := FormatDuration((s.Now - st.Entered[i]).Round(time.Second))
+	held = fmt.Sprintf("tier %s has been held for %s", t.Name, held)
 	if i+1 < st.Tier {
 		held += " and is below tier " + st.TierName
 	}
@@ -100,44 +106,21 @@ func (st *State) because(p *Policy, i int, s *Sample) string {
 	return held
 }
 
-// Leaving says what would leave the present tier, and what of that is met in the sample of the last step; "" in no tier, or in one that is
-// never left.
+// Leaving returns the condition that leaves the present tier, and which parts of it are
+// met in the sample of the last step. It is "" in no tier and in a tier that is never
+// left.
 func (st *State) Leaving(p *Policy, s *Sample) string {
 	if st.Tier == 0 || st.Tier > len(p.Tiers) || p.Tiers[st.Tier-1].Leave.Op == "" {
 		return ""
 	}
-	leave, n := &p.Tiers[st.Tier-1].Leave, &st.Nodes[st.Tier-1].Leave
+	leave, n := &p.Tiers[st.Tier-1].Leave, &st.Tiers[st.Tier-1].Leave
 	return leave.String() + ": " + leave.why(n, s)
 }
 
-// name is the signal as it is called in a journal entry.
-func (t Test) name() string {
-	if t.Of == "" {
-		return t.Signal
-	}
-	return t.Signal + " " + t.Of
-}
-
-// span says over which time the value was measured.
-func (t Test) span() string {
-	switch {
-	case t.Window > 0:
-		return " in " + FormatDuration(t.Window)
-	case t.Average > 0:
-		return fmt.Sprintf(" avg%.0f", t.Average.Seconds())
-	}
-	return ""
-}
-
-func (t Test) String() string {
-	how := map[string]string{">": " above ", "<": " below ", ">=": " "}
-	return t.name() + how[t.sign()] + t.format(t.Limit) + t.span()
-}
-
-// String writes the condition as a policy's explanation names it. Several parts are in parentheses.
+// String returns the condition in words. Several parts are in parentheses.
 func (c Condition) String() string {
 	var parts []string
-	for _, part := range c.Of {
+	for _, part := range c.Parts {
 		parts = append(parts, part.String())
 	}
 	s := ""
@@ -145,7 +128,7 @@ func (c Condition) String() string {
 	case Always:
 		return "at any time"
 	case Compare:
-		s = c.Test.String()
+		s = c.Comparison.String()
 	case Not:
 		s = "not " + parts[0]
 	case Any:
@@ -162,9 +145,34 @@ func (c Condition) String() string {
 	return s
 }
 
-// format writes a value with the signal's unit.
-func (t Test) format(v float64) string {
-	switch t.Signal {
+// String returns the comparison in words.
+func (c Comparison) String() string {
+	how := map[string]string{">": " above ", "<": " below ", ">=": " at least "}
+	return c.name() + how[c.sign()] + c.format(c.Limit) + c.span()
+}
+
+// name returns the name of the signal in journal entries.
+func (c Comparison) name() string {
+	if c.Of == "" {
+		return c.Signal
+	}
+	return c.Signal + " " + c.Of
+}
+
+// span returns over which time the value was measured.
+func (c Comparison) span() string {
+	switch {
+	case c.Window > 0:
+		return " in " + FormatDuration(c.Window)
+	case c.Average > 0:
+		return fmt.Sprintf(" avg%.0f", c.Average.Seconds())
+	}
+	return ""
+}
+
+// format formats a value with the unit of the signal.
+func (c Comparison) format(v float64) string {
+	switch c.Signal {
 	case Usage, Pressure:
 		return FormatNumber(v) + "%"
 	case Swap, Shmem:
@@ -178,7 +186,7 @@ func (t Test) format(v float64) string {
 	return FormatNumber(v)
 }
 
-// FormatDuration writes a duration as a policy file would: 10m, not 10m0s.
+// FormatDuration formats a duration as in a policy file: 10m, not 10m0s.
 func FormatDuration(v time.Duration) string {
 	s := v.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -190,7 +198,7 @@ func FormatDuration(v time.Duration) string {
 	return s
 }
 
-// FormatNumber writes a number with at most two digits after the point.
+// FormatNumber formats a number with at most two digits after the point.
 func FormatNumber(v float64) string {
 	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.2f", v), "0"), ".")
 }

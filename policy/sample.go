@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// Reading is one sensed value, or the reason there is none. A reading that is not there is never taken for 0.
+// Reading is one sensed value, or the reason why there is none. An absent reading is
+// never taken for 0.
 type Reading struct {
 	Value  float64
-	Absent string // not empty: why there is no value
+	Absent string // why there is no value; "" = there is one
 }
 
-// MarshalJSON writes the value as a number, or as a string why there is none. What JSON has no number for is a string, too: "NaN".
+// MarshalJSON writes the value as a number, and the reason of an absence as a string.
+// Values that JSON has no number for are strings as well: "NaN".
 func (r Reading) MarshalJSON() ([]byte, error) {
 	switch {
 	case r.Absent != "":
@@ -36,65 +38,73 @@ func (r *Reading) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// NotRising is the Absent of Sample.LimitIn when usage does not rise. It is the one absence that is knowledge: the
-// limit is then taken to be infinitely far away.
+// NotRising is the Absent of Sample.LimitIn when usage does not rise. It is the only
+// absence that is information: the limit counts as infinitely far away.
 const NotRising = "not rising"
 
 // Sample is what was sensed of one target in one tick.
 type Sample struct {
 	Now time.Duration `json:"Now"` // monotonic time since an arbitrary start
 
-	Usage      Reading `json:"Usage"`            // percent of a limit: the largest of the group, its ancestors and the host
-	ReloadRoom Reading `json:"ReloadRoom"`       // reloads that still fit under the limit
-	LimitIn    Reading `json:"LimitIn"`          // seconds to the limit at the present slope; see NotRising
-	UsageOf    Limit   `json:"UsageOf,omitzero"` // the limit that Usage is of: the one that is used most
-	RoomOf     Limit   `json:"RoomOf,omitzero"`  // the limit that ReloadRoom and LimitIn are of: the one with the least headroom
+	Usage      Reading `json:"Usage"`            // percent of UsageOf
+	ReloadRoom Reading `json:"ReloadRoom"`       // how many more reloads fit under RoomOf
+	LimitIn    Reading `json:"LimitIn"`          // seconds to RoomOf; see NotRising
+	UsageOf    Limit   `json:"UsageOf,omitzero"` // the limit that is used most
+	RoomOf     Limit   `json:"RoomOf,omitzero"`  // the limit with the least headroom
 
-	// PressureAt is when the totals had been read, on the clock of Now; 0 = at Now. They grew from one sample to the next in the time from
-	// the Now of the first to the PressureAt of the second, at the most.
-	PressureAt    time.Duration      `json:"PressureAt,omitzero"`
-	SomeTotal     Reading            `json:"SomeTotal"` // total= of memory.pressure, microseconds
-	FullTotal     Reading            `json:"FullTotal"`
-	Some10        Reading            `json:"Some10"` // avg10=, avg60= and avg300= of memory.pressure's some line, percent
-	Some60        Reading            `json:"Some60"`
-	Some300       Reading            `json:"Some300"`
-	Full10        Reading            `json:"Full10"` // the same of its full line
-	Full60        Reading            `json:"Full60"`
-	Full300       Reading            `json:"Full300"`
-	Events        map[string]Reading `json:"Events"`        // memory.events by the kernel's key (high, max, oom, oom_kill), counts since the group was made
-	Swap          Reading            `json:"Swap"`          // memory.swap.current, bytes
-	SwapRoom      Reading            `json:"SwapRoom"`      // what could still be swapped out, bytes
-	Shmem         Reading            `json:"Shmem"`         // shmem of memory.stat, bytes
-	Workers       []Worker           `json:"Workers"`       // in any order
-	WorkersAbsent string             `json:"WorkersAbsent"` // not empty: why the workers could not be listed; Workers then says nothing
+	// PressureAt is when the totals had been read, on the clock of Now; 0 = at Now. From
+	// one sample to the next the totals grew during the time from the first Now to the
+	// second PressureAt, at most.
+	PressureAt time.Duration `json:"PressureAt,omitzero"`
+	SomeTotal  Reading       `json:"SomeTotal"` // total= of memory.pressure's some line, in µs
+	FullTotal  Reading       `json:"FullTotal"` // total= of its full line, in µs
+	Some10     Reading       `json:"Some10"`    // avg10= of its some line, percent
+	Some60     Reading       `json:"Some60"`
+	Some300    Reading       `json:"Some300"`
+	Full10     Reading       `json:"Full10"` // avg10= of its full line, percent
+	Full60     Reading       `json:"Full60"`
+	Full300    Reading       `json:"Full300"`
+
+	// Events holds the counts of memory.events since the cgroup was created, by the
+	// kernel's key: high, max, oom, oom_kill.
+	Events   map[string]Reading `json:"Events"`
+	Swap     Reading            `json:"Swap"`     // memory.swap.current, bytes
+	SwapRoom Reading            `json:"SwapRoom"` // what can still be swapped out, bytes
+	Shmem    Reading            `json:"Shmem"`    // shmem of memory.stat, bytes
+
+	Workers []Worker `json:"Workers"` // in any order
+	// WorkersAbsent is why the workers could not be listed. Unless it is "", Workers has
+	// no meaning.
+	WorkersAbsent string `json:"WorkersAbsent"`
 }
 
-// WorkerID names a process for good: a pid alone is reused.
+// WorkerID identifies a process uniquely. A pid alone is reused.
 type WorkerID struct {
 	PID   int    `json:"PID"`
-	Start uint64 `json:"Start"` // start time in clock ticks since boot, field 22 of /proc/PID/stat
+	Start uint64 `json:"Start"` // field 22 of /proc/PID/stat, clock ticks since boot
 }
 
 // Worker is one HAProxy worker as sensed.
 type Worker struct {
 	ID          WorkerID      `json:"ID"`
-	Generation  int           `json:"Generation"` // 1 is the oldest; the same generation keeps its number, and numbers are not reused
+	Generation  int           `json:"Generation"` // 1 is the oldest; numbers are not reused
 	State       WorkerState   `json:"State"`
 	StoppingFor time.Duration `json:"StoppingFor"` // since it was first known to be stopping
 	Cache       Cache         `json:"Cache"`
-	// What it holds, in bytes and open files; 0 = not known. An action that gave nothing is done again when these have changed.
-	Private    uint64 `json:"Private"`
-	RAM        uint64 `json:"RAM"`
-	Files      int    `json:"Files"`
-	CacheBytes uint64 `json:"CacheBytes"` // what the cache holds; 0 while that is not known
+	// What it holds; 0 = not known. An action without effect is repeated when these have
+	// changed.
+	Private    uint64 `json:"Private"` // private memory in bytes, in RAM or swapped out
+	RAM        uint64 `json:"RAM"`     // private and shared memory in RAM, in bytes
+	Files      int    `json:"Files"`   // open files
+	CacheBytes uint64 `json:"CacheBytes"`
 }
 
 // WorkerState is what is proven about a worker.
 type WorkerState string
 
-// Only a Stopping worker is ever given in a Due.
+// The states of a worker. A Due names Stopping workers only.
 const (
-	Unknown  WorkerState = "" // nothing is proven: left alone, like a current one
+	Unknown  WorkerState = "" // nothing is proven: left alone, like a current worker
 	Current  WorkerState = "current"
 	Stopping WorkerState = "stopping"
 )
@@ -102,8 +112,9 @@ const (
 // Cache is the state of a worker's TLS session cache.
 type Cache string
 
+// The states of a cache.
 const (
-	CacheUnknown Cache = ""      // not looked at yet
+	CacheUnknown Cache = ""      // not read yet
 	CacheFull    Cache = "full"  // holds memory and can be purged
 	CacheEmpty   Cache = "empty" // nothing to free
 )

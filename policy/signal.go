@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The signals a Test can be of.
+// The signals that a Comparison can read.
 const (
 	Usage      = "usage"       // percent of the limit that is used most
 	ReloadRoom = "reload-room" // reloads that still fit
@@ -16,74 +16,76 @@ const (
 	Shmem      = "shmem"       // bytes
 )
 
-// Test compares one signal with a limit. Pressure and events are compared by "at least", all else by above or below.
-type Test struct {
+// Comparison compares one signal with a limit: pressure and events by "at least", the
+// others by above or below.
+type Comparison struct {
 	Signal  string
 	Of      string // pressure: some or full; events: the kernel's key
 	Below   bool
-	Limit   float64       // in the signal's unit
-	Window  time.Duration // pressure and events: measured over this time, exactly
-	Average time.Duration // pressure: instead of a window the kernel's running average of 10s, 60s or 300s
+	Limit   float64       // in the unit of the signal
+	Window  time.Duration // pressure and events: measured over exactly this time
+	Average time.Duration // pressure: instead of Window, the kernel's average of 10, 60 or 300 s
 }
 
-func (t *Test) truth(n *Node, s *Sample) truth {
-	v, absent := t.read(n, s)
+func (c *Comparison) truth(n *ConditionState, s *Sample) truth {
+	v, absent := c.read(n, s)
 	if absent != "" {
 		return unknown
 	}
-	met := v > t.Limit
-	switch t.sign() {
+	met := v > c.Limit
+	switch c.sign() {
 	case "<":
-		met = v < t.Limit
+		met = v < c.Limit
 	case ">=":
-		met = v >= t.Limit
+		met = v >= c.Limit
 	}
 	switch {
 	case met:
 		return yes
-	case t.Window > 0 && !n.spans(t.Window, s.Now):
-		return unknown // what is known of the window is not enough; the rest of it may be
+	case c.Window > 0 && !n.spans(c.Window, s.Now):
+		return unknown // the known part of the window is not enough, but the rest may be
 	}
 	return no
 }
 
-// sign is how the value stands to the limit where the test is met.
-func (t *Test) sign() string {
+// sign returns how the value compares with the limit when the comparison is met.
+func (c *Comparison) sign() string {
 	switch {
-	case t.Below:
+	case c.Below:
 		return "<"
-	case t.Signal == Pressure || t.Signal == Events:
+	case c.Signal == Pressure || c.Signal == Events:
 		return ">="
 	}
 	return ">"
 }
 
-// read returns the signal's value in the unit of Limit, or why there is none.
-func (t *Test) read(n *Node, s *Sample) (v float64, absent string) {
-	r := t.reading(s)
+// read returns the value of the signal in the unit of Limit, or why there is none.
+func (c *Comparison) read(n *ConditionState, s *Sample) (v float64, absent string) {
+	r := c.reading(s)
 	switch {
-	case t.Signal == LimitIn && r.Absent == NotRising:
+	case c.Signal == LimitIn && r.Absent == NotRising:
 		return math.Inf(1), ""
 	case r.Absent != "":
 		return 0, r.Absent
-	case t.impossible(r.Value) != "":
-		return 0, t.impossible(r.Value)
-	case t.Window == 0:
+	case c.impossible(r.Value) != "":
+		return 0, c.impossible(r.Value)
+	case c.Window == 0:
 		return r.Value, ""
-	case n.Refused != "":
-		return 0, n.Refused
+	case n.Rejected != "":
+		return 0, n.Rejected
 	}
 	over, growth := n.growth(r.Value, s.Now)
-	if t.Signal == Events {
+	if c.Signal == Events {
 		return growth, ""
 	}
-	// A total is in microseconds. Before the window is filled this is the least it can be.
-	return min(growth/float64(max(over, t.Window).Microseconds())*100, 100), ""
+	// A total is in µs. Before the window is filled the result is a lower bound.
+	return min(growth/float64(max(over, c.Window).Microseconds())*100, 100), ""
 }
 
-// impossible returns why a value cannot be the signal's, "" if it can. Usage may be above 100%: memory.high can be exceeded, and a limit be
-// lowered below what is used, which is a shortage like any other.
-func (t *Test) impossible(v float64) string {
+// impossible returns why the signal cannot have a value, "" if it can. Usage above 100%
+// is possible: memory.high can be exceeded, and a limit can be lowered below the present
+// usage.
+func (c *Comparison) impossible(v float64) string {
 	switch {
 	case math.IsNaN(v):
 		return "not a number"
@@ -91,15 +93,15 @@ func (t *Test) impossible(v float64) string {
 		return "infinite"
 	case v < 0:
 		return "less than 0"
-	case t.Average > 0 && v > 100:
+	case c.Average > 0 && v > 100:
 		return "more than all of the time"
 	}
 	return ""
 }
 
-// reading picks the test's reading; of a windowed one, the running total.
-func (t *Test) reading(s *Sample) Reading {
-	switch t.Signal {
+// reading selects the reading of the signal; with a window that is the running total.
+func (c *Comparison) reading(s *Sample) Reading {
+	switch c.Signal {
 	case Usage:
 		return s.Usage
 	case ReloadRoom:
@@ -111,13 +113,13 @@ func (t *Test) reading(s *Sample) Reading {
 	case Shmem:
 		return s.Shmem
 	case Events:
-		if r, ok := s.Events[t.Of]; ok {
+		if r, ok := s.Events[c.Of]; ok {
 			return r
 		}
 		return Reading{Absent: "not reported"}
 	case Pressure:
 		some, full := s.SomeTotal, s.FullTotal
-		switch t.Average {
+		switch c.Average {
 		case 10 * time.Second:
 			some, full = s.Some10, s.Full10
 		case time.Minute:
@@ -125,7 +127,7 @@ func (t *Test) reading(s *Sample) Reading {
 		case 5 * time.Minute:
 			some, full = s.Some300, s.Full300
 		}
-		if t.Of == "some" {
+		if c.Of == "some" {
 			return some
 		}
 		return full

@@ -6,53 +6,57 @@ import (
 	"time"
 )
 
-// maxGap is how far apart two steps may be. After a longer gap (a suspended machine, a debugger) nobody knows what held
-// in between.
+// maxGap bounds the time between two steps. After a longer gap (a suspended machine, a
+// debugger) it is unknown what was true in between.
 const maxGap = time.Minute
 
-// State is all that Step remembers of one target. The zero value is ready. It is not safe for concurrent use.
+// State is what is remembered of one target from step to step. The zero value is ready to
+// use. It is not safe for concurrent use.
 type State struct {
-	Tier     int             `json:"Tier"`     // 0 = none, 1 = the policy's first
+	Tier     int             `json:"Tier"`     // 0 = none, 1 = the first of the policy
 	TierName string          `json:"TierName"` // "" = none
 	Started  bool            `json:"Started"`
 	Now      time.Duration   `json:"Now"`     // of the last step
 	Changed  time.Duration   `json:"Changed"` // when the tier last changed
-	Why      string          `json:"Why"`     // what decided that
-	Entered  []time.Duration `json:"Entered"` // by tier, from 0: since when it has been held; of tiers that are not, nothing
-	Nodes    []Nodes         `json:"Nodes"`   // by tier, from 0
-	Workers  []Memory        `json:"Workers"` // of the workers known to have been stopping
+	Why      string          `json:"Why"`     // why it changed
+	Entered  []time.Duration `json:"Entered"` // when each held tier was entered, from 0
+	Tiers    []TierState     `json:"Nodes"`   // by tier, from 0
+	Workers  []WorkerHistory `json:"Workers"` // of the workers that were sensed as stopping
 
-	Acted      bool          `json:"Acted"`      // something took effect, at Effect
-	Effect     time.Duration `json:"Effect"`     // when an action last freed memory or ended a worker
-	Terminated bool          `json:"Terminated"` // a termination ended or failed, at TerminatedAt
-	// TerminatedAt is when a terminated worker was last seen to be gone, or could not be terminated.
+	Acted      bool          `json:"Acted"`      // an action took effect, at Effect
+	Effect     time.Duration `json:"Effect"`     // when memory was last freed or a worker ended
+	Terminated bool          `json:"Terminated"` // a termination ended, at TerminatedAt
+	// TerminatedAt is when a terminated worker was last found to be gone, or could not be
+	// terminated.
 	TerminatedAt time.Duration   `json:"TerminatedAt"`
-	Terminations []time.Duration `json:"Terminations"`      // when those of the last minute were given
-	Withheld     []Withheld      `json:"Withheld,omitzero"` // of the tiers held
+	Terminations []time.Duration `json:"Terminations"`      // times of those of the last minute
+	Withheld     []Withheld      `json:"Withheld,omitzero"` // of the held tiers
 
-	policy      *Policy          // the one that Entered and Nodes belong to
-	moments     []Moment         // by tier, from 0: what is true in this step and was in the last
-	index       map[WorkerID]int // in Workers, of the workers sensed; below 0 where it has none
+	policy      *Policy          // the policy that Entered and Tiers belong to
+	confirmed   []Moment         // by tier, from 0: true in this step and in the previous one
+	index       map[WorkerID]int // of the sensed workers in Workers; below 0 = not in it
 	generations []int            // that are stopping, from the oldest
 }
 
-// Nodes is what is remembered of a tier's conditions.
-type Nodes struct {
-	Enter  Node   `json:"Enter"`
-	Leave  Node   `json:"Leave"`
-	Urgent Node   `json:"Urgent"`
-	Last   Moment `json:"Last"` // what was true at the last step
+// TierState is what is remembered of the conditions of a tier.
+type TierState struct {
+	Enter  ConditionState `json:"Enter"`
+	Leave  ConditionState `json:"Leave"`
+	Urgent ConditionState `json:"Urgent"`
+	Last   Moment         `json:"Last"` // what was true in the last step
 }
 
-// Moment is what is true of a tier in one step. What costs connections rests on what is true in two steps in a row: a single reading can
-// be wrong.
+// Moment is what is true of a tier in one step. Connections are cut only for what is true
+// in two consecutive steps, because a single reading can be wrong.
 type Moment struct {
-	Enter  bool `json:"Enter"` // enter has been true for its For
-	Short  bool `json:"Short"` // not calm: calm is leave, though perhaps not for long enough, while enter is not true even for a moment
+	Enter bool `json:"Enter"` // enter has been true for its For
+	// Short is true unless memory is sufficient: leave is true, though perhaps not yet
+	// for its For, and enter is not true even for a moment.
+	Short  bool `json:"Short"`
 	Urgent bool `json:"Urgent"`
 }
 
-// and is what is true of both.
+// and returns what is true in both.
 func (m Moment) and(o Moment) Moment {
 	return Moment{m.Enter && o.Enter, m.Short && o.Short, m.Urgent && o.Urgent}
 }
@@ -60,48 +64,49 @@ func (m Moment) and(o Moment) Moment {
 // Change is one change of tier.
 type Change struct {
 	From     int    `json:"From"` // 0 = none
-	To       int    `json:"To"`   // 0 = none
+	To       int    `json:"To"`
 	FromName string `json:"FromName"`
 	ToName   string `json:"ToName"`
 	Why      string `json:"Why"` // the value of each signal that the deciding condition read
 }
 
-// Decision is what one step came to.
+// Decision is the result of one step.
 type Decision struct {
-	Tier     int      `json:"Tier"` // 0 = none, 1 = the policy's first
-	TierName string   `json:"TierName"`
-	Changes  []Change `json:"Changes"`
-	Actions  []Due    `json:"Actions"` // in the order in which they are to be done
-	// Withheld are the actions that are withheld from this step on.
-	Withheld []Withheld `json:"Withheld,omitzero"`
+	Tier     int        `json:"Tier"` // 0 = none, 1 = the first of the policy
+	TierName string     `json:"TierName"`
+	Changes  []Change   `json:"Changes"`
+	Actions  []Due      `json:"Actions"`           // in the order in which they are to be done
+	Withheld []Withheld `json:"Withheld,omitzero"` // actions that are withheld from this step on
 	// Confirm asks for the next sample soon: it decides whether connections are cut.
 	Confirm bool `json:"Confirm,omitempty"`
 }
 
-// Step takes what was sensed and decides. It rises at once to the highest tier whose enter holds, one that cuts connections after a second
-// sample in which it holds, and falls one tier at a time. A different policy than at the last step is taken over by the name of its tiers.
+// Step decides about one sample. It rises at once to the highest tier whose enter is
+// true, but to one that cuts connections only if a second sample confirms it. It falls
+// one tier at a time. If the policy differs from that of the previous step, the state is
+// carried over by the names of the tiers.
 func Step(p *Policy, st *State, s Sample) Decision {
 	d := Decision{}
 	st.adopt(p, s.Now, &d)
-	st.clock(s.Now)
+	st.advance(s.Now)
 	st.move(p, &s, &d)
 	if s.WorkersAbsent == "" {
-		st.meet(&s)
+		st.track(&s)
 		plan(p, st, &s, &d)
 	}
-	st.resume(p, &d)
+	st.dropWithheld(p, &d)
 	d.Tier, d.TierName = st.Tier, st.TierName
 	return d
 }
 
-// adopt makes st fit p. Where the new policy has no tier of the present one's name the ladder is begun anew from below:
-// an edit of the policy alone must never make things harsher.
+// adopt makes st fit p. If p has no tier with the name of the present one, the ladder
+// restarts from below: an edit of the policy alone must never make things harsher.
 func (st *State) adopt(p *Policy, now time.Duration, d *Decision) {
 	if st.policy == p {
 		return
 	}
-	st.policy, st.moments = p, make([]Moment, len(p.Tiers))
-	st.Nodes = make([]Nodes, len(p.Tiers))
+	st.policy, st.confirmed = p, make([]Moment, len(p.Tiers))
+	st.Tiers = make([]TierState, len(p.Tiers))
 	st.Entered = slices.Repeat([]time.Duration{now}, len(p.Tiers))
 	if st.Tier == 0 {
 		return
@@ -112,7 +117,8 @@ func (st *State) adopt(p *Policy, now time.Duration, d *Decision) {
 	}
 }
 
-// Resume makes a State that was written down under p go on where it was, rather than be adopted by p as by another policy.
+// Resume makes a State that was persisted under p continue where it was. Without it the
+// next step adopts p as a changed policy.
 func (st *State) Resume(p *Policy) error {
 	if !st.Started {
 		return nil // the first step adopts p
@@ -121,25 +127,27 @@ func (st *State) Resume(p *Policy) error {
 	if st.Tier > 0 && st.Tier <= len(p.Tiers) {
 		name = p.Tiers[st.Tier-1].Name
 	}
-	if st.Tier < 0 || st.TierName != name || len(st.Nodes) != len(p.Tiers) || len(st.Entered) != len(p.Tiers) {
-		return errors.New("taking over a state: it is not one of this policy")
+	n := len(p.Tiers)
+	if st.Tier < 0 || st.TierName != name || len(st.Tiers) != n || len(st.Entered) != n {
+		return errors.New("resuming a state: it does not belong to this policy")
 	}
-	st.policy, st.moments = p, make([]Moment, len(p.Tiers))
+	st.policy, st.confirmed = p, make([]Moment, len(p.Tiers))
 	return nil
 }
 
-// Interrupted takes note that whatever was in flight was broken off at a time: it has failed.
+// Interrupted records that all actions in flight failed at a time.
 func (st *State) Interrupted(at time.Duration) {
-	for _, m := range st.Workers {
-		for kind, a := range m.Attempts {
+	for _, h := range st.Workers {
+		for kind, a := range h.Attempts {
 			if a.InFlight {
-				st.Done(Outcome{Kind: kind, Worker: m.ID, At: at, Result: Failed})
+				st.Done(Outcome{Kind: kind, Worker: h.ID, At: at, Result: Failed})
 			}
 		}
 	}
 }
 
-// HardStopAfter returns the effective hard-stop-after that the tiers held give workers; false where none does.
+// HardStopAfter returns the effective hard-stop-after that the held tiers give workers,
+// false if there is none.
 func (st *State) HardStopAfter(p *Policy) (limit time.Duration, ok bool) {
 	for i := range min(st.Tier, len(p.Tiers)) {
 		for _, a := range p.Tiers[i].Actions {
@@ -154,32 +162,35 @@ func (st *State) HardStopAfter(p *Policy) (limit time.Duration, ok bool) {
 	return limit, ok
 }
 
-// Pending reports whether time alone may soon take the ladder to another tier: an enter, or a part of it, is true but not yet for long enough.
+// Pending reports whether time alone may soon change the tier: an enter, or a part of
+// one, is true but not yet for its whole For.
 func (st *State) Pending(p *Policy) bool {
 	for i := range p.Tiers {
-		if n := st.Nodes[i]; n.Enter.pending(&p.Tiers[i].Enter, st.Now) || n.Urgent.pending(&p.Tiers[i].Urgent, st.Now) {
+		t, n := &p.Tiers[i], &st.Tiers[i]
+		if n.Enter.pending(&t.Enter, st.Now) || n.Urgent.pending(&t.Urgent, st.Now) {
 			return true
 		}
 	}
 	return false
 }
 
-// Under reports whether the last step was, or the state goes on, under p: another policy is adopted by the next step.
+// Under reports whether st belongs to p. The next step adopts any other policy.
 func (st *State) Under(p *Policy) bool { return st.policy == p }
 
-// clock notes the time. Where it ran backwards or jumped, all that is timed begins anew from now; the tier stays.
-func (st *State) clock(now time.Duration) {
+// advance sets the time. If it ran backwards or jumped, all timers restart at now; the
+// tier stays.
+func (st *State) advance(now time.Duration) {
 	jumped := st.Started && (now < st.Now || now-st.Now > maxGap)
 	st.Started, st.Now = true, now
 	if !jumped {
 		return
 	}
 	st.Changed = now
-	clear(st.Nodes)
+	clear(st.Tiers)
 	for i := range st.Workers {
-		m := &st.Workers[i]
-		m.Seen = now
-		for _, a := range m.Attempts {
+		h := &st.Workers[i]
+		h.Seen = now
+		for _, a := range h.Attempts {
 			a.Given, a.Retry = now, now
 		}
 	}
@@ -191,43 +202,45 @@ func (st *State) clock(now time.Duration) {
 	}
 }
 
-// move evaluates every tier and changes to another where that is decided.
+// move evaluates all tiers and changes the tier if they decide so.
 func (st *State) move(p *Policy, s *Sample, d *Decision) {
 	rise, fall := 0, false
 	for i := range p.Tiers {
-		t, n := &p.Tiers[i], &st.Nodes[i]
+		t, n := &p.Tiers[i], &st.Tiers[i]
 		enter := t.Enter.observe(&n.Enter, s)
 		leave := t.Leave.observe(&n.Leave, s)
 		if enter == yes {
-			leave = no // or it would be entered again at once
+			leave = no // otherwise the tier would be entered again at once
 		}
 		is := Moment{
 			Enter:  n.Enter.hold(enter, t.Enter.For, s.Now) == yes,
 			Short:  leave != yes || t.Enter.now(&n.Enter, s) == yes,
 			Urgent: t.Urgent.step(&n.Urgent, s) == yes,
 		}
-		still := is.and(n.Last)
-		if is.Enter && (still.Enter || !t.confirms()) {
+		twice := is.and(n.Last)
+		if is.Enter && (twice.Enter || !t.confirms()) {
 			rise = i + 1
 		}
-		if held := i < st.Tier; t.cuts() && (held && (is.Short != still.Short || is.Urgent != still.Urgent) || !held && is.Enter != still.Enter && t.confirms()) {
-			d.Confirm = true
+		unconfirmed := t.confirms() && is.Enter != twice.Enter
+		if i < st.Tier {
+			unconfirmed = t.cuts() && (is.Short != twice.Short || is.Urgent != twice.Urgent)
 		}
-		st.moments[i], n.Last = still, is
+		d.Confirm = d.Confirm || unconfirmed
+		st.confirmed[i], n.Last = twice, is
 		if leave = n.Leave.hold(leave, t.Leave.For, s.Now); i+1 == st.Tier {
 			fall = leave == yes
 		}
 	}
 	switch {
 	case rise > st.Tier:
-		reason := p.Tiers[rise-1].Enter.why(&st.Nodes[rise-1].Enter, s)
+		why := p.Tiers[rise-1].Enter.why(&st.Tiers[rise-1].Enter, s)
 		for i := st.Tier; i < rise; i++ {
 			st.Entered[i] = s.Now
 		}
-		d.Changes = append(d.Changes, st.change(p, rise, reason))
+		d.Changes = append(d.Changes, st.change(p, rise, why))
 	case fall:
-		reason := p.Tiers[st.Tier-1].Leave.why(&st.Nodes[st.Tier-1].Leave, s)
-		d.Changes = append(d.Changes, st.change(p, st.Tier-1, reason))
+		why := p.Tiers[st.Tier-1].Leave.why(&st.Tiers[st.Tier-1].Leave, s)
+		d.Changes = append(d.Changes, st.change(p, st.Tier-1, why))
 	}
 }
 
@@ -236,8 +249,9 @@ func (st *State) change(p *Policy, to int, why string) Change {
 	c := Change{From: st.Tier, FromName: st.TierName, To: to, Why: why}
 	if to > 0 {
 		c.ToName = p.Tiers[to-1].Name
-		// A tier's leave counts from when it became the present one: each has its own time on the way down.
-		st.Nodes[to-1].Leave.release()
+		// The For of a tier's leave counts from when the tier became the present one, so
+		// that each tier has its own time on the way down.
+		st.Tiers[to-1].Leave.restart()
 	}
 	st.Tier, st.TierName, st.Changed, st.Why = to, c.ToName, st.Now, why
 	return c

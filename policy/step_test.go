@@ -82,7 +82,8 @@ func TestTierWalk(t *testing.T) {
 	w.step(sec, have(81), 2)
 }
 
-// TestTierFallsOneAtATime holds that each tier's leave counts from when it became the present one.
+// TestTierFallsOneAtATime holds that each tier's leave counts from when it became the
+// present one.
 func TestTierFallsOneAtATime(t *testing.T) {
 	w := &walk{t: t, p: policytest.Decode(t, ladder), st: &State{}}
 	sec := time.Second
@@ -108,7 +109,8 @@ func TestTierIsNotLeftWhileItsEnterIsTrue(t *testing.T) {
 	}
 }
 
-// TestOneSampleCutsNothing holds that a tier that costs connections is entered, and acts again after a calm, only by two samples in a row.
+// TestOneSampleCutsNothing holds that a tier that costs connections is entered, and acts
+// again after a calm, only by two samples in a row.
 func TestOneSampleCutsNothing(t *testing.T) {
 	p, st := policytest.Decode(t, ladder), &State{}
 	worker := Worker{ID: WorkerID{7, 1}, Generation: 1, State: Stopping, StoppingFor: time.Hour, Cache: CacheEmpty, Private: 100 << 20}
@@ -227,8 +229,8 @@ func TestStateIsJSON(t *testing.T) {
 	}
 }
 
-// crowd is a target with many stopping workers, usage percent of memory and a clock that goes on with each step. What is given is
-// in flight for ever.
+// crowd is a target with many stopping workers, usage percent of memory and a clock that
+// goes on with each step. What is given is in flight for ever.
 func crowd(t testing.TB, usage float64) (step func() Decision) {
 	p, st, s := policytest.BuiltIn(t), &State{}, calm(0)
 	s.Usage = have(usage)

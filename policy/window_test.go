@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// TestWindowAtManyTicks holds that frequent ticks neither lengthen the window by more than a part nor make it forget.
+// TestWindowAtManyTicks holds that frequent ticks neither lengthen the window by more
+// than a part nor make it forget.
 func TestWindowAtManyTicks(t *testing.T) {
-	n := &Node{}
+	n := &ConditionState{}
 	const window = 10 * time.Second
 	for now := time.Duration(0); now < time.Minute; now += 7 * time.Millisecond {
 		n.push(now, window, now.Seconds())
@@ -27,7 +28,7 @@ func TestWindowAtManyTicks(t *testing.T) {
 
 // TestWindowAtTicksOfItsParts holds that a tick that comes right on time is kept.
 func TestWindowAtTicksOfItsParts(t *testing.T) {
-	n := &Node{}
+	n := &ConditionState{}
 	const window = 32 * time.Second
 	for now := time.Duration(0); now < 2*window; now += window / ringParts {
 		n.push(now, window, now.Seconds())

@@ -8,25 +8,30 @@ import (
 
 // Limit is a limit on memory that a signal was measured against.
 type Limit struct {
-	Name  string `json:"Name"` // for people: memory.max, memory.high of /system.slice, the host's memory; "" = not known
+	// Name is for messages: memory.max, memory.high of /system.slice, the host's memory;
+	// "" = not known.
+	Name  string `json:"Name"`
 	Bytes uint64 `json:"Bytes"`
-	Own   bool   `json:"Own"` // it is the target's own, or the target holds at least half of what is used of it
+	// Own is true for a limit of the target's own cgroup, and if the target holds at
+	// least half of what is used of the limit.
+	Own bool `json:"Own"`
 }
 
-// enough reports whether it is worth cutting connections for what stopping workers hold: a percentage of the limit, or anything where the
-// target has itself to thank for the shortage.
-func (l *Limit) enough(gain uint64, percent float64) bool {
-	return gain > 0 && (l.Own || 100*float64(gain) >= percent*float64(l.Bytes) && l.Bytes > 0)
+// justifies reports whether a gain justifies that connections are cut: a percentage of
+// the limit, or any gain if the target itself causes the shortage.
+func (l *Limit) justifies(gain uint64, percent float64) bool {
+	return gain > 0 && (l.Own || l.Bytes > 0 && 100*float64(gain) >= percent*float64(l.Bytes))
 }
 
-// Withheld is an action that costs connections and is not done: what stopping workers hold is too little of the memory that is short.
+// Withheld is an action that would cut connections and is not done, because stopping
+// workers hold too little of the memory that is short.
 type Withheld struct {
 	Tier    string        `json:"Tier"`
 	Kind    string        `json:"Kind"`
-	Since   time.Duration `json:"Since"`   // when it would have been done for the first time
+	Since   time.Duration `json:"Since"`   // when it was due for the first time
 	Gain    uint64        `json:"Gain"`    // bytes that the stopping workers are known to hold
-	Unknown int           `json:"Unknown"` // stopping workers of which that is not known
-	Of      Limit         `json:"Of"`      // what is short
+	Unknown int           `json:"Unknown"` // stopping workers whose holdings are not known
+	Of      Limit         `json:"Of"`      // the limit that is short
 	Worth   float64       `json:"Worth"`   // percent of it that would be enough
 }
 
@@ -36,16 +41,20 @@ func (w Withheld) String() string {
 	case w.Gain == 0:
 		known = "it is not known what stopping workers hold"
 	case w.Of.Bytes > 0:
-		known += fmt.Sprintf(", %s%% of %s", FormatNumber(100*float64(w.Gain)/float64(w.Of.Bytes)), w.Of.Name)
+		share := FormatNumber(100 * float64(w.Gain) / float64(w.Of.Bytes))
+		known += fmt.Sprintf(", %s%% of %s", share, w.Of.Name)
 	}
 	if w.Gain > 0 && w.Unknown > 0 {
 		known += fmt.Sprintf(", and what %d others hold is not known", w.Unknown)
 	}
-	return fmt.Sprintf("%s of tier %s is withheld: %s; less than %s%% is not worth cutting connections for", w.Kind, w.Tier, known, FormatNumber(w.Worth))
+	return fmt.Sprintf("%s of tier %s is withheld: %s; "+
+		"less than %s%% is not worth cutting connections for",
+		w.Kind, w.Tier, known, FormatNumber(w.Worth))
 }
 
-// held returns what the worker is known to hold, in bytes: private memory, in RAM or swapped out, and shared memory, as its TLS session
-// cache or its page tables show it. 0 = not known.
+// held returns what the worker is known to hold, in bytes: private memory, in RAM or
+// swapped out, and shared memory by its TLS session cache or its page tables. 0 = not
+// known.
 func (w *Worker) held() uint64 {
 	if w.Private == 0 {
 		return 0
@@ -53,14 +62,13 @@ func (w *Worker) held() uint64 {
 	return max(w.Private+w.CacheBytes, w.RAM)
 }
 
-// unworthy returns the present tier's action of a kind as withheld, if its connections are not worth what stopping workers hold, or nil.
-// Without a known gain no connection is cut.
+// unworthy returns the tier's action of a kind as withheld if what stopping workers hold
+// does not justify it, or nil. Without a known gain no connection is cut.
 func (pl *planner) unworthy(kind string, percent float64) *Withheld {
-	t := &pl.p.Tiers[pl.tier]
 	if !pl.weighs(percent) {
 		return nil
 	}
-	w := &Withheld{Tier: t.Name, Kind: kind, Since: pl.s.Now, Worth: percent}
+	w := &Withheld{Tier: pl.p.Tiers[pl.tier].Name, Kind: kind, Since: pl.s.Now, Worth: percent}
 	for worker := range pl.stopping {
 		if held := worker.held(); held > 0 {
 			w.Gain += held
@@ -69,25 +77,23 @@ func (pl *planner) unworthy(kind string, percent float64) *Withheld {
 		}
 	}
 	limits := pl.short()
-	for i := range limits {
-		if limits[i].enough(w.Gain, percent) {
-			return nil
-		}
+	if slices.ContainsFunc(limits, func(l Limit) bool { return l.justifies(w.Gain, percent) }) {
+		return nil
 	}
 	w.Of = limits[0]
 	return w
 }
 
-// weighs reports whether the present tier cuts connections for memory only if there is enough to gain. One that is always held does not: it
-// bounds the age of workers.
+// weighs reports whether the tier compares the gain with what is short. A tier that is
+// always held does not: it bounds the age of workers, not memory.
 func (pl *planner) weighs(percent float64) bool {
 	return percent > 0 && pl.p.Tiers[pl.tier].Enter.Op != Always
 }
 
-// short returns the limits that the present tier is held for: those of the comparisons that enter it now, or keep it from being left, or the
-// one that is used most.
+// short returns the limits because of which the tier is held: those of the comparisons
+// that enter it now, or keep it from being left, or the limit that is used most.
 func (pl *planner) short() []Limit {
-	t, n := &pl.p.Tiers[pl.tier], &pl.st.Nodes[pl.tier]
+	t, n := &pl.p.Tiers[pl.tier], &pl.st.Tiers[pl.tier]
 	limits := t.Enter.limits(&n.Enter, pl.s, yes, nil)
 	if len(limits) == 0 {
 		limits = t.Leave.limits(&n.Leave, pl.s, no, nil)
@@ -98,26 +104,28 @@ func (pl *planner) short() []Limit {
 	return limits
 }
 
-// limits appends the limits of the comparisons that speak for c being of a truth, yes or no.
-func (c *Condition) limits(n *Node, s *Sample, want truth, found []Limit) []Limit {
+// limits appends the limits of the comparisons that contribute to c having the wanted
+// truth, yes or no.
+func (c *Condition) limits(n *ConditionState, s *Sample, want truth, found []Limit) []Limit {
 	switch c.Op {
 	case Compare:
-		if c.Test.truth(n, s) == want {
-			found = append(found, c.Test.limit(s))
+		if c.Comparison.truth(n, s) == want {
+			found = append(found, c.Comparison.limit(s))
 		}
 	case Not:
-		return c.Of[0].limits(n.part(0), s, -want, found)
+		return c.Parts[0].limits(n.part(0), s, -want, found)
 	default:
-		for i := range c.Of {
-			found = c.Of[i].limits(n.part(i), s, want, found)
+		for i := range c.Parts {
+			found = c.Parts[i].limits(n.part(i), s, want, found)
 		}
 	}
 	return found
 }
 
-// limit is what the test's signal was measured against. Pressure does not name its cause: that is the limit that is used most.
-func (t *Test) limit(s *Sample) Limit {
-	switch t.Signal {
+// limit returns what the signal was measured against. Pressure does not name its cause:
+// the limit that is used most counts as such.
+func (c *Comparison) limit(s *Sample) Limit {
+	switch c.Signal {
 	case Usage, Pressure:
 		return s.UsageOf
 	case ReloadRoom, LimitIn:
@@ -128,7 +136,9 @@ func (t *Test) limit(s *Sample) Limit {
 
 // withhold records that an action is not done.
 func (pl *planner) withhold(w Withheld) {
-	i := slices.IndexFunc(pl.st.Withheld, func(o Withheld) bool { return o.Tier == w.Tier && o.Kind == w.Kind })
+	i := slices.IndexFunc(pl.st.Withheld, func(o Withheld) bool {
+		return o.Tier == w.Tier && o.Kind == w.Kind
+	})
 	if i < 0 {
 		pl.st.Withheld = append(pl.st.Withheld, w)
 		pl.d.Withheld = append(pl.d.Withheld, w)
@@ -138,10 +148,15 @@ func (pl *planner) withhold(w Withheld) {
 	pl.st.Withheld[i] = w
 }
 
-// resume forgets that actions were withheld which are due now, and those of tiers that are not held any more.
-func (st *State) resume(p *Policy, d *Decision) {
+// dropWithheld removes the withheld actions that are due now, and those of tiers that are
+// not held any more.
+func (st *State) dropWithheld(p *Policy, d *Decision) {
 	st.Withheld = slices.DeleteFunc(st.Withheld, func(w Withheld) bool {
-		held := slices.ContainsFunc(p.Tiers[:st.Tier], func(t Tier) bool { return t.Name == w.Tier })
-		return !held || slices.ContainsFunc(d.Actions, func(due Due) bool { return due.Tier == w.Tier && due.Kind == w.Kind })
+		held := slices.ContainsFunc(p.Tiers[:st.Tier], func(t Tier) bool {
+			return t.Name == w.Tier
+		})
+		return !held || slices.ContainsFunc(d.Actions, func(due Due) bool {
+			return due.Tier == w.Tier && due.Kind == w.Kind
+		})
 	})
 }

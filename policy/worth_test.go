@@ -14,14 +14,16 @@ const gib = 1 << 30
 // hostLimit is one that the target shares with others and holds little of.
 var hostLimit = Limit{Name: "the host's memory", Bytes: 1 * gib}
 
-// holding makes a stopping worker of a generation that holds so much, 0 = that is not known.
+// holding makes a stopping worker of a generation that holds so much, 0 = that is not
+// known.
 func holdingWorker(generation int, private uint64) Worker {
 	w := stopping(generation, 1, CacheEmpty)
 	w.Private, w.StoppingFor = private, time.Hour
 	return w
 }
 
-// TestWorth holds when connections are cut for what stopping workers hold, and what is said when they are not.
+// TestWorth holds when connections are cut for what stopping workers hold, and what is
+// said when they are not.
 func TestWorth(t *testing.T) {
 	const percent = gib / 100 // of hostLimit
 	const usage, room, oom = "{usage: {above: 95%}}", "{reload-room: {below: 1}}", "{events: {oom: 1, window: 10s}}"
@@ -96,7 +98,8 @@ func TestWorth(t *testing.T) {
 	}
 }
 
-// TestWithheldEnds holds that what is withheld is that no more once it is done, or its tier is left; and is said again the next time.
+// TestWithheldEnds holds that what is withheld is that no more once it is done, or its
+// tier is left; and is said again the next time.
 func TestWithheldEnds(t *testing.T) {
 	b := newBench(t, three(t, "", "{settle: 0s}"), inTermin, holdingWorker(1, 1<<20))
 	b.usageOf = hostLimit

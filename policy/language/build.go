@@ -77,21 +77,21 @@ func conditionOf(v *value) policy.Condition {
 	switch part := v.get(v.one()); {
 	case part == nil:
 	case c.Op == policy.Not:
-		c.Of = []policy.Condition{conditionOf(part)}
+		c.Parts = []policy.Condition{conditionOf(part)}
 	case strings.HasPrefix(part.of, "[]"):
 		for _, item := range part.list() {
-			c.Of = append(c.Of, conditionOf(item))
+			c.Parts = append(c.Parts, conditionOf(item))
 		}
 	default:
-		c.Op, c.Test = policy.Compare, test(part)
+		c.Op, c.Comparison = policy.Compare, test(part)
 	}
 	return c
 }
 
 // test builds a comparison from what stands behind a signal.
-func test(v *value) policy.Test {
+func test(v *value) policy.Comparison {
 	limit := v.one()
-	t := policy.Test{Signal: v.of, Below: limit == "below", Limit: v.get(limit).amount(), Window: v.get("window").duration(), Average: v.get("average").duration()}
+	t := policy.Comparison{Signal: v.of, Below: limit == "below", Limit: v.get(limit).amount(), Window: v.get("window").duration(), Average: v.get("average").duration()}
 	switch v.of {
 	case policy.Pressure, policy.Events:
 		t.Of = limit

@@ -11,7 +11,7 @@ import (
 
 // placed is one comparison of a condition, and what the conditions around it make of it.
 type placed struct {
-	test     policy.Test
+	test     policy.Comparison
 	limit    string // of the test, as written
 	at       place
 	positive bool          // not under a not
@@ -104,7 +104,7 @@ func (p placed) remedy() string {
 }
 
 // measured is what a test compares, without the limit.
-func measured(t policy.Test) policy.Test {
+func measured(t policy.Comparison) policy.Comparison {
 	t.Limit, t.Below = 0, false
 	return t
 }

@@ -81,14 +81,14 @@ tiers:
 			Actions: []policy.Action{{Kind: policy.PurgeSSLCache}},
 		}, {
 			Name: "second",
-			Enter: policy.Condition{Op: policy.Any, For: 3 * time.Second, Of: []policy.Condition{
-				{Op: policy.Compare, Test: policy.Test{Signal: policy.Pressure, Of: "some", Limit: 5.5, Window: 10 * time.Second}},
-				{Op: policy.Compare, Test: policy.Test{Signal: policy.Pressure, Of: "full", Limit: 1, Average: time.Minute}},
-				{Op: policy.Compare, Test: policy.Test{Signal: policy.LimitIn, Below: true, Limit: 90}, For: 2 * time.Second},
+			Enter: policy.Condition{Op: policy.Any, For: 3 * time.Second, Parts: []policy.Condition{
+				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Pressure, Of: "some", Limit: 5.5, Window: 10 * time.Second}},
+				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Pressure, Of: "full", Limit: 1, Average: time.Minute}},
+				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.LimitIn, Below: true, Limit: 90}, For: 2 * time.Second},
 			}},
-			Leave: policy.Condition{Op: policy.Not, Of: []policy.Condition{{Op: policy.Any, Of: []policy.Condition{
-				{Op: policy.Compare, Test: policy.Test{Signal: policy.Events, Of: "oom_kill", Limit: 2, Window: 30 * time.Second}},
-				{Op: policy.Compare, Test: policy.Test{Signal: policy.Shmem, Limit: 1 << 30}},
+			Leave: policy.Condition{Op: policy.Not, Parts: []policy.Condition{{Op: policy.Any, Parts: []policy.Condition{
+				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Events, Of: "oom_kill", Limit: 2, Window: 30 * time.Second}},
+				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Shmem, Limit: 1 << 30}},
 			}}}},
 			Urgent: policy.Condition{Op: policy.Always},
 			Actions: []policy.Action{
@@ -202,13 +202,13 @@ func checkCondition(t *testing.T, c policy.Condition) {
 	sound := c.For >= 0
 	switch c.Op {
 	case policy.Any, policy.All:
-		sound = sound && len(c.Of) > 0
+		sound = sound && len(c.Parts) > 0
 	case policy.Not:
-		sound = sound && len(c.Of) == 1
+		sound = sound && len(c.Parts) == 1
 	case policy.Compare:
-		sound = sound && c.Test.Signal != "" && c.Test.Limit >= 0 && len(c.Of) == 0
-		if c.Test.Signal == policy.Pressure {
-			sound = sound && (c.Test.Window == 0) != (c.Test.Average == 0) && c.Test.Of != ""
+		sound = sound && c.Comparison.Signal != "" && c.Comparison.Limit >= 0 && len(c.Parts) == 0
+		if c.Comparison.Signal == policy.Pressure {
+			sound = sound && (c.Comparison.Window == 0) != (c.Comparison.Average == 0) && c.Comparison.Of != ""
 		}
 	default:
 		sound = false
@@ -216,7 +216,7 @@ func checkCondition(t *testing.T, c policy.Condition) {
 	if !sound {
 		t.Fatalf("unsound condition %+v", c)
 	}
-	for _, part := range c.Of {
+	for _, part := range c.Parts {
 		checkCondition(t, part)
 	}
 }
