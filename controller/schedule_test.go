@@ -163,7 +163,7 @@ func TestStormsAreNotMissed(t *testing.T) {
 					t.Fatal(err)
 				}
 				_, w := meetBoth(t, p, within, func(meet func(view)) {
-					_, err = simulate.Run(s, p, true, func(e record.Event) error {
+					_, err = simulate.DryRun(s, p, func(e record.Event) error {
 						if e.Tick != nil {
 							meet(view{Sample: e.Tick.Sample, nearest: cgroupLimit(e.Tick.Limit, e.Tick.Used)})
 						}

@@ -15,4 +15,6 @@ const (
 )
 
 // Eval evaluates a condition in one step, as Step does, and says why.
-func (c *Condition) Eval(n *ConditionState, s *Sample) (Truth, string) { return c.step(n, s), c.why(n, s) }
+func (c *Condition) Eval(n *ConditionState, s *Sample) (Truth, string) {
+	return c.step(n, s), c.why(n, s)
+}

@@ -21,7 +21,7 @@ var allowed = map[string][]string{
 	"hapressure/policy":             {},
 	"hapressure/policy/record":      {"hapressure/policy"},
 	"hapressure/policy/language":    {"hapressure/policy"},
-	"hapressure/policy/replay":      {"hapressure/policy", "hapressure/policy/language", "hapressure/policy/record"},
+	"hapressure/policy/replay":      {"hapressure/policy", "hapressure/policy/language", "hapressure/policy/record", "hapressure/policy/simulate"},
 	"hapressure/policy/simulate":    {"hapressure/policy", "hapressure/policy/record"},
 	"hapressure/cgroup":             {},
 	"hapressure/haproxy":            {"hapressure/haproxy/shctx"},

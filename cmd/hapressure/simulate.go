@@ -47,9 +47,13 @@ It is a simple model: it tells what a policy does, not how a machine behaves. Th
 				return err
 			}
 			w, err := record.NewWriter(to, record.Begin{Target: filepath.Base(args[0]), Wall: time.Unix(0, 0).UTC(), Policy: p.Source})
+			run := simulate.Run
+			if dryRun {
+				run = simulate.DryRun
+			}
 			var result simulate.Result
 			if err == nil {
-				result, err = simulate.Run(s, p, dryRun, w.Write)
+				result, err = run(s, p, w.Write)
 			}
 			if err := errors.Join(err, w.Close(), to.Close()); err != nil {
 				return fmt.Errorf("writing %s: %w", out, err)

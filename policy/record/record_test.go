@@ -103,7 +103,7 @@ func TestTornAnywhere(t *testing.T) {
 	most := 0
 	for cut := range whole {
 		got, err := read(whole[:cut])
-		if err != io.EOF && (cut >= 10 || !errors.Is(err, ErrNone)) { // a gzip header has 10 bytes
+		if err != io.EOF && (cut >= 10 || !errors.Is(err, errNone)) { // a gzip header has 10 bytes
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
 		if len(got) < most || len(got) > 0 && !reflect.DeepEqual(got, all[:len(got)]) {
@@ -146,17 +146,17 @@ func TestReaderRefuses(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{"{}\n", "line 1: this is not a recording"},
 		{`{"Tick":{"Now":1}}`, "line 1: this is not a recording"},
-		{`{"Begin":{"Version":1}}`, "line 1: version 1 is not known, this program reads 2"},
+		{`{"Begin":{"Version":1}}`, "line 1: version 1 is not known: this program reads version 2"},
 		{`{"Begin":{"Version":2,"Later":1}}`, `unknown field "Later"`},
 		{begin + `{"Tick":{"Later":1}}`, `line 2: json: unknown field "Later"`},
-		{begin + `{}`, "line 2: it is no event"},
+		{begin + `{}`, "line 2: it is not an event"},
 		{begin + "{\"Tick\":\n" + `{"Tick":{"Now":1}}`, "line 2: unexpected EOF"},
 		{begin + "{\"Tick\":", "line 2: unexpected EOF"}, // not torn: the compressed stream is whole
-		{strings.Repeat(begin, MaxBegins+1), "reading line 1001: the recording is too long: it begins more than 1000 times"},
+		{strings.Repeat(begin, maxBegins+1), "reading line 1001: the recording is too long: it begins more than 1000 times"},
 		{begin + strings.Repeat(" ", 2*MaxLine), "line 2: bufio.Scanner: token too long"},
 	}
 	if !testing.Short() { // a million lines take some seconds
-		tests = append(tests, struct{ text, want string }{begin + strings.Repeat(`{"Tick":{}}`+"\n", MaxLines),
+		tests = append(tests, struct{ text, want string }{begin + strings.Repeat(`{"Tick":{}}`+"\n", maxLines),
 			"reading line 1000001: the recording is too long: it has more than 1000000 lines"})
 	}
 	for _, tt := range tests {
@@ -164,7 +164,7 @@ func TestReaderRefuses(t *testing.T) {
 			t.Errorf("%.60q: %v, want %q", tt.text, err, tt.want)
 		}
 	}
-	if _, err := read([]byte("version: 1\n")); !errors.Is(err, ErrNone) {
+	if _, err := read([]byte("version: 1\n")); !errors.Is(err, errNone) {
 		t.Error(err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"hapressure/policy"
 )
 
-// point is a column of the curves; what is not known is NaN.
+// point is one column of the curves. A figure that is not known is NaN.
 type point struct {
 	At        time.Time `json:"At"`
 	Usage     figure    `json:"Usage"`     // percent of the limit
@@ -19,17 +19,17 @@ type point struct {
 	Used      figure    `json:"Used"`      // bytes
 	Limit     figure    `json:"Limit"`     // bytes
 	SwapInUse figure    `json:"SwapInUse"` // bytes
-	Killed    figure    `json:"Killed"`    // processes, by the kernel, since the point before
+	Killed    figure    `json:"Killed"`    // by the kernel since the previous point
 }
 
-// figure is a number in JSON, null for NaN.
+// figure is a number, in JSON null for NaN.
 type figure float64
 
 var nan = figure(math.NaN())
 
 var _ json.Marshaler = nan
 
-// MarshalJSON writes six digits: a screen shows no more.
+// MarshalJSON writes six digits: a screen cannot show more.
 func (f figure) MarshalJSON() ([]byte, error) {
 	if math.IsNaN(float64(f)) || math.IsInf(float64(f), 0) {
 		return []byte("null"), nil
@@ -44,11 +44,11 @@ func known(r policy.Reading) figure {
 	return figure(r.Value)
 }
 
-// columns is how many points a page has at most: more than a screen can show.
+// columns bounds the points of a page: more than a screen can show.
 const columns = 1600
 
-// curve keeps a bounded number of points, however many are added: once there are 2*columns, each two
-// neighbours are merged into one, and from then on as many samples make one point.
+// curve holds a bounded number of points. When there are 2*columns, each two neighbours
+// are merged into one, and from then on twice as many samples make one point.
 type curve struct {
 	points []point
 	each   int // samples in one point
@@ -69,7 +69,7 @@ func (c *curve) add(p point) {
 	c.points, c.each, c.last = append(c.points, p), max(c.each, 1), 1
 }
 
-// thin merges neighbouring points until there are columns at most.
+// thin merges neighbouring points until there are at most columns.
 func thin(points []point) []point {
 	each := (len(points) + columns - 1) / columns
 	if each <= 1 {
@@ -87,8 +87,8 @@ func thin(points []point) []point {
 	return kept
 }
 
-// merge returns the point with the most usage of two neighbours, with the worst of what else either has:
-// peaks are what matters.
+// merge returns of two neighbours the point with more usage, with the worse of their
+// other figures: peaks must not be lost.
 func merge(a, b point) point {
 	most := a
 	if larger(a.Usage, b.Usage) != a.Usage {
@@ -101,7 +101,7 @@ func merge(a, b point) point {
 	return most
 }
 
-// larger returns the larger of two figures, or the one that is known.
+// larger returns the larger of two figures, or the known one.
 func larger(a, b figure) figure {
 	if b > a || math.IsNaN(float64(a)) {
 		return b

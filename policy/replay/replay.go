@@ -1,5 +1,5 @@
-// Package replay runs policies over a recording: the recorded one, whose decisions must come out as they were, or another, to see what
-// it would have done.
+// Package replay runs policies over recordings: the recorded policy, whose decisions must
+// be the recorded ones, or another policy, to see what it would have done.
 package replay
 
 import (
@@ -15,7 +15,7 @@ import (
 	"hapressure/policy/record"
 )
 
-// Entry is one thing that a policy did: of the pointers one is set.
+// Entry is one thing that a policy did. Exactly one of the pointers is set.
 type Entry struct {
 	At      time.Time       `json:"At"`
 	Change  *policy.Change  `json:"Change,omitempty"`
@@ -23,62 +23,66 @@ type Entry struct {
 	Outcome *policy.Outcome `json:"Outcome,omitempty"`
 }
 
-// Run is what one policy makes of a recording.
+// Run is the replay of recordings under one policy.
 //
-// A policy that is not the recorded one acts in a model: each of its actions is done after the time that such an action typically takes,
-// a worker that it ended is in no later sample, and a cache that it purged is empty. Memory and pressure of the samples stay as they
-// were recorded, with all that the recorded actions did.
+// A policy other than the recorded one acts in a model: each of its actions succeeds
+// after its typical time, a worker that it ended is in no later sample, and a cache that
+// it purged is empty. Memory and pressure are as recorded, with all effects of the
+// recorded actions.
 type Run struct {
 	Name    string
 	Entries []Entry
 	Spent   map[string]time.Duration // in each tier, by its name
-	// Differs is the first difference between what was recorded and what the recorded policy decides now. nil: none.
+	// Differs describes the first decision of the recorded policy that is not as
+	// recorded; nil = none.
 	Differs error `json:"-"`
 
-	own, policy *policy.Policy // own is nil for the recorded one
-	state       policy.State
-	begin       record.Begin
-	model       model
-	held        int // by Entries, in bytes
+	own    *policy.Policy // nil = the recorded one
+	policy *policy.Policy // for the recorded target
+	state  policy.State
+	begin  record.Begin
+	model  model
+	size   int // of Entries, in bytes
 }
 
-// MaxEntries bounds what the Entries of a Run hold, in bytes: some 300,000 of them. Two days of reloads
-// every other second have fewer.
-const MaxEntries = 128 << 20
+// New returns a Run of a policy, of the recorded one if p is nil.
+func New(name string, p *policy.Policy) *Run {
+	return &Run{Name: name, own: p, Spent: map[string]time.Duration{}}
+}
 
-// ErrTooMuch is wrapped by the error of recordings in which more was decided and done than a Run holds.
-var ErrTooMuch = errors.New("too much was decided and done for one replay: give it fewer recordings")
+// maxEntries bounds the memory of a Run's Entries, in bytes: some 300,000 of them. Two
+// days of reloads every other second have fewer.
+const maxEntries = 128 << 20
+
+// errTooMuch is wrapped by the error for recordings with more entries than a Run holds.
+var errTooMuch = errors.New("too much was decided and done for one replay: pass fewer recordings")
 
 func (r *Run) add(e Entry) error {
-	if r.held += e.size(); r.held > MaxEntries {
-		return fmt.Errorf("at %s: %w", e.At.Format(clock), ErrTooMuch)
+	if r.size += e.size(); r.size > maxEntries {
+		return fmt.Errorf("at %s: %w", e.At.Format(clock), errTooMuch)
 	}
 	r.Entries = append(r.Entries, e)
 	return nil
 }
 
-// size is about what an entry takes of memory, in bytes.
+// size returns approximately how much memory an entry takes, in bytes.
 func (e *Entry) size() int {
-	const fixed = 300 // the Entry, what it points to, and what the allocator adds
+	const fixed = 300 // the Entry, what it points to, and the overhead of the allocator
 	switch {
 	case e.Change != nil:
 		return fixed + len(e.Change.FromName) + len(e.Change.ToName) + len(e.Change.Why)
 	case e.Action != nil:
 		return fixed + len(e.Action.Tier) + len(e.Action.Kind) + len(e.Action.Why)
 	}
-	return fixed + len(e.Outcome.Tier) + len(e.Outcome.Kind) + len(e.Outcome.Result) + len(e.Outcome.Reason)
+	o := e.Outcome
+	return fixed + len(o.Tier) + len(o.Kind) + len(o.Result) + len(o.Reason)
 }
 
-// New makes a Run of a policy, or of the recorded one where p is nil.
-func New(name string, p *policy.Policy) *Run {
-	return &Run{Name: name, own: p, Spent: map[string]time.Duration{}}
-}
-
-// Play takes the next event of a recording. The state in a beginning is the Run's from then on.
+// Play takes the next event of a recording. Run takes over the state in a Begin.
 func (r *Run) Play(e record.Event) error {
 	switch {
 	case e.Begin != nil:
-		return r.play(*e.Begin)
+		return r.start(*e.Begin)
 	case e.Tick != nil:
 		return r.step(e.Tick.Sample, e.Tick.Decision)
 	case r.own == nil:
@@ -87,13 +91,15 @@ func (r *Run) Play(e record.Event) error {
 	return nil
 }
 
-// play begins a recording. Where it goes on from the one before, so does a policy of our own.
-func (r *Run) play(b record.Begin) error {
-	goesOn := r.state.Started && b.State.Now == r.state.Now
+// start begins a recording. If it continues the previous one, a policy other than the
+// recorded one continues as well.
+func (r *Run) start(b record.Begin) error {
+	continues := r.state.Started && b.State.Now == r.state.Now
 	r.begin, r.policy = b, r.own
 	if r.own == nil {
 		var err error
-		if r.policy, err = language.Decode(language.File{Name: "the recorded policy", Text: []byte(b.Policy)}); err != nil {
+		file := language.File{Name: "the recorded policy", Text: []byte(b.Policy)}
+		if r.policy, err = language.Decode(file); err != nil {
 			return err
 		}
 	}
@@ -106,7 +112,7 @@ func (r *Run) play(b record.Begin) error {
 		}
 		return r.state.Resume(r.policy)
 	}
-	if !goesOn {
+	if !continues {
 		r.state, r.model = policy.State{}, model{}
 	}
 	return nil
@@ -114,7 +120,7 @@ func (r *Run) play(b record.Begin) error {
 
 func (r *Run) step(s policy.Sample, recorded policy.Decision) error {
 	if r.own != nil {
-		for _, o := range r.model.land(s.Now) {
+		for _, o := range r.model.end(s.Now) {
 			if err := r.done(o); err != nil {
 				return err
 			}
@@ -124,24 +130,26 @@ func (r *Run) step(s policy.Sample, recorded policy.Decision) error {
 	if r.state.TierName != "" {
 		r.Spent[r.state.TierName] += s.Now - r.state.Now
 	}
+	at := r.wall(s.Now)
 	d := policy.Step(r.policy, &r.state, s)
 	if r.own == nil {
 		if r.Differs == nil && !same(d, recorded) {
-			r.Differs = fmt.Errorf("the first difference is at %s: recorded was %+v, decided now is %+v", r.wall(s.Now).Format(clock), recorded, d)
+			r.Differs = fmt.Errorf("the first difference is at %s: recorded was %+v, "+
+				"decided now is %+v", at.Format(clock), recorded, d)
 		}
 		d = recorded
 	}
-	for _, ch := range d.Changes {
-		if err := r.add(Entry{At: r.wall(s.Now), Change: &ch}); err != nil {
+	for _, change := range d.Changes {
+		if err := r.add(Entry{At: at, Change: &change}); err != nil {
 			return err
 		}
 	}
 	for _, due := range d.Actions {
-		if err := r.add(Entry{At: r.wall(s.Now), Action: &due}); err != nil {
+		if err := r.add(Entry{At: at, Action: &due}); err != nil {
 			return err
 		}
 		if r.own != nil {
-			r.model.start(s.Now, due)
+			r.model.inFlight.Begin(due, s.Now)
 		}
 	}
 	return nil
@@ -152,14 +160,15 @@ func (r *Run) done(o policy.Outcome) error {
 	return r.add(Entry{At: r.wall(o.At), Outcome: &o})
 }
 
-// wall is what a wall clock showed at a time of the present recording.
+// wall returns the wall clock's time at a time of the present recording.
 func (r *Run) wall(at time.Duration) time.Time { return r.begin.Wall.Add(at - r.begin.At) }
 
 func same(a, b policy.Decision) bool {
-	return a.Tier == b.Tier && a.TierName == b.TierName && slices.Equal(a.Changes, b.Changes) && slices.Equal(a.Actions, b.Actions)
+	return a.Tier == b.Tier && a.TierName == b.TierName &&
+		slices.Equal(a.Changes, b.Changes) && slices.Equal(a.Actions, b.Actions)
 }
 
-// Given counts a run's actions by their kind.
+// Given counts the actions of a run by their kind.
 func (r *Run) Given() map[string]int {
 	n := map[string]int{}
 	for _, e := range r.Entries {
@@ -170,7 +179,8 @@ func (r *Run) Given() map[string]int {
 	return n
 }
 
-// Differ returns where a run first differs from what was recorded: the decisions there, nil where one has no more.
+// Differ returns the first decisions of a run and of what was recorded that differ. One
+// is nil if it has no more decisions, both are nil if there is no difference.
 func (r *Run) Differ(recorded *Run) (was, is *Entry) {
 	next := func(entries *[]Entry) (e *Entry, key string) {
 		for len(*entries) > 0 && e == nil {
@@ -201,14 +211,18 @@ func (e *Entry) String() string {
 	return e.At.Format(clock) + "  " + what + strings.TrimSuffix(": "+why, ": ")
 }
 
-// text tells what happened and why.
+// text returns what happened and why.
 func (e *Entry) text() (what, why string) {
 	switch {
 	case e.Change != nil:
-		return fmt.Sprintf("tier %s to tier %s", cmp.Or(e.Change.FromName, "none"), cmp.Or(e.Change.ToName, "none")), e.Change.Why
+		from, to := cmp.Or(e.Change.FromName, "none"), cmp.Or(e.Change.ToName, "none")
+		return fmt.Sprintf("tier %s to tier %s", from, to), e.Change.Why
 	case e.Action != nil:
-		return fmt.Sprintf("%s on worker %d (generation %d)", e.Action.Kind, e.Action.Worker.PID, e.Action.Generation), e.Action.Why
+		a := e.Action
+		what = fmt.Sprintf("%s on worker %d (generation %d)", a.Kind, a.Worker.PID, a.Generation)
+		return what, a.Why
 	}
 	o := e.Outcome
-	return fmt.Sprintf("  %s on worker %d: %s, freed %.1f MiB", o.Kind, o.Worker.PID, o.Result, float64(o.FreedBytes)/(1<<20)), o.Reason
+	return fmt.Sprintf("  %s on worker %d: %s, freed %.1f MiB",
+		o.Kind, o.Worker.PID, o.Result, float64(o.FreedBytes)/(1<<20)), o.Reason
 }

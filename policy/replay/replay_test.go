@@ -43,7 +43,7 @@ func storm(t *testing.T, p *policy.Policy, every int) (events []record.Event) {
 		add(record.Event{Begin: &record.Begin{Target: "x", At: st.Now, Wall: time.Unix(1e9, 0).UTC().Add(st.Now), Policy: p.Source, State: copied}})
 	}
 	begin()
-	if _, err := simulate.Run(s, p, false, func(e record.Event) error {
+	if _, err := simulate.Run(s, p, func(e record.Event) error {
 		add(e)
 		if e.Outcome != nil {
 			st.Done(*e.Outcome)
@@ -247,8 +247,8 @@ func TestWhatIsWrittenIsWhatARunHolds(t *testing.T) {
 func TestEntriesAreBounded(t *testing.T) {
 	r := play(t, New("as recorded", nil), storm(t, policytest.BuiltIn(t), 1<<30))
 	passed := r.state.Now
-	if most := r.held * int(48*time.Hour/passed); most > MaxEntries/2 {
-		t.Errorf("two days of storms as this one of %v take %d bytes of %d", passed, most, MaxEntries)
+	if most := r.size * int(48*time.Hour/passed); most > maxEntries/2 {
+		t.Errorf("two days of storms as this one of %v take %d bytes of %d", passed, most, maxEntries)
 	}
 	o := policy.Outcome{Kind: policy.PurgeSSLCache, Result: policy.Failed, Reason: strings.Repeat("x", record.MaxLine/2)}
 	var err error
@@ -256,7 +256,7 @@ func TestEntriesAreBounded(t *testing.T) {
 	for ; err == nil && n < 1000; n++ {
 		err = r.Play(record.Event{Outcome: &o})
 	}
-	if !errors.Is(err, ErrTooMuch) || n > MaxEntries/len(o.Reason)+1 {
+	if !errors.Is(err, errTooMuch) || n > maxEntries/len(o.Reason)+1 {
 		t.Errorf("after %d outcomes of %d bytes: %v", n, len(o.Reason), err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"hapressure/policy/record"
 )
 
-// View is what people are shown of a recording beside what policies made of it.
+// View collects what is shown of recordings besides the runs of policies.
 type View struct {
 	Target   string
 	From, To time.Time
@@ -22,7 +22,7 @@ type View struct {
 func (v *View) Play(e record.Event) {
 	if e.Begin != nil {
 		if v.last != nil && e.Begin.State.Now != v.last.Now {
-			v.curve.add(point{v.To, nan, nan, nan, nan, nan, nan, nan, nan}) // a gap
+			v.curve.add(point{v.To, nan, nan, nan, nan, nan, nan, nan, nan}) // a gap in the curves
 			v.last = nil
 		}
 		v.begin, v.Target = *e.Begin, e.Begin.Target
@@ -31,15 +31,17 @@ func (v *View) Play(e record.Event) {
 		return
 	}
 	t := e.Tick
-	p := point{At: v.begin.Wall.Add(t.Now - v.begin.At), Usage: known(t.Usage), Room: known(t.ReloadRoom), Some: nan,
-		Used: figure(t.Used), Limit: figure(t.Limit), SwapInUse: known(t.Swap)}
+	p := point{At: v.begin.Wall.Add(t.Now - v.begin.At),
+		Usage: known(t.Usage), Room: known(t.ReloadRoom), Some: nan, Used: figure(t.Used),
+		Limit: figure(t.Limit), SwapInUse: known(t.Swap)}
 	for _, w := range t.Workers {
 		if w.State == policy.Stopping {
 			p.Stopping++
 		}
 	}
 	if v.last != nil && t.Now > v.last.Now {
-		p.Some = (known(t.SomeTotal) - known(v.last.SomeTotal)) / figure((t.Now - v.last.Now).Microseconds()) * 100
+		passed := figure((t.Now - v.last.Now).Microseconds())
+		p.Some = (known(t.SomeTotal) - known(v.last.SomeTotal)) / passed * 100
 		p.Killed = max(0, known(t.Events["oom_kill"])-known(v.last.Events["oom_kill"]))
 	}
 	if v.Samples == 0 {

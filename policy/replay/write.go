@@ -12,12 +12,13 @@ import (
 //go:embed page.html
 var page string
 
-// WriteHTML writes a page with the curves and what each run did. It needs nothing else to be shown.
+// WriteHTML writes a self-contained page with the curves and the entries of each run.
 func (v *View) WriteHTML(w io.Writer, runs []*Run) error {
 	before, after, _ := strings.Cut(page, "{{DATA}}")
 	return write(w, func(s *stream) {
 		s.text(before)
-		// json.Marshal escapes < and >, so that no text can end the script that it is put into.
+		// json.Marshal escapes < and >, so that no text can end the script element around
+		// it.
 		s.replay(v, runs, func() {
 			s.text(`,"Curve":`)
 			list(s, thin(v.curve.points))
@@ -26,7 +27,7 @@ func (v *View) WriteHTML(w io.Writer, runs []*Run) error {
 	})
 }
 
-// WriteJSON writes what each run did as one JSON object.
+// WriteJSON writes the entries of each run as one JSON object.
 func (v *View) WriteJSON(w io.Writer, runs []*Run) error {
 	return write(w, func(s *stream) {
 		s.replay(v, runs, func() {})
@@ -34,8 +35,8 @@ func (v *View) WriteJSON(w io.Writer, runs []*Run) error {
 	})
 }
 
-// stream writes JSON piece by piece: encoded as one value a replay would take several times the memory
-// that its entries take already.
+// stream writes JSON piece by piece: to encode a replay as one value would take several
+// times the memory of its entries.
 type stream struct {
 	w   *bufio.Writer // keeps the first error
 	err error         // of encoding
@@ -71,7 +72,7 @@ func list[T any](s *stream, all []T) {
 	s.text("]")
 }
 
-// replay writes the object of a replay; more writes further fields of it.
+// replay writes the object of a replay. more writes additional fields of it.
 func (s *stream) replay(v *View, runs []*Run, more func()) {
 	s.text(`{"Target":`)
 	s.value(v.Target)

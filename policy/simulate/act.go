@@ -2,119 +2,44 @@ package simulate
 
 import (
 	"slices"
-	"time"
 
 	"hapressure/policy"
-	"hapressure/policy/record"
 )
 
-// give begins an action. Each takes about as long as it does on a machine.
-func (m *model) give(due policy.Due, dry bool) {
-	o := policy.Outcome{Tier: due.Tier, Kind: due.Kind, Worker: due.Worker, At: m.now + 200*time.Millisecond, Result: policy.Done}
+// begin begins an action.
+func (m *model) begin(due policy.Due) {
+	o := m.inFlight.Begin(due, m.now)
 	w := m.find(due.Worker)
 	switch {
-	case dry || w == nil:
+	case m.dry || w == nil:
 	case due.Kind == policy.HardStopAfter:
-		w.draining = m.now + due.Spread
-		o.At = w.draining + time.Second
-		w.ends = o.At
+		w.draining, w.ends = m.now+due.Spread, o.At
 	case due.Kind == policy.TerminateOldest:
 		w.ends = o.At
 	}
-	m.flying = append(m.flying, o)
 }
 
 func (m *model) find(id policy.WorkerID) *worker {
-	if i := slices.IndexFunc(m.workers, func(w *worker) bool { return w.id == id }); i >= 0 {
-		return m.workers[i]
+	i := slices.IndexFunc(m.workers, func(w *worker) bool { return w.id == id })
+	if i < 0 {
+		return nil
 	}
-	return nil
+	return m.workers[i]
 }
 
-// land ends the actions whose time has come.
-func (m *model) land(dry bool) (ended []policy.Outcome) {
-	m.flying = slices.DeleteFunc(m.flying, func(o policy.Outcome) bool {
-		if o.At > m.now {
-			return false
-		}
-		o.At = m.now
+// end returns the outcomes of the actions that end now, with their effects.
+func (m *model) end() []policy.Outcome {
+	ended := m.inFlight.End(m.now)
+	for i := range ended {
+		o := &ended[i]
 		switch w := m.find(o.Worker); {
-		case dry:
+		case m.dry:
 			o.Result, o.Reason = policy.Skipped, "dry run"
 		case o.Kind == policy.PurgeSSLCache && w != nil:
 			o.FreedBytes, w.cache = uint64(w.cache), 0
 		case o.Kind == policy.TrimPools || o.Kind == policy.PageOut:
-			o.Result, o.Reason = policy.Refused, "it is not simulated"
+			o.Result, o.Reason = policy.Refused, "not simulated"
 		}
-		ended = append(ended, o)
-		return true
-	})
+	}
 	return ended
-}
-
-// sense looks at the model as the daemon does at a machine.
-func (m *model) sense() record.Tick {
-	value := func(v float64) policy.Reading { return policy.Reading{Value: v} }
-	noise := m.random.Float64() * float64(m.Base) / 100
-	most, nearest := m.limits(min(m.used()+noise, float64(m.Limit)), m.now)
-	limit, used := float64(nearest.Bytes), nearest.used
-	t := record.Tick{Used: uint64(used), Limit: nearest.Bytes, Nearest: "simulated " + nearest.Name}
-	t.Now = m.now
-	t.Usage, t.UsageOf, t.RoomOf = value(most.percent()), most.Limit, nearest.Limit
-	t.SomeTotal, t.FullTotal = value(float64(m.stall.Microseconds())), value(float64(m.stall.Microseconds()/2))
-	for _, r := range []*policy.Reading{&t.Some10, &t.Some60, &t.Some300, &t.Full10, &t.Full60, &t.Full300} {
-		r.Absent = "not simulated"
-	}
-	killed := value(float64(m.Killed))
-	t.Events = map[string]policy.Reading{"low": {}, "high": {}, "max": killed, "oom": killed, "oom_kill": killed}
-	t.Swap, t.SwapRoom = value(m.swapped), value(float64(m.Swap)-m.swapped)
-	t.LimitIn = policy.Reading{Absent: policy.NotRising}
-	if over := int(slopeOver / step); len(m.slope) > over {
-		_, then := m.limits(m.slope[len(m.slope)-1-over], m.now-slopeOver)
-		if rate := (used - then.used) / slopeOver.Seconds(); rate > 0 && then.Name == nearest.Name {
-			t.LimitIn = value((limit - used) / rate)
-		}
-	}
-	for _, w := range m.workers {
-		t.Shmem.Value += w.cache
-		s := policy.Worker{ID: w.id, Generation: w.generation, State: w.state, Private: uint64(m.private(w)), RAM: uint64(m.private(w))}
-		switch w.state {
-		case policy.Current:
-			t.ReloadRoom = value((limit - used) / (m.private(w) + w.cache))
-		case policy.Stopping:
-			s.StoppingFor, s.Cache, s.CacheBytes = m.now-w.since, policy.CacheFull, uint64(w.cache)
-			if w.cache == 0 {
-				s.Cache = policy.CacheEmpty
-			}
-		}
-		t.Workers = append(t.Workers, s)
-	}
-	return t
-}
-
-// bound is a limit and what is used of it.
-type bound struct {
-	policy.Limit
-	used float64
-}
-
-func (b bound) percent() float64  { return 100 * b.used / float64(b.Bytes) }
-func (b bound) headroom() float64 { return float64(b.Bytes) - b.used }
-
-// limits returns the limit that is used most and the one with the least headroom, when the unit uses so much at a time.
-func (m *model) limits(used float64, at time.Duration) (most, nearest bound) {
-	most = bound{policy.Limit{Name: "memory.max", Bytes: uint64(m.Limit), Own: true}, used}
-	nearest = most
-	if m.Host == 0 {
-		return most, nearest
-	}
-	all := min(used+float64(m.Others)*float64(at)/float64(m.Duration), float64(m.Host))
-	host := bound{policy.Limit{Name: "the host's memory", Bytes: uint64(m.Host), Own: used >= all/2}, all}
-	if host.percent() > most.percent() {
-		most = host
-	}
-	if host.headroom() < nearest.headroom() {
-		nearest = host
-	}
-	return most, nearest
 }

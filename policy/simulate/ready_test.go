@@ -31,8 +31,8 @@ func TestReadyPolicies(t *testing.T) {
 	}
 	for _, tt := range tests {
 		s, p := scenario(t, tt.scenario+".yaml"), ready(t, tt.name)
-		unguarded, _ := run(t, s, p, true)
-		r, events := run(t, s, p, false)
+		unguarded, _ := run(t, DryRun, s, p)
+		r, events := run(t, Run, s, p)
 		if r.Failed != 0 || r.Killed != 0 || unguarded.Killed == 0 {
 			t.Errorf("%s in %s: %v; unguarded %v", tt.name, tt.scenario, r, unguarded)
 		}
@@ -50,7 +50,7 @@ func TestReadyPolicies(t *testing.T) {
 // What only looks does nothing, whatever happens.
 func TestObserveOnly(t *testing.T) {
 	for _, name := range []string{"storm", "ingress", "small-vps"} {
-		_, events := run(t, scenario(t, name+".yaml"), ready(t, "observe-only"), false)
+		_, events := run(t, Run, scenario(t, name+".yaml"), ready(t, "observe-only"))
 		if n := given(events); len(n) != 0 {
 			t.Errorf("%s: %v", name, n)
 		}
@@ -60,8 +60,8 @@ func TestObserveOnly(t *testing.T) {
 // With the proactive policy no worker is left with its cache for as long as a reload lasts, so less is used at the worst moment.
 func TestProactiveUsesLess(t *testing.T) {
 	s := scenario(t, "storm.yaml")
-	def, _ := run(t, s, ready(t, "default"), false)
-	pro, _ := run(t, s, ready(t, "proactive"), false)
+	def, _ := run(t, Run, s, ready(t, "default"))
+	pro, _ := run(t, Run, s, ready(t, "proactive"))
 	if pro.Peak >= def.Peak {
 		t.Errorf("proactive %v, default %v", pro, def)
 	}

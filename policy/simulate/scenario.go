@@ -1,4 +1,5 @@
-// Package simulate makes recordings without a machine: a simple model of a unit's memory, in which the actions of a policy take effect.
+// Package simulate makes recordings without a machine. A simple model of a unit's memory,
+// in which the actions of a policy take effect, takes the place of the daemon's target.
 package simulate
 
 import (
@@ -14,27 +15,27 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Scenario is what is simulated.
+// Scenario describes a unit and its load.
 type Scenario struct {
 	Duration    Duration // how long
-	Seed        Count    // of what is random: when exactly reloads come, and how much memory beside HAProxy is in use
+	Seed        Count    // of the random parts: the exact times of reloads, the use of Base
 	Limit       Size     // memory.max of the unit
 	Swap        Size     // what may be swapped out above it
-	Host        Size     // the host's memory; 0 = it never is short
-	Others      Size     // what other programs on the host come to use of it, evenly over Duration
-	Base        Size     // what is in the unit beside workers
-	Cache       Size     // TLS session cache of each worker
+	Host        Size     // the host's memory; 0 = never short
+	Others      Size     // what other programs use of Host at the end; it grows evenly from 0
+	Base        Size     // memory of the unit besides its workers
+	Cache       Size     // the TLS session cache of each worker
 	Heap        Size     // of a worker without connections
 	Connection  Size     // heap of one connection
-	Connections Count    // opened to each generation before the next reload
-	HalfLife    Duration `yaml:"half-life"` // the time in which half of an old worker's connections end
+	Connections Count    // opened to each generation until the next reload
+	HalfLife    Duration `yaml:"half-life"` // of the connections of stopping workers
 	Reload      struct {
 		First, Every Duration
 		Count        Count
 	}
 }
 
-// Size is in bytes, Duration and Count are as in the standard library: types of their own to be read strictly.
+// Size is in bytes. These are types of their own so that they are read strictly.
 type (
 	Size     float64
 	Duration time.Duration
@@ -47,9 +48,12 @@ var (
 )
 
 func wrong(n *yaml.Node, example string) error {
-	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %q is not understood: write for example %s", n.Line, n.Value, example)}}
+	text := fmt.Sprintf("line %d: %q is not understood: write for example %s",
+		n.Line, n.Value, example)
+	return &yaml.TypeError{Errors: []string{text}}
 }
 
+// UnmarshalYAML reads a size with its unit.
 func (s *Size) UnmarshalYAML(n *yaml.Node) error {
 	m := sizes.FindStringSubmatch(n.Value)
 	if m == nil {
@@ -60,6 +64,7 @@ func (s *Size) UnmarshalYAML(n *yaml.Node) error {
 	return err
 }
 
+// UnmarshalYAML reads a duration of up to a day.
 func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	v, err := time.ParseDuration(n.Value)
 	if err != nil || v <= 0 || v > 24*time.Hour {
@@ -69,6 +74,7 @@ func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
+// UnmarshalYAML reads a number in decimal.
 func (c *Count) UnmarshalYAML(n *yaml.Node) error {
 	if !counts.MatchString(n.Value) {
 		return wrong(n, "20")
@@ -80,7 +86,8 @@ func (c *Count) UnmarshalYAML(n *yaml.Node) error {
 
 var position = regexp.MustCompile(`(?m)^(?:yaml: )?line (\d+): `)
 
-// Decode reads the scenario called name to the end of r, which bounds it. Its error has a line for each mistake, with file and line.
+// Decode reads the scenario called name to the end of r, which must be bounded. Its error
+// has a line for each mistake, with file and line.
 func Decode(name string, r io.Reader) (*Scenario, error) {
 	text, err := io.ReadAll(r)
 	if err != nil {
@@ -99,11 +106,14 @@ func Decode(name string, r io.Reader) (*Scenario, error) {
 	case err != nil:
 	case d.Decode(&Scenario{}) != io.EOF:
 		err = errors.New("line 1: the file has more than one document")
-	case s.Duration == 0 || s.Limit == 0 || s.Cache == 0 || s.HalfLife == 0 || s.Reload.Every < Duration(3*time.Second):
-		err = errors.New("line 1: duration, limit, cache, half-life and reload: {every: } of at least 3s are needed")
+	case s.Duration == 0, s.Limit == 0, s.Cache == 0, s.HalfLife == 0,
+		s.Reload.Every < Duration(3*time.Second):
+		err = errors.New("line 1: duration, limit, cache, half-life and reload: {every: } " +
+			"of at least 3s are needed")
 	}
 	if err != nil {
-		return nil, errors.New(strings.ReplaceAll(position.ReplaceAllString(err.Error(), name+":$1: "), " in type simulate.Scenario", ""))
+		text := position.ReplaceAllString(err.Error(), name+":$1: ")
+		return nil, errors.New(strings.ReplaceAll(text, " in type simulate.Scenario", ""))
 	}
 	return s, nil
 }

@@ -30,11 +30,14 @@ func scenario(t testing.TB, name string) *Scenario {
 	return s
 }
 
+// simulation is Run or DryRun.
+type simulation = func(*Scenario, *policy.Policy, func(record.Event) error) (Result, error)
+
 // run returns the events as well.
-func run(t testing.TB, s *Scenario, p *policy.Policy, dry bool) (Result, []record.Event) {
+func run(t testing.TB, run simulation, s *Scenario, p *policy.Policy) (Result, []record.Event) {
 	t.Helper()
 	var events []record.Event
-	r, err := Run(s, p, dry, func(e record.Event) error {
+	r, err := run(s, p, func(e record.Event) error {
 		events = append(events, e)
 		return nil
 	})
@@ -46,10 +49,10 @@ func run(t testing.TB, s *Scenario, p *policy.Policy, dry bool) (Result, []recor
 
 func TestStorm(t *testing.T) {
 	s := scenario(t, "storm.yaml")
-	if r, _ := run(t, s, policytest.BuiltIn(t), true); r.Failed == 0 || r.Killed == 0 {
+	if r, _ := run(t, DryRun, s, policytest.BuiltIn(t)); r.Failed == 0 || r.Killed == 0 {
 		t.Errorf("without actions the limit is not hit: %v", r)
 	}
-	r, events := run(t, s, policytest.BuiltIn(t), false)
+	r, events := run(t, Run, s, policytest.BuiltIn(t))
 	if r.Reloads != 8 || r.Failed != 0 || r.Killed != 0 || r.Cut != 0 {
 		t.Errorf("with the default policy: %v", r)
 	}
@@ -72,8 +75,8 @@ func TestScenarios(t *testing.T) {
 	}
 	for _, f := range files {
 		s := scenario(t, filepath.Base(f))
-		without, _ := run(t, s, policytest.BuiltIn(t), true)
-		with, _ := run(t, s, policytest.BuiltIn(t), false)
+		without, _ := run(t, DryRun, s, policytest.BuiltIn(t))
+		with, _ := run(t, Run, s, policytest.BuiltIn(t))
 		if with.Killed > 0 || without.Killed == 0 && s.Host == 0 {
 			t.Errorf("%s: without %v; with %v", f, without, with)
 		}
@@ -85,7 +88,7 @@ func TestNeighbours(t *testing.T) {
 	s := scenario(t, "neighbours.yaml")
 	for name, withheld := range map[string]bool{"default": true, "proactive": true, "ingress": true, "small-vps": true, "gentle": false} { // gentle would wait for hours
 
-		r, events := run(t, s, ready(t, name), false)
+		r, events := run(t, Run, s, ready(t, name))
 		if n := given(events); r.Cut != 0 || n[policy.HardStopAfter]+n[policy.TerminateOldest] != 0 || n[policy.PurgeSSLCache] != s.reloads() {
 			t.Errorf("%s: %v, %v", name, r, n)
 		}
@@ -100,7 +103,7 @@ func TestNeighbours(t *testing.T) {
 		}
 	}
 	text := strings.ReplaceAll(string(language.BuiltIn.Text), "worth: 5%", "worth: 0%")
-	if r, _ := run(t, s, policytest.Decode(t, text), false); r.Cut == 0 {
+	if r, _ := run(t, Run, s, policytest.Decode(t, text)); r.Cut == 0 {
 		t.Errorf("with worth: 0%%: %v", r)
 	}
 }
@@ -109,13 +112,13 @@ func (s *Scenario) reloads() int { return int(s.Reload.Count) }
 
 func TestSameAgain(t *testing.T) {
 	s := scenario(t, "storm.yaml")
-	r1, e1 := run(t, s, policytest.BuiltIn(t), false)
-	r2, e2 := run(t, s, policytest.BuiltIn(t), false)
+	r1, e1 := run(t, Run, s, policytest.BuiltIn(t))
+	r2, e2 := run(t, Run, s, policytest.BuiltIn(t))
 	if r1 != r2 || !reflect.DeepEqual(e1, e2) {
 		t.Error("two simulations of one scenario differ")
 	}
 	s.Seed++
-	if _, e3 := run(t, s, policytest.BuiltIn(t), false); reflect.DeepEqual(e1, e3) {
+	if _, e3 := run(t, Run, s, policytest.BuiltIn(t)); reflect.DeepEqual(e1, e3) {
 		t.Error("the seed changes nothing")
 	}
 }
@@ -129,7 +132,7 @@ func TestSize(t *testing.T) {
 		t.Fatal(err)
 	}
 	ticks := int64(0)
-	if _, err := Run(s, policytest.BuiltIn(t), false, func(e record.Event) error {
+	if _, err := Run(s, policytest.BuiltIn(t), func(e record.Event) error {
 		if e.Tick != nil {
 			ticks++
 		}
@@ -182,6 +185,6 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		s.Duration = min(s.Duration, Duration(time.Minute)) // what decodes can be simulated
-		run(t, s, policytest.BuiltIn(t), false)
+		run(t, Run, s, policytest.BuiltIn(t))
 	})
 }
