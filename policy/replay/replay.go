@@ -13,6 +13,7 @@ import (
 	"hapressure/policy"
 	"hapressure/policy/language"
 	"hapressure/policy/record"
+	"hapressure/policy/simulate"
 )
 
 // Entry is one thing that a policy did. Exactly one of the pointers is set.
@@ -149,7 +150,7 @@ func (r *Run) step(s policy.Sample, recorded policy.Decision) error {
 			return err
 		}
 		if r.own != nil {
-			r.model.inFlight.Begin(due, s.Now)
+			r.model.inFlight = append(r.model.inFlight, simulate.Expect(due, s.Now))
 		}
 	}
 	return nil

@@ -8,15 +8,17 @@ import (
 
 // begin begins an action.
 func (m *model) begin(due policy.Due) {
-	o := m.inFlight.Begin(due, m.now)
-	w := m.find(due.Worker)
+	o, w := Expect(due, m.now), m.find(due.Worker)
 	switch {
-	case m.dry || w == nil:
+	case m.dry:
+		o.At, o.Result, o.Reason = m.now+2*step, policy.Skipped, "dry run"
+	case w == nil:
 	case due.Kind == policy.HardStopAfter:
 		w.draining, w.ends = m.now+due.Spread, o.At
 	case due.Kind == policy.TerminateOldest:
 		w.ends = o.At
 	}
+	m.inFlight = append(m.inFlight, o)
 }
 
 func (m *model) find(id policy.WorkerID) *worker {
@@ -34,7 +36,6 @@ func (m *model) end() []policy.Outcome {
 		o := &ended[i]
 		switch w := m.find(o.Worker); {
 		case m.dry:
-			o.Result, o.Reason = policy.Skipped, "dry run"
 		case o.Kind == policy.PurgeSSLCache && w != nil:
 			o.FreedBytes, w.cache = uint64(w.cache), 0
 		case o.Kind == policy.TrimPools || o.Kind == policy.PageOut:
