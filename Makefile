@@ -35,7 +35,7 @@ test: setup lint test-host fresh-short
 # The tests that need no guest: with the race detector, and a real HAProxy on this machine.
 test-host: setup
 	CGO_ENABLED=1 $(GO) test -race -short ./...
-	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./cgroup ./haproxy ./controller/... ./cmd/hapressure ./tests/haproxytest ./tests/storm
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./cgroup ./haproxy ./controller/... ./cmd/... ./tests/haproxytest ./tests/storm
 
 # A quick test with the HAProxy of each release, which builds the roots that they run in.
 test-releases: setup

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/controller/control"
 	"hapressure/controller/status"
 	"hapressure/haproxy"
@@ -43,6 +44,7 @@ func callJSON[T any](t *testing.T, bin string, args ...string) (int, T) {
 }
 
 type masters struct{ Masters []status.Master }
+
 type purges struct{ Workers []status.Purge }
 
 func TestWorkersAndPurgeByHand(t *testing.T) {
@@ -88,7 +90,7 @@ func TestWorkersAndPurgeByHand(t *testing.T) {
 	if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != status.WouldPurge || got.Workers[0].Before != *old.Cache || got.Workers[0].Layout == "" {
 		t.Errorf("dry run: exit %d, %+v", code, got)
 	}
-	if code, out := call(t, bin, "purge", "--dry-run", "--pid", strconv.Itoa(old.PID)); code != 0 || !strings.HasSuffix(out, "\nup to "+size(*old.Cache)+" would be freed\n") {
+	if code, out := call(t, bin, "purge", "--dry-run", "--pid", strconv.Itoa(old.PID)); code != 0 || !strings.HasSuffix(out, "\nup to "+render.Size(*old.Cache)+" would be freed\n") {
 		t.Errorf("dry run: exit %d\n%s", code, out)
 	}
 	if code, got = callJSON[purges](t, bin, "purge", "--pid", strconv.Itoa(cur.PID)); code != exitRefused || got.Workers[0].Result != status.Refused ||

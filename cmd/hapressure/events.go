@@ -1,26 +1,19 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os/exec"
 	"path"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
 
+	"hapressure/cmd/hapressure/internal/host"
+	"hapressure/cmd/hapressure/internal/journalctl"
 	"hapressure/controller"
 	"hapressure/policy"
 	"hapressure/systemd"
@@ -52,12 +45,12 @@ Exit codes: 0 shown, be it nothing, 1 failed, 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
-			ctx, stop := untilSignal(cmd.Context())
+			ctx, stop := host.UntilSignal(cmd.Context())
 			defer stop()
 			out := cmd.OutOrStdout()
-			return readJournal(ctx, args, cmd.ErrOrStderr(), func(at time.Time, e systemd.Entry) error {
+			return journalctl.Read(ctx, args, cmd.ErrOrStderr(), func(at time.Time, e systemd.Entry) error {
 				if asJSON {
-					return json.NewEncoder(out).Encode(eventJSON(at, e))
+					return json.NewEncoder(out).Encode(journalctl.JSON(at, e))
 				}
 				// An entry may quote what it met, and a terminal obeys more than text.
 				words := strings.FieldsFunc(e.Message, func(r rune) bool { return !unicode.IsGraphic(r) })
@@ -110,63 +103,4 @@ func journalctlArgs(cmd *cobra.Command, follow bool) ([]string, error) {
 		}
 	}
 	return args, nil
-}
-
-// readJournal shows what journalctl finds, until that or ctx ends. The library that reads the journal's files, libsystemd, would need
-// cgo, and the program is static.
-func readJournal(ctx context.Context, args []string, stderr io.Writer, show func(time.Time, systemd.Entry) error) error {
-	own, cancel := context.WithCancel(ctx)
-	defer cancel()
-	journalctl := exec.CommandContext(own, "journalctl", args...)
-	journalctl.Stderr = stderr
-	journalctl.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: it is no failure
-	out, err := journalctl.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := journalctl.Start(); errors.Is(err, exec.ErrNotFound) {
-		return errors.New("there is no journalctl here: without systemd's journal hapressure writes its entries to its standard error")
-	} else if err != nil {
-		return fmt.Errorf("starting journalctl: %w", err)
-	}
-	for lines := bufio.NewReader(out); err == nil; {
-		var line []byte
-		if line, err = lines.ReadBytes('\n'); bytes.HasPrefix(line, []byte("{")) { // else it is the end, or that there is nothing
-			var at time.Time
-			var e systemd.Entry
-			if at, e, err = systemd.ParseEntry(line, controller.FieldPrefix); err == nil {
-				err = show(at, e)
-			}
-		}
-	}
-	if err != io.EOF {
-		cancel()
-	}
-	ended := journalctl.Wait()
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case err != io.EOF:
-		return err
-	case ended != nil:
-		return fmt.Errorf("journalctl: %w; root and members of the group systemd-journal may read the journal", ended)
-	}
-	return nil
-}
-
-// numbers are the fields that are numbers in JSON.
-var numbers = regexp.MustCompile(`^(.*_(pid|bytes|usec)|generation|sessions|left_out)$`)
-
-func eventJSON(at time.Time, e systemd.Entry) map[string]any {
-	shape := map[string]any{}
-	for name, value := range e.Fields {
-		name = strings.ToLower(strings.TrimPrefix(name, controller.FieldPrefix))
-		shape[name] = value
-		if n, err := strconv.ParseUint(value, 10, 64); err == nil && numbers.MatchString(name) {
-			shape[name] = n
-		}
-	}
-	shape["time"], shape["message"] = at.Format(time.RFC3339Nano), e.Message
-	shape["kind"] = controller.Kinds()[e.MessageID]
-	return shape
 }

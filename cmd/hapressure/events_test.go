@@ -17,8 +17,8 @@ import (
 	"hapressure/systemd"
 )
 
-// journalctl makes a program of that name the only one that there is, and returns the file with its arguments, one a line.
-func journalctl(t *testing.T, script string) string {
+// fakeJournalctl makes a program of that name the only one that there is, and returns the file with its arguments, one a line.
+func fakeJournalctl(t *testing.T, script string) string {
 	t.Helper()
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
@@ -39,7 +39,7 @@ END
 
 func TestEvents(t *testing.T) {
 	bin := program(t)
-	args := journalctl(t, strings.ReplaceAll(journalLines, "cat", "/bin/cat"))
+	args := fakeJournalctl(t, strings.ReplaceAll(journalLines, "cat", "/bin/cat"))
 	t.Setenv("TZ", "UTC")
 	code, out := call(t, bin, "events", "--target", "--follow", "--target", "a b", "--target", "system.slice/lb", "--result", "done", "--since", "-1h", "-n", "5", "-f")
 	if want := "2026-11-23T07:01:46Z Entering tier purge of  [31mx\n2026-11-23T07:01:47Z done\n"; code != 0 || out != want {
@@ -85,7 +85,7 @@ func TestEventsWithoutJournal(t *testing.T) {
 		"echo '{}'; exec /bin/sleep 1000":                 "hapressure: parsing the time of the journal entry",
 		`echo '{"__REALTIME_TIMESTAMP":"1","MESSAGE":1}'`: "hapressure: parsing the journal entry",
 	} {
-		journalctl(t, script)
+		fakeJournalctl(t, script)
 		if code, out := call(t, bin, "events"); code != 1 || !strings.HasPrefix(out, want) {
 			t.Errorf("%s: exit %d with %q, want 1 with %q", script, code, out, want)
 		}
@@ -99,7 +99,7 @@ func TestEventsWithoutJournal(t *testing.T) {
 // Each entry is shown as it comes, and Ctrl-C is no failure.
 func TestEventsFollow(t *testing.T) {
 	bin := program(t)
-	journalctl(t, strings.ReplaceAll(journalLines, "cat", "/bin/cat")+"exec /bin/sleep 1000")
+	fakeJournalctl(t, strings.ReplaceAll(journalLines, "cat", "/bin/cat")+"exec /bin/sleep 1000")
 	cmd := exec.Command(bin, "events", "--follow")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
@@ -168,7 +168,7 @@ func inJournald(t *testing.T, step string) {
 				Fields: map[string]string{"HAPRESSURE_TARGET": "haproxy.service", "HAPRESSURE_WORKER_PID": pid, "HAPRESSURE_REASON": "two\nlines"}}))
 		}
 		errs = append(errs, j.Send(systemd.Entry{MessageID: controller.PolicyRejected.ID(), Message: strings.Repeat("x", 100_000)}))
-		closeJournal(j)
+		j.Close(t.Context())
 		if err := errors.Join(errs...); err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"hapressure/cmd/hapressure/internal/policyfiles"
+	"hapressure/cmd/hapressure/internal/statustest"
 	"hapressure/tests/haproxytest"
 )
 
@@ -59,13 +61,6 @@ func TestFilesWithoutAnEnd(t *testing.T) {
 	if code, out := ends(t, bin, "policy", "check", "/dev/zero"); code != exitFailed || !strings.Contains(out, "it is a device, not a regular file") {
 		t.Errorf("policy check /dev/zero: exit %d\n%s", code, out)
 	}
-	dropIn := filepath.Join(dir, dropIns[0], "site.yaml")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(dropIn), 0o755), syscall.Mkfifo(dropIn, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := systemFiles(dir); err == nil || !strings.Contains(err.Error(), dropIn+": it is a FIFO") {
-		t.Errorf("a drop-in that is a FIFO: %v", err)
-	}
 }
 
 func TestStandardInput(t *testing.T) {
@@ -76,7 +71,7 @@ func TestStandardInput(t *testing.T) {
 		want  string
 	}{
 		{[]string{"policy", "check", "-"}, policyText("good"), "the policy - is good"},
-		{[]string{"policy", "check", "-"}, strings.Repeat("#\n", policyLimit), "read standard input: the file is too large: the limit is 1 MiB"},
+		{[]string{"policy", "check", "-"}, strings.Repeat("#\n", policyfiles.Limit), "read standard input: the file is too large: the limit is 1 MiB"},
 		{[]string{"replay", "-"}, "", "this is not a recording"},
 	} {
 		cmd := exec.Command(bin, tt.args...)
@@ -123,7 +118,7 @@ func TestSecondSignalEndsABlockedCommand(t *testing.T) {
 	for err == nil {
 		_, err = w.Write(make([]byte, 4096))
 	}
-	cmd := exec.Command(program(t), "status", "--watch", "--socket", fakeDaemon(t, told(calm())))
+	cmd := exec.Command(program(t), "status", "--watch", "--socket", fakeDaemon(t, statustest.Told(statustest.Calm())))
 	cmd.Stdout = w
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -163,4 +158,9 @@ func expectEnd(t *testing.T, cmd *exec.Cmd, again func()) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// policyText is a policy with one tier.
+func policyText(tier string) string {
+	return fmt.Sprintf("version: 1\ntiers:\n  - {name: %s, enter: always, actions: []}\n", tier)
 }

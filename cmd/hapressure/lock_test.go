@@ -15,14 +15,14 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// daemon is a running hapressure in a mount namespace of its own, with an empty /run and cgroup v2.
-type daemon struct {
+// running is a hapressure in a mount namespace of its own, with an empty /run and cgroup v2.
+type running struct {
 	*exec.Cmd
 	lines *bufio.Scanner // of standard error
 }
 
 // startDaemon runs a daemon that guards nothing, and waits until it is ready.
-func startDaemon(t *testing.T, bin string, args ...string) daemon {
+func startDaemon(t *testing.T, bin string, args ...string) running {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -43,7 +43,7 @@ func idlePolicy(t *testing.T) string {
 	return file
 }
 
-func start(t *testing.T, name string, args ...string) daemon {
+func start(t *testing.T, name string, args ...string) running {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	stderr, err := cmd.StderrPipe()
@@ -55,11 +55,11 @@ func start(t *testing.T, name string, args ...string) daemon {
 	}
 	late := time.AfterFunc(haproxytest.Deadline, func() { cmd.Process.Kill() })
 	t.Cleanup(func() { late.Stop(); cmd.Process.Kill(); cmd.Wait() })
-	return daemon{cmd, bufio.NewScanner(stderr)}
+	return running{cmd, bufio.NewScanner(stderr)}
 }
 
 // sees reads standard error up to a line with the given text.
-func (d daemon) sees(t *testing.T, text string) {
+func (d running) sees(t *testing.T, text string) {
 	t.Helper()
 	for d.lines.Scan() {
 		if strings.Contains(d.lines.Text(), text) {
@@ -70,7 +70,7 @@ func (d daemon) sees(t *testing.T, text string) {
 }
 
 // mounts is the argument of nsenter for the daemon's mount namespace.
-func (d daemon) mounts() string { return fmt.Sprintf("--mount=/proc/%d/ns/mnt", d.Process.Pid) }
+func (d running) mounts() string { return fmt.Sprintf("--mount=/proc/%d/ns/mnt", d.Process.Pid) }
 
 // Two daemons would act on the same workers, whatever their control sockets are.
 func TestSecondDaemonIsRefused(t *testing.T) {

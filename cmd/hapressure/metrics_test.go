@@ -2,10 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,54 +15,14 @@ import (
 	"hapressure/policy"
 )
 
-// serving serves a controller that has no target, and returns its socket and its address for metrics.
-func serving(t *testing.T) (socket, addr string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func TestMetricsCommand(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "control.sock")
+	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := options{socket: filepath.Join(t.TempDir(), "control.sock"), metrics: l.Addr().String()}
-	l.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	c := controller.New(controller.Config{Policy: &policy.Policy{}, Origin: "a test", Daemon: &status.Daemon{Version: "test"}})
-	metrics := c.Metrics()
-	serve(ctx, control.Handler(c, nil, metrics), metrics, quiet{}, o)
-	return o.socket, o.metrics
-}
-
-// Whoever reaches the TCP port may read metrics and nothing else.
-func TestNothingButMetricsOverTCP(t *testing.T) {
-	_, addr := serving(t)
-	for _, tt := range []struct {
-		method, path string
-		status       int
-	}{
-		{"GET", "/metrics", http.StatusOK},
-		{"POST", "/metrics", http.StatusMethodNotAllowed},
-		{"GET", "/v1/status", http.StatusNotFound},
-		{"POST", "/v1/purge?target=x&pid=1", http.StatusNotFound},
-		{"POST", "/v1/reload", http.StatusNotFound},
-		{"GET", "/", http.StatusNotFound},
-	} {
-		req, err := http.NewRequest(tt.method, "http://"+addr+tt.path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != tt.status {
-			t.Errorf("%s %s: %s, want %d", tt.method, tt.path, resp.Status, tt.status)
-		}
-	}
-}
-
-func TestMetricsCommand(t *testing.T) {
-	socket, _ := serving(t)
+	c := controller.New(controller.Config{Policy: &policy.Policy{}, Daemon: &status.Daemon{Version: "test"}})
+	go control.Serve(t.Context(), l, control.Handler(c, nil, c.Metrics()))
 	dir := t.TempDir()
 	file := filepath.Join(dir, "hapressure.prom")
 	metrics := func(args ...string) (string, error) {

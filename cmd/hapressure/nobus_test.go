@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"testing"
 
-	"hapressure/controller"
 	"hapressure/tests/haproxytest"
 )
 
@@ -165,18 +164,6 @@ func TestRecordWithoutABus(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, said)
-	}
-}
-
-// units makes a nil interface of a nil pointer, whatever the way.
-func TestWaysThatFailAreNil(t *testing.T) {
-	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
-	ways := waysToSystemd(t.TempDir())
-	if u, err := ways[0].Connect(t.Context()); err == nil || u != nil {
-		t.Errorf("%s: %#v, %v", ways[0].Name, u, err)
-	}
-	if link, err := controller.Connect(t.Context(), ways); err != nil || link.Name == "D-Bus" || link.Lacks == "" {
-		t.Errorf("%+v, %v", link, err)
 	}
 }
 

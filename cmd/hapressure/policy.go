@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hapressure/cmd/hapressure/internal/policyfiles"
 	"hapressure/policy"
 	"hapressure/policy/language"
 )
@@ -16,8 +17,8 @@ func policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "policy", Short: "Work with policy files", Args: usage(cobra.NoArgs),
 		Long: `Work with policy files. Several files are one policy: all but the first are drop-ins, laid over it in this order. Without a file it is
-the policy of this host: ` + policyFile + `, or the built-in policy, and the drop-ins in
-` + dropIns[0] + `, ` + dropIns[1] + ` and ` + dropIns[2] + `.
+the policy of this host: ` + policyfiles.SystemFile + `, or the built-in policy, and the drop-ins in
+` + policyfiles.DropIns[0] + `, ` + policyfiles.DropIns[1] + ` and ` + policyfiles.DropIns[2] + `.
 A FILE named - is standard input. Policies are read from regular files only, of 1 MiB at most together.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -56,7 +57,7 @@ Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong u
 // printing is a command that prints the policy of its arguments in some way.
 func printing(how func(*policy.Policy) string) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, names []string) error {
-		p, _, err := loadPolicy(names...)
+		p, _, err := policyfiles.Load(names...)
 		if err == nil {
 			_, err = io.WriteString(cmd.OutOrStdout(), how(p))
 		}
@@ -65,7 +66,7 @@ func printing(how func(*policy.Policy) string) func(*cobra.Command, []string) er
 }
 
 func check(out io.Writer, names []string, asJSON bool) error {
-	p, files, err := loadPolicy(names...)
+	p, files, err := policyfiles.Load(names...)
 	mistakes := language.Errors{} // in JSON an empty array
 	switch {
 	case asJSON && (err == nil || errors.As(err, &mistakes)):
@@ -73,7 +74,7 @@ func check(out io.Writer, names []string, asJSON bool) error {
 			return fmt.Errorf("writing the mistakes: %w", werr)
 		}
 	case err == nil:
-		fmt.Fprintf(out, "%s is good: %d targets, %d tiers\n", origin(files), len(p.Targets), len(p.Tiers))
+		fmt.Fprintf(out, "%s is good: %d targets, %d tiers\n", policyfiles.Origin(files), len(p.Targets), len(p.Tiers))
 	}
 	return err
 }

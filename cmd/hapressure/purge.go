@@ -1,23 +1,23 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"hapressure/cmd/hapressure/internal/host"
+	"hapressure/cmd/hapressure/internal/render"
+	"hapressure/cmd/hapressure/internal/selector"
 	"hapressure/controller"
 	"hapressure/controller/status"
 	"hapressure/haproxy"
 )
 
 func purgeCommand() *cobra.Command {
-	var w which
+	var instances *selector.Selector
 	var dryRun, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "purge",
@@ -35,12 +35,9 @@ Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usag
 		Example: "  hapressure purge --dry-run\n  hapressure purge --unit haproxy\n  hapressure purge --pid 4711 --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := w.check(cmd); err != nil {
-				return err
-			}
-			ctx, stop := untilSignal(cmd.Context())
+			ctx, stop := host.UntilSignal(cmd.Context())
 			defer stop()
-			rows, err := purgeHere(ctx, w, dryRun, func(done, of int) {
+			rows, err := purgeHere(ctx, *instances, dryRun, func(done, of int) {
 				if !asJSON {
 					progress(os.Stderr, done, of)
 				}
@@ -51,25 +48,25 @@ Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usag
 			if asJSON {
 				err = writeJSON(cmd.OutOrStdout(), map[string]any{"workers": rows})
 			} else {
-				err = printPurges(cmd.OutOrStdout(), rows)
+				err = render.Purges(cmd.OutOrStdout(), rows)
 			}
 			return errors.Join(err, verdict(rows))
 		},
 	}
-	w.flags(cmd)
+	instances = instanceFlags(cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "look and tell, but write nothing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
 // purgeHere purges the chosen workers without asking a daemon. tell is told how far it is.
-func purgeHere(ctx context.Context, w which, dryRun bool, tell func(done, of int)) ([]status.Purge, error) {
-	s := haproxy.NewScanner(procfs)
-	found, pids, err := w.find(ctx, s)
+func purgeHere(ctx context.Context, w selector.Selector, dryRun bool, tell func(done, of int)) ([]status.Purge, error) {
+	s := haproxy.NewScanner(host.Procfs)
+	found, pids, err := w.Find(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	chosen := stopping(found, w.pid)
+	chosen := stopping(found, w.PID)
 	rows := []status.Purge{}
 	for i, worker := range chosen {
 		tell(i, len(chosen))
@@ -96,32 +93,6 @@ func progress(f *os.File, done, of int) {
 	if fi, err := f.Stat(); err == nil && fi.Mode()&os.ModeCharDevice != 0 {
 		fmt.Fprintf(f, "\r%d of %d workers\r", done, of)
 	}
-}
-
-func printPurges(out io.Writer, rows []status.Purge) error {
-	if len(rows) == 0 {
-		_, err := fmt.Fprintln(out, "No worker is proven to be stopping: there is nothing to purge. 'hapressure workers' shows all there are.")
-		return err
-	}
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "GEN\tPID\tRESULT\tBEFORE\tAFTER\tHELD\tLAYOUT\tREASON")
-	var freed, wouldFree uint64 // of one of them there is none: all rows are of a dry run, or none is
-	for _, r := range rows {
-		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%.0f µs\t%s\t%s\n", r.Generation, r.PID, r.Result, size(r.Before), size(r.After), r.Held, cmp.Or(r.Layout, "-"), printable(r.Reason))
-		if r.Result == status.WouldPurge {
-			wouldFree += r.Before
-		}
-		freed += r.Before - min(r.Before, r.After)
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	text := size(freed) + " freed"
-	if wouldFree > 0 {
-		text = "up to " + size(wouldFree) + " would be freed"
-	}
-	_, err := fmt.Fprintln(out, text)
-	return err
 }
 
 // verdict is the command's exit code.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hapressure/cmd/hapressure/internal/policyfiles"
 	"hapressure/input"
 	"hapressure/policy/record"
 	"hapressure/policy/simulate"
@@ -29,7 +30,7 @@ It is a simple model: it tells what a policy does, not how a machine behaves. Th
 		Example: "  hapressure simulate storm.yaml -o storm.rec && hapressure replay storm.rec --html storm.html",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, _, err := loadPolicy(files...)
+			p, _, err := policyfiles.Load(files...)
 			if err != nil {
 				return err
 			}

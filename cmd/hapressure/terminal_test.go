@@ -18,6 +18,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"hapressure/cmd/hapressure/internal/render"
+	"hapressure/cmd/hapressure/internal/statustest"
 	"hapressure/controller/status"
 )
 
@@ -96,8 +98,8 @@ func ctrlC(terminal *os.File) { terminal.WriteString("\x03") }
 
 func TestOnTerminal(t *testing.T) {
 	t.Setenv("TERM", "xterm")
-	bin, socket := program(t), fakeDaemon(t, told(storm("haproxy.service", 12)))
-	text := statusText(told(storm("haproxy.service", 12)), 80)
+	bin, socket := program(t), fakeDaemon(t, statustest.Told(statustest.Storm("haproxy.service", 12)))
+	text := render.Status(statustest.Told(statustest.Storm("haproxy.service", 12)), 80)
 	lines := strings.ReplaceAll(text, "\n", "\r\n")
 
 	out := onTerminal(t, exec.Command(bin, "status", "--watch=1s", "--socket", socket), "\x1b[J\x1b[H", ctrlC) // drawn twice
@@ -156,11 +158,11 @@ func TestNoLogLinesOnScreen(t *testing.T) {
 }
 
 func TestStatusCommand(t *testing.T) {
-	bin, socket := program(t), fakeDaemon(t, told(blind()))
-	if code, out := call(t, bin, "status", "--socket", socket); code != 0 || out != statusText(told(blind()), 0) {
+	bin, socket := program(t), fakeDaemon(t, statustest.Told(statustest.Blind()))
+	if code, out := call(t, bin, "status", "--socket", socket); code != 0 || out != render.Status(statustest.Told(statustest.Blind()), 0) {
 		t.Errorf("exit %d\n%s", code, out)
 	}
-	if code, s := callJSON[status.Status](t, bin, "status", "--socket", socket); code != 0 || s.Targets[0].Name != blind().Name {
+	if code, s := callJSON[status.Status](t, bin, "status", "--socket", socket); code != 0 || s.Targets[0].Name != statustest.Blind().Name {
 		t.Errorf("as JSON: exit %d, %+v", code, s)
 	}
 	for _, args := range [][]string{{"--watch", "--json"}, {"--watch=-1s"}, {"extra"}} {
@@ -177,7 +179,7 @@ func TestCompletion(t *testing.T) {
 	cmd := &cobra.Command{}
 	socket := ""
 	socketFlag(cmd, &socket)
-	cmd.Flags().Set("socket", fakeDaemon(t, told(calm(), storm("other.service", 2))))
+	cmd.Flags().Set("socket", fakeDaemon(t, statustest.Told(statustest.Calm(), statustest.Storm("other.service", 2))))
 	names, _ := fromDaemon(targets)(cmd, nil, "")
 	pids, _ := fromDaemon(workers)(cmd, nil, "")
 	if got := strings.Join(append(names, pids...), ";"); got != "haproxy.service;other.service;812\tcurrent, generation 1 of haproxy.service;"+

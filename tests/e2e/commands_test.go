@@ -14,7 +14,7 @@ var commandLine = regexp.MustCompile(`(?m)^ {4,}(?:\$ )?((?:hapressure|journalct
 // elsewhere are command lines that are not run with the others.
 var elsewhere = []string{
 	"hapressure: ",                        // what a command has printed
-	"hapressure top",                      // needs a terminal: see cmd/hapressure/top_test.go
+	"hapressure top",                      // needs a terminal: see cmd/hapressure/internal/top/top_test.go
 	"hapressure policy check policy.yaml", // shown for what it says of mistakes: see policy/language/testdata/bad
 }
 

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"hapressure/cmd/hapressure/internal/recordings"
+	"hapressure/cmd/hapressure/internal/selector"
+	"hapressure/controller/control"
+)
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+var errNoOutput = usageError{errors.New("where to write is not said: give -o FILE, - is standard output")}
+
+// create makes a file that a command was told to write.
+func create(cmd *cobra.Command, name string) (io.WriteCloser, error) {
+	if name == "" {
+		return nil, errNoOutput
+	}
+	if name == "-" {
+		return recordings.NopCloser{Writer: cmd.OutOrStdout()}, nil
+	}
+	return os.Create(name) // the error names the file and what was done
+}
+
+func policyFlag(cmd *cobra.Command, files *[]string) {
+	cmd.Flags().StringArrayVarP(files, "policy", "p", nil, "policy `FILE` instead of this host's; given again, a drop-in")
+}
+
+func socketFlag(cmd *cobra.Command, socket *string) {
+	cmd.Flags().StringVar(socket, "socket", control.Socket, "the daemon's control socket")
+}
+
+// errNoDaemon says that what was shown was not told by the daemon.
+var errNoDaemon = errors.New("the daemon does not run")
+
+// instanceFlags adds the flags that choose HAProxy instances. They are checked before cmd runs: a value that chooses
+// nothing is not taken for a choice of all.
+func instanceFlags(cmd *cobra.Command) *selector.Selector {
+	var s selector.Selector
+	var everything bool
+	cmd.Flags().StringVarP(&s.Unit, "unit", "u", "", "only HAProxy of this systemd unit")
+	cmd.Flags().IntVar(&s.PID, "pid", 0, "only the worker with this pid, or the workers of the master with it")
+	cmd.Flags().BoolVar(&everything, "all", false, "all HAProxy on this host, as without any of these flags")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		pid, all := cmd.Flags().Changed("pid"), cmd.Flags().Changed("all")
+		switch {
+		case pid && s.PID <= 0:
+			return usageError{fmt.Errorf("--pid %d is not the number of a process", s.PID)}
+		case all && !everything:
+			return usageError{errors.New("--all=false chooses nothing: give --unit, --pid or --all")}
+		case s.Unit != "" && pid, all && (s.Unit != "" || pid):
+			return usageError{errors.New("give only one of --unit, --pid and --all")}
+		}
+		return nil
+	}
+	return &s
+}

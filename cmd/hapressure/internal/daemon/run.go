@@ -1,0 +1,135 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"hapressure/cmd/hapressure/internal/host"
+	"hapressure/cmd/hapressure/internal/policyfiles"
+	"hapressure/controller"
+	"hapressure/controller/control"
+	"hapressure/controller/status"
+	"hapressure/haproxy"
+	"hapressure/systemd"
+)
+
+const (
+	RecordingsMiB = 16      // the default of --recordings-size
+	maxRecordings = 1 << 20 // the most that it takes, in MiB: 1 TiB
+)
+
+// Options are the flags of run.
+type Options struct {
+	Version       string // of this program
+	Policy        []string
+	DryRun        bool
+	Recordings    string
+	RecordingsMiB int
+	Socket        string
+	Metrics       string
+}
+
+// Check returns what is wrong with the flags.
+func (o Options) Check() error {
+	if o.RecordingsMiB < 1 || o.RecordingsMiB > maxRecordings {
+		return fmt.Errorf("--recordings-size %d: it takes a number of MiB from 1 to %d; to keep no recordings, use --recordings ''",
+			o.RecordingsMiB, maxRecordings)
+	}
+	if o.Metrics == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(o.Metrics)
+	if n, perr := strconv.ParseUint(port, 10, 16); err == nil && (perr != nil || n == 0) {
+		err = fmt.Errorf("the port %q is not a number from 1 to 65535", port)
+	}
+	if err != nil {
+		return fmt.Errorf("--metrics %q: it takes an address and a port, as 127.0.0.1:19787: %w", o.Metrics, err)
+	}
+	return nil
+}
+
+// Run guards the targets of the policy until SIGTERM or SIGINT.
+func Run(ctx context.Context, o Options) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // before systemd is told that we are ready for it
+	// Should journald crash, standard error is a broken pipe, of which a Go program dies unless somebody takes the signal. It is not
+	// ignored: what we start would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	journal := controller.NewJournal(os.Stderr)
+	defer closeJournal(journal)
+	if !o.DryRun {
+		if err := lockThisHost(journal); err != nil {
+			return err
+		}
+	}
+	files := policyfiles.NewFollower(o.Policy, cmp.Or(StateFile("policy/in-force"), runtimeFile("policy/in-force")), journal)
+	p, from, mistakes := files.Begin()
+	if p == nil {
+		return mistakes
+	}
+	ctx, stop := host.UntilSignal(ctx) // from here on there is something to end in order
+	defer stop()
+	go files.KeepLast(ctx)
+	config, err := host.Config(p, journal)
+	if err != nil {
+		return err
+	}
+	config.DryRun, config.Origin = o.DryRun, from
+	config.Daemon = &status.Daemon{Version: o.Version, PID: os.Getpid(), Started: time.Now(), DryRun: o.DryRun,
+		MissingRights: haproxy.MissingRights(host.Procfs)}
+	config.Status = func(text string) { systemd.Status(text) }
+	config.Keep = runtimeFile("")
+	keepRecordings(&config, o.Recordings, o.RecordingsMiB)
+	c := controller.New(config)
+	if mistakes != nil {
+		c.KeepPolicy(mistakes)
+	}
+	mode := ""
+	if o.DryRun {
+		mode = ", dry run: no worker will be touched"
+	}
+	events := controller.Events{Journal: journal}
+	events.Started(o.Version, from, mode)
+	for _, m := range config.Daemon.MissingRights {
+		events.RightMissing(m)
+	}
+	if err := systemd.Ready(); err != nil {
+		return fmt.Errorf("telling systemd that we are ready: %w", err)
+	}
+	lockResident()
+	go watchdog(ctx, c)
+	go files.Follow(ctx, c, hup)
+	metrics := c.Metrics()
+	serve(ctx, control.Handler(c, files.Reload, metrics), metrics, journal, o)
+	c.Run(ctx)
+	systemd.Stopping()
+	events.Stopped()
+	return nil
+}
+
+// watchdog tells systemd that we are alive as long as no target goes unlooked at.
+func watchdog(ctx context.Context, c *controller.Controller) {
+	interval, ok := systemd.WatchdogInterval()
+	if !ok {
+		return
+	}
+	tick := time.NewTicker(interval / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := c.Healthy(interval); err == nil {
+				systemd.Watchdog()
+			}
+		}
+	}
+}

@@ -1,0 +1,290 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hapressure/cmd/hapressure/internal/render"
+	"hapressure/cmd/hapressure/internal/selector"
+	"hapressure/controller"
+	"hapressure/controller/status"
+	"hapressure/haproxy"
+	"hapressure/policy"
+	"hapressure/policy/language"
+	"hapressure/tests/cgrouptest"
+	"hapressure/tests/haproxytest"
+)
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sound is a host on which all is well: one target, /lb, and no HAProxy to be asked.
+func sound(t *testing.T) (*exam, cgrouptest.Tree) {
+	t.Helper()
+	tree := cgrouptest.New(t)
+	tree.Group("/lb", map[string]string{"memory.current": "500000000\n", "memory.max": "1000000000\n"})
+	procfs := t.TempDir()
+	writeFile(t, procfs+"/meminfo", "MemTotal: 3009444 kB\nMemAvailable: 2689488 kB\nSwapTotal: 1000000 kB\nSwapFree: 1000000 kB\n")
+	writeFile(t, procfs+"/swaps", "Filename Type Size Used Priority\n/swap file 1000000 0 -2\n")
+	files := []language.File{{Name: "test.yaml", Text: []byte("version: 1\ntargets: [cgroup: /lb]\ntiers: [{name: purge, enter: always, actions: [purge-ssl-cache: {}]}]\n")}}
+	p, err := language.Decode(files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	worker := status.Worker{PID: 11, State: "current", Shared: new(uint64(200e6)), Private: new(uint64(50e6))}
+	return &exam{version: "1.0",
+		procfs: procfs, recordings: controller.Recordings{Dir: t.TempDir(), PerTarget: 1 << 20}, states: t.TempDir(), mount: tree.Mount, policy: p, files: files,
+		service: map[string]any{"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled"},
+		status: status.Status{
+			At: now, Daemon: &status.Daemon{Version: "1.0", Started: now, MissingRights: []haproxy.Right{}},
+			Policy:  status.Policy{Origin: "the policy test.yaml", SHA256: controller.Digest(p)},
+			Targets: []status.Target{{Name: "/lb", Cgroup: "/lb", At: now, Masters: []status.Master{{PID: 10, Workers: []status.Worker{worker}}}}},
+		},
+	}, tree
+}
+
+// ills are the findings that are not ok, as "level check: found".
+func ills(e *exam) (all []string) {
+	for _, f := range e.findings {
+		if f.Level != fine {
+			all = append(all, f.Level+" "+f.Check+": "+f.Found)
+		}
+	}
+	return all
+}
+
+func TestDoctorFindsNothingWrong(t *testing.T) {
+	e, _ := sound(t)
+	e.examine(t.Context())
+	if got := ills(e); len(got) > 0 || e.verdict != nil || len(e.findings) < 6 {
+		t.Errorf("%q, %v", got, e.verdict)
+	}
+}
+
+// Each ill that is made is found, and nothing else.
+func TestDoctorFinds(t *testing.T) {
+	for want, make := range map[string]func(*testing.T, *exam, cgrouptest.Tree){
+		"problem host: cgroup v2 is not mounted": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.mountErr = errors.New("cgroup v2 is not mounted") },
+		"warning host: some swap is zram": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
+			writeFile(t, e.procfs+"/swaps", "Filename Type Size Used Priority\n/dev/zram0 partition 1000 0 100\n")
+		},
+		"problem host: reading host memory": func(t *testing.T, e *exam, _ cgrouptest.Tree) { os.Remove(e.procfs + "/meminfo") },
+		"problem policy: the policy has mistakes": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+			e.policy, e.policyErr = nil, errors.New("the policy has mistakes")
+		},
+		"problem policy: the policy test.yaml is in force, for the files had mistakes: line 3": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+			e.status.Policy.Rejected = "line 3"
+		},
+		"warning policy: the policy test.yaml is in force, which is not": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Policy.SHA256 = "other" },
+		"warning service: hapressure.service is not-found":               func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["LoadState"] = "not-found" },
+		"problem service: hapressure.service is failed":                  func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["ActiveState"] = "failed" },
+		"warning service: hapressure.service is disabled":                func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["UnitFileState"] = "disabled" },
+		"warning service: units are found by the cgroup tree: no D-Bus; no hooks": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+			e.status.Systemd = status.Systemd{By: "the cgroup tree", Why: "no D-Bus", Lacks: "no hooks"}
+		},
+		"warning service: the daemon is hapressure 0.1, installed is": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Daemon.Version = "0.1" },
+		"warning service: the daemon only tells":                      func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Daemon.DryRun = true },
+		"warning service: the daemon says: nothing":                   func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.statusErr = errors.New("the daemon says: nothing") },
+		"problem rights: ptrace(2): forbidden; needed to trace; purge-ssl-cache cannot be done": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+			e.status.Daemon.MissingRights = []haproxy.Right{{Name: "ptrace(2)", Actions: []string{"purge-ssl-cache"}, Missing: "forbidden", Why: "trace"}}
+		},
+		"warning rights: pidfd_getfd(2): forbidden; needed to ask; purge-ssl-cache cannot be done without -S": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+			e.status.Daemon.MissingRights = []haproxy.Right{{Name: "pidfd_getfd(2)", Actions: []string{"purge-ssl-cache"}, Where: "without -S", Missing: "forbidden", Why: "ask"}}
+		},
+		"warning targets: /none of the policy does not run": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+			e.policy.Targets = append(e.policy.Targets, policy.Target{Cgroup: "/none"})
+		},
+		"warning targets: /none.slice/lb of the policy does not run": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+			// The first one runs: a path in a policy need not begin with a slash.
+			e.policy.Targets = append(e.policy.Targets, policy.Target{Cgroup: "lb"}, policy.Target{Cgroup: "none.slice/lb"})
+		},
+		"warning targets: looking needs root": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.foundErr = errors.New("looking needs root") },
+		"warning targets: HAProxy with master 10 is no target": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+			e.found = []haproxy.Instance{{Master: haproxy.ID{PID: 10}}}
+			writeFile(t, e.procfs+"/10/cmdline", "haproxy\x00-W\x00")
+		},
+		"warning targets: HAProxy process 9 is not in master-worker mode": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+			e.pids = []int{1, 9}
+			writeFile(t, e.procfs+"/1/comm", "init\n")
+			writeFile(t, e.procfs+"/9/comm", "haproxy\n")
+		},
+		"problem memory: /lb: reading memory.pressure of cgroup /lb": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
+			os.Remove(filepath.Join(tree.Mount, "lb/memory.pressure"))
+		},
+		"problem memory: /lb: reading memory.high of cgroup /lb: no such file in this cgroup": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
+			os.Remove(filepath.Join(tree.Mount, "lb/memory.high"))
+		},
+		"warning memory: /lb has no limit": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) { tree.Write("/lb", "memory.max", "max\n") },
+		"warning memory: /lb: a worker is 238 MiB, and not three": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
+			tree.Write("/lb", "memory.max", "700000000\n")
+		},
+		"problem memory: /lb: a worker is 238 MiB, and not two": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
+			tree.Write("/lb", "memory.max", "400000000\n")
+		},
+		"problem memory: opening cgroup": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) { tree.Remove("/lb") },
+	} {
+		t.Run(want, func(t *testing.T) {
+			e, tree := sound(t)
+			make(t, e, tree)
+			e.examine(t.Context())
+			got := ills(e)
+			if len(got) != 1 || !strings.HasPrefix(got[0], want) {
+				t.Errorf("found %q", got)
+			}
+			if (e.verdict != nil) != strings.HasPrefix(want, problem) {
+				t.Errorf("verdict %v", e.verdict)
+			}
+		})
+	}
+}
+
+// A real disk that is full or read-only.
+func TestDoctorFindsNoRoomForRecordings(t *testing.T) {
+	e, _ := sound(t)
+	if err := syscall.Mount("none", e.recordings.Dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("cannot mount: %v", err)
+	}
+	defer syscall.Unmount(e.recordings.Dir, 0)
+	e.examine(t.Context())
+	if got := ills(e); len(got) != 1 || !strings.HasSuffix(got[0], "is full or read-only: 1024 KiB are free") {
+		t.Errorf("found %q", got)
+	}
+}
+
+// How much there is of recordings and states is said with its bound, and what is beyond it is a warning.
+func TestDoctorTellsHowMuchIsKept(t *testing.T) {
+	e, _ := sound(t)
+	for i := range 66 { // one target is guarded, and 64 others are let be
+		target := fmt.Sprintf("c%d.service", i)
+		writeFile(t, filepath.Join(e.recordings.Dir, target, "20260102T030405.000000Z.jsonl.gz"), "recording")
+		writeFile(t, filepath.Join(e.states, target+".json"), "{}")
+	}
+	e.examine(t.Context())
+	got := ills(e)
+	for i, want := range []string{"warning recordings: " + e.recordings.Dir + ": 1 KiB in 66 files of 66 targets, more than the bound: 1 MiB for each target that is guarded; " +
+		"for all others 16 MiB, 64 targets, 336 hours", "warning state: " + e.states + ": 0 KiB in 66 files of 66 targets, more than the bound: "} {
+		if len(got) != 2 || !strings.HasPrefix(got[i], want) {
+			t.Fatalf("found %q, want %q", got, want)
+		}
+	}
+	for _, dir := range []string{e.recordings.Dir, e.states} {
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries[:1] {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.findings = nil
+	e.examine(t.Context())
+	if got := ills(e); len(got) > 0 {
+		t.Errorf("at the bound: found %q", got)
+	}
+}
+
+// Where no daemon runs, the rights are those of this process, and that is said.
+func TestDoctorWithoutDaemon(t *testing.T) {
+	e, _ := sound(t)
+	writeFile(t, e.procfs+"/sys/kernel/yama/ptrace_scope", "3\n")
+	e.status.Daemon = nil
+	e.examine(t.Context())
+	got := strings.Join(ills(e), "\n")
+	wants := []string{"warning service: no daemon answers", "warning rights: no daemon tells"}
+	if os.Geteuid() == 0 {
+		wants = append(wants, "problem rights: kernel.yama.ptrace_scope: it is 3")
+	}
+	for _, want := range wants {
+		if !strings.Contains(got, want) {
+			t.Errorf("found\n%s\nwant %s", got, want)
+		}
+	}
+}
+
+// leaked is a listening socket that HAProxy is started with and does not use.
+func leaked(t *testing.T) *os.File {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestDoctorLooksAtHAProxy(t *testing.T) {
+	for _, tt := range []struct {
+		conf haproxytest.Config
+		want []string // of its own checks, with their levels
+	}{
+		{haproxytest.Config{CacheSize: 50_000, Global: "hard-stop-after 10m"}, []string{"ok master M has hard-stop-after 10m",
+			"ok worker W (current): its TLS session cache of 12 MiB is known", "ok worker W (stopping): its TLS session cache of 12 MiB is known"}},
+		{haproxytest.Config{CLI: ",level,operator"}, []string{"ok master M has no hard-stop-after", "ok worker W (current) has no TLS session cache"}},
+		{haproxytest.Config{Files: []*os.File{leaked(t)}}, []string{"warning worker W is not taken for stopping, though a younger worker serves: it accepts connections on 127.0.0.1:"}},
+		{haproxytest.Config{CacheSize: 50_000, Threads: 1}, []string{"warning worker W (current): no TLS session cache was found. It may be private memory"}},
+		{haproxytest.Config{NoCLI: true, Global: ".if 1\nhard-stop-after 1h\n.endif"}, []string{"it depends on a condition", "ok worker W (stopping)"}},
+		{haproxytest.Config{Sections: "cache c\n    total-max-size 4\n"}, []string{"warning worker W (stopping): its cache cannot be purged: an HTTP cache"}},
+	} {
+		run := haproxytest.Start(t, tt.conf)
+		if tt.conf.Threads == 1 && !run.Before(2, 9) {
+			continue // its cache is in shared memory
+		}
+		run.Tunnel()
+		run.Reload()
+		e, tree := sound(t)
+		text := ""
+		run.Eventually("all is found", func() (err error) {
+			tree.Write("/lb", "cgroup.procs", strings.Trim(strings.ReplaceAll(fmt.Sprint(run.Pids()), " ", "\n"), "[]")+"\n")
+			e.procfs, e.pids, e.findings = "/proc", run.Pids(), nil
+			if e.found, err = selector.Scan(t.Context(), haproxy.NewScanner("/proc"), e.pids); err != nil {
+				return err
+			}
+			e.check = "haproxy"
+			checkTargets(t.Context(), e)
+			checkHAProxy(t.Context(), e)
+			text = ""
+			for _, f := range e.findings {
+				found := strings.ReplaceAll(f.Found, "master "+strconv.Itoa(run.Master), "master M")
+				for _, pid := range run.Children() {
+					found = strings.ReplaceAll(found, "worker "+strconv.Itoa(pid), "worker W")
+				}
+				text += f.Level + " " + found + "\n"
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(strings.ReplaceAll(text, run.Dir+"/", ""), want) {
+					return fmt.Errorf("found\n%swant %s", text, want)
+				}
+			}
+			return nil
+		})
+		if strings.Contains(text, "is no target") || strings.Contains(text, "master-worker mode") {
+			t.Errorf("found\n%s", text)
+		}
+	}
+}
+
+func TestStatusTellsMissingRights(t *testing.T) {
+	e, _ := sound(t)
+	e.status.Daemon.MissingRights = []haproxy.Right{{Name: "CAP_KILL", Actions: []string{"trim-pools"}, Missing: "not there", Why: "signal"}}
+	if out := render.Status(e.status, 0); !strings.Contains(out, "Missing: CAP_KILL: not there; needed to signal; trim-pools cannot be done\n") {
+		t.Error(out)
+	}
+}

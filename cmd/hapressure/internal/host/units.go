@@ -1,0 +1,53 @@
+package host
+
+import (
+	"context"
+
+	"hapressure/controller"
+	"hapressure/systemd"
+)
+
+// Ways are how a unit is found, the best first. mount is that of cgroup v2.
+func Ways(mount string) []controller.Way {
+	return []controller.Way{
+		{
+			Name:    "D-Bus",
+			Connect: func(ctx context.Context) (controller.Units, error) { return units(systemd.Connect(ctx)) },
+		},
+		{
+			Name:    "systemd's private socket",
+			Lacks:   "the signal TierChanged is not sent",
+			Connect: func(ctx context.Context) (controller.Units, error) { return units(systemd.ConnectPrivate(ctx)) },
+		},
+		{
+			Name: "the cgroup tree",
+			Lacks: "units are found within 10 s instead of at once and not by an alias, hooks are not run and " +
+				"the signal TierChanged is not sent",
+			Connect: func(context.Context) (controller.Units, error) { return systemd.NewTree(mount), nil },
+		},
+	}
+}
+
+// units makes no interface of a nil pointer: it would not be nil.
+func units(bus *systemd.Bus, err error) (controller.Units, error) {
+	if err != nil {
+		return nil, err
+	}
+	return bus, nil
+}
+
+// UnitProperties returns the properties of a unit, or none if systemd cannot be asked.
+func UnitProperties(ctx context.Context, unit string) map[string]any {
+	for _, connect := range []func(context.Context) (*systemd.Bus, error){systemd.Connect, systemd.ConnectPrivate} {
+		bus, err := connect(ctx)
+		if err != nil {
+			continue
+		}
+		properties, err := bus.Properties(ctx, unit)
+		bus.Close()
+		if err == nil {
+			return properties
+		}
+	}
+	return nil
+}

@@ -1,0 +1,50 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"hapressure/cmd/hapressure/internal/host"
+	"hapressure/cmd/hapressure/internal/policyfiles"
+	"hapressure/controller"
+	"hapressure/controller/control"
+	"hapressure/controller/status"
+)
+
+// Inspector finds out the status again and again. It keeps one controller, which remembers what HAProxy has answered.
+type Inspector struct {
+	Socket  string
+	Journal controller.Journal // takes what cannot be read
+
+	c      *controller.Controller // nil until the host was first inspected
+	policy string                 // digest of the policy that c has
+}
+
+// Status asks the daemon. If no daemon runs it inspects the host itself.
+func (in *Inspector) Status(ctx context.Context) (status.Status, error) {
+	s, err := control.NewClient(in.Socket).Status(ctx)
+	if !errors.Is(err, control.ErrNoDaemon) {
+		return s, err
+	}
+	if os.Geteuid() != 0 {
+		return s, fmt.Errorf("%w, and looking without it needs root: run this with sudo", err)
+	}
+	p, files, err := policyfiles.Load()
+	if err != nil {
+		return s, err
+	}
+	if in.c == nil {
+		config, err := host.Config(p, in.Journal)
+		if err != nil {
+			return s, err
+		}
+		config.Origin = policyfiles.Origin(files)
+		in.c = controller.New(config)
+	} else if in.policy != controller.Digest(p) {
+		in.c.SetPolicy(p, policyfiles.Origin(files))
+	}
+	in.policy = controller.Digest(p)
+	return in.c.Look(ctx), nil
+}

@@ -1,0 +1,129 @@
+package policyfiles
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hapressure/controller"
+	"hapressure/policy"
+	"hapressure/systemd"
+	"hapressure/tests/golden"
+	"hapressure/tests/haproxytest"
+)
+
+func TestLastPolicyTags(t *testing.T) { golden.Tags(t, lastPolicy{}) }
+
+// What was last in force goes on at a start with a policy that has mistakes, but only as the policy of the same files, and only if others could
+// not have written it.
+func TestStartWithMistakes(t *testing.T) {
+	dir := t.TempDir()
+	file, kept := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "state", "policy-in-force")
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin := func(names ...string) (tier, from string, mistakes error) {
+		f := &follower{t: t, told: make(chan systemd.Entry, 16)}
+		r := NewFollower(names, kept, f)
+		p, from, mistakes := r.Begin()
+		if len(r.keeping) > 0 {
+			if err := r.write(<-r.keeping); err != nil {
+				t.Error(err)
+			}
+		}
+		if p != nil {
+			tier = p.Tiers[0].Name
+		}
+		if told := len(f.told); told != 0 != (mistakes != nil) {
+			t.Errorf("%v, and %d entries were told", mistakes, told)
+		}
+		return tier, from, mistakes
+	}
+	wants := func(what, tier string, got string, mistakes error, bad bool) {
+		t.Helper()
+		if got != tier || (mistakes != nil) != bad {
+			t.Errorf("%s: tier %q, %v; want %q", what, got, mistakes, tier)
+		}
+	}
+	write(file, "tears")
+	tier, _, mistakes := begin(file)
+	wants("nothing was ever in force", "", tier, mistakes, true)
+	write(file, policyText("good"))
+	tier, _, mistakes = begin(file)
+	wants("a good policy", "good", tier, mistakes, false)
+	write(file, "tears")
+	tier, from, mistakes := begin(file)
+	wants("mistakes", "good", tier, mistakes, true)
+	if from != "the policy "+file+", as it was last in force" || !strings.Contains(mistakes.Error(), file+":1:1: ") {
+		t.Errorf("it is of %q, %v", from, mistakes)
+	}
+	other := filepath.Join(dir, "other.yaml")
+	write(other, "tears")
+	tier, _, mistakes = begin(other)
+	wants("mistakes in another file", "", tier, mistakes, true)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	tier, _, mistakes = begin(file)
+	wants("the file is gone", "good", tier, mistakes, true)
+	write(file, policyText("better"))
+	tier, _, mistakes = begin(file)
+	wants("a better policy", "better", tier, mistakes, false)
+	write(file, "tears")
+	tier, _, mistakes = begin(file)
+	wants("mistakes after a better policy", "better", tier, mistakes, true)
+	if err := os.Chmod(kept, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	tier, _, mistakes = begin(file)
+	wants("anybody can write what was kept", "", tier, mistakes, true)
+	if err := os.Chmod(kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write(kept, "{")
+	tier, _, mistakes = begin(file)
+	wants("what was kept is torn", "", tier, mistakes, true)
+}
+
+// What a reload puts in force is kept, after what could not be written was told and is tried again.
+func TestReloadIsKept(t *testing.T) {
+	dir := t.TempDir()
+	file, kept := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "state", "policy", "in-force")
+	if err := os.WriteFile(file, []byte(policyText("first")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Dir(filepath.Dir(kept)), nil, 0o644); err != nil { // no folder can be made there
+		t.Fatal(err)
+	}
+	f := &follower{t: t, set: make(chan *policy.Policy, 16), told: make(chan systemd.Entry, 16)}
+	r := NewFollower([]string{file}, kept, f)
+	r.to = f
+	go r.KeepLast(t.Context())
+	if _, _, err := r.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	if e := f.tells(); e.MessageID != controller.StorageFailed.ID() || !strings.Contains(e.Message, "not a directory") {
+		t.Errorf("told %q", e.Message)
+	}
+	if err := os.Remove(filepath.Dir(filepath.Dir(kept))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(policyText("second")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.reload(false); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(haproxytest.Deadline); ; time.Sleep(10 * time.Millisecond) {
+		if p, _, err := r.last(); err == nil && p.Tiers[0].Name == "second" {
+			return
+		} else if time.Now().After(end) {
+			t.Fatalf("kept: %+v, %v", p, err)
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package render
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"hapressure/controller/status"
+	"hapressure/policy"
+)
+
+// Status is the status for people, in lines of that width where it is not 0: first what is wrong with the daemon, then the targets.
+func Status(s status.Status, width int) string {
+	var b strings.Builder
+	note := func(text string) { fmt.Fprintln(&b, Wrap(text, width, 2)) }
+	d := s.Daemon
+	if d == nil {
+		note("The daemon does not run; this is what a look shows. Start it: systemctl start hapressure")
+	} else if d.DryRun {
+		note("Dry run: the daemon decides and tells, but no worker is touched.")
+	}
+	if d != nil {
+		for _, r := range d.MissingRights {
+			note("Missing: " + r.String())
+		}
+	}
+	if s.Policy.Rejected != "" {
+		note("An older policy is in force, for the files as they are now have mistakes: " + s.Policy.Rejected)
+	}
+	if len(s.Targets) == 0 {
+		note("No target of the policy is running.")
+	}
+	if b.Len() > 0 {
+		b.WriteByte('\n')
+	}
+	for _, t := range s.Targets {
+		targetText(&b, t, s, width)
+		b.WriteByte('\n')
+	}
+	text := fmt.Sprintf("%s, in force for %s", s.Policy.Origin, Since(s.At, s.Policy.Since))
+	if d != nil {
+		text += fmt.Sprintf("; hapressure %s, pid %d, up %s", d.Version, d.PID, Since(s.At, d.Started))
+	}
+	note(strings.ToUpper(text[:1]) + text[1:])
+	return b.String()
+}
+
+// shownActions is how many of the last actions are shown.
+const shownActions = 5
+
+func targetText(b *strings.Builder, t status.Target, s status.Status, width int) {
+	line := func(label, text string) {
+		if text != "" {
+			fmt.Fprintf(b, "  %-10s%s\n", label, Wrap(text, width, 12))
+		}
+	}
+	fmt.Fprintf(b, "%s  %s\n", Printable(t.Name), Printable(Tier(t, s)))
+	line("because", t.TierWhy)
+	line("left when", t.TierLeave)
+	for _, w := range t.Withheld {
+		line("withheld", fmt.Sprintf("for %s: %s", Since(s.At, w.Since), w.Why))
+	}
+	line("memory", Memory(t))
+	line("limit", t.Limit.Name)
+	if l := t.UsageLimit; l.Name != t.Limit.Name && l.Bytes > 0 {
+		line("usage", fmt.Sprintf("%.0f%% of %s, the limit that is used most: %s of %s", t.Usage.Value, l.Name, Size(l.Used), Size(l.Bytes)))
+	}
+	line("pressure", fmt.Sprintf("some %s, full %s over 10 s; some %s, full %s over 60 s", Percent(t.Some10), Percent(t.Full10), Percent(t.Some60), Percent(t.Full60)))
+	line("events", eventsText(t.Events))
+	if t.Swap.Value > 0 {
+		line("swap", Size(uint64(t.Swap.Value)))
+	}
+	line("workers", WorkersSummary(t.Masters))
+	line("hard stop", hardStopText(t))
+	for _, why := range Unknown(t) {
+		line("unknown", why)
+	}
+	for _, m := range t.Masters {
+		b.WriteByte('\n')
+		Table(b, "  ", WorkerTable(m.Workers))
+	}
+	if len(t.Actions) > 0 {
+		b.WriteByte('\n')
+	}
+	for _, a := range slices.Backward(t.Actions[max(0, len(t.Actions)-shownActions):]) {
+		fmt.Fprintf(b, "  %-11s %s\n", Since(s.At, a.At)+" ago", Wrap(Action(a), width, 14))
+	}
+}
+
+func Tier(t status.Target, s status.Status) string {
+	text := "no tier"
+	switch {
+	case s.Daemon == nil:
+		return "tier not known without the daemon"
+	case t.Tier > 0 && t.Tier <= len(t.Tiers):
+		text = fmt.Sprintf("tier %d of %d, %s", t.Tier, len(t.Tiers), t.Tiers[t.Tier-1])
+	}
+	if t.TierSince != nil {
+		text += ", for " + Since(s.At, *t.TierSince)
+	}
+	return text
+}
+
+func Memory(t status.Target) string {
+	if t.Limit.Bytes == 0 {
+		return "not known: " + t.Usage.Absent
+	}
+	text := fmt.Sprintf("%s of %s (%.0f%%)", Size(t.Limit.Used), Size(t.Limit.Bytes), 100*float64(t.Limit.Used)/float64(t.Limit.Bytes))
+	if t.ReloadRoom.Absent == "" {
+		text += fmt.Sprintf(", room for %.*f reloads", max(0, 1-int(t.ReloadRoom.Value/10)), t.ReloadRoom.Value)
+	}
+	if t.LimitIn.Absent == "" {
+		text += fmt.Sprintf(", at the limit in %s", Span(t.LimitIn.Value))
+	}
+	return text
+}
+
+// eventsText tells what there was of memory.events, the worst first.
+func eventsText(events map[string]policy.Reading) string {
+	var parts []string
+	for _, kind := range []string{"oom_kill", "oom", "max", "high"} {
+		if n := events[kind].Value; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %.0f", kind, n))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func hardStopText(t status.Target) string {
+	var parts []string
+	if t.HardStopAfter != nil {
+		parts = append(parts, Span(*t.HardStopAfter)+" by the policy")
+	}
+	for _, m := range t.Masters {
+		if m.HardStopAfter != nil {
+			parts = append(parts, Span(*m.HardStopAfter)+" by HAProxy's hard-stop-after")
+		}
+	}
+	return strings.Join(slices.Compact(parts), "; ")
+}
+
+// Unknown tells what is not known and why, each reason once.
+func Unknown(t status.Target) []string {
+	of := map[string][]string{} // by the reason
+	add := func(what, why string) {
+		if why != "" && !slices.Contains(of[why], what) {
+			of[why] = append(of[why], what)
+		}
+	}
+	for _, sensor := range slices.Sorted(maps.Keys(t.Missing)) {
+		add(sensor, t.Missing[sensor])
+	}
+	if t.WorkersAbsent != "" {
+		add("workers, shown as of an earlier look", t.WorkersAbsent)
+	}
+	add("room for reloads", t.ReloadRoom.Absent)
+	for _, m := range t.Masters {
+		add("worker CLI", m.CLIError)
+		add("hard-stop-after", m.HardStopError)
+		for _, w := range m.Workers {
+			add(fmt.Sprintf("connections of %d", w.PID), w.ConnError)
+			add(fmt.Sprintf("cache of %d", w.PID), w.CacheError)
+			add(fmt.Sprintf("memory of %d", w.PID), w.SizeError)
+		}
+	}
+	var lines []string
+	for why, what := range of {
+		lines = append(lines, strings.Join(what, ", ")+": "+why)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func Action(a status.Action) string {
+	what := cmp.Or(a.What, string(a.Result))
+	if a.Error != "" {
+		what += ": " + a.Error
+	}
+	return fmt.Sprintf("%s of %d: %s", a.Action, a.PID, what)
+}

@@ -1,0 +1,35 @@
+package render
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"hapressure/cmd/hapressure/internal/statustest"
+	"hapressure/controller/status"
+	"hapressure/tests/golden"
+)
+
+func TestStatusText(t *testing.T) {
+	dry := statustest.Told(statustest.Blind())
+	dry.Daemon.DryRun = true
+	dry.Policy.Rejected = "the policy has mistakes:\n/etc/hapressure/policy.yaml:7:19: usage has an unknown key \"over\": known are above, below"
+	none := statustest.Told()
+	none.Daemon = nil
+	look := statustest.Told(statustest.Calm())
+	look.Daemon = nil
+	for name, s := range map[string]status.Status{"calm": statustest.Told(statustest.Calm()), "storm": statustest.Told(statustest.Storm("haproxy.service", 12), statustest.Calm()), "crowded": statustest.Told(statustest.Crowded()), "blind": dry, "none": none, "look": look} {
+		for _, width := range []int{0, 80, 120} {
+			text := Status(s, width)
+			golden.Check(t, "testdata/"+fmt.Sprintf("status-%s-%d.txt", name, width), text)
+			for line := range strings.Lines(text) {
+				if n := len([]rune(line)) - 1; width > 0 && n > width {
+					t.Errorf("%s at %d columns has a line of %d: %s", name, width, n, line)
+				}
+			}
+			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }) {
+				t.Errorf("%s holds control characters: %q", name, text)
+			}
+		}
+	}
+}

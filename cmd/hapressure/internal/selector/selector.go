@@ -1,0 +1,118 @@
+package selector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"hapressure/cgroup"
+	"hapressure/cmd/hapressure/internal/host"
+	"hapressure/controller"
+	"hapressure/haproxy"
+)
+
+// Selector chooses HAProxy instances of this host. Its zero value chooses all.
+type Selector struct {
+	Unit string // only those of this systemd unit; "" = any
+	PID  int    // only the worker with this pid, or the workers of the master with it; 0 = any
+}
+
+// Find returns the chosen workers, and all processes of the host whose memory maps can be read.
+func (s Selector) Find(ctx context.Context, scanner *haproxy.Scanner) ([]haproxy.Instance, []int, error) {
+	pids, err := allPIDs()
+	if err != nil {
+		return nil, nil, err
+	}
+	of, among := pids, pids
+	switch {
+	case s.PID != 0:
+		of = []int{s.PID}
+	case s.Unit != "":
+		if of, err = unitPIDs(ctx, s.Unit); err != nil {
+			return nil, nil, err
+		}
+		among = of // anybody can run something that is called haproxy and keeps us waiting
+	}
+	found, err := Scan(ctx, scanner, among)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range found {
+		if !slices.Contains(of, found[i].Master.PID) {
+			found[i].Workers = slices.DeleteFunc(found[i].Workers, func(w haproxy.Worker) bool { return !slices.Contains(of, w.PID) })
+		}
+	}
+	found = slices.DeleteFunc(found, func(i haproxy.Instance) bool { return len(i.Workers) == 0 })
+	if len(found) == 0 && s.PID != 0 {
+		return nil, nil, fmt.Errorf("pid %d is no worker or master of a HAProxy in master-worker mode (-W, -Ws): "+
+			"'hapressure workers' lists those there are", s.PID)
+	}
+	return found, slices.DeleteFunc(pids, func(pid int) bool {
+		f, err := os.Open(filepath.Join(host.Procfs, strconv.Itoa(pid), "maps"))
+		if err == nil {
+			f.Close()
+		}
+		return err != nil // gone, or of a user namespace that we are not in: a worker's memory is not shared with it
+	}), nil
+}
+
+// Scan finds the HAProxy instances among processes.
+func Scan(ctx context.Context, s *haproxy.Scanner, pids []int) ([]haproxy.Instance, error) {
+	found, err := s.Scan(ctx, pids)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("looking at other users' processes needs root: run this with sudo (%w)", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for HAProxy: %w", err)
+	}
+	return found, nil
+}
+
+func allPIDs() ([]int, error) {
+	entries, err := os.ReadDir(host.Procfs)
+	if err != nil {
+		return nil, fmt.Errorf("listing processes: %w", err)
+	}
+	var pids []int
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// unitPIDs lists the processes of a systemd unit.
+func unitPIDs(ctx context.Context, name string) ([]int, error) {
+	if !strings.Contains(name, ".") {
+		name += ".service"
+	}
+	mount, err := cgroup.Mount()
+	if err != nil {
+		return nil, fmt.Errorf("looking for the processes of %s: %w", name, err)
+	}
+	link, err := controller.Connect(ctx, host.Ways(mount))
+	if err != nil {
+		return nil, fmt.Errorf("asking systemd for %s: %w", name, err)
+	}
+	defer link.Close()
+	at, err := link.ControlGroup(ctx, name)
+	if err == nil && at == "" {
+		err = errors.New("it is not running")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking systemd for %s: %w", name, err)
+	}
+	group, err := cgroup.Open(mount, at)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the processes of %s: %w", name, err)
+	}
+	defer group.Close()
+	return group.Procs()
+}

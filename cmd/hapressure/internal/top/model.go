@@ -1,0 +1,184 @@
+package top
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gdamore/tcell/v2"
+
+	"hapressure/cmd/hapressure/internal/render"
+	"hapressure/controller/status"
+	"hapressure/haproxy"
+)
+
+// learn takes in an answer. After one that failed the last good one is still shown.
+func (m *Model) learn(a answer, now time.Time) {
+	if m.err = a.err; a.err != nil {
+		return
+	}
+	if a.status.Daemon == nil { // it tells no history
+		for i := range a.status.Targets {
+			t := &a.status.Targets[i]
+			if old := slices.IndexFunc(m.status.Targets, func(o status.Target) bool { return o.Name == t.Name }); old >= 0 {
+				t.History = append(m.status.Targets[old].History, t.History...)
+				t.History = t.History[max(0, len(t.History)-int(charted/time.Second)):]
+			}
+		}
+	}
+	m.status, m.unread, m.heard = a.status, a.note, now
+	m.choose(0)
+}
+
+// shown is the index of the target shown: another one where it has gone. There is one at least.
+func (m *Model) shown() int {
+	return max(0, slices.IndexFunc(m.status.Targets, func(t status.Target) bool { return t.Name == m.target }))
+}
+
+// turn shows another target, steps away.
+func (m *Model) turn(steps int) {
+	if n := len(m.status.Targets); n > 0 {
+		m.target, m.pid, m.at = m.status.Targets[(m.shown()+steps+n)%n].Name, 0, 0
+		m.choose(0)
+	}
+}
+
+// workers are those of the target shown, in the order asked for.
+func (m *Model) workers() []status.Worker {
+	var all []status.Worker
+	for _, master := range m.status.Targets[m.shown()].Masters {
+		all = append(all, master.Workers...)
+	}
+	slices.SortStableFunc(all, func(a, b status.Worker) int {
+		switch m.order {
+		case 'c':
+			return descending(a.Cache, b.Cache)
+		case 'n':
+			return descending(a.Connections, b.Connections)
+		case 'a':
+			return cmp.Compare(b.Age, a.Age)
+		}
+		return cmp.Compare(a.Generation, b.Generation)
+	})
+	return all
+}
+
+// descending puts the greatest first, and what is not known last.
+func descending[T cmp.Ordered](a, b *T) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
+	return cmp.Compare(*b, *a)
+}
+
+// choose chooses the worker that many rows below the one chosen, or in the row of one that has gone.
+func (m *Model) choose(below int) {
+	if len(m.status.Targets) == 0 {
+		return
+	}
+	m.target = m.status.Targets[m.shown()].Name
+	rows := m.workers()
+	if at := slices.IndexFunc(rows, func(w status.Worker) bool { return w.PID == m.pid }); at >= 0 {
+		m.at = at
+	}
+	if m.at = max(0, min(m.at+below, len(rows)-1)); len(rows) > 0 {
+		m.pid = rows[m.at].PID
+	}
+}
+
+// key does what a key is for. What it returns is to be run beside, and gives the next note.
+func (m *Model) key(e *tcell.EventKey) (do func(context.Context) string) {
+	if e.Key() == tcell.KeyCtrlC {
+		m.quit = true
+		return nil
+	}
+	if m.asking != nil {
+		if m.note = "Not purged."; e.Rune() == 'y' {
+			do, m.note, m.busy = m.asking, "Purging...", true
+		}
+		m.asking = nil
+		return do
+	}
+	if m.help {
+		m.help = false
+		return nil
+	}
+	switch e.Key() {
+	case tcell.KeyUp:
+		m.choose(-1)
+	case tcell.KeyDown:
+		m.choose(1)
+	case tcell.KeyPgUp:
+		m.choose(-10)
+	case tcell.KeyPgDn:
+		m.choose(10)
+	case tcell.KeyTab, tcell.KeyRight:
+		m.turn(1)
+	case tcell.KeyBacktab, tcell.KeyLeft:
+		m.turn(-1)
+	case tcell.KeyRune:
+		return m.letter(e.Rune())
+	}
+	return nil
+}
+
+func (m *Model) letter(r rune) (do func(context.Context) string) {
+	switch r {
+	case 'q':
+		m.quit = true
+	case '?':
+		m.help = true
+	case 'g', 'c', 'n', 'a':
+		m.order = r
+		m.choose(0)
+	case 'd', 'p':
+		if len(m.status.Targets) > 0 && !m.busy {
+			return m.beginPurge(r == 'd')
+		}
+	}
+	return nil
+}
+
+func (m *Model) beginPurge(dryRun bool) (do func(context.Context) string) {
+	rows := m.workers()
+	if len(rows) == 0 {
+		m.note = "There is no worker to purge."
+		return nil
+	}
+	w, target := rows[m.at], m.target
+	if w.State != haproxy.Stopping.String() {
+		m.note = fmt.Sprintf("Worker %d is %s: only workers that are stopping are purged.", w.PID, w.State)
+		return nil
+	}
+	do = func(ctx context.Context) string {
+		done, err := m.Purge(ctx, target, w.PID, dryRun)
+		if err != nil {
+			return fmt.Sprintf("Worker %d: %v", w.PID, err)
+		}
+		return purgeText(done)
+	}
+	if dryRun {
+		m.note, m.busy = "Looking...", true
+		return do
+	}
+	m.asking = do
+	m.note = fmt.Sprintf("Purge the TLS session cache of worker %d, generation %d, %s? y/n", w.PID, w.Generation, render.Known(w.Cache, render.Size))
+	return nil
+}
+
+func purgeText(p status.Purge) string {
+	switch p.Result {
+	case status.Purged:
+		return fmt.Sprintf("Worker %d: freed %s; its threads stood still for %.0f µs.", p.PID, render.Size(p.Before-min(p.Before, p.After)), p.Held)
+	case status.WouldPurge:
+		return fmt.Sprintf("Worker %d: a purge would free up to %s (layout of HAProxy %s).", p.PID, render.Size(p.Before), p.Layout)
+	}
+	return fmt.Sprintf("Worker %d: %s: %s", p.PID, p.Result, p.Reason)
+}

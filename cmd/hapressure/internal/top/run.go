@@ -1,0 +1,106 @@
+package top
+
+import (
+	"context"
+	"time"
+
+	"github.com/gdamore/tcell/v2"
+
+	"hapressure/controller/status"
+)
+
+// Keys is a block of code to Markdown, of which the man page is made.
+const Keys = `    Tab, left, right   another target
+    up, down           choose a worker
+    g c n a            sort by generation, cache, number of connections, age
+    d                  dry run: what purging the chosen worker would free
+    p                  purge its TLS session cache, after a question
+    ?                  show the keys
+    q                  quit`
+
+// askTime bounds one question: the daemon itself takes no longer than 10 s for its answer.
+const askTime = 15 * time.Second
+
+type answer struct {
+	status status.Status
+	note   string // what the look could not read
+	err    error
+}
+
+// run shows the model until q or the end of ctx. Whatever may take long runs beside: keys are never held up.
+func (m *Model) Run(ctx context.Context, s tcell.Screen) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events, answers, notes := make(chan tcell.Event), make(chan answer), make(chan string, 1)
+	go s.ChannelEvents(events, ctx.Done())
+	go m.poll(ctx, answers)
+	tick := time.NewTicker(time.Second) // what is shown grows old
+	defer tick.Stop()
+	for {
+		m.draw(s, time.Now())
+		s.Show()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case a := <-answers:
+			m.learn(a, time.Now())
+		case m.note = <-notes:
+			m.busy = false
+		case e := <-events:
+			switch e := e.(type) {
+			case nil: // the terminal has gone
+				return
+			case *tcell.EventResize:
+				s.Sync()
+			case *tcell.EventKey:
+				do := m.key(e)
+				if m.quit {
+					return
+				}
+				if do != nil {
+					go func() { notes <- do(ctx) }()
+				}
+			}
+		}
+	}
+}
+
+func (m *Model) poll(ctx context.Context, answers chan<- answer) {
+	for {
+		asking, cancel := context.WithTimeout(ctx, askTime)
+		s, note, err := m.Ask(asking)
+		cancel()
+		select {
+		case <-ctx.Done():
+			return
+		case answers <- answer{s, note, err}:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// Model is what hapressure top knows and shows. Keys and answers change it, draw shows it.
+type Model struct {
+	Ask   func(context.Context) (s status.Status, note string, err error)
+	Purge func(ctx context.Context, target string, pid int, dryRun bool) (status.Purge, error)
+	ASCII bool
+
+	status status.Status
+	heard  time.Time // when status was told; zero: never
+	err    error     // of the last question
+	unread string    // what could not be read for status
+	target string    // the one shown
+	pid    int       // of the worker chosen
+	at     int       // its row
+	order  rune      // the key of what the workers are sorted by
+
+	asking     func(context.Context) string // what y does
+	note       string                       // a question, or what came of an action
+	busy       bool                         // an action is under way
+	help, quit bool
+}
