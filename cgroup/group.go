@@ -1,7 +1,9 @@
-// Package cgroup reads and watches one cgroup v2 group, and reads the host's memory. What the kernel's files mean is told in its
-// Documentation/admin-guide/cgroup-v2.rst and Documentation/accounting/psi.rst.
+// Package cgroup reads and watches one cgroup v2 group, and reads the host's memory. The
+// kernel documents the files in Documentation/admin-guide/cgroup-v2.rst and
+// Documentation/accounting/psi.rst.
 //
-// A reading that could not be had is an error, never zero: [ErrAbsent], [ErrGone] and [ErrPSIOff] tell the cases a caller acts upon.
+// A failed reading is an error, never zero. [ErrAbsent], [ErrGone] and [ErrPSIOff] are
+// the cases that callers handle.
 package cgroup
 
 import (
@@ -17,38 +19,43 @@ import (
 )
 
 var (
-	// ErrAbsent says that the group has no such file: its controller is not enabled there, the kernel is too old for it, or it is the
-	// root group.
+	// ErrAbsent means that the group does not have the file: the controller is not
+	// enabled for the group, the kernel is too old, or it is the root group.
 	ErrAbsent = errors.New("no such file in this cgroup")
 
-	// ErrGone says that the group was removed. It does not come back: a group made anew under the same path is another group and
-	// needs another Open.
+	// ErrGone means that the group was removed. It does not return: a new group under the
+	// same path is another group and needs another Open.
 	ErrGone = errors.New("cgroup was removed")
 
-	// ErrPSIOff says that the kernel keeps no pressure figures for the group.
-	ErrPSIOff = errors.New("pressure stall information is off (boot with psi=1; cgroup.pressure must be 1)")
+	// ErrPSIOff means that the kernel does not measure the group's pressure.
+	ErrPSIOff = errors.New("pressure stall information is off " +
+		"(boot with psi=1; cgroup.pressure must be 1)")
 )
 
-// procsFile is in every group, the root included. Where it is missing from a pinned directory, the group itself is gone.
+// procsFile is in every group, also in the root. If it is missing from a pinned
+// directory, the group is gone.
 const procsFile = "cgroup.procs"
 
-// A Group is one cgroup, pinned: it goes on meaning the same group when that is removed and another one is made under its path. Its
-// methods may be called concurrently.
+// A Group is one pinned cgroup: it continues to mean the same group after that was
+// removed and another one was created under its path. Its methods may be called
+// concurrently.
 type Group struct {
 	path  string   // as in /proc/PID/cgroup, "/system.slice/haproxy.service"
 	root  *os.Root // the group's directory
 	mount *os.Root // the mount point: the ancestors are read from here
 }
 
-// Open pins the group at path, which is written as /proc/PID/cgroup writes it after "0::", below the cgroup2 mount point. The error is
-// [ErrGone] where there is no such group, as with the "(deleted)" that the kernel adds to one.
+// Open pins the group at a path below the cgroup2 mount point, in the form that
+// /proc/PID/cgroup has after "0::". The error is [ErrGone] if the group does not exist,
+// also for a path to which the kernel has appended "(deleted)".
 func Open(mount, cgroup string) (*Group, error) {
 	switch {
 	case !strings.HasPrefix(cgroup, "/"):
 		return nil, fmt.Errorf("opening cgroup %q: path does not begin with a slash", cgroup)
 	case slices.Contains(strings.Split(cgroup, "/"), ".."):
-		// So is a group outside the reader's cgroup namespace shown. path.Clean would turn "/../other" into a group of ours.
-		return nil, fmt.Errorf("opening cgroup %q: it lies outside this cgroup namespace", cgroup)
+		// The kernel shows a group outside the reader's cgroup namespace like this.
+		// path.Clean would make a group inside it of "/../other".
+		return nil, fmt.Errorf("opening cgroup %q: it is outside this cgroup namespace", cgroup)
 	}
 	mountRoot, err := os.OpenRoot(mount)
 	if err != nil {
@@ -70,14 +77,14 @@ func Open(mount, cgroup string) (*Group, error) {
 	return g, nil
 }
 
-// Close lets go of the group. Readings fail from then on.
+// Close closes the group. Later readings fail.
 func (g *Group) Close() error {
 	return errors.Join(g.root.Close(), g.mount.Close())
 }
 
-// Alive returns nil while the group exists, and [ErrGone] once it is removed.
+// Alive returns nil while the group exists, and [ErrGone] after it was removed.
 func (g *Group) Alive() error {
-	// Its own attributes would not do: a removed directory that is still open answers fstat as if nothing had happened.
+	// fstat does not show it: it still succeeds for an open directory that was removed.
 	f, err := g.root.Open(procsFile)
 	switch {
 	case err == nil:
@@ -88,13 +95,15 @@ func (g *Group) Alive() error {
 	return fmt.Errorf("cgroup %s: %w", g.path, err)
 }
 
-// read reads and parses a file of the group itself or of one of its ancestors, whose path is at.
+// read reads and parses a file of the group itself or of one of its ancestors, whose path
+// is at.
 func read[T any](g *Group, at, name string, parse func(string) (T, error)) (v T, err error) {
 	var data []byte
 	if at == g.path {
 		data, err = g.root.ReadFile(name)
 	} else {
-		// An ancestor needs no pin: the kernel does not let it go while the group exists, and if the group is gone, explain says so.
+		// An ancestor needs no pin: it exists while the group exists. If the group is
+		// gone, explain returns ErrGone.
 		data, err = g.mount.ReadFile(path.Join(".", at, name))
 	}
 	if err != nil {
@@ -106,7 +115,7 @@ func read[T any](g *Group, at, name string, parse func(string) (T, error)) (v T,
 	return v, err
 }
 
-// explain adds to an error about the group's file name what it means.
+// explain adds the sentinel error to an error about one of the group's files.
 func (g *Group) explain(name string, err error) error {
 	var sentinel error
 	switch {
@@ -117,7 +126,8 @@ func (g *Group) explain(name string, err error) error {
 		if name == pressureFile {
 			sentinel = ErrPSIOff
 		}
-		// The same error number stands for a file that the group has not and for any file of a group that is no more.
+		// A file that the group does not have and any file of a removed group cause the
+		// same error number.
 		if gone := g.Alive(); errors.Is(gone, ErrGone) {
 			sentinel = ErrGone
 		}

@@ -8,15 +8,16 @@ import (
 	"strings"
 )
 
-// HostMemory is the host's memory and swap in bytes. Source: /proc/meminfo, Documentation/filesystems/proc.rst.
+// HostMemory is the host's memory and swap, in bytes. Source: /proc/meminfo,
+// Documentation/filesystems/proc.rst.
 type HostMemory struct {
 	Total     uint64
-	Available uint64 // what can be had without swapping, by the kernel's estimate
+	Available uint64 // the kernel's estimate of what can be allocated without swapping
 	SwapTotal uint64
 	SwapFree  uint64
 }
 
-// Host reads meminfo below procfs, which is /proc but in tests.
+// Host reads meminfo below procfs, which is /proc except in tests.
 func Host(procfs string) (HostMemory, error) {
 	name := filepath.Join(procfs, "meminfo")
 	data, err := os.ReadFile(name)
@@ -30,7 +31,7 @@ func Host(procfs string) (HostMemory, error) {
 	return h, nil
 }
 
-// parseMeminfo reads the lines it needs and passes over the others:
+// parseMeminfo parses the lines that it needs and skips the others:
 //
 //	MemTotal:        3009444 kB
 //	MemFree:         2601816 kB
@@ -44,15 +45,16 @@ func parseMeminfo(text string) (HostMemory, error) {
 	}
 	var h HostMemory
 	for key, dst := range map[string]*uint64{
-		"MemTotal": &h.Total, "MemAvailable": &h.Available, "SwapTotal": &h.SwapTotal, "SwapFree": &h.SwapFree,
+		"MemTotal": &h.Total, "MemAvailable": &h.Available,
+		"SwapTotal": &h.SwapTotal, "SwapFree": &h.SwapFree,
 	} {
 		field, found := fields[key]
 		if !found {
-			return HostMemory{}, fmt.Errorf("no line of %s", key)
+			return HostMemory{}, fmt.Errorf("no line %s", key)
 		}
 		kib, found := strings.CutSuffix(strings.TrimLeft(field, " "), " kB")
 		if !found {
-			return HostMemory{}, fmt.Errorf("%s: %q has no unit of kB", key, field)
+			return HostMemory{}, fmt.Errorf("%s: %q has no unit kB", key, field)
 		}
 		v, err := strconv.ParseUint(kib, 10, 54) // so that the count of bytes fits 64 bits
 		if err != nil {

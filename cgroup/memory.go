@@ -7,35 +7,39 @@ import (
 	"strings"
 )
 
-// MemoryCurrent is what the group and all below it use now, in bytes, page cache and shared memory included. Source: memory.current.
-func (g *Group) MemoryCurrent() (uint64, error) { return read(g, g.path, "memory.current", parseValue) }
+// MemoryCurrent returns the memory of the group and its descendants, in bytes, including
+// page cache and shared memory. Source: memory.current.
+func (g *Group) MemoryCurrent() (uint64, error) {
+	return read(g, g.path, "memory.current", parseValue)
+}
 
-// SwapCurrent is the swap that the group and all below it hold, in bytes. Source: memory.swap.current; [ErrAbsent] where the kernel
-// does not count swap.
+// SwapCurrent returns the swap of the group and its descendants, in bytes. Source:
+// memory.swap.current. The error is [ErrAbsent] if the kernel does not count swap.
 func (g *Group) SwapCurrent() (uint64, error) {
 	return read(g, g.path, "memory.swap.current", parseValue)
 }
 
-// Events counts what happened in the group and all below it since it was made, under the kernel's own names: low, high, max, oom,
-// oom_kill, oom_group_kill. A counter that this kernel has not is not in the map. Source: memory.events.
+// Events returns the counts of events in the group and its descendants since it was
+// created, by the kernel's names: low, high, max, oom, oom_kill, oom_group_kill. The map
+// lacks counters that this kernel does not have. Source: memory.events.
 func (g *Group) Events() (map[string]uint64, error) {
 	return read(g, g.path, "memory.events", parseFlatKeyed)
 }
 
-// Stat tells what the group's memory is used for: anon, file, shmem and so on, most in bytes, some as counts of events.
-// Source: memory.stat.
+// Stat returns what the group's memory is used for: anon, file, shmem and so on. Most
+// values are in bytes, some are counts of events. Source: memory.stat.
 func (g *Group) Stat() (map[string]uint64, error) {
 	return read(g, g.path, "memory.stat", parseFlatKeyed)
 }
 
-// parseValue reads a file of one number:
+// parseValue parses a file of one number:
 //
 //	629145600
 func parseValue(text string) (uint64, error) {
 	return strconv.ParseUint(strings.TrimSuffix(text, "\n"), 10, 64)
 }
 
-// parseLimit reads a file of one number or the word max, which is no limit, nil:
+// parseLimit parses a file of one number, or of the word max, for which it returns nil:
 //
 //	1258291200
 func parseLimit(text string) (*uint64, error) {
@@ -44,12 +48,12 @@ func parseLimit(text string) (*uint64, error) {
 	}
 	bytes, err := parseValue(text)
 	if err != nil {
-		return nil, err // a number out of range comes with a value as well
+		return nil, err // a number out of range has a value as well
 	}
 	return &bytes, nil
 }
 
-// parseFlatKeyed reads a file of one name and one number a line:
+// parseFlatKeyed parses a file with one name and one number in each line:
 //
 //	low 0
 //	high 12
@@ -71,7 +75,7 @@ func parseFlatKeyed(text string) (map[string]uint64, error) {
 	return values, nil
 }
 
-// pairs reads keys and values. In between are two separators: of the pairs, and of each key from its value.
+// pairs parses keys and values: between separates the pairs, within a key from its value.
 func pairs(text, between, within string) (map[string]string, error) {
 	text = strings.TrimSuffix(text, "\n")
 	if text == "" {
@@ -84,7 +88,7 @@ func pairs(text, between, within string) (map[string]string, error) {
 			return nil, fmt.Errorf("%q is not a name and a value", pair)
 		}
 		if _, twice := values[key]; twice {
-			return nil, fmt.Errorf("%s is there twice", key)
+			return nil, fmt.Errorf("%s occurs twice", key)
 		}
 		values[key] = value
 	}

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Procs returns the process ids in the group and in all below it, in ascending order. Source: cgroup.procs.
+// Procs returns the process ids of the group and its descendants, in ascending order.
+// Source: cgroup.procs.
 func (g *Group) Procs() ([]int, error) {
 	pids := []int{}
 	err := fs.WalkDir(g.root.FS(), ".", func(dir string, entry fs.DirEntry, err error) error {
@@ -25,14 +26,15 @@ func (g *Group) Procs() ([]int, error) {
 			pids = append(pids, found...)
 		}
 		if dir != "." && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV)) {
-			return fs.SkipDir // a group below was removed meanwhile
+			return fs.SkipDir // the descendant was removed meanwhile
 		}
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listing processes of cgroup %s: %w", g.path, g.explain(procsFile, err))
+		err = g.explain(procsFile, err)
+		return nil, fmt.Errorf("listing processes of cgroup %s: %w", g.path, err)
 	}
-	// A process that moves while the list is read may be in it twice.
+	// A process that moves between groups meanwhile may be listed twice.
 	slices.Sort(pids)
 	return slices.Compact(pids), nil
 }
@@ -40,7 +42,7 @@ func (g *Group) Procs() ([]int, error) {
 func (g *Group) procsOf(dir string) ([]int, error) {
 	data, err := g.root.ReadFile(path.Join(dir, procsFile))
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, nil // a threaded group: its processes are in a parent's list
+		return nil, nil // a threaded group: an ancestor lists its processes
 	}
 	if err != nil {
 		return nil, err
@@ -52,7 +54,7 @@ func (g *Group) procsOf(dir string) ([]int, error) {
 	return pids, nil
 }
 
-// parseProcs reads one process id a line:
+// parseProcs parses a file with one process id in each line:
 //
 //	412
 //	415
@@ -63,7 +65,8 @@ func parseProcs(text string) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		// 0 stands for a process of a foreign pid namespace. It has no number here, and a signal to 0 would go to ourselves.
+		// 0 stands for a process outside this pid namespace. It has no id here, and a
+		// signal to 0 goes to the sender's own process group.
 		if pid != 0 {
 			pids = append(pids, int(pid))
 		}

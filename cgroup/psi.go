@@ -10,29 +10,33 @@ import (
 
 const pressureFile = "memory.pressure"
 
-// Pressure tells how much time is lost to waiting for memory. Source: the kernel's Documentation/accounting/psi.rst.
+// Pressure is the time that tasks lost because they waited for memory. Source:
+// Documentation/accounting/psi.rst.
 type Pressure struct {
 	Some Stall  // the time in which at least one task waited
-	Full *Stall // the time in which every task that could have run waited; nil where the kernel does not give it
+	Full *Stall // the time in which all tasks waited that could have run; nil = not reported
 }
 
 // A Stall is one line of a pressure file.
 type Stall struct {
-	// Share of the last 10, 60 and 300 seconds, in percent. The kernel brings these up to date every 2 seconds.
+	// Percent of the last 10, 60 and 300 seconds. The kernel updates them every 2
+	// seconds.
 	Avg10, Avg60, Avg300 float64
-	// Total is all stall since the group was made, to the microsecond. The difference of two readings is the exact stall between them.
+	// Total is the stall since the group was created, with a resolution of 1 µs. The
+	// difference of two readings is the exact stall between them.
 	Total time.Duration
 }
 
-// Pressure reads the group's memory.pressure. The error is [ErrPSIOff] where the kernel keeps no such figures.
+// Pressure reads the group's memory.pressure. The error is [ErrPSIOff] if the kernel does
+// not measure pressure.
 func (g *Group) Pressure() (Pressure, error) { return read(g, g.path, pressureFile, parsePressure) }
 
-// parsePressure reads a pressure file:
+// parsePressure parses a pressure file:
 //
 //	some avg10=2.04 avg60=0.75 avg300=0.40 total=157622151
 //	full avg10=1.50 avg60=0.55 avg300=0.29 total=114863213
 //
-// Lines and keys that are new to it are passed over.
+// It skips lines and keys that it does not know.
 func parsePressure(text string) (Pressure, error) {
 	lines, err := pairs(text, "\n", " ")
 	if err != nil {
@@ -40,7 +44,7 @@ func parsePressure(text string) (Pressure, error) {
 	}
 	some, found := lines["some"]
 	if !found {
-		return Pressure{}, errors.New("no line of some")
+		return Pressure{}, errors.New("no line some")
 	}
 	var p Pressure
 	if p.Some, err = parseStall(some); err != nil {
@@ -62,12 +66,13 @@ func parseStall(text string) (Stall, error) {
 		return Stall{}, err
 	}
 	var s Stall
-	for key, dst := range map[string]*float64{"avg10": &s.Avg10, "avg60": &s.Avg60, "avg300": &s.Avg300} {
+	averages := map[string]*float64{"avg10": &s.Avg10, "avg60": &s.Avg60, "avg300": &s.Avg300}
+	for key, dst := range averages {
 		v, err := strconv.ParseFloat(fields[key], 64)
 		if err != nil {
 			return Stall{}, fmt.Errorf("%s: %w", key, err)
 		}
-		if !(v >= 0 && v <= 100) { // so written that NaN is refused as well
+		if !(v >= 0 && v <= 100) { // in this form it rejects NaN as well
 			return Stall{}, fmt.Errorf("%s: %v is not a percentage", key, v)
 		}
 		*dst = v
@@ -77,7 +82,7 @@ func parseStall(text string) (Stall, error) {
 		return Stall{}, fmt.Errorf("total: %w", err)
 	}
 	if total > math.MaxInt64/uint64(time.Microsecond) {
-		return Stall{}, fmt.Errorf("total: %d us is beyond what a duration holds", total)
+		return Stall{}, fmt.Errorf("total: %d us is too large for a duration", total)
 	}
 	s.Total = time.Duration(total) * time.Microsecond
 	return s, nil

@@ -20,8 +20,8 @@ const (
 	mib       = 1 << 20
 )
 
-// TestMain is also the process of the unit that the tests below start: it waits
-// for one byte from a pipe, then uses more memory than memory.high lets it.
+// TestMain is also the process of the unit that the tests below start: it waits for one
+// byte from a pipe, then uses more memory than memory.high lets it.
 func TestMain(m *testing.M) {
 	if pipe := os.Getenv("HAPRESSURE_EATER"); pipe != "" {
 		eat(pipe)
@@ -181,8 +181,8 @@ func TestRealPressureWakes(t *testing.T) {
 	if events, err := g.Events(); err != nil || events["high"] == 0 {
 		t.Errorf("memory.events after a wake-up: %v, %v; want high above 0", events, err)
 	}
-	// Not what the trigger asked for: the kernel sums over processors for triggers at other times than for readers (kernel/sched/psi.c,
-	// collect_percpu_times).
+	// Not what the trigger asked for: the kernel sums over processors for triggers at
+	// other times than for readers (kernel/sched/psi.c, collect_percpu_times).
 	if after, err := g.Pressure(); err != nil || after.Some.Total <= before.Some.Total {
 		t.Errorf("stall from %v to %v, %v", before.Some.Total, after.Some.Total, err)
 	}

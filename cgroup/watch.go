@@ -19,86 +19,125 @@ const (
 	stallWindow = time.Second
 )
 
-// aliveEvery is how often Watch looks whether the group still exists. Mostly a sensor tells it sooner, but no kernel up to 6.12 tells
-// inotify that a group was removed.
-const aliveEvery = 30 * time.Second
+// recheckEvery is how often Watch checks whether the group still exists and whether there
+// are sensors to arm. Mostly an event reports a removal sooner, but no kernel up to 6.12
+// notifies inotify when a group is removed.
+const recheckEvery = 30 * time.Second
 
-// watched are the files that the kernel reports as modified: when a counter has risen, and when the first process has come or the last
-// one has gone.
+// watched are the files that the kernel reports as modified: when a counter has risen,
+// and when the first process has come or the last one has gone.
 var watched = []string{"memory.events", "cgroup.events"}
 
-// Watch calls wake when something about the group may have changed: reason is the file that reported it, memory.pressure (when tasks have
-// stalled for 100 ms within a second), memory.events or cgroup.events. It is a hint to go and read, and under pressure there are many.
-// All calls come from one goroutine, the one that called Watch.
+// Watch calls wake when something about the group may have changed. reason is the file
+// that reported it: memory.pressure (tasks stalled for 100 ms within a second),
+// memory.events or cgroup.events. A call is a hint to read the group again; under
+// pressure there are many. All calls come from the goroutine that called Watch.
 //
-// missing is told once of each sensor that does not work, by the name of its file, and why. The others go on without it.
+// Watch calls missing once for each sensor that does not work, with the name of its file
+// and the reason, and continues with the other sensors.
 //
 // Watch returns nil when ctx ends and [ErrGone] when the group is removed.
-func (g *Group) Watch(ctx context.Context, missing func(sensor string, err error), wake func(reason string)) error {
-	if err := g.Alive(); err != nil {
-		return err // and no word of missing sensors
-	}
-	var hits chan struct{}
-	var lost chan error
-	var armed *trigger
-	arm := func() error {
-		t, err := g.openTrigger(stallSome, stallWindow)
-		if err == nil {
-			armed, hits, lost = t, t.hits, t.lost
-		}
-		return err
-	}
-	disarm := func() {
-		if armed != nil {
-			armed.close()
-		}
-		armed, hits, lost = nil, nil, nil
-	}
-	defer disarm()
-	if err := arm(); err != nil {
-		missing(pressureFile, err)
-	}
-	files := g.watchFiles(missing)
-	defer func() { files.close() }()
+func (g *Group) Watch(
+	ctx context.Context, missing func(sensor string, err error), wake func(reason string),
+) error {
+	return g.watch(ctx, recheckEvery, missing, wake)
+}
 
-	alive := time.NewTicker(aliveEvery)
-	defer alive.Stop()
+func (g *Group) watch(
+	ctx context.Context, every time.Duration, missing func(string, error), wake func(string),
+) error {
+	if err := g.Alive(); err != nil {
+		return err // its sensors are not reported as missing
+	}
+	s := sensors{group: g, missing: missing, wake: wake}
+	s.arm()
+	defer s.disarm()
+	return s.poll(ctx, every)
+}
+
+// sensors are what can wake a Watch: a pressure trigger and inotify.
+type sensors struct {
+	group   *Group
+	missing func(sensor string, err error)
+	wake    func(reason string)
+	trigger *trigger // nil = not armed
+	files   fileWatch
+}
+
+// arm arms all sensors and reports those that are missing.
+func (s *sensors) arm() {
+	var err error
+	if s.trigger, err = s.group.openTrigger(stallSome, stallWindow); err != nil {
+		s.missing(pressureFile, err)
+	}
+	s.files = s.group.watchFiles(s.missing)
+}
+
+func (s *sensors) disarm() {
+	s.disarmTrigger()
+	s.files.close()
+}
+
+func (s *sensors) disarmTrigger() {
+	if s.trigger != nil {
+		s.trigger.close()
+	}
+	s.trigger = nil
+}
+
+// rearm arms the sensors that did not exist before. It does not report those that are
+// still missing.
+func (s *sensors) rearm() {
+	if s.trigger == nil {
+		s.trigger, _ = s.group.openTrigger(stallSome, stallWindow)
+	}
+	if s.group.stale(s.files) {
+		s.files.close()
+		s.files = s.group.watchFiles(func(string, error) {})
+		s.wakeForFiles() // for events before the files were watched
+	}
+}
+
+func (s *sensors) wakeForFiles() {
+	for name := range s.files.at {
+		s.wake(name)
+	}
+}
+
+// poll waits for events until ctx ends or the group is gone.
+func (s *sensors) poll(ctx context.Context, every time.Duration) error {
+	recheck := time.NewTicker(every)
+	defer recheck.Stop()
 	for {
-		if err := g.Alive(); errors.Is(err, ErrGone) {
+		if err := s.group.Alive(); errors.Is(err, ErrGone) {
 			return err
+		}
+		var hits chan struct{}
+		var lost chan error
+		if s.trigger != nil {
+			hits, lost = s.trigger.hits, s.trigger.lost
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-hits:
-			wake(pressureFile)
-		case event := <-files.events:
-			wake(filepath.Base(event.Name))
-		case <-files.errors: // reports were lost: of which file, nobody knows
-			for name := range files.at {
-				wake(name)
-			}
+			s.wake(pressureFile)
+		case event := <-s.files.events:
+			s.wake(filepath.Base(event.Name))
+		case <-s.files.errors: // events were lost, of unknown files
+			s.wakeForFiles()
 		case err := <-lost:
-			disarm()
-			if g.Alive() == nil { // else the top of the loop says it
-				missing(pressureFile, err)
+			s.disarmTrigger()
+			if s.group.Alive() == nil { // otherwise the next iteration returns
+				s.missing(pressureFile, err)
 			}
-		case <-alive.C:
-			if armed == nil {
-				_ = arm() // pressure figures can be turned on, or on again; that they are off was told
-			}
-			if g.stale(files) {
-				files.close()
-				files = g.watchFiles(func(string, error) {}) // what cannot be watched was told
-				for name := range files.at {
-					wake(name) // for what has happened meanwhile
-				}
-			}
+		case <-recheck.C:
+			s.rearm()
 		}
 	}
 }
 
-// fileWatch watches those of the watched files that there were when it began.
+// fileWatch watches those of the watched files that existed when it began.
 type fileWatch struct {
 	events <-chan fsnotify.Event
 	errors <-chan error
@@ -106,7 +145,8 @@ type fileWatch struct {
 	at     map[string]os.FileInfo // by name
 }
 
-// watchFiles goes by way of the pinned directory: under the group's path there might be another group by now.
+// watchFiles watches the files below the pinned directory: there may be another group
+// under the group's path by now.
 func (g *Group) watchFiles(missing func(sensor string, err error)) fileWatch {
 	w := fileWatch{close: func() error { return nil }, at: map[string]os.FileInfo{}}
 	inotify, none := fsnotify.NewWatcher()
@@ -127,7 +167,8 @@ func (g *Group) watchFiles(missing func(sensor string, err error)) fileWatch {
 			err = inotify.Add(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name))
 		}
 		if err != nil {
-			missing(name, fmt.Errorf("watching %s of cgroup %s: %w", name, g.path, g.explain(name, err)))
+			err = g.explain(name, err)
+			missing(name, fmt.Errorf("watching %s of cgroup %s: %w", name, g.path, err))
 			continue
 		}
 		w.at[name] = file
@@ -135,8 +176,8 @@ func (g *Group) watchFiles(missing func(sensor string, err error)) fileWatch {
 	return w
 }
 
-// stale reports whether there are files that are not watched: they came later, or with a controller that was taken away and given back. Of
-// neither does inotify tell.
+// stale reports whether there are files that are not watched: they were created later, or
+// their controller was disabled and enabled again. Inotify reports neither.
 func (g *Group) stale(w fileWatch) bool {
 	return slices.ContainsFunc(watched, func(name string) bool {
 		file, err := g.root.Stat(name)

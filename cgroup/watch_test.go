@@ -36,7 +36,7 @@ func watching(t *testing.T, g *Group) (wakes, missing chan string, ended chan er
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		ended <- g.Watch(ctx, lacks, func(reason string) { wakes <- reason })
+		ended <- g.watch(ctx, 50*time.Millisecond, lacks, func(reason string) { wakes <- reason })
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	return wakes, missing, ended, cancel
@@ -96,9 +96,6 @@ func TestWatchMissingSensors(t *testing.T) {
 
 // Pressure that is turned on later wakes as well, and so does a memory controller.
 func TestSensorsThatComeLaterWake(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits some seconds")
-	}
 	tree, g := open(t, map[string]string{pressureFile: cgrouptest.Absent, "memory.events": cgrouptest.Absent})
 	wakes, missing, _, _ := watching(t, g)
 	receive(t, missing, "missing sensor")
@@ -164,8 +161,8 @@ func TestTriggerText(t *testing.T) {
 	}
 }
 
-// A socket with urgent data that nobody reads is as a trigger that never falls
-// silent: POLLPRI at every poll.
+// A socket with urgent data that nobody reads is as a trigger that never falls silent:
+// POLLPRI at every poll.
 func TestTriggerHitsUntilClosed(t *testing.T) {
 	near, far := urgentPair(t)
 	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)

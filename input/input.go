@@ -1,7 +1,8 @@
-// Package input reads files that a user names, or that another process may have put in their place.
+// Package input reads files whose names a user passes, or that another process may have
+// replaced.
 //
-// Only regular files are opened: a device or a FIFO may block for ever, have no end, or act when it is opened.
-// What is read of a file is bounded.
+// It opens only regular files: a device or a FIFO may block for ever, have no end, or
+// have side effects when it is opened. It reads at most a given number of bytes.
 package input
 
 import (
@@ -14,15 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrTooLarge is wrapped by the errors of files that are larger than their limit.
+// ErrTooLarge is wrapped by the errors for files that are larger than their limit.
 var ErrTooLarge = errors.New("the file is too large")
 
-// File is a file that is open for reading, and of which no more than its limit can be read.
+// File is a file that is open for reading, up to its limit.
 type File struct {
 	f    *os.File
 	name string
 	size limit
-	left int64 // bytes, of the limit and one more
+	left int64 // bytes to read, one more than the limit allows
 }
 
 // limit is the largest size of a file, in bytes.
@@ -35,8 +36,9 @@ func (l limit) String() string {
 	return fmt.Sprintf("%d bytes", int64(l))
 }
 
-// Open opens a regular file of at most max bytes. It follows links. The place is found first (O_PATH), which opens
-// nothing; what is found there is opened if it is a regular file.
+// Open opens a regular file of at most max bytes. It follows links. It first resolves the
+// name with O_PATH, which has no side effect, and opens the result if that is a regular
+// file.
 func Open(name string, max int64) (*File, error) {
 	place, err := os.OpenFile(name, unix.O_PATH, 0)
 	if err != nil {
@@ -58,8 +60,8 @@ func Open(name string, max int64) (*File, error) {
 	return &File{f, name, limit(max), max + 1}, nil
 }
 
-// reopen opens for reading what was found at a place. Without /proc, as in a chroot, it opens the name once more, and makes sure
-// that this is the same file; nothing blocks if it is not.
+// reopen opens a file for reading that was opened with O_PATH. Without /proc, as in a
+// chroot, it opens the name again and checks that this is the same file. It never blocks.
 func reopen(place *os.File) (*os.File, error) {
 	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", place.Fd()), unix.O_NONBLOCK, 0)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -71,7 +73,7 @@ func reopen(place *os.File) (*os.File, error) {
 	was, err := place.Stat()
 	is, ierr := f.Stat()
 	if err = errors.Join(err, ierr); err == nil && !os.SameFile(was, is) {
-		err = errors.New("another file has taken its place")
+		err = errors.New("another file has replaced it")
 	}
 	if err != nil {
 		f.Close()
@@ -80,7 +82,8 @@ func reopen(place *os.File) (*os.File, error) {
 	return f, nil
 }
 
-// OpenOrStdin opens a regular file as Open does, or standard input, whatever that is, if the name is "-".
+// OpenOrStdin does what Open does. If the name is "-", it returns standard input, which
+// may be of any kind.
 func OpenOrStdin(name string, max int64) (*File, error) {
 	if name == "-" {
 		return &File{os.Stdin, "standard input", limit(max), max + 1}, nil
@@ -98,7 +101,8 @@ func ReadFile(name string, max int64) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-// Read fails once more than the limit was read: the file may have grown since it was opened.
+// Read fails after more than the limit was read: the file may have grown since it was
+// opened.
 func (f *File) Read(b []byte) (int, error) {
 	if int64(len(b)) > f.left {
 		b = b[:f.left]
@@ -113,10 +117,10 @@ func (f *File) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Name returns the name that the file was opened by.
+// Name returns the name with which the file was opened.
 func (f *File) Name() string { return f.name }
 
-// Stat describes the open file.
+// Stat returns the attributes of the open file.
 func (f *File) Stat() (fs.FileInfo, error) { return f.f.Stat() }
 
 // Close closes the file.
@@ -128,7 +132,7 @@ func pathError(name string, err error) error {
 	return &fs.PathError{Op: "open", Path: name, Err: cause(err)}
 }
 
-// cause returns what an error of package os wraps: the path in it may be one of /proc.
+// cause returns the error in an error of package os, whose path may be one in /proc.
 func cause(err error) error {
 	var of *fs.PathError
 	if errors.As(err, &of) {
