@@ -3,15 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
 	"github.com/spf13/cobra"
 
+	"hapressure/cmd/hapressure/internal/host"
 	"hapressure/controller/control"
 )
 
@@ -20,37 +16,32 @@ func metricsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "metrics",
 		Short: "Print the daemon's metrics, or write them for node_exporter's textfile collector",
-		Long: `Print the daemon's metrics in the text format of Prometheus. They are documented in docs/metrics.md, as is how to have the daemon scraped
-without this command.
+		Long: `Print the daemon's metrics in the text format of Prometheus. docs/metrics.md describes them, and how
+Prometheus scrapes the daemon without this command.
 
-With --output the file is replaced at once, so that whoever reads it never sees half of it.`,
-		Example: "  hapressure metrics\n  hapressure metrics --output /var/lib/prometheus/node-exporter/hapressure.prom",
-		Args:    usage(cobra.NoArgs),
+With --output the file is replaced in one step, so that no reader finds half of it.
+
+Exit codes: 0 printed or written, 1 failed, 2 wrong usage.`,
+		Example: "  hapressure metrics\n" +
+			"  hapressure metrics --output /var/lib/prometheus/node-exporter/hapressure.prom",
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			families, err := control.NewClient(socket).Metrics(cmd.Context())
+			text, err := control.NewClient(socket).Metrics(cmd.Context())
 			if errors.Is(err, control.ErrNoDaemon) {
 				return fmt.Errorf("%w: start it with 'systemctl start hapressure'", err)
 			}
-			if err != nil {
+			if err == nil && file == "" {
+				_, err = cmd.OutOrStdout().Write(text)
+			}
+			if err != nil || file == "" {
 				return err
 			}
-			var all []*dto.MetricFamily
-			for _, name := range slices.Sorted(maps.Keys(families)) {
-				all = append(all, families[name])
+			// To replace a device or a link, such as /dev/stdout, would destroy it.
+			if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() {
+				return fmt.Errorf("%s is not a regular file and is not replaced: "+
+					"without --output the metrics go to standard output", file)
 			}
-			if file != "" {
-				// To replace a device or a link, such as /dev/stdout, would destroy it.
-				if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() {
-					return fmt.Errorf("%s is not a regular file, and is not replaced: without --output the metrics go to standard output", file)
-				}
-				return prometheus.WriteToTextfile(file, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return all, nil }))
-			}
-			for _, family := range all {
-				if _, err := expfmt.MetricFamilyToText(cmd.OutOrStdout(), family); err != nil {
-					return err
-				}
-			}
-			return nil
+			return host.ReplaceFile(file, text, 0o644)
 		},
 	}
 	socketFlag(cmd, &socket)

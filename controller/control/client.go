@@ -14,10 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
-
 	"hapressure/controller/status"
 )
 
@@ -53,16 +49,15 @@ func (c *Client) Purge(ctx context.Context, target string, pid int, dryRun bool)
 	return done, err
 }
 
-// Metrics asks for the metrics, by name.
-func (c *Client) Metrics(ctx context.Context) (families map[string]*dto.MetricFamily, err error) {
+// Metrics returns the metrics in the text format of Prometheus.
+func (c *Client) Metrics(ctx context.Context) (text []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	p := expfmt.NewTextParser(model.LegacyValidation)
 	err = c.ask(ctx, http.MethodGet, "/metrics", func(r io.Reader) (err error) {
-		families, err = p.TextToMetricFamilies(r)
+		text, err = io.ReadAll(r)
 		return err
 	})
-	return families, err
+	return text, err
 }
 
 // Reload has the policy's files read anew. The error is what is wrong with them; then the policy in force stays.

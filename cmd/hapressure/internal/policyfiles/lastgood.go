@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"hapressure/cmd/hapressure/internal/host"
 	"hapressure/controller"
 	"hapressure/input"
 	"hapressure/policy"
@@ -110,13 +110,5 @@ func (r *Follower) write(last lastPolicy) error {
 	if err := os.MkdirAll(filepath.Dir(r.kept), 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(r.kept+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil { // or a power loss might leave it empty
-		return err
-	}
-	return os.Rename(r.kept+".new", r.kept)
+	return host.ReplaceFile(r.kept, b, 0o600)
 }
