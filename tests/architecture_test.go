@@ -47,10 +47,10 @@ var allowed = map[string][]string{
 	commands + "journalctl":  {"hapressure/controller", "hapressure/systemd"},
 	commands + "policyfiles": {"hapressure/controller", "hapressure/input", "hapressure/policy", "hapressure/policy/language", "hapressure/systemd", commands + "host"},
 	commands + "recordings":  {"hapressure/controller", "hapressure/input", "hapressure/policy/record", "hapressure/policy/replay", commands + "render"},
-	commands + "render":      {"hapressure/controller/status", "hapressure/haproxy", "hapressure/policy"},
+	commands + "render":      {"hapressure/controller/status", "hapressure/policy"},
 	commands + "selector":    {"hapressure/cgroup", "hapressure/controller", "hapressure/haproxy", "hapressure/policy", commands + "host"},
 	commands + "statustest":  {"hapressure/controller/status", "hapressure/policy"},
-	commands + "top":         {"hapressure/controller/status", "hapressure/haproxy", "hapressure/policy", commands + "render"},
+	commands + "top":         {"hapressure/controller/status", "hapressure/policy", commands + "render"},
 }
 
 // impure are the packages of the standard library that a package which touches nothing has no use for.

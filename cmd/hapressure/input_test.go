@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"hapressure/cmd/hapressure/internal/policyfiles"
-	"hapressure/cmd/hapressure/internal/statustest"
 	"hapressure/tests/haproxytest"
 )
 
@@ -118,7 +117,9 @@ func TestSecondSignalEndsABlockedCommand(t *testing.T) {
 	for err == nil {
 		_, err = w.Write(make([]byte, 4096))
 	}
-	cmd := exec.Command(program(t), "status", "--watch", "--socket", fakeDaemon(t, statustest.Told(statustest.Calm())))
+	bin := program(t)
+	fakeJournalctl(t, strings.ReplaceAll(journalLines, "cat", "/bin/cat")+"exec /bin/sleep 1000")
+	cmd := exec.Command(bin, "events", "--follow")
 	cmd.Stdout = w
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -11,7 +11,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"hapressure/cmd/hapressure/internal/host"
+	"hapressure/cmd/hapressure/internal/inspect"
+	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/tests/haproxytest"
 )
 
@@ -167,44 +171,51 @@ func TestRecordWithoutABus(t *testing.T) {
 	}
 }
 
-// Without a daemon `status --watch` remembers what is proven of workers: it does not ask a stopping worker anew each time.
-func TestWatchRemembersWorkers(t *testing.T) {
+// Without a daemon an inspector remembers what is proven of workers: it does not ask a stopping worker again.
+func TestInspectorRemembersWorkers(t *testing.T) {
+	if pid, err := strconv.Atoi(os.Getenv("HAPRESSURE_STOPPING")); err == nil {
+		inspectStoppedWorker(t, pid)
+		return
+	}
 	n := newNoBus(t)
 	tunnel := n.Tunnel()
 	defer tunnel.Close()
 	n.Reload()
-	old := n.Children()[0]
-	ctx, cancel := context.WithTimeout(t.Context(), haproxytest.Deadline)
-	defer cancel()
-	cmd := n.command(ctx, "status", "--watch=1s", "--socket", "/run/none")
-	stdout, err := cmd.StdoutPipe()
+	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	n.bin = self
+	cmd := n.command(t.Context(), "-test.run=^TestInspectorRemembersWorkers$", "-test.v")
+	cmd.Env = append(cmd.Env, "HAPRESSURE_STOPPING="+strconv.Itoa(n.Children()[0]))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
-	defer cmd.Wait()
-	defer cancel()
-	lines := bufio.NewScanner(stdout)
+}
+
+// inspectStoppedWorker runs on a host without a bus.
+func inspectStoppedWorker(t *testing.T, pid int) {
+	in := inspect.Inspector{Socket: "/run/none", Journal: host.Stderr{}}
 	workers := func() string {
 		t.Helper()
-		for lines.Scan() {
-			if text := strings.TrimSpace(lines.Text()); strings.HasPrefix(text, "workers ") {
-				return text
-			}
+		s, err := in.Status(t.Context())
+		if err != nil || len(s.Targets) != 1 {
+			t.Fatalf("%+v, %v", s, err)
 		}
-		t.Fatal("the command has ended")
-		return ""
+		return render.WorkersSummary(s.Targets[0].Masters)
 	}
-	for !strings.Contains(workers(), "1 current, 1 stopping") {
+	const want = "1 current, 1 stopping"
+	for end := time.Now().Add(haproxytest.Deadline); !strings.Contains(workers(), want); {
+		if time.Now().After(end) {
+			t.Fatal(workers())
+		}
 	}
-	if err := syscall.Kill(old, syscall.SIGSTOP); err != nil {
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	defer syscall.Kill(old, syscall.SIGCONT)
-	for range 3 { // the first may have been begun before
-		if text := workers(); !strings.Contains(text, "1 current, 1 stopping") {
+	defer syscall.Kill(pid, syscall.SIGCONT)
+	for range 2 {
+		if text := workers(); !strings.Contains(text, want) {
 			t.Errorf("%s", text)
 		}
 	}

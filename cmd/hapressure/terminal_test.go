@@ -94,34 +94,24 @@ func onTerminal(t *testing.T, cmd *exec.Cmd, want string, doing func(terminal *o
 	return out.String()
 }
 
-func ctrlC(terminal *os.File) { terminal.WriteString("\x03") }
-
 func TestOnTerminal(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	bin, socket := program(t), fakeDaemon(t, statustest.Told(statustest.Storm("haproxy.service", 12)))
 	text := render.Status(statustest.Told(statustest.Storm("haproxy.service", 12)), 80)
 	lines := strings.ReplaceAll(text, "\n", "\r\n")
 
-	out := onTerminal(t, exec.Command(bin, "status", "--watch=1s", "--socket", socket), "\x1b[J\x1b[H", ctrlC) // drawn twice
-	const begin, end = "\x1b[?1049h\x1b[H", "\x1b[?1049l"
-	if !strings.HasPrefix(out, begin) || !strings.HasSuffix(strings.Replace(out, "^C", "", 1), end+lines) || strings.Contains(out, "\x1b[2J") {
-		t.Errorf("status --watch wrote %q", out)
-	}
-	if first, _, _ := strings.Cut(out, "\x1b[J"); strings.Count(first, "\n") != 23 {
-		t.Errorf("24 lines show %d line ends of a longer text: %q", strings.Count(first, "\n"), first)
-	}
 	if out := onTerminal(t, exec.Command(bin, "status", "--socket", socket), "", nil); out != lines {
 		t.Errorf("status wrote %q", out)
 	}
-	dumb := exec.Command(bin, "status", "--watch=1s", "--socket", socket)
+	dumb := exec.Command(bin, "status", "--socket", socket)
 	dumb.Env = append(os.Environ(), "TERM=dumb")
-	if out := onTerminal(t, dumb, "The built-in policy", ctrlC); strings.Contains(out, "\x1b") {
+	if out := onTerminal(t, dumb, "", nil); strings.Contains(out, "\x1b") {
 		t.Errorf("a dumb terminal is sent %q", out)
 	}
 
 	top := exec.Command(bin, "top", "--socket", socket)
 	top.Env = append(os.Environ(), "TERM=xterm-256color", "NO_COLOR=1", "LC_ALL=C")
-	out = onTerminal(t, top, "memory.max", func(terminal *os.File) { terminal.WriteString("q") })
+	out := onTerminal(t, top, "memory.max", func(terminal *os.File) { terminal.WriteString("q") })
 	if !strings.Contains(out, "shorten") || strings.Contains(out, "\x1b[32m") {
 		t.Errorf("top without colours wrote %q", out)
 	}
@@ -143,7 +133,6 @@ func TestNoLogLinesOnScreen(t *testing.T) {
 		drawn string
 		keys  string
 	}{
-		{[]string{"status", "--watch"}, "\x1b[J\x1b[H", "\x03"}, // drawn twice
 		{[]string{"top"}, "No target", "q"},
 	} {
 		cmd := exec.Command("unshare", append([]string{"--mount", "sh", "-c", host, "sh", bin}, tt.args...)...)
@@ -165,7 +154,7 @@ func TestStatusCommand(t *testing.T) {
 	if code, s := callJSON[status.Status](t, bin, "status", "--socket", socket); code != 0 || s.Targets[0].Name != statustest.Blind().Name {
 		t.Errorf("as JSON: exit %d, %+v", code, s)
 	}
-	for _, args := range [][]string{{"--watch", "--json"}, {"--watch=-1s"}, {"extra"}} {
+	for _, args := range [][]string{{"--watch"}, {"extra"}} {
 		if code, out := call(t, bin, append([]string{"status", "--socket", socket}, args...)...); code != exitUsage {
 			t.Errorf("%q: exit %d\n%s", args, code, out)
 		}

@@ -102,7 +102,7 @@ while read -r line; do
 	echo "$code $line"
 	case $code in
 	0) ;;
-	124) grep --quiet --extended-regexp -- '(-f|-x -f|--follow|--watch|record|run|monitor|wait)' <<<"$line" ;; # until interrupted
+	124) grep --quiet --extended-regexp -- '(-f|-x -f|--follow|record|run|monitor|wait)' <<<"$line" ;; # until interrupted
 	*) cat /tmp/said && false ;;
 	esac
 done <commands

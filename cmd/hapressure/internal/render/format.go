@@ -1,3 +1,4 @@
+// Package render writes the data that the daemon answers as text for a terminal.
 package render
 
 import (
@@ -9,7 +10,7 @@ import (
 	"hapressure/policy"
 )
 
-// Size shows bytes in the unit that people read best.
+// Size formats bytes in the largest unit that keeps three digits.
 func Size(b uint64) string {
 	switch {
 	case b >= 10<<30:
@@ -20,13 +21,7 @@ func Size(b uint64) string {
 	return fmt.Sprintf("%.0f KiB", float64(b)/(1<<10))
 }
 
-func or0[T any](v *T) (zero T) {
-	if v == nil {
-		return zero
-	}
-	return *v
-}
-
+// Percent formats a reading in percent, "-" if it is absent.
 func Percent(r policy.Reading) string {
 	if r.Absent != "" {
 		return "-"
@@ -34,9 +29,46 @@ func Percent(r policy.Reading) string {
 	return fmt.Sprintf("%.1f%%", r.Value)
 }
 
+// Known formats a value, "-" if there is none.
+func Known[T any](v *T, format func(T) string) string {
+	if v == nil {
+		return "-"
+	}
+	return format(*v)
+}
+
+// or0 returns a value, 0 if there is none.
+func or0[T any](v *T) (zero T) {
+	if v == nil {
+		return zero
+	}
+	return *v
+}
+
+// Since formats the time from then to now.
 func Since(now, then time.Time) string { return Span(max(0, now.Sub(then)).Seconds()) }
 
-// Printable quotes what a terminal would take for a command: names and error texts come from outside.
+// Span formats seconds in the two largest units: 3d4h, 5m10s, 5m.
+func Span(seconds float64) string {
+	n := int(min(seconds, 1e9)) // 30 years: a limit that is never reached
+	for _, unit := range []struct {
+		of, next      int
+		name, smaller string
+	}{{86400, 3600, "d", "h"}, {3600, 60, "h", "m"}, {60, 1, "m", "s"}} {
+		if n < unit.of {
+			continue
+		}
+		text := strconv.Itoa(n/unit.of) + unit.name
+		if rest := n % unit.of / unit.next; rest > 0 {
+			text += strconv.Itoa(rest) + unit.smaller
+		}
+		return text
+	}
+	return strconv.Itoa(n) + "s"
+}
+
+// Printable quotes characters that a terminal would execute: names and errors come from
+// other processes.
 func Printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -49,8 +81,8 @@ func Printable(s string) string {
 	return b.String()
 }
 
-// Wrap makes lines of a text that may itself have several, broken between words at width where that is not 0. All but the first begin with
-// indent spaces.
+// Wrap breaks a text between words into lines of a width; 0 keeps its own lines. All lines
+// but the first begin with indent spaces.
 func Wrap(text string, width, indent int) string {
 	var b strings.Builder
 	at := indent
@@ -72,30 +104,4 @@ func Wrap(text string, width, indent int) string {
 		}
 	}
 	return b.String()
-}
-
-func Known[T any](v *T, show func(T) string) string {
-	if v == nil {
-		return "-"
-	}
-	return show(*v)
-}
-
-// Span shows seconds in the two largest units: 3d4h, 5m10s, 5m.
-func Span(seconds float64) string {
-	n := int(min(seconds, 1e9)) // a limit that is never reached is far enough away in 30 years
-	for _, unit := range []struct {
-		of, next      int
-		name, smaller string
-	}{{86400, 3600, "d", "h"}, {3600, 60, "h", "m"}, {60, 1, "m", "s"}} {
-		if n < unit.of {
-			continue
-		}
-		text := strconv.Itoa(n/unit.of) + unit.name
-		if rest := n % unit.of / unit.next; rest > 0 {
-			text += strconv.Itoa(rest) + unit.smaller
-		}
-		return text
-	}
-	return strconv.Itoa(n) + "s"
 }

@@ -4,27 +4,29 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"text/tabwriter"
+	"strconv"
 
 	"hapressure/controller/status"
 )
 
-func Purges(out io.Writer, rows []status.Purge) error {
-	if len(rows) == 0 {
-		_, err := fmt.Fprintln(out, "No worker is proven to be stopping: there is nothing to purge. 'hapressure workers' shows all there are.")
+// Purges prints the results of a manual purge.
+func Purges(out io.Writer, purges []status.Purge) error {
+	if len(purges) == 0 {
+		_, err := fmt.Fprintln(out, "No worker is proven to be stopping: there is nothing to purge. 'hapressure workers' lists all workers.")
 		return err
 	}
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "GEN\tPID\tRESULT\tBEFORE\tAFTER\tHELD\tLAYOUT\tREASON")
-	var freed, wouldFree uint64 // of one of them there is none: all rows are of a dry run, or none is
-	for _, r := range rows {
-		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%.0f µs\t%s\t%s\n", r.Generation, r.PID, r.Result, Size(r.Before), Size(r.After), r.Held, cmp.Or(r.Layout, "-"), Printable(r.Reason))
-		if r.Result == status.WouldPurge {
-			wouldFree += r.Before
+	rows, texts := [][]string{{"GEN", "PID", "RESULT", "BEFORE", "AFTER", "HELD", "LAYOUT"}}, []string{"REASON"}
+	var freed, wouldFree uint64 // one of them stays 0: a dry run concerns all workers
+	for _, p := range purges {
+		rows = append(rows, []string{strconv.Itoa(p.Generation), strconv.Itoa(p.PID), p.Result, Size(p.Before), Size(p.After),
+			fmt.Sprintf("%.0f µs", p.Held), cmp.Or(p.Layout, "-")})
+		texts = append(texts, p.Reason)
+		if p.Result == status.WouldPurge {
+			wouldFree += p.Before
 		}
-		freed += r.Before - min(r.Before, r.After)
+		freed += p.Before - min(p.Before, p.After)
 	}
-	if err := t.Flush(); err != nil {
+	if err := TextTable(out, rows, texts); err != nil {
 		return err
 	}
 	text := Size(freed) + " freed"

@@ -11,15 +11,16 @@ import (
 	"hapressure/policy"
 )
 
-// Status is the status for people, in lines of that width where it is not 0: first what is wrong with the daemon, then the targets.
+// Status returns a status in lines of a width, 0 for any: first what is wrong with the daemon,
+// then the targets.
 func Status(s status.Status, width int) string {
 	var b strings.Builder
 	note := func(text string) { fmt.Fprintln(&b, Wrap(text, width, 2)) }
 	d := s.Daemon
 	if d == nil {
-		note("The daemon does not run; this is what a look shows. Start it: systemctl start hapressure")
+		note("The daemon is not running; status has inspected the host. Start it: systemctl start hapressure")
 	} else if d.DryRun {
-		note("Dry run: the daemon decides and tells, but no worker is touched.")
+		note("Dry run: the daemon decides and reports, but changes no worker.")
 	}
 	if d != nil {
 		for _, r := range d.MissingRights {
@@ -27,7 +28,7 @@ func Status(s status.Status, width int) string {
 		}
 	}
 	if s.Policy.Rejected != "" {
-		note("An older policy is in force, for the files as they are now have mistakes: " + s.Policy.Rejected)
+		note("An older policy is in force, because the files have mistakes: " + s.Policy.Rejected)
 	}
 	if len(s.Targets) == 0 {
 		note("No target of the policy is running.")
@@ -65,9 +66,11 @@ func targetText(b *strings.Builder, t status.Target, s status.Status, width int)
 	line("memory", Memory(t))
 	line("limit", t.Limit.Name)
 	if l := t.UsageLimit; l.Name != t.Limit.Name && l.Bytes > 0 {
-		line("usage", fmt.Sprintf("%.0f%% of %s, the limit that is used most: %s of %s", t.Usage.Value, l.Name, Size(l.Used), Size(l.Bytes)))
+		line("usage", fmt.Sprintf("%.0f%% of %s, the limit that is used most: %s of %s",
+			t.Usage.Value, l.Name, Size(l.Used), Size(l.Bytes)))
 	}
-	line("pressure", fmt.Sprintf("some %s, full %s over 10 s; some %s, full %s over 60 s", Percent(t.Some10), Percent(t.Full10), Percent(t.Some60), Percent(t.Full60)))
+	line("pressure", fmt.Sprintf("some %s, full %s over 10 s; some %s, full %s over 60 s",
+		Percent(t.Some10), Percent(t.Full10), Percent(t.Some60), Percent(t.Full60)))
 	line("events", eventsText(t.Events))
 	if t.Swap.Value > 0 {
 		line("swap", Size(uint64(t.Swap.Value)))
@@ -89,11 +92,12 @@ func targetText(b *strings.Builder, t status.Target, s status.Status, width int)
 	}
 }
 
+// Tier returns the tier of a target, and since when it is in it.
 func Tier(t status.Target, s status.Status) string {
 	text := "no tier"
 	switch {
 	case s.Daemon == nil:
-		return "tier not known without the daemon"
+		return "tier unknown without the daemon"
 	case t.Tier > 0 && t.Tier <= len(t.Tiers):
 		text = fmt.Sprintf("tier %d of %d, %s", t.Tier, len(t.Tiers), t.Tiers[t.Tier-1])
 	}
@@ -103,11 +107,13 @@ func Tier(t status.Target, s status.Status) string {
 	return text
 }
 
+// Memory returns what is used of the nearest limit, and how long that lasts.
 func Memory(t status.Target) string {
 	if t.Limit.Bytes == 0 {
-		return "not known: " + t.Usage.Absent
+		return "unknown: " + t.Usage.Absent
 	}
-	text := fmt.Sprintf("%s of %s (%.0f%%)", Size(t.Limit.Used), Size(t.Limit.Bytes), 100*float64(t.Limit.Used)/float64(t.Limit.Bytes))
+	text := fmt.Sprintf("%s of %s (%.0f%%)", Size(t.Limit.Used), Size(t.Limit.Bytes),
+		100*float64(t.Limit.Used)/float64(t.Limit.Bytes))
 	if t.ReloadRoom.Absent == "" {
 		text += fmt.Sprintf(", room for %.*f reloads", max(0, 1-int(t.ReloadRoom.Value/10)), t.ReloadRoom.Value)
 	}
@@ -117,7 +123,7 @@ func Memory(t status.Target) string {
 	return text
 }
 
-// eventsText tells what there was of memory.events, the worst first.
+// eventsText returns the counts of memory.events, the worst first.
 func eventsText(events map[string]policy.Reading) string {
 	var parts []string
 	for _, kind := range []string{"oom_kill", "oom", "max", "high"} {
@@ -141,7 +147,7 @@ func hardStopText(t status.Target) string {
 	return strings.Join(slices.Compact(parts), "; ")
 }
 
-// Unknown tells what is not known and why, each reason once.
+// Unknown returns what is unknown and why, each reason once.
 func Unknown(t status.Target) []string {
 	of := map[string][]string{} // by the reason
 	add := func(what, why string) {
@@ -153,7 +159,7 @@ func Unknown(t status.Target) []string {
 		add(sensor, t.Missing[sensor])
 	}
 	if t.WorkersAbsent != "" {
-		add("workers, shown as of an earlier look", t.WorkersAbsent)
+		add("workers (shown as of an earlier tick)", t.WorkersAbsent)
 	}
 	add("room for reloads", t.ReloadRoom.Absent)
 	for _, m := range t.Masters {
@@ -173,6 +179,7 @@ func Unknown(t status.Target) []string {
 	return lines
 }
 
+// Action returns an action and its outcome.
 func Action(a status.Action) string {
 	what := cmp.Or(a.What, string(a.Result))
 	if a.Error != "" {

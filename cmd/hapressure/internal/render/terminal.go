@@ -7,15 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Window is the size of the terminal that out is; 0 if it is none, or one that knows no escapes.
-func Window(out io.Writer) (width, height int) {
+// Width returns the columns of a terminal, 0 for another file and a terminal without escapes.
+func Width(out io.Writer) int {
 	f, ok := out.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" {
-		return 0, 0
+		return 0
 	}
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
-		return 0, 0
+		return 0
 	}
-	return int(size.Col), int(size.Row)
+	return int(size.Col)
 }

@@ -8,24 +8,26 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"hapressure/controller/status"
-	"hapressure/haproxy"
 )
 
-// WorkersSummary sums up.
+// Stopping is the State of a worker that is proven to be stopping.
+const Stopping = "stopping"
+
+// WorkersSummary counts workers by their state, and sums up what the stopping ones hold.
 func WorkersSummary(masters []status.Master) string {
 	count := map[string]int{}
 	var cache, private uint64
 	conns, least := 0, ""
 	for _, m := range masters {
 		for _, w := range m.Workers {
-			if count[w.State]++; w.State == haproxy.Stopping.String() {
-				cache, private, conns = cache+or0(w.Cache), private+or0(w.Private), conns+or0(w.Connections)
-				if w.Cache == nil || w.Private == nil || w.Connections == nil {
-					least = "at least "
-				}
+			if count[w.State]++; w.State != Stopping {
+				continue
+			}
+			cache, private, conns = cache+or0(w.Cache), private+or0(w.Private), conns+or0(w.Connections)
+			if w.Cache == nil || w.Private == nil || w.Connections == nil {
+				least = "at least "
 			}
 		}
 	}
@@ -34,56 +36,57 @@ func WorkersSummary(masters []status.Master) string {
 		parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
 	}
 	text := cmp.Or(strings.Join(parts, ", "), "none")
-	if count[haproxy.Stopping.String()] > 0 {
+	if count[Stopping] > 0 {
 		text += fmt.Sprintf(": %scaches %s, private %s, %d conns", least, Size(cache), Size(private), conns)
 	}
 	return text
 }
 
+// WorkerTable returns a heading and a row for each worker.
 func WorkerTable(workers []status.Worker) [][]string {
 	rows := [][]string{{"GEN", "PID", "STATE", "AGE", "STOPPING", "CONNS", "CACHE", "PRIVATE", "HARD STOP"}}
 	for _, w := range workers {
-		rows = append(rows, []string{strconv.Itoa(w.Generation), strconv.Itoa(w.PID), w.State, Span(w.Age), Known(w.StoppingFor, Span),
-			Known(w.Connections, strconv.Itoa), Known(w.Cache, Size), Known(w.Private, Size), Known(w.HardStopIn, Span)})
+		rows = append(rows, []string{strconv.Itoa(w.Generation), strconv.Itoa(w.PID), w.State, Span(w.Age),
+			Known(w.StoppingFor, Span), Known(w.Connections, strconv.Itoa), Known(w.Cache, Size),
+			Known(w.Private, Size), Known(w.HardStopIn, Span)})
 	}
 	return rows
 }
 
+// Workers prints masters with their workers.
 func Workers(out io.Writer, masters []status.Master) error {
 	if len(masters) == 0 {
-		fmt.Fprintln(out, "No HAProxy in master-worker mode (-W, -Ws) is running here.")
+		fmt.Fprintln(out, "No HAProxy in master-worker mode (-W, -Ws) is running on this host.")
 	}
 	for i, m := range masters {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
-		fmt.Fprintf(out, "Master %d, ", m.PID)
-		switch {
-		case m.HardStopAfter != nil:
-			fmt.Fprintf(out, "hard-stop-after %s", Span(*m.HardStopAfter))
-		case m.HardStopError != "":
-			fmt.Fprintf(out, "hard-stop-after not known (%s)", Printable(m.HardStopError))
-		default:
-			fmt.Fprint(out, "no hard-stop-after")
+		fmt.Fprintf(out, "Master %d, %s\n", m.PID, masterText(m))
+		rows := WorkerTable(m.Workers)
+		texts, shared := []string{"PROOF"}, slices.Index(rows[0], "PRIVATE")
+		rows[0] = slices.Insert(rows[0], shared, "SHARED")
+		for j, w := range m.Workers {
+			rows[j+1] = slices.Insert(rows[j+1], shared, Known(w.Shared, Size))
+			texts = append(texts, w.Proof)
 		}
-		if m.CLIError != "" {
-			fmt.Fprintf(out, ", %s", Printable(m.CLIError))
-		}
-		fmt.Fprintln(out)
-		if err := printTable(out, m.Workers); err != nil {
+		if err := TextTable(out, rows, texts); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func printTable(out io.Writer, workers []status.Worker) error {
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "GEN\tPID\tSTATE\tAGE\tSTOPPING\tCONNS\tCACHE\tSHARED\tPRIVATE\tHARD STOP\tPROOF")
-	for _, w := range workers {
-		fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", w.Generation, w.PID, w.State,
-			Span(w.Age), Known(w.StoppingFor, Span), Known(w.Connections, strconv.Itoa), Known(w.Cache, Size), Known(w.Shared, Size),
-			Known(w.Private, Size), Known(w.HardStopIn, Span), Printable(w.Proof))
+func masterText(m status.Master) string {
+	text := "no hard-stop-after"
+	switch {
+	case m.HardStopAfter != nil:
+		text = "hard-stop-after " + Span(*m.HardStopAfter)
+	case m.HardStopError != "":
+		text = "hard-stop-after unknown (" + m.HardStopError + ")"
 	}
-	return t.Flush()
+	if m.CLIError != "" {
+		text += ", " + m.CLIError
+	}
+	return Printable(text)
 }

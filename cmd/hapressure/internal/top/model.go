@@ -11,7 +11,6 @@ import (
 
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/controller/status"
-	"hapressure/haproxy"
 )
 
 // learn takes in an answer. After one that failed the last good one is still shown.
@@ -153,7 +152,7 @@ func (m *Model) beginPurge(dryRun bool) (do func(context.Context) string) {
 		return nil
 	}
 	w, target := rows[m.at], m.target
-	if w.State != haproxy.Stopping.String() {
+	if w.State != render.Stopping {
 		m.note = fmt.Sprintf("Worker %d is %s: only workers that are stopping are purged.", w.PID, w.State)
 		return nil
 	}
