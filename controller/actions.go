@@ -4,29 +4,67 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"hapressure/cgroup"
 	"hapressure/haproxy"
 	"hapressure/policy"
 )
 
-// result is what came of an action.
+// result is the outcome of an action on a worker.
 type result struct {
 	policy.Result
-	freed    uint64 // bytes
-	what     string // what was done, with its figures
-	why      string // why it did not end with Done
-	took     time.Duration
-	held     time.Duration // how long the worker's threads were stopped
-	stall    time.Duration // how long at most its first thread was away from its event loop; 0: it is not known
+	freed    uint64        // bytes
+	what     string        // what was done, with its figures
+	why      string        // the reason if it was not Done
+	took     time.Duration // the action itself
+	since    time.Duration // since the tick that found it due; 0 if it is manual
+	held     time.Duration // how long the worker's threads were frozen
+	stall    time.Duration // how long at most its first thread did not wait for events; 0: not known
 	sessions int           // shut down
-	since    time.Duration // since the tick that found it due; 0 by hand
 }
 
-// act does one action on a worker: it checks it again, does it, waits for its end and measures what it freed.
-// successor is whether a younger worker of its master is proven to be current.
-func (g *guard) act(ctx context.Context, due policy.Due, w haproxy.Worker, successor bool) result {
-	p, err := g.scanner.Recheck(ctx, w)
+// ended is an action that has ended.
+type ended struct {
+	lane   lane
+	due    queued
+	manual bool
+	result
+}
+
+// actions performs actions on the workers of one target, each in a goroutine of its own.
+type actions struct {
+	group   *cgroup.Group
+	scanner *haproxy.Scanner
+	dryRun  bool
+	running sync.WaitGroup
+	ended   chan ended
+	report  func(ended) // gets what ended receives no more
+}
+
+// start performs an action by do and sends its outcome to ended. Once ctx has ended, as no goroutine may
+// receive it then, the outcome is only reported.
+func (a *actions) start(ctx context.Context, e ended, do func() result) {
+	a.running.Go(func() {
+		began := time.Now()
+		e.result = do()
+		e.took = time.Since(began)
+		if !e.manual {
+			e.since = sinceBoot() - e.due.at
+		}
+		select {
+		case a.ended <- e:
+		case <-ctx.Done():
+			a.report(e)
+		}
+	})
+}
+
+// perform performs an action on a worker: it proves again that the worker is stopping, acts, waits for
+// the end and measures what was freed. successor: a younger worker of its master is current.
+func (a *actions) perform(ctx context.Context, due policy.Due, w haproxy.Worker, successor bool) result {
+	p, err := a.scanner.Recheck(ctx, w)
 	if errors.Is(err, haproxy.ErrGone) {
 		return result{Result: policy.Done, what: "it has ended by itself"}
 	}
@@ -37,45 +75,46 @@ func (g *guard) act(ctx context.Context, due policy.Due, w haproxy.Worker, succe
 	if (due.Kind == policy.HardStopAfter || due.Kind == policy.TerminateOldest) && !successor {
 		return failure(errLast)
 	}
-	if g.c.DryRun {
+	if a.dryRun {
 		return result{Result: policy.Skipped, what: "nothing done", why: "dry run"}
 	}
 	switch due.Kind {
 	case policy.PurgeSSLCache:
-		return g.purge(ctx, p.PurgeSSLCache)
+		return a.purge(ctx, p.PurgeSSLCache)
 	case policy.PurgeHTTPCache:
-		return g.purge(ctx, p.PurgeHTTPCaches)
+		return a.purge(ctx, p.PurgeHTTPCaches)
 	case policy.TrimPools:
 		return trimmed(p.TrimPools(ctx))
 	case policy.PageOut:
 		return relieved(p.PageOut(ctx))
 	case policy.HardStopAfter:
-		return g.hardStop(ctx, p, w, haproxy.Pace{Spread: due.Spread, PerSecond: due.PerSecond})
+		return a.hardStop(ctx, p, w, haproxy.Pace{Spread: due.Spread, PerSecond: due.PerSecond})
 	case policy.TerminateOldest:
-		return g.terminate(ctx, p, due.Grace)
+		return a.terminate(ctx, p, due.Grace)
 	}
 	return failure(fmt.Errorf("unknown action %q", due.Kind))
 }
 
-// failure is the result of an action that ended with an error: Refused if every further attempt
-// would meet it, and Failed if it may pass.
+// failure is the result of an action that ended with an error.
 func failure(err error) result {
-	r := outcomeOf(err)
+	r := resultOf(err)
 	return result{Result: r, what: string(r), why: err.Error()}
 }
 
-func outcomeOf(err error) policy.Result {
+// resultOf classifies the error of an action, of the policy or manual: Refused if every further attempt
+// would meet it, Failed if it may pass.
+func resultOf(err error) policy.Result {
 	if haproxy.Permanent(err) {
 		return policy.Refused
 	}
 	return policy.Failed
 }
 
-// errLast says that a worker is all that its master has: when the last worker ends, so does the master.
+// errLast means that a worker is the only one of its master: if it ends, so does the master.
 var errLast = errors.New("no younger worker serves in its place")
 
-func (g *guard) purge(ctx context.Context, do func(context.Context, []int) (haproxy.Purged, error)) result {
-	pids, err := g.group.Procs()
+func (a *actions) purge(ctx context.Context, do func(context.Context, []int) (haproxy.Purged, error)) result {
+	pids, err := a.group.Procs()
 	if err != nil {
 		return failure(err)
 	}
@@ -84,7 +123,7 @@ func (g *guard) purge(ctx context.Context, do func(context.Context, []int) (hapr
 	if err != nil {
 		r = failure(err)
 	} else {
-		r.what = fmt.Sprintf("freed %s; its threads stood still for %v", mib(done.Freed()), done.Held.Round(time.Microsecond))
+		r.what = fmt.Sprintf("freed %s; its threads were frozen for %v", mib(done.Freed()), done.Held.Round(time.Microsecond))
 	}
 	r.freed, r.held = done.Freed(), done.Held
 	return r
@@ -94,9 +133,9 @@ func relieved(g haproxy.Given, err error) result {
 	if err != nil {
 		return failure(err)
 	}
-	r := result{Result: policy.Done, freed: g.Freed(), what: "gave nothing"}
+	r := result{Result: policy.Done, freed: g.Freed(), what: "freed nothing"}
 	if r.freed > 0 {
-		r.what = fmt.Sprintf("gave %s of %s", mib(r.freed), mib(g.Before))
+		r.what = fmt.Sprintf("freed %s of %s", mib(r.freed), mib(g.Before))
 	}
 	return r
 }
@@ -114,14 +153,15 @@ func trimmed(done haproxy.Trimmed, err error) result {
 	return r
 }
 
-// hardStopGrace is what HAProxy's own hard stop leaves between shutting the streams down and the end (src/proxy.c, hard_stop).
+// hardStopGrace is the pause of HAProxy's own hard stop between shutting the streams down and the exit
+// (src/proxy.c, hard_stop).
 const hardStopGrace = time.Second
 
-// hardStop does what HAProxy's hard-stop-after does when its time has come, spread over time: the sessions are shut down, then the
-// worker ends. A worker whose sessions cannot be reached at the moment is left for another try; where there is no CLI at all they end
-// with it.
-func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Worker, pace haproxy.Pace) result {
-	freed := g.measure()
+// hardStop does what HAProxy's hard-stop-after does, but spread over time: it shuts the sessions down, then
+// terminates the worker. If the CLI does not answer now, it fails and is retried. If the worker has no
+// CLI, the sessions end with it.
+func (a *actions) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Worker, pace haproxy.Pace) result {
+	freed := a.measure()
 	d, err := haproxy.Drain(ctx, w, p, pace)
 	noCLI := errors.Is(err, haproxy.ErrNoCLI)
 	if err == nil || noCLI {
@@ -134,7 +174,8 @@ func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Work
 	}
 	r := result{Result: policy.Done, freed: freed(), sessions: d.Sessions}
 	if noCLI {
-		r.what = fmt.Sprintf("the worker ended with its sessions, which cannot be shut down one by one because there is no way to its CLI; freed %s", mib(r.freed))
+		r.what = "the worker ended with its sessions, which cannot be shut down one by one because there is no way to its CLI; " +
+			"freed " + mib(r.freed)
 		return r
 	}
 	r.what = fmt.Sprintf("%d sessions shut down and the worker ended, freed %s", d.Sessions, mib(r.freed))
@@ -144,8 +185,8 @@ func (g *guard) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Work
 	return r
 }
 
-func (g *guard) terminate(ctx context.Context, p *haproxy.Process, grace time.Duration) result {
-	freed := g.measure()
+func (a *actions) terminate(ctx context.Context, p *haproxy.Process, grace time.Duration) result {
+	freed := a.measure()
 	killed, err := p.Terminate(ctx, grace)
 	if err != nil {
 		return failure(err)
@@ -159,11 +200,12 @@ func (g *guard) terminate(ctx context.Context, p *haproxy.Process, grace time.Du
 	return r
 }
 
-// measure returns what tells how much less the group uses than now. Others in it may have grown meanwhile: then it is 0.
-func (g *guard) measure() (freed func() uint64) {
-	before, berr := g.group.MemoryCurrent()
+// measure returns a function that returns how many bytes less the group uses than now; 0 if it uses more,
+// because others in it have grown.
+func (a *actions) measure() (freed func() uint64) {
+	before, berr := a.group.MemoryCurrent()
 	return func() uint64 {
-		after, err := g.group.MemoryCurrent()
+		after, err := a.group.MemoryCurrent()
 		if berr != nil || err != nil {
 			return 0
 		}

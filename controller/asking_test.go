@@ -17,7 +17,7 @@ func TestLooksRememberWorkers(t *testing.T) {
 	w.reload()
 	c := New(Config{Policy: decode(t, "targets: [cgroup: "+group+"]\n"+purgeAlways), Procfs: "/proc", Cgroups: w.tree.Mount, Journal: w.journal})
 	old := func() status.Worker {
-		s := c.Look(t.Context())
+		s := c.Inspect(t.Context())
 		if len(s.Targets) != 1 || len(s.Targets[0].Masters) != 1 || len(s.Targets[0].Masters[0].Workers) != 2 {
 			t.Fatalf("%+v, want one target with two workers", s.Targets)
 		}

@@ -586,7 +586,7 @@ tiers:
     actions: [purge-ssl-cache: {}]
 `
 	recordings := t.TempDir()
-	keep := Config{Keep: t.TempDir(), RecordSize: 1 << 20, Record: func(string) io.WriteCloser { return NewFile(recordings, 1<<20, 16<<20) }}
+	keep := Config{StateDir: t.TempDir(), RecordSize: 1 << 20, Record: func(string) io.WriteCloser { return NewFile(recordings, 1<<20, 16<<20) }}
 	w := newWorld(t, haproxytest.Config{}, map[string]string{"memory.max": "1000000000\n", "memory.current": "800000000\n"})
 	first := w.reload()
 	w.reload()
@@ -621,7 +621,7 @@ tiers:
 }
 
 // State that somebody else could have written is not believed.
-func TestKeptStateOfOthers(t *testing.T) {
+func TestPersistedStateOfOthers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kept")
 	tests := []struct {
 		text string
@@ -639,14 +639,14 @@ func TestKeptStateOfOthers(t *testing.T) {
 		if err := errors.Join(os.WriteFile(file, []byte(tt.text), 0o600), os.Chmod(file, tt.mode)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readKept(file); (err == nil) != tt.good {
+		if _, err := readPersisted(file); (err == nil) != tt.good {
 			t.Errorf("%q with mode %o: %v", tt.text, tt.mode, err)
 		}
 	}
 	if err := errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readKept(file); err == nil || !strings.Contains(err.Error(), "it is a FIFO") {
+	if _, err := readPersisted(file); err == nil || !strings.Contains(err.Error(), "it is a FIFO") {
 		t.Errorf("a FIFO: %v", err)
 	}
 }

@@ -316,11 +316,11 @@ func (e Events) targetLost(target string, why error) {
 
 // linkChanged logs that units are found in another way than before. It is a warning unless that is
 // the first way.
-func (e Events) linkChanged(before string, l *Link) {
+func (e Events) linkChanged(before string, l *Link, retry time.Duration) {
 	message, priority := fmt.Sprintf("Finding units by %s instead of %s", l.Name, before), logNotice
 	s := l.status()
 	if s.Why != "" {
-		message += fmt.Sprintf(": %s; %s; trying again every %.0f s", s.Why, s.Lacks, lookEvery.Seconds())
+		message += fmt.Sprintf(": %s; %s; retrying every %.0f s", s.Why, s.Lacks, retry.Seconds())
 		priority = logWarning
 	}
 	e.sendAt(priority, ConnectionChanged, message, fields{

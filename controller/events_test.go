@@ -151,7 +151,7 @@ func TestEntriesHaveTheFieldsOfTheirKind(t *testing.T) {
 	e.StorageFailed("a.service", recordingStore, "bad", bad)
 	e.targetFound("a.service", "/a")
 	e.targetLost("a.service", bad)
-	e.linkChanged("D-Bus", &Link{Way: Way{Name: "the cgroup tree", Lacks: "hooks"}, Failed: bad})
+	e.linkChanged("D-Bus", &Link{Way: Way{Name: "the cgroup tree", Lacks: "hooks"}, Failed: bad}, time.Second)
 	e.tierChanged("a.service", policy.Change{To: 1, ToName: "purge", Why: "usage"}, v)
 	e.withheld("a.service", policy.Withheld{Tier: "purge", Kind: policy.HardStopAfter}, v)
 	e.hookFailed(systemd.Transient{Command: []string{"/bin/a"}, Environment: map[string]string{

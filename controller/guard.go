@@ -1,10 +1,7 @@
 package controller
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -14,120 +11,68 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hapressure/cgroup"
-	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/policy/record"
 )
 
-const senseTime = 10 * time.Second // bound of one look
+// target is what a guard watches.
+type target struct {
+	name   string // its unit, or its cgroup's path
+	cgroup string // path below the mount point of cgroup v2
+	group  *cgroup.Group
+}
 
-// guard looks after one target. Its run goroutine owns the state; all else only wakes it.
+// guard watches one target. The goroutine of run owns the state and the parts below it. Other
+// goroutines only wake the guard, change its policy, send it orders and read its snapshot.
 type guard struct {
-	c       *Controller
-	name    string // of the target
-	cgroup  string // its path
-	group   *cgroup.Group
-	scanner *haproxy.Scanner
-	stop    context.CancelFunc
-	gone    <-chan struct{} // closed when it is told to stop, or has ended
-	woken   chan struct{}
-	ended   chan ended                    // of actions
-	orders  chan order                    // by hand
-	policy  atomic.Pointer[policy.Policy] // as it is for this target
-	blind   atomic.Bool                   // not every event wakes us
+	target
+	events   Events
+	tallies  tallies
+	notifier *notifier // of all guards
+	ticked   func()    // called after each tick
 
-	mu   sync.Mutex
-	last glance
+	policy    atomic.Pointer[policy.Policy] // as it is for this target
+	stop      context.CancelFunc
+	gone      <-chan struct{} // closed when the guard was stopped, or has ended
+	orders    chan order      // manual purges
+	wakeups   wakeups
+	published published
 
-	// Owned by run.
-	state  policy.State
-	slope  slope
-	pace   pace
-	tidied time.Duration // the event after which memory was last given back
-	// cliAnswered is when every worker that was asked last answered, or the guard began.
-	cliAnswered time.Duration
-	workers     []haproxy.Worker // as last sensed
-	// footprint is what the last worker known to be current holds, in bytes; 0 = not known yet. It is kept while a reload makes
-	// the workers' states unknown.
-	footprint uint64
-	missing   map[string]string // sensor to why, as last reported
-	unstored  map[string]string // store to why, as last reported; no entry if its last file was written
-	lanes     [lanes]lane
-	tape      tape
+	state     policy.State
+	stepped   *policy.Policy // the policy of the last tick; nil before the first
+	tidied    time.Duration  // the event after which memory was last freed
+	sensor    sensor
+	schedule  schedule
+	queue     queue
+	actions   *actions
+	recording recording
+	persist   persist
 }
 
-// lane is a queue of actions that are done one after the other.
-type lane struct {
-	queue []queued
-	busy  bool
-}
-
-// queued is an action and when the tick was that found it due.
-type queued struct {
-	policy.Due
-	at time.Duration
-}
-
-// The lanes. A purge takes an instant, a drain takes its time, and a termination that is urgent must
-// wait for neither.
-const (
-	purgeLane = iota
-	reliefLane
-	drainLane
-	terminateLane
-
-	lanes // how many there are
-)
-
-// laneOf returns the lane of a kind of action. A kind without a lane is an error of this program: no
-// other lane may take it, because a drain among the purges would hold up every purge behind it.
-func laneOf(kind string) int {
-	switch kind {
-	case policy.PurgeSSLCache, policy.PurgeHTTPCache:
-		return purgeLane
-	case policy.TrimPools, policy.PageOut:
-		return reliefLane
-	case policy.HardStopAfter:
-		return drainLane
-	case policy.TerminateOldest:
-		return terminateLane
-	}
-	panic(fmt.Sprintf("the action %q has no lane", kind))
-}
-
-// ended is what became of an action.
-type ended struct {
-	lane   int
-	due    policy.Due
-	byHand bool
-	result
-}
-
-func newGuard(c *Controller, name, at string, group *cgroup.Group, own *policy.Policy) *guard {
-	g := &guard{
-		c: c, name: name, cgroup: at, group: group,
-		scanner: haproxy.NewScanner(c.Procfs),
-		woken:   make(chan struct{}, 1),
-		ended:   make(chan ended),
-		orders:  make(chan order),
-		missing: map[string]string{}, unstored: map[string]string{},
-	}
+func newGuard(conf Config, t target, own *policy.Policy) *guard {
+	events := Events{conf.Journal}
+	g := &guard{target: t, events: events, orders: make(chan order)}
 	g.policy.Store(own)
-	g.last.at = time.Now()
-	g.cliAnswered = g.now()
-	g.restore()
+	g.wakeups = wakeups{target: t, events: events, woken: make(chan struct{}, 1)}
+	g.sensor = newSensor(t, events, conf.Procfs)
+	g.actions = &actions{
+		group: t.group, scanner: g.sensor.scanner, dryRun: conf.DryRun, ended: make(chan ended), report: g.report,
+	}
+	storage := newStorage(t.name, events)
+	g.recording = recording{target: t.name, open: conf.Record, size: conf.RecordSize, storage: storage}
+	g.persist = newPersist(conf.StateDir, t.name, storage)
+	g.published.last.at = time.Now()
+	if state, workers, found := g.persist.restore(own); found {
+		state.Interrupted(sinceBoot())
+		g.state = state
+		g.sensor.scanner.Recall(workers)
+	}
 	return g
 }
 
-func (g *guard) wakeUp() {
-	select {
-	case g.woken <- struct{}{}:
-	default:
-	}
-}
-
-// now is the time since the machine was started, suspends included: the same clock for whoever goes on after us.
-func (g *guard) now() time.Duration {
+// sinceBoot is the time since the machine was started, suspends included. A daemon that continues
+// after a restart has the same clock.
+func sinceBoot() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		panic(err) // every Linux that has cgroup v2 has it
@@ -135,199 +80,206 @@ func (g *guard) now() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// run guards until ctx ends or the cgroup is gone, and returns why it ended. It waits for the actions under way: each is bounded.
+// run guards the target until ctx ends or the cgroup is gone, and returns why it ended. Then, in this
+// order: the state is persisted; the recording is closed; ctx ends for the actions that run, each of
+// which is bounded, and for the wake-ups; run waits for them. Outcomes of these actions are only
+// logged: the next daemon treats them as interrupted.
 func (g *guard) run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	wg.Go(func() { g.watch(ctx) })
-	defer g.endTape()
-	defer g.keep()
+	var watching sync.WaitGroup
+	watching.Go(func() { g.wakeups.watch(ctx) })
+	why := g.loop(ctx, g.tick)
+	g.save()
+	g.recording.close(sinceBoot())
+	cancel()
+	g.actions.running.Wait()
+	watching.Wait()
+	return why
+}
+
+// loop ticks at once, when the schedule says so, and after each wake-up, outcome and order. After a
+// tick it rests for tickLeast: wake-ups and outcomes of that time lead to one tick together.
+func (g *guard) loop(ctx context.Context, tick func(context.Context) error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	resting := false
 	for {
+		woken, orders := g.wakeups.woken, g.orders
+		if resting {
+			woken, orders = nil, nil
+		} else if g.queue.busy(purgeLane) {
+			orders = nil
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-timer.C: // while all is still, a glance is enough
-			if g.glanceIsEnough(g.now(), g.peek) {
-				g.tidy()
-				timer.Reset(tickStill)
+		case <-timer.C:
+			if resting {
+				resting = false
+				timer.Reset(g.schedule.next(sinceBoot()))
 				continue
 			}
-		case <-g.woken:
-			g.pace.event = g.now()
-		case e := <-g.ended:
+			if g.probeIsEnough(sinceBoot(), g.sensor.probe) {
+				g.tidy()
+				timer.Reset(probeEvery)
+				continue
+			}
+		case <-woken:
+			g.schedule.event = sinceBoot()
+		case e := <-g.actions.ended:
 			g.finish(e)
-		case o := <-g.ordered():
-			g.purgeByHand(ctx, &wg, o)
+			if resting {
+				g.wakeups.wake()
+				continue
+			}
+		case o := <-orders:
+			g.obey(ctx, o)
 		}
-		if err := g.tick(ctx, &wg); err != nil {
+		if err := tick(ctx); err != nil {
 			return err
 		}
-		g.c.showStatus()
-		if !g.rest(ctx) {
-			return ctx.Err()
-		}
-		timer.Reset(g.pace.next(g.now()))
+		resting = true
+		timer.Reset(tickLeast)
 	}
 }
 
-// tidy gives back what the last event took of memory, once it is over: the next may be hours away.
+// tick senses, decides and starts what is due.
+func (g *guard) tick(ctx context.Context) error {
+	began := time.Now()
+	defer func() { g.tallies.tick.Observe(time.Since(began).Seconds()) }()
+	v, err := g.sensor.sense(ctx, sinceBoot())
+	if err != nil {
+		return err
+	}
+	p := g.policy.Load()
+	was := g.stepped
+	if g.stepped = p; p != was {
+		g.recording.begin(p, g.state, v.Now)
+	}
+	if was == nil {
+		was = p
+	}
+	d, changed := g.decide(p, v)
+	if changed {
+		g.save()
+	}
+	for _, ch := range d.Changes {
+		g.events.tierChanged(g.name, ch, v)
+		g.tallies.tierChanged(g.name, ch)
+		g.notifier.tierChanged(g.name, was, p, ch, v)
+		was = p
+	}
+	for _, w := range d.Withheld {
+		g.events.withheld(g.name, w, v)
+	}
+	for _, due := range d.Actions {
+		g.queue.add(queued{due, v.Now})
+	}
+	g.startNext(ctx)
+	l := v.nearest
+	g.recording.write(v.Now, record.Event{Tick: &record.Tick{
+		Sample: v.Sample, Decision: d, Used: l.Usage, Limit: l.Bytes, Nearest: l.String(),
+	}})
+	if g.recording.full() {
+		g.recording.begin(p, g.state, sinceBoot())
+	}
+	g.published.tick(g.name, v, p, &g.state, g.sensor.gaps.why)
+	g.ticked()
+	return nil
+}
+
+// decide steps the policy and the schedule. changed means that the state has changed in a way that a
+// restart must not lose.
+func (g *guard) decide(p *policy.Policy, v view) (d policy.Decision, changed bool) {
+	known := len(g.state.Workers)
+	d = policy.Step(p, &g.state, v.Sample)
+	if d.Confirm {
+		g.wakeups.wake() // the next sample, tickLeast from now, decides
+	}
+	changed = len(d.Changes) > 0 || len(d.Actions) > 0 || len(d.Withheld) > 0 || len(g.state.Workers) != known
+	held := d.Tier > 0 && p.Tiers[d.Tier-1].Enter.Op != policy.Always
+	g.schedule.tick(v, d.Tier, held, changed || g.state.Pending(p) || g.endsSoon(p, v))
+	return d, changed
+}
+
+// endsSoon reports whether a worker's hard-stop-after ends before the next tick of a quiet target.
+func (g *guard) endsSoon(p *policy.Policy, v view) bool {
+	limit, ok := g.state.HardStopAfter(p)
+	return ok && slices.ContainsFunc(v.Workers, func(w policy.Worker) bool {
+		return w.State == policy.Stopping && w.StoppingFor < limit && w.StoppingFor > limit-tickQuiet-probeEvery
+	})
+}
+
+// probeIsEnough reports whether a probe replaces the tick that is due. It probes only if nothing has
+// happened for long enough, and every event would wake the guard.
+func (g *guard) probeIsEnough(now time.Duration, probe func(now time.Duration) view) bool {
+	return g.schedule.quiet(now) && !g.wakeups.blind.Load() && !g.schedule.moved(probe(now))
+}
+
+// tidy frees the memory that the last event took, once it is over: the next may be hours away.
 func (g *guard) tidy() {
-	if g.tidied != g.pace.event {
-		g.tidied = g.pace.event
+	if g.tidied != g.schedule.event {
+		g.tidied = g.schedule.event
 		debug.FreeOSMemory()
 	}
 }
 
-// peek senses what may change without an event.
-func (g *guard) peek() view {
-	v := view{Sample: policy.Sample{Now: g.now()}}
-	g.senseLimits(&v) // the slope goes on, too
-	g.sensePressure(&v)
-	return v
-}
-
-// rest keeps the pace: whatever wakes us meanwhile leads to one tick after it.
-func (g *guard) rest(ctx context.Context) bool {
-	pace := time.NewTimer(tickLeast)
-	defer pace.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-pace.C:
-			return true
-		case e := <-g.ended:
-			g.finish(e)
-			g.wakeUp()
+// startNext starts the next action of each idle lane.
+func (g *guard) startNext(ctx context.Context) {
+	for l := range g.queue {
+		due, found := g.queue.next(lane(l))
+		if !found {
+			continue
 		}
+		w, successor := g.sensor.worker(due.Worker)
+		g.actions.start(ctx, ended{lane: lane(l), due: due}, func() result {
+			return g.actions.perform(ctx, due.Due, w, successor)
+		})
 	}
 }
 
-func (g *guard) watch(ctx context.Context) {
-	blindTo := map[string]bool{}
-	missing := func(sensor string, err error) {
-		// A glance sees pressure, and a group without a memory controller has no events.
-		if sensor != "memory.pressure" && !errors.Is(err, cgroup.ErrAbsent) {
-			blindTo[sensor] = true
-			g.blind.Store(true)
-		}
-		g.c.events.SensorMissing(g.name, "wake-up by "+sensor, err)
-	}
-	err := g.group.Watch(ctx, missing, func(reason string) {
-		delete(blindTo, reason) // it came after all
-		g.blind.Store(len(blindTo) > 0)
-		g.wakeUp()
-	})
-	if errors.Is(err, cgroup.ErrGone) {
-		g.wakeUp() // the tick finds the same
-	} else if err != nil && ctx.Err() == nil {
-		g.c.events.SensorMissing(g.name, "wake-ups", err)
-	}
-}
-
-// tick senses, decides and begins what is due.
-func (g *guard) tick(ctx context.Context, wg *sync.WaitGroup) error {
-	defer g.c.tallies.ticked(time.Now())
-	short, cancel := context.WithTimeout(ctx, senseTime)
-	defer cancel()
-	v, err := g.sense(short)
-	if err != nil {
-		return err
-	}
-	if v.WorkersAbsent == "" {
-		g.workers = v.workers
-	}
-	p := g.policy.Load()
-	was := cmp.Or(g.tape.policy, p)
-	if p != g.tape.policy {
-		g.beginTape(p)
-	}
-	d, something := g.decide(p, v)
-	if something {
-		g.keep()
-	}
-	for _, ch := range d.Changes {
-		g.c.events.tierChanged(g.name, ch, v)
-		g.c.tallies.tierChanged(g.name, ch)
-		g.c.tell(g.name, was, p, ch, v)
-		was = p
-	}
-	for _, w := range d.Withheld {
-		g.c.events.withheld(g.name, w, v)
-	}
-	for _, due := range d.Actions {
-		l := laneOf(due.Kind)
-		g.lanes[l].queue = append(g.lanes[l].queue, queued{due, v.Now})
-	}
-	for l := range g.lanes {
-		g.next(ctx, wg, l)
-	}
-	l := v.nearest
-	g.record(record.Event{Tick: &record.Tick{Sample: v.Sample, Decision: d, Used: l.Usage, Limit: l.Bytes, Nearest: l.String()}})
-	g.publish(v)
-	return nil
-}
-
-// endsSoon reports whether a worker's time is over before the next look, should all be still.
-func (g *guard) endsSoon(p *policy.Policy, v view) bool {
-	limit, ok := g.state.HardStopAfter(p)
-	return ok && slices.ContainsFunc(v.Workers, func(w policy.Worker) bool {
-		return w.State == policy.Stopping && w.StoppingFor < limit && w.StoppingFor > limit-lookStill-tickStill
-	})
-}
-
-// next begins the next action of a lane that is idle.
-func (g *guard) next(ctx context.Context, wg *sync.WaitGroup, l int) {
-	ln := &g.lanes[l]
-	if ln.busy || len(ln.queue) == 0 {
-		return
-	}
-	due, at := ln.queue[0].Due, ln.queue[0].at
-	ln.queue = ln.queue[1:]
-	ln.busy = true
-	w := haproxy.Worker{ID: haproxy.ID(due.Worker), Why: "it was not there at the last look"}
-	if i := slices.IndexFunc(g.workers, func(w haproxy.Worker) bool { return policy.WorkerID(w.ID) == due.Worker }); i >= 0 {
-		w = g.workers[i]
-	}
-	successor := slices.ContainsFunc(g.workers, func(o haproxy.Worker) bool {
-		return o.Master == w.Master && o.Generation > w.Generation && o.State == haproxy.Current
-	})
-	wg.Go(func() {
-		began := time.Now()
-		r := g.act(ctx, due, w, successor)
-		r.took, r.since = time.Since(began), g.now()-at
-		select {
-		case g.ended <- ended{l, due, false, r}:
-		case <-ctx.Done():
-			g.reportOutcome(due, r)
-		}
-	})
-}
-
-// finish takes note of an action's end. A tick follows, so that memory is measured anew before anything else is decided.
+// finish records an outcome. A tick follows, so memory is measured before the next decision.
 func (g *guard) finish(e ended) {
-	g.lanes[e.lane].busy = false
-	g.pace.event = g.now()
-	g.reportOutcome(e.due, e.result)
-	g.publishAction(e.due, e.result)
-	if e.byHand {
-		return // the policy sees what came of it
+	g.queue.done(e.lane)
+	now := sinceBoot()
+	g.schedule.event = now
+	g.report(e)
+	g.published.action(e)
+	if e.manual {
+		return // the policy sees the effect in the next sample
 	}
 	o := policy.Outcome{
-		Tier: e.due.Tier, Kind: e.due.Kind, Worker: e.due.Worker, At: g.now(),
-		Result: e.result.Result, FreedBytes: e.freed, Reason: e.why,
+		Tier: e.due.Tier, Kind: e.due.Kind, Worker: e.due.Worker, At: now,
+		Result: e.result.Result, FreedBytes: e.result.freed, Reason: e.result.why,
 	}
 	g.state.Done(o)
-	g.keep()
-	g.record(record.Event{Outcome: &o})
+	g.save()
+	g.recording.write(now, record.Event{Outcome: &o})
 }
 
-// reportOutcome logs an outcome and counts it.
-func (g *guard) reportOutcome(due policy.Due, r result) {
-	g.c.events.outcome(g.name, due, r)
-	g.c.tallies.outcome(g.name, due, r)
+// report logs and counts an outcome. It may be called by any goroutine.
+func (g *guard) report(e ended) {
+	g.events.outcome(g.name, e.due.Due, e.result)
+	g.tallies.outcome(g.name, e.due.Due, e.result)
+}
+
+func (g *guard) save() { g.persist.save(g.policy.Load(), g.state, g.sensor.scanner.Known()) }
+
+// obey starts a manual purge of a worker.
+func (g *guard) obey(ctx context.Context, o order) {
+	w, found := g.sensor.workerOfPID(o.pid)
+	pids, err := g.group.Procs()
+	if !found || err != nil {
+		close(o.done)
+		return
+	}
+	g.queue.take(purgeLane)
+	due := policy.Due{
+		Tier: "by hand", Kind: policy.PurgeSSLCache, Worker: policy.WorkerID(w.ID), Generation: w.Generation, Why: o.why,
+	}
+	g.actions.start(ctx, ended{lane: purgeLane, due: queued{Due: due}, manual: true}, func() result {
+		p := ManualPurge(ctx, g.sensor.scanner, w, pids, o.dryRun || g.actions.dryRun)
+		o.done <- p
+		return manualResult(p)
+	})
 }

@@ -22,10 +22,10 @@ func TestHostileTargetDelaysNoOther(t *testing.T) {
 	w.tree.Group("/crowd", map[string]string{"cgroup.procs": strings.Trim(strings.ReplaceAll(fmt.Sprint(haproxytest.Crowd(t, 400, 19_000)), " ", "\n"), "[]") + "\n"})
 	c := w.guard("version: 1\ntargets:\n  - cgroup: /crowd\n  - unit: haproxy.service\n", false)
 	w.journal.wait(t, "both targets", 2, kind(TargetFound))
-	of := func(name string) glance {
+	of := func(name string) snapshot {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.guards[name].glance()
+		return c.guards[name].published.get()
 	}
 	ticks, last := 0, of("haproxy.service").at
 	haproxytest.Eventually(t, "the first tick of the crowd ends", func() error {
@@ -65,7 +65,7 @@ tiers:
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if g := c.guards["haproxy.service"]; g != nil {
-			for _, in := range g.glance().found {
+			for _, in := range g.published.get().found {
 				if in.Workers[0].State == haproxy.Stopping {
 					return nil
 				}

@@ -89,7 +89,7 @@ func openRecordings(dir string) (*store, error) {
 	for _, e := range entries {
 		target, ok := targetOf(e.Name())
 		info, err := s.root.Lstat(e.Name())
-		if !ok || err != nil || !info.IsDir() || !ours(info) {
+		if !ok || err != nil || !info.IsDir() || !ownedByUs(info) {
 			continue
 		}
 		s.folders = append(s.folders, storedFile{target: target, path: e.Name()})
@@ -156,7 +156,7 @@ func (s *store) list(folder string) ([]fs.DirEntry, error) {
 
 // add takes up a file if it is one that a guard wrote: a regular file, no link, of this user.
 func (s *store) add(target, path string) {
-	if info, err := s.root.Lstat(path); err == nil && info.Mode().IsRegular() && ours(info) {
+	if info, err := s.root.Lstat(path); err == nil && info.Mode().IsRegular() && ownedByUs(info) {
 		s.files = append(s.files, storedFile{target, path, info.Size(), info.ModTime()})
 	}
 }
@@ -209,12 +209,6 @@ const (
 )
 
 var recordingName = regexp.MustCompile(`^\d{8}T\d{6}\.\d{6}Z\.jsonl\.gz$`)
-
-// ours reports whether a file belongs to the user that this program runs as. No other is ever removed.
-func ours(info fs.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(st.Uid) == os.Geteuid()
-}
 
 // Usage is what a store holds.
 type Usage struct {
@@ -305,10 +299,4 @@ func sweep(dir string, open func(string) (*store, error), b leftoverBounds, guar
 	}
 	defer s.root.Close()
 	return s.sweep(b, guarded, time.Now())
-}
-
-func (c *Controller) guarded(target string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.guards[target] != nil
 }

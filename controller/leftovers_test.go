@@ -80,7 +80,7 @@ func TestLeftoversAreBounded(t *testing.T) {
 		old := []string{put(t, month, recordings, "old.service", aRecording), put(t, month, states, "old.service.json"),
 			put(t, month, states, "old.service.json.new")}
 		kept = append(kept, put(t, month, recordings, "lb.service", aRecording), put(t, month, states, "lb.service.json"))
-		c := New(Config{Policy: &policy.Policy{}, Journal: newRecorder(), Keep: states, Recordings: Recordings{recordings, 1 << 20}})
+		c := New(Config{Policy: &policy.Policy{}, Journal: newRecorder(), StateDir: states, Recordings: Recordings{recordings, 1 << 20}})
 		c.guards["lb.service"] = &guard{}
 		go c.Run(t.Context())
 		time.Sleep(sweepEvery)

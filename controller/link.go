@@ -8,12 +8,11 @@ import (
 	"time"
 
 	"hapressure/controller/status"
-	"hapressure/policy"
 	"hapressure/systemd"
 )
 
-// Units is what the controller asks of systemd; *systemd.Bus and *systemd.Tree answer. What a way to
-// systemd does not have is [errors.ErrUnsupported].
+// Units is what the controller needs of systemd: *systemd.Bus and *systemd.Tree. Methods that a way to
+// systemd does not have return [errors.ErrUnsupported].
 type Units interface {
 	ControlGroup(ctx context.Context, unit string) (string, error)
 	Match(ctx context.Context, glob string) ([]string, error)
@@ -24,10 +23,10 @@ type Units interface {
 	Close()
 }
 
-// A Way is one of several to find units.
+// A Way is one of several ways to find units.
 type Way struct {
 	Name    string // as in "D-Bus"
-	Lacks   string // what cannot be had by it; "" = nothing
+	Lacks   string // what is not possible by it; "" = nothing
 	Connect func(context.Context) (Units, error)
 }
 
@@ -39,7 +38,7 @@ type Link struct {
 	Changed <-chan string // names of units that have changed; closed when the connection is lost
 }
 
-// Connect takes the first of the ways by which systemd answers. The link ends with ctx.
+// Connect connects by the first of the ways by which systemd answers. The link ends with ctx.
 func Connect(ctx context.Context, ways []Way) (*Link, error) {
 	var failed error
 	for _, w := range ways {
@@ -49,14 +48,14 @@ func Connect(ctx context.Context, ways []Way) (*Link, error) {
 			return link, nil
 		}
 		if failed != nil {
-			err = fmt.Errorf("%w; %w", failed, err) // one line: it goes into the journal
+			err = fmt.Errorf("%w; %w", failed, err) // one line, for the journal
 		}
 		failed = err
 	}
 	return nil, failed
 }
 
-// link connects. That the bus answers is not enough: at boot it does so before systemd is there.
+// link connects. An answer of the bus is not enough: at boot the bus answers before systemd does.
 func (w Way) link(ctx context.Context) (*Link, error) {
 	units, err := w.Connect(ctx)
 	if err != nil {
@@ -70,9 +69,9 @@ func (w Way) link(ctx context.Context) (*Link, error) {
 	return &Link{Units: units, Way: w, Changed: changed}, nil
 }
 
-// link connects to systemd, and reports a change of the way. It is nil if the policy needs no systemd.
+// link connects to systemd and reports a change of the way. It returns nil if the policy names no unit.
 func (c *Controller) link(ctx context.Context) (*Link, error) {
-	if len(c.Ways) == 0 || !c.names() {
+	if len(c.Ways) == 0 || !c.namesUnits() {
 		return nil, nil
 	}
 	link, err := Connect(ctx, c.Ways)
@@ -84,10 +83,10 @@ func (c *Controller) link(ctx context.Context) (*Link, error) {
 	c.systemd = link.status()
 	c.mu.Unlock()
 	if before == "" {
-		before = c.Ways[0].Name // which needs no report
+		before = c.Ways[0].Name // the usual way, which is not reported
 	}
 	if link.Name != before {
-		c.events.linkChanged(before, link)
+		c.events.linkChanged(before, link, c.pauses.lookup)
 	}
 	if c.DryRun {
 		return link, nil
@@ -106,13 +105,8 @@ func (l *Link) status() status.Systemd {
 	return s
 }
 
-// names reports whether the policy names units: otherwise systemd is not asked, which a container has none of.
-func (c *Controller) names() bool {
-	return slices.ContainsFunc(c.policy().Targets, func(t policy.Target) bool { return t.Unit != "" })
-}
-
-// await returns a channel that is closed when systemd answers by a way before that of the link: nil if
-// there is none before it.
+// await returns a channel that is closed when systemd answers by a better way than that of the link. It
+// returns nil if there is no better way.
 func (c *Controller) await(ctx context.Context, link *Link) <-chan struct{} {
 	better := c.Ways[:slices.IndexFunc(c.Ways, func(w Way) bool { return w.Name == link.Name })]
 	if len(better) == 0 {
@@ -124,7 +118,7 @@ func (c *Controller) await(ctx context.Context, link *Link) <-chan struct{} {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(lookEvery):
+			case <-time.After(c.pauses.lookup):
 			}
 			if link, err := Connect(ctx, better); err == nil {
 				link.Close()

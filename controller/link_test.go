@@ -47,20 +47,14 @@ func (w *world) ways(bus *switched) []Way {
 	}
 }
 
-func shortPauses(t *testing.T) {
-	t.Helper()
-	look, pause := lookEvery, reconnect
-	t.Cleanup(func() { lookEvery, reconnect = look, pause })
-	lookEvery, reconnect = 50*time.Millisecond, 20*time.Millisecond
-}
+var shortPauses = pauses{lookup: 50 * time.Millisecond, reconnect: 20 * time.Millisecond}
 
 // A unit is found and guarded without a bus; when the bus comes it is used, and when it goes the tree is
 // again. Each change has one entry, and the guard knows nothing of it.
 func TestGuardsUnitsWithoutABus(t *testing.T) {
-	shortPauses(t)
 	w := newWorld(t, haproxytest.Config{}, nil)
 	bus := &switched{}
-	c, stop := w.guardWith(purgeAlways, Config{Ways: w.ways(bus)})
+	c, stop := w.guardWith(purgeAlways, Config{Ways: w.ways(bus), pauses: shortPauses})
 	w.journal.wait(t, "the target", 1, kind(TargetFound))
 	w.reload()
 	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
@@ -91,7 +85,7 @@ func TestGuardsUnitsWithoutABus(t *testing.T) {
 			t.Errorf("fields %v", e.Fields)
 		}
 	}
-	down := "4 Finding units by the cgroup tree instead of D-Bus: no such bus; hooks are not run; trying again every 0 s"
+	down := "4 Finding units by the cgroup tree instead of D-Bus: no such bus; hooks are not run; retrying every 0 s"
 	if want := []string{down, "5 Finding units by D-Bus instead of the cgroup tree", down}; strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("reported\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
@@ -119,7 +113,6 @@ func (h *hung) Match(ctx context.Context, glob string) ([]string, error) {
 func TestLeavesABusThatHangs(t *testing.T) {
 	for _, unit := range []string{"haproxy.service", "haproxy*.service"} {
 		t.Run(unit, func(t *testing.T) {
-			shortPauses(t)
 			w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder()}
 			w.tree.Group(group, nil)
 			connected := false
@@ -131,7 +124,7 @@ func TestLeavesABusThatHangs(t *testing.T) {
 				connected = true
 				return &hung{}, nil
 			}
-			w.guardWith("version: 1\ntargets: [unit: '"+unit+"']\ntiers: [{name: purge, enter: always, actions: []}]\n", Config{Ways: ways})
+			w.guardWith("version: 1\ntargets: [unit: '"+unit+"']\ntiers: [{name: purge, enter: always, actions: []}]\n", Config{Ways: ways, pauses: shortPauses})
 			w.journal.wait(t, "the target", 1, kind(TargetFound))
 			if n := len(w.journal.all(func(e systemd.Entry) bool { return e.Fields["HAPRESSURE_SENSOR"] == "systemd" })); n != 1 {
 				t.Errorf("%d entries about the bus", n)
@@ -171,7 +164,7 @@ func TestLookWithoutABus(t *testing.T) {
 		"targets: [cgroup: " + group + "]\n" + purgeAlways: {},
 	} {
 		c := New(Config{Policy: decode(t, text), Procfs: "/proc", Cgroups: w.tree.Mount, Journal: w.journal, Ways: w.ways(&switched{})})
-		s := c.Look(t.Context())
+		s := c.Inspect(t.Context())
 		if len(s.Targets) != 1 || s.Targets[0].Cgroup != group || s.Systemd != want {
 			t.Errorf("%q: %d targets, %+v; want 1, %+v", text, len(s.Targets), s.Systemd, want)
 		}

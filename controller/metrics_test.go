@@ -52,7 +52,8 @@ func busy(t *testing.T) (*Controller, view) {
 		Policy: p, Origin: "the policy test.yaml", Journal: newRecorder(),
 		Daemon: &status.Daemon{Version: "1.2.3", PID: 7, DryRun: false},
 	})
-	g := &guard{c: c, name: "haproxy.service", missing: map[string]string{"memory.stat": "", "master CLI of 4711": "it is gone", "master CLI of 4712": ""}}
+	missing := map[string]string{"memory.stat": "", "master CLI of 4711": "it is gone", "master CLI of 4712": ""}
+	g := &guard{target: target{name: "haproxy.service"}}
 	g.policy.Store(p)
 	g.state = policy.State{Tier: 2, TierName: "shorten", Why: "usage", Entered: make([]time.Duration, 3),
 		Withheld: []policy.Withheld{{Tier: "shorten", Kind: policy.HardStopAfter, Gain: 1 << 20, Worth: 5}}}
@@ -73,19 +74,19 @@ func busy(t *testing.T) (*Controller, view) {
 			{State: haproxy.Current, Private: 40 << 20},
 		},
 	}
-	g.publish(v)
+	g.published.tick(g.name, v, p, &g.state, missing)
 	c.guards[g.name] = g
 	c.tallies.expect(g.name, p)
 	c.tallies.tierChanged(g.name, policy.Change{From: 0, To: 2, ToName: "shorten"})
 	c.tallies.tierChanged(g.name, policy.Change{From: 2, FromName: "shorten", To: 1, ToName: "purge"})
-	c.tallies.ticked(time.Now())
+	c.tallies.tick.Observe(0.1)
 	for _, kind := range []string{policy.PurgeSSLCache, policy.HardStopAfter, policy.TerminateOldest} {
 		tier := map[string]string{policy.PurgeSSLCache: "purge", policy.HardStopAfter: "shorten", policy.TerminateOldest: "terminate"}[kind]
 		due := policy.Due{Tier: tier, Kind: kind, Worker: policy.WorkerID{PID: 4711}}
-		g.reportOutcome(due, result{
+		c.tallies.outcome(g.name, due, result{
 			Result: policy.Done, freed: 100 << 20, took: 20 * time.Millisecond, since: 40 * time.Millisecond, held: 300 * time.Microsecond, sessions: 3,
 		})
-		g.reportOutcome(due, result{Result: policy.Failed, took: time.Second, since: time.Second})
+		c.tallies.outcome(g.name, due, result{Result: policy.Failed, took: time.Second, since: time.Second})
 	}
 	return c, v
 }
@@ -198,7 +199,7 @@ func TestAbsentReadingHasNoSample(t *testing.T) {
 	}
 	v.workers, v.nearest, v.most = nil, cgroup.Limit{}, cgroup.Limit{}
 	g.state = policy.State{}
-	g.publish(v)
+	g.published.tick(g.name, v, g.policy.Load(), &g.state, g.published.last.missing)
 	var left []string
 	for name := range scrape(t, c) {
 		left = append(left, strings.TrimPrefix(name, "hapressure_"))

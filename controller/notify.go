@@ -6,9 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"hapressure/policy"
 	"hapressure/systemd"
+)
+
+// notifyLimit is how many hooks may wait for their turn, and how many signals.
+const notifyLimit = 32
+
+var (
+	errHooks = fmt.Errorf("not run, %d others wait already", notifyLimit)
+	errNoBus = errors.New("not run, there is no connection to systemd")
 )
 
 // The D-Bus signal TierChanged(sssstt) and its sender.
@@ -18,8 +28,8 @@ const (
 	tierMember = busName + ".Monitor.TierChanged"
 )
 
-// tierSignal has the arguments of TierChanged. from and to are names of tiers, usage and limit bytes of
-// the nearest limit.
+// tierSignal has the arguments of TierChanged. from and to are names of tiers, usage and limit bytes of the
+// nearest limit.
 type tierSignal struct {
 	target, from, to, reason string
 	usage, limit             uint64
@@ -29,22 +39,62 @@ func (s tierSignal) emit(units Units) error {
 	return units.Emit(busPath, tierMember, s.target, s.from, s.to, s.reason, s.usage, s.limit)
 }
 
-// noticeLimit is how many hooks may wait for their turn, and how many signals.
-const noticeLimit = 32
+// notifier notifies other programs of changes of tier, by a D-Bus signal and by the tiers' hooks. No guard
+// waits for it: both have a queue and a goroutine.
+type notifier struct {
+	events  Events
+	disable bool // in a dry run
+	signals chan tierSignal
+	hooks   chan systemd.Transient
+	units   atomic.Pointer[Units] // nil while there is no connection to systemd
+	running sync.WaitGroup
+}
 
-var (
-	errHooks = fmt.Errorf("not run, %d others wait already", noticeLimit)
-	errNoBus = errors.New("not run, there is no connection to systemd")
-)
+func newNotifier(events Events) *notifier {
+	return &notifier{
+		events:  events,
+		signals: make(chan tierSignal, notifyLimit), hooks: make(chan systemd.Transient, notifyLimit),
+	}
+}
 
-// tell has others told of a change of tier: by a signal on D-Bus, and by the tiers' hooks. It never waits: both are done beside the
-// loops, the hooks one after the other. was is the policy of the step before.
-func (c *Controller) tell(target string, was, p *policy.Policy, ch policy.Change, v view) {
-	if c.DryRun {
+// start sends signals and runs hooks, one after the other, until close. Hooks end with ctx.
+func (n *notifier) start(ctx context.Context) {
+	n.running.Go(func() {
+		for s := range n.signals {
+			if units := n.units.Load(); units != nil {
+				_ = s.emit(*units) // an error means that the connection is lost, which follow reports
+			}
+		}
+	})
+	n.running.Go(func() { n.runHooks(ctx) })
+}
+
+func (n *notifier) runHooks(ctx context.Context) {
+	for h := range n.hooks {
+		err := errNoBus
+		if units := n.units.Load(); units != nil {
+			err = (*units).RunTransient(ctx, h)
+		}
+		if err != nil {
+			n.events.hookFailed(h, err)
+		}
+	}
+}
+
+// close waits until the queues are empty. tierChanged must not be called afterwards.
+func (n *notifier) close() {
+	close(n.signals)
+	close(n.hooks)
+	n.running.Wait()
+}
+
+// tierChanged queues the signal and the hooks of a change. was is the policy of the tick before.
+func (n *notifier) tierChanged(target string, was, p *policy.Policy, ch policy.Change, v view) {
+	if n.disable {
 		return
 	}
 	select {
-	case c.signals <- tierSignal{
+	case n.signals <- tierSignal{
 		target: target, from: cmp.Or(ch.FromName, none), to: cmp.Or(ch.ToName, none), reason: ch.Why,
 		usage: v.nearest.Usage, limit: v.nearest.Bytes,
 	}:
@@ -52,17 +102,18 @@ func (c *Controller) tell(target string, was, p *policy.Policy, ch policy.Change
 	}
 	for _, s := range steps(was, p, ch) {
 		h := systemd.Transient{
-			Unit: "hapressure-hook-" + s.tier.Name, Description: fmt.Sprintf("Hook of tier %s of %s, %s", s.tier.Name, target, s.change),
-			Command: s.tier.Hook.Command, Timeout: s.tier.Hook.Timeout,
+			Unit:        "hapressure-hook-" + s.tier.Name,
+			Description: fmt.Sprintf("Hook of tier %s of %s, %s", s.tier.Name, target, s.change),
+			Command:     s.tier.Hook.Command, Timeout: s.tier.Hook.Timeout,
 			Environment: map[string]string{
 				"HAPRESSURE_TARGET": target, "HAPRESSURE_TIER": s.to, "HAPRESSURE_TIER_FROM": s.from,
 				"HAPRESSURE_CHANGE": s.change, "HAPRESSURE_REASON": ch.Why,
 			},
 		}
 		select {
-		case c.hooks <- h:
+		case n.hooks <- h:
 		default:
-			c.events.hookFailed(h, errHooks)
+			n.events.hookFailed(h, errHooks)
 		}
 	}
 }
@@ -74,11 +125,12 @@ type step struct {
 	from, to string // the tiers before and after it
 }
 
-// steps takes a change apart. A rise enters every tier on its way, from the mildest. Where the policy has changed as well, a tier that
-// it does not have any more is left, by the hook that it had.
+// steps splits a change into its tiers. A change to a harsher tier enters every tier in between, from the
+// mildest. If the policy has changed as well, a tier that it no longer has is left, by the hook of the
+// policy before.
 func steps(was, p *policy.Policy, ch policy.Change) (all []step) {
 	before, after := was.Tiers[:min(ch.From, len(was.Tiers))], p.Tiers[:ch.To]
-	at := cmp.Or(ch.FromName, "none")
+	at := cmp.Or(ch.FromName, none)
 	add := func(t policy.Tier, others []policy.Tier, change, to string) {
 		if slices.ContainsFunc(others, func(o policy.Tier) bool { return o.Name == t.Name }) {
 			return
@@ -89,7 +141,7 @@ func steps(was, p *policy.Policy, ch policy.Change) (all []step) {
 		at = to
 	}
 	for i, t := range slices.Backward(before) {
-		to := "none"
+		to := none
 		if i > 0 {
 			to = before[i-1].Name
 		}
@@ -99,24 +151,4 @@ func steps(was, p *policy.Policy, ch policy.Change) (all []step) {
 		add(t, before, "entered", t.Name)
 	}
 	return all
-}
-
-func (c *Controller) sendSignals() {
-	for s := range c.signals {
-		if units := c.units.Load(); units != nil {
-			_ = s.emit(*units) // an error means that the connection is lost, which is reported
-		}
-	}
-}
-
-func (c *Controller) runHooks(ctx context.Context) {
-	for h := range c.hooks {
-		err := errNoBus
-		if units := c.units.Load(); units != nil {
-			err = (*units).RunTransient(ctx, h)
-		}
-		if err != nil {
-			c.events.hookFailed(h, err)
-		}
-	}
 }

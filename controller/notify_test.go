@@ -152,17 +152,17 @@ func TestDryRunTellsNobody(t *testing.T) {
 func TestHooksThatAreDropped(t *testing.T) {
 	journal := newRecorder()
 	p := decode(t, hookTiers)
-	c := New(Config{Policy: p, Journal: journal}) // has no connection to systemd, and does not run yet
-	for range noticeLimit + 1 {
-		c.tell("/containers/a", p, p, policy.Change{To: 1, ToName: "low", Why: "usage"}, view{})
+	n := newNotifier(Events{journal}) // has no connection to systemd, and does not run yet
+	for range notifyLimit + 1 {
+		n.tierChanged("/containers/a", p, p, policy.Change{To: 1, ToName: "low", Why: "usage"}, view{})
 	}
 	told := journal.all(kind(HookFailed))
 	if len(told) != 1 || !strings.Contains(told[0].Message, errHooks.Error()) || told[0].Fields["HAPRESSURE_TARGET"] != "/containers/a" {
 		t.Errorf("%+v", told)
 	}
-	close(c.hooks)
-	c.runHooks(t.Context())
-	if told := journal.all(kind(HookFailed)); len(told) != 1+noticeLimit || !strings.Contains(told[1].Message, errNoBus.Error()) {
+	n.start(t.Context())
+	n.close()
+	if told := journal.all(kind(HookFailed)); len(told) != 1+notifyLimit || !strings.Contains(told[1].Message, errNoBus.Error()) {
 		t.Errorf("%d are told, the last: %q", len(told), told[len(told)-1].Message)
 	}
 }
@@ -190,28 +190,26 @@ func TestHooksGoOnAfterAReconnect(t *testing.T) {
 	journal := newRecorder()
 	var now *connection
 	c := New(Config{Policy: decode(t, hookTiers), Journal: journal, Ways: []Way{{Name: "D-Bus", Connect: func(context.Context) (Units, error) { return now, nil }}}})
-	var runs sync.WaitGroup
-	runs.Go(func() { c.runHooks(t.Context()) })
+	c.notifier.start(t.Context())
 	h := systemd.Transient{Command: []string{"/bin/low"}, Environment: map[string]string{}}
 	for i := range 2 {
 		now = &connection{fakeUnits{changes: make(chan string), fail: errors.New("ran")}, make(chan struct{}, 1)}
 		var follows sync.WaitGroup
 		follows.Go(func() { c.follow(t.Context()) })
 		<-now.looked
-		c.hooks <- h
+		c.notifier.hooks <- h
 		journal.wait(t, "the hook", i+1, func(e systemd.Entry) bool { return e.Fields["HAPRESSURE_ERROR"] == "ran" })
 		close(now.changes)
 		follows.Wait()
 		if _, hooks := now.told(); len(hooks) != 1 {
 			t.Errorf("%d hooks", len(hooks))
 		}
-		if c.units.Load() != nil {
+		if c.notifier.units.Load() != nil {
 			t.Error("the connection that was lost is still in use")
 		}
 	}
 	if n := len(journal.all(kind(SensorMissing))); n != 2 {
 		t.Errorf("that the name cannot be had is told %d times, want once for each connection", n)
 	}
-	close(c.hooks)
-	runs.Wait()
+	c.notifier.close()
 }

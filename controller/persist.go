@@ -15,43 +15,98 @@ import (
 	"hapressure/policy"
 )
 
-// kept is what a guard leaves for the one that goes on after a restart of the program. It lies in /run, so it does not outlive the clock that
-// its times are of. No proof is in it: what is stopping is proven anew.
-type kept struct {
+// persisted is the state of a guard that a restarted daemon continues with. It lies in /run, so it does
+// not outlive the clock of its times. It has no proofs: a new daemon proves again what is stopping.
+type persisted struct {
 	Version int             `json:"Version"`
 	Policy  string          `json:"Policy"` // its source
 	State   policy.State    `json:"State"`
 	Workers []haproxy.Known `json:"Workers"`
 }
 
-const keptVersion = 2
+const persistedVersion = 2
 
-// keptLimit bounds the kept state of a target, in bytes. A worker takes about 200 in it, as in a line of a recording.
-const keptLimit = 4 << 20
+// persistedLimit bounds the persisted state of a target, in bytes. A worker takes about 200.
+const persistedLimit = 4 << 20
 
-func (g *guard) keptFile() string {
-	return filepath.Join(g.c.Keep, url.PathEscape(g.name)+stateSuffix)
+// persist stores the state of one guard.
+type persist struct {
+	file    string // "" stores nothing
+	storage storage
 }
 
-// keep writes down what must not be lost: the tier and its deadlines. If that fails the guard continues.
-func (g *guard) keep() {
-	if g.c.Keep == "" {
+func newPersist(dir, target string, s storage) persist {
+	if dir == "" {
+		return persist{}
+	}
+	return persist{filepath.Join(dir, url.PathEscape(target)+stateSuffix), s}
+}
+
+// save stores the tier, its deadlines and the workers' generations. The guard continues after a failure.
+func (p persist) save(under *policy.Policy, s policy.State, workers []haproxy.Known) {
+	if p.file == "" {
 		return
 	}
-	k := kept{keptVersion, g.policy.Load().Source, g.state, g.scanner.Known()}
-	b, err := json.Marshal(k)
+	b, err := json.Marshal(persisted{persistedVersion, under.Source, s, workers})
 	if err == nil {
-		tmp := g.keptFile() + unfinished
-		if err = os.WriteFile(tmp, b, 0o600); err == nil {
-			err = os.Rename(tmp, g.keptFile())
+		if err = os.WriteFile(p.file+unfinished, b, 0o600); err == nil {
+			err = os.Rename(p.file+unfinished, p.file)
 		}
 	}
 	if err != nil {
-		g.storageFailed(stateStore, err, "State of %s is not persisted: %v; hapressure would begin without it after a restart; "+
-			"retrying at the next change")
+		p.storage.failed(stateStore, err, "State of %s is not persisted: %v; "+
+			"hapressure would begin without it after a restart; retrying at the next change")
 		return
 	}
-	delete(g.unstored, stateStore)
+	p.storage.works(stateStore)
+}
+
+// restore returns what an earlier guard of the target has saved.
+func (p persist) restore(under *policy.Policy) (s policy.State, workers []haproxy.Known, found bool) {
+	if p.file == "" {
+		return s, nil, false
+	}
+	k, err := readPersisted(p.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil, false
+	}
+	if err == nil && k.Policy == under.Source {
+		err = k.State.Resume(under)
+	}
+	if err != nil {
+		p.storage.failed(stateStore, err, "State of %s is not restored: %v; beginning without it")
+		return s, nil, false
+	}
+	return k.State, k.Workers, true
+}
+
+func readPersisted(name string) (persisted, error) {
+	f, err := input.Open(name, persistedLimit)
+	if err != nil {
+		return persisted{}, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return persisted{}, err
+	}
+	if !ownedByUs(fi) || fi.Mode().Perm()&0o022 != 0 {
+		return persisted{}, fmt.Errorf("reading %s: another user can write it", name)
+	}
+	var k persisted
+	if err := json.NewDecoder(f).Decode(&k); err != nil {
+		return persisted{}, fmt.Errorf("reading %s: %w", name, err)
+	}
+	if k.Version != persistedVersion {
+		return persisted{}, fmt.Errorf("reading %s: version %d, not %d", name, k.Version, persistedVersion)
+	}
+	return k, nil
+}
+
+// ownedByUs reports whether a file belongs to the user that this program runs as.
+func ownedByUs(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
 }
 
 // The stores of a guard, as the journal names them.
@@ -60,56 +115,25 @@ const (
 	stateStore     = "state"
 )
 
-// storageFailed reports an error of a store, once for as long as its reason is the same. The message is
-// made of the target and the error.
-func (g *guard) storageFailed(store string, err error, message string) {
-	if why := err.Error(); g.unstored[store] != why {
-		g.unstored[store] = why
-		g.c.events.StorageFailed(g.name, store, fmt.Sprintf(message, g.name, err), err)
+// storage reports failures of the stores of one target, each once for as long as its reason stays the
+// same.
+type storage struct {
+	target string
+	events Events
+	why    map[string]string // by store: the reason that was reported last; none if its last file was written
+}
+
+func newStorage(target string, events Events) storage {
+	return storage{target, events, map[string]string{}}
+}
+
+// failed reports an error. The message is a format of the target and the error.
+func (s storage) failed(store string, err error, message string) {
+	if why := err.Error(); s.why[store] != why {
+		s.why[store] = why
+		s.events.StorageFailed(s.target, store, fmt.Sprintf(message, s.target, err), err)
 	}
 }
 
-// restore takes up what a guard before this one has kept.
-func (g *guard) restore() {
-	if g.c.Keep == "" {
-		return
-	}
-	k, err := readKept(g.keptFile())
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	p := g.policy.Load()
-	if err == nil && k.Policy == p.Source {
-		err = k.State.Resume(p)
-	}
-	if err != nil {
-		g.storageFailed(stateStore, err, "State of %s is not restored: %v; beginning without it")
-		return
-	}
-	k.State.Interrupted(g.now())
-	g.state = k.State
-	g.scanner.Recall(k.Workers)
-}
-
-func readKept(name string) (kept, error) {
-	f, err := input.Open(name, keptLimit)
-	if err != nil {
-		return kept{}, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return kept{}, err
-	}
-	if st := fi.Sys().(*syscall.Stat_t); int(st.Uid) != os.Geteuid() || fi.Mode().Perm()&0o022 != 0 {
-		return kept{}, fmt.Errorf("reading %s: it is not ours alone to write", name)
-	}
-	var k kept
-	if err := json.NewDecoder(f).Decode(&k); err != nil {
-		return kept{}, fmt.Errorf("reading %s: %w", name, err)
-	}
-	if k.Version != keptVersion {
-		return kept{}, fmt.Errorf("reading %s: version %d, not %d", name, k.Version, keptVersion)
-	}
-	return k, nil
-}
+// works forgets the failures of a store.
+func (s storage) works(store string) { delete(s.why, store) }

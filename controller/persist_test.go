@@ -14,10 +14,10 @@ import (
 	"hapressure/tests/golden"
 )
 
-func TestKeptTags(t *testing.T) { golden.Tags(t, kept{}, status.Status{}, status.Purge{}) }
+func TestPersistedTags(t *testing.T) { golden.Tags(t, persisted{}, status.Status{}, status.Purge{}) }
 
-// TestKeptOfBefore goes on from a state that commit c745bf1 wrote, of a simulated unit in its harshest tier.
-func TestKeptOfBefore(t *testing.T) {
+// TestPersistedByAnEarlierVersion continues from a state that commit c745bf1 wrote, of a simulated unit in its harshest tier.
+func TestPersistedByAnEarlierVersion(t *testing.T) {
 	b, err := os.ReadFile("testdata/c745bf1.json")
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func TestKeptOfBefore(t *testing.T) {
 	if err := os.WriteFile(name, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	k, err := readKept(name)
+	k, err := readPersisted(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func FuzzKept(f *testing.F) {
 		for i := range 10 {
 			policy.Step(p, &st, at(i, usage))
 		}
-		b, err := json.Marshal(kept{keptVersion, p.Source, st, []haproxy.Known{{ID: haproxy.ID(worker.ID), Generation: 1, Since: 50}}})
+		b, err := json.Marshal(persisted{persistedVersion, p.Source, st, []haproxy.Known{{ID: haproxy.ID(worker.ID), Generation: 1, Since: 50}}})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func FuzzKept(f *testing.F) {
 		if err := os.WriteFile(name, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		k, err := readKept(name)
+		k, err := readPersisted(name)
 		if err != nil || k.State.Resume(p) != nil {
 			return
 		}

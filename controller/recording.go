@@ -15,69 +15,64 @@ import (
 	"hapressure/policy/record"
 )
 
-// tape is what a guard records on. An error ends the recording for a while and nothing else.
-type tape struct {
-	to    io.WriteCloser
-	w     *record.Writer // nil while there is no recording
-	again time.Duration  // not to be tried before this
+// recording records one target. An error ends the recording for recordRetry and has no other effect.
+type recording struct {
+	target  string
+	open    func(target string) io.WriteCloser // nil if nothing is recorded
+	size    int64                              // bytes after which a new file begins
+	storage storage
 
-	policy *policy.Policy // of the last step
+	to    io.WriteCloser
+	w     *record.Writer // nil while nothing is recorded
+	retry time.Duration  // not before this
 }
 
-// recordAgain is how long recording is left alone after an error: a disk that is full stays so for a while.
-const recordAgain = time.Minute
+// recordRetry is the pause after an error: a full disk stays full for a while.
+const recordRetry = time.Minute
 
-// beginTape begins a recording: right before a tick that is the first under a policy or after any other, for it holds the state before
-// the next.
-func (g *guard) beginTape(p *policy.Policy) {
-	began := record.Begin{Target: g.name, Policy: p.Source, NewPolicy: !g.state.Under(p), State: g.state}
-	g.tape.policy = p
-	if g.endTape(); g.c.Record == nil || g.now() < g.tape.again {
+// begin begins a file. Its first line is the state before the next tick, so call begin before the first
+// tick under a policy, or after a tick.
+func (r *recording) begin(p *policy.Policy, s policy.State, now time.Duration) {
+	if r.close(now); r.open == nil || now < r.retry {
 		return
 	}
 	var err error
-	began.At, began.Wall = g.now(), time.Now()
-	g.tape.to = g.c.Record(g.name)
-	g.tape.w, err = record.NewWriter(g.tape.to, began)
-	g.taped(err)
+	r.to = r.open(r.target)
+	r.w, err = record.NewWriter(r.to, record.Begin{
+		Target: r.target, Policy: p.Source, NewPolicy: !s.Under(p), State: s, At: now, Wall: time.Now(),
+	})
+	r.note(now, err)
 }
 
-func (g *guard) endTape() {
-	if g.tape.w != nil {
-		g.taped(g.tape.w.Close())
+// full reports whether the next file is due.
+func (r *recording) full() bool { return r.w == nil || r.w.Size >= r.size }
+
+func (r *recording) write(now time.Duration, e record.Event) {
+	if r.w != nil {
+		r.note(now, r.w.Write(e))
 	}
-	if g.tape.to != nil {
-		g.taped(g.tape.to.Close())
-	}
-	if g.tape.w != nil { // it was written to its end
-		delete(g.unstored, recordingStore)
-	}
-	g.tape.w, g.tape.to = nil, nil
 }
 
-// taped takes note of an error. It is forgotten only when a recording was written to its end: a disk
-// that stays full, on which each new recording fails in its turn, is reported once.
-func (g *guard) taped(err error) {
+func (r *recording) close(now time.Duration) {
+	if r.w != nil {
+		r.note(now, r.w.Close())
+	}
+	if r.to != nil {
+		r.note(now, r.to.Close())
+	}
+	if r.w != nil { // all of it was written
+		r.storage.works(recordingStore)
+	}
+	r.w, r.to = nil, nil
+}
+
+// note ends the recording after an error. Only a file that was written completely resets the report: a
+// disk that stays full, on which each new file fails, is reported once.
+func (r *recording) note(now time.Duration, err error) {
 	if err != nil {
-		g.tape.w, g.tape.again = nil, g.now()+recordAgain
-		g.storageFailed(recordingStore, err, "Recording of %s stopped: %v; retrying in 1 min")
+		r.w, r.retry = nil, now+recordRetry
+		r.storage.failed(recordingStore, err, "Recording of %s stopped: %v; retrying in 1 min")
 	}
-}
-
-// record takes down an event. What a tick decided has been begun by then.
-func (g *guard) record(e record.Event) {
-	if g.tape.w != nil {
-		g.taped(g.tape.w.Write(e))
-	}
-	if e.Tick != nil && (g.tape.w == nil || g.tape.w.Size >= g.c.RecordSize) {
-		g.beginTape(g.tape.policy)
-	}
-}
-
-// file is written beside its user, whom a slow disk must not hold up. It is not synced: the page cache outlives us.
-type file struct {
-	lines chan []byte
-	err   chan error // what went wrong, once; closed at the end
 }
 
 // Recordings is the folder that a daemon records into, with a folder in it for each target.
@@ -86,8 +81,8 @@ type Recordings struct {
 	PerTarget int64  // bound of each target's recordings, in bytes
 }
 
-// FileSize is the size after which a recording is followed by a new one: the oldest eighth of what a
-// target has is removed at a time.
+// FileSize is the size in bytes after which a new file begins: the oldest eighth of a target's
+// recordings is removed at a time.
 func (r Recordings) FileSize() int64 { return r.PerTarget / 8 }
 
 // Open makes the file of a target's next recording.
@@ -95,8 +90,15 @@ func (r Recordings) Open(target string) io.WriteCloser {
 	return NewFile(filepath.Join(r.Dir, url.PathEscape(target)), r.FileSize(), r.PerTarget)
 }
 
-// NewFile makes a file for a recording in dir, with the time as its name, and removes the oldest there, so that with one of size bytes
-// they have max at most.
+// file is a file that a goroutine writes, so a slow disk does not delay its user. It is not synced: the
+// page cache outlives this program.
+type file struct {
+	lines chan []byte
+	err   chan error // the first error; closed at the end
+}
+
+// NewFile makes a file for a recording in dir, named by the time. It removes the oldest recordings there,
+// so that with a file of size bytes they have max bytes at most.
 func NewFile(dir string, size, max int64) io.WriteCloser {
 	f := file{make(chan []byte, 256), make(chan error, 1)}
 	go func() {
@@ -108,7 +110,7 @@ func NewFile(dir string, size, max int64) io.WriteCloser {
 	return f
 }
 
-// makeRoom removes the oldest recordings of a folder, so that those that stay have keep bytes at most.
+// makeRoom removes the oldest recordings of a folder, so that the others have keep bytes at most.
 func makeRoom(dir string, keep int64) error {
 	s, entries, err := openStore(dir)
 	if err != nil {
@@ -120,7 +122,8 @@ func makeRoom(dir string, keep int64) error {
 			s.add("", e.Name())
 		}
 	}
-	slices.SortFunc(s.files, func(a, b storedFile) int { return cmp.Compare(b.path, a.path) }) // the newest first
+	newestFirst := func(a, b storedFile) int { return cmp.Compare(b.path, a.path) }
+	slices.SortFunc(s.files, newestFirst)
 	for _, f := range s.files {
 		if keep -= f.size; keep >= 0 {
 			continue
@@ -132,8 +135,8 @@ func makeRoom(dir string, keep int64) error {
 	return nil
 }
 
-// create makes the file of a recording that begins now. Its folder may be removed at the same moment, as
-// that of a target that was gone for long, and is then made again.
+// create makes the file of a recording that begins now. The sweep of leftovers may remove its folder at
+// the same moment, if the target was gone for long; then create makes the folder again.
 func create(dir string) (*os.File, error) {
 	name := filepath.Join(dir, time.Now().UTC().Format(recordingTime)+recordingSuffix)
 	w, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
@@ -154,18 +157,17 @@ func (f file) write(dir string, keep int64) error {
 	if err != nil {
 		return err
 	}
-	defer w.Close()
 	for line := range f.lines {
-		if _, err := w.Write(line); err != nil {
-			return err
+		if _, err = w.Write(line); err != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(err, w.Close())
 }
 
 var errSlow = errors.New("the disk is too slow")
 
-// Write queues a line. It returns what went wrong with an earlier one; it is not to be called again then.
+// Write queues a line. It returns the error of an earlier line, after which it must not be called.
 func (f file) Write(line []byte) (int, error) {
 	select {
 	case err := <-f.err:
@@ -177,7 +179,7 @@ func (f file) Write(line []byte) (int, error) {
 	}
 }
 
-// Close waits until what is queued has been written, but not for long.
+// Close waits until all queued lines are written, for a second at most.
 func (f file) Close() error {
 	close(f.lines)
 	select {

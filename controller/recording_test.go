@@ -185,16 +185,16 @@ func TestStateThatCannotBeStored(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "%2Flb.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, stop := w.guardWith(text, Config{Keep: dir})
+	_, stop := w.guardWith(text, Config{StateDir: dir})
 	e := w.journal.wait(t, "that it is not restored", 1, kind(StorageFailed))[0]
 	if !strings.HasPrefix(e.Message, "State of /lb is not restored: reading ") || e.Fields["HAPRESSURE_STORE"] != "state" {
 		t.Errorf("%q %v", e.Message, e.Fields)
 	}
 	stop()
-	c, _ := w.guardWith(text, Config{Keep: filepath.Join(dir, "none")})
+	c, _ := w.guardWith(text, Config{StateDir: filepath.Join(dir, "none")})
 	e = w.journal.wait(t, "that it is not persisted", 2, kind(StorageFailed))[1]
 	if !strings.HasPrefix(e.Message, "State of /lb is not persisted: open ") || !strings.HasSuffix(e.Message, "retrying at the next change") {
 		t.Errorf("%q", e.Message)
 	}
-	w.noSensorMissing(t, c, "kept state")
+	w.noSensorMissing(t, c, "state")
 }

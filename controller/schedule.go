@@ -8,76 +8,64 @@ import (
 )
 
 const (
-	tickCalm  = time.Second            // between two looks when nothing happens
-	tickBusy  = 500 * time.Millisecond // while in a tier
-	tickLeast = 100 * time.Millisecond // a burst of wake-ups is one tick
+	tickEvery = time.Second            // between ticks while a target is in no tier
+	tickBusy  = 500 * time.Millisecond // while it is in a tier
+	tickLeast = 100 * time.Millisecond // wake-ups of this time are one tick
 
-	// After stillAfter without an event, a change or an action, a glance at usage and pressure each tickStill stands for a look, but for one each
-	// lookStill. What else is sensed has an event that wakes us, or is slow.
-	stillAfter = 10 * time.Second
-	tickStill  = 2 * time.Second
-	lookStill  = 10 * time.Second
+	// If there was no event, change or action for quietAfter, a probe of usage and pressure every
+	// probeEvery replaces the ticks, except for one tick every tickQuiet. All other readings have an
+	// event that wakes the guard, or change slowly.
+	quietAfter = 10 * time.Second
+	probeEvery = 2 * time.Second
+	tickQuiet  = 10 * time.Second
 
-	somePressure = 1 // percent, of some avg10: too little for the trigger that wakes us, but policies can ask for less
+	// somePressure is percent of some avg10. It is less than the kernel's trigger, which wakes the
+	// guard, because policies can ask for less than the trigger.
+	somePressure = 1
 )
 
-// pace knows how closely a target has to be watched.
-type pace struct {
-	tier   int
-	held   bool           // the tier is held for what was sensed, not by a policy that always is in it
-	looked time.Duration  // when it was last looked at
-	event  time.Duration  // when anything last happened
-	usage  policy.Reading // as it was then
-	room   uint64         // to the nearest limit then, in bytes; that need not be the one that usage is of
+// schedule decides when a guard ticks and probes next. It reads no clock.
+type schedule struct {
+	tier  int
+	held  bool          // the target is in the tier because of a reading, not because the tier is always entered
+	last  time.Duration // of the last tick
+	event time.Duration // when anything last happened
+
+	// As of then: usage, and the headroom of the nearest limit in bytes, which may be another limit
+	// than the one of usage.
+	usage policy.Reading
+	room  uint64
 }
 
-// look takes down a look. something: it has led to something.
-func (p *pace) look(v view, tier int, held, something bool) {
-	p.looked, p.tier, p.held = v.Now, tier, held
-	if something || p.moved(v) {
-		p.event, p.usage, p.room = v.Now, v.Usage, v.nearest.Headroom()
+// tick updates the schedule after a tick. happened: the tick had consequences.
+func (s *schedule) tick(v view, tier int, held, happened bool) {
+	s.last, s.tier, s.held = v.Now, tier, held
+	if happened || s.moved(v) {
+		s.event, s.usage, s.room = v.Now, v.Usage, v.nearest.Headroom()
 	}
 }
 
-// moved reports whether there is pressure, or usage is another than it was, by a tenth of what was left to a limit: far from it little matters.
-func (p *pace) moved(v view) bool {
+// moved reports whether there is pressure, or usage or headroom has changed by a tenth of what was left
+// to the limit.
+func (s *schedule) moved(v view) bool {
 	usage, room := v.Usage, v.nearest.Headroom()
-	return v.Some10.Value >= somePressure || usage.Absent != p.usage.Absent ||
-		math.Abs(usage.Value-p.usage.Value) >= (100-p.usage.Value)/10 || max(room, p.room)-min(room, p.room) > p.room/10
+	return v.Some10.Value >= somePressure || usage.Absent != s.usage.Absent ||
+		math.Abs(usage.Value-s.usage.Value) >= (100-s.usage.Value)/10 ||
+		max(room, s.room)-min(room, s.room) > s.room/10
 }
 
-// still reports whether a glance is enough.
-func (p *pace) still(now time.Duration) bool {
-	return !p.held && now-p.event >= stillAfter && now-p.looked < lookStill
+// quiet reports whether a probe may replace a tick.
+func (s *schedule) quiet(now time.Duration) bool {
+	return !s.held && now-s.event >= quietAfter && now-s.last < tickQuiet
 }
 
-// next is when to look, or to glance, again.
-func (p *pace) next(now time.Duration) time.Duration {
+// next returns the time until the next tick or probe.
+func (s *schedule) next(now time.Duration) time.Duration {
 	switch {
-	case !p.held && now-p.event >= stillAfter:
-		return tickStill
-	case p.tier > 0:
+	case !s.held && now-s.event >= quietAfter:
+		return probeEvery
+	case s.tier > 0:
 		return tickBusy
 	}
-	return tickCalm
-}
-
-// glanceIsEnough reports whether a glance stands for the look that is due now. It glances only if nothing
-// has happened for long enough, and an event would wake the guard.
-func (g *guard) glanceIsEnough(now time.Duration, glance func() view) bool {
-	return g.pace.still(now) && !g.blind.Load() && !g.pace.moved(glance())
-}
-
-// decide asks the policy what to do after a look, and sets the pace by the answer. something: it has
-// changed what a restart must not lose.
-func (g *guard) decide(p *policy.Policy, v view) (d policy.Decision, something bool) {
-	known := len(g.state.Workers)
-	d = policy.Step(p, &g.state, v.Sample)
-	if d.Confirm {
-		g.wakeUp() // the next sample, tickLeast from now, decides
-	}
-	something = len(d.Changes) > 0 || len(d.Actions) > 0 || len(d.Withheld) > 0 || len(g.state.Workers) != known
-	held := d.Tier > 0 && p.Tiers[d.Tier-1].Enter.Op != policy.Always
-	g.pace.look(v, d.Tier, held, something || g.state.Pending(p) || g.endsSoon(p, v))
-	return d, something
+	return tickEvery
 }

@@ -1,41 +1,37 @@
 package controller
 
 import (
-	"context"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
-	"hapressure/cgroup"
 	"hapressure/policy"
 	"hapressure/policy/language"
 	"hapressure/policy/record"
 	"hapressure/policy/simulate"
-	"hapressure/tests/cgrouptest"
 )
 
-func TestPace(t *testing.T) {
+func TestSchedule(t *testing.T) {
 	const start = time.Hour // since boot
 	at := func(now time.Duration, percent float64) view {
 		return view{Sample: policy.Sample{Now: now, Usage: policy.Reading{Value: percent}}, nearest: cgroupLimit(1000, 200)}
 	}
-	var p pace
-	p.look(at(start, 50), 0, false, false) // usage moved from nothing
+	var s schedule
+	s.tick(at(start, 50), 0, false, false) // usage moved from nothing
 	for _, c := range []struct {
 		after time.Duration
-		still bool
+		quiet bool
 		next  time.Duration
-	}{{0, false, tickCalm}, {stillAfter - 1, false, tickCalm}, {stillAfter, false, tickStill}} {
-		if got, next := p.still(start+c.after), p.next(start+c.after); got != c.still || next != c.next {
-			t.Errorf("%v after an event: still %v, next after %v, want %v and %v", c.after, got, next, c.still, c.next)
+	}{{0, false, tickEvery}, {quietAfter - 1, false, tickEvery}, {quietAfter, false, probeEvery}} {
+		if got, next := s.quiet(start+c.after), s.next(start+c.after); got != c.quiet || next != c.next {
+			t.Errorf("%v after an event: still %v, next after %v, want %v and %v", c.after, got, next, c.quiet, c.next)
 		}
 	}
-	now := start + stillAfter
-	p.look(at(now, 51), 0, false, false)
-	if !p.still(now+lookStill-1) || p.still(now+lookStill) {
-		t.Errorf("a glance does not do for just less than %v", lookStill)
+	now := start + quietAfter
+	s.tick(at(now, 51), 0, false, false)
+	if !s.quiet(now+tickQuiet-1) || s.quiet(now+tickQuiet) {
+		t.Errorf("a glance does not do for just less than %v", tickQuiet)
 	}
 	for _, c := range []struct {
 		usage, some policy.Reading
@@ -48,20 +44,20 @@ func TestPace(t *testing.T) {
 		{policy.Reading{Value: 50}, policy.Reading{}, 281, true}, {policy.Reading{Value: 50}, policy.Reading{}, 119, true},
 	} {
 		v := view{Sample: policy.Sample{Usage: c.usage, Some10: c.some}, nearest: cgroupLimit(1000, c.used)}
-		if p.moved(v) != c.moved {
+		if s.moved(v) != c.moved {
 			t.Errorf("from 50%% to %+v: moved %v", c, !c.moved)
 		}
 	}
-	p.look(at(now, 54), 1, false, false)
-	if !p.still(now + 1) {
+	s.tick(at(now, 54), 1, false, false)
+	if !s.quiet(now + 1) {
 		t.Error("a tier that is always held wants each look")
 	}
-	p.look(at(now, 54), 1, true, false)
-	if p.still(now+1) || p.next(now) != tickBusy {
+	s.tick(at(now, 54), 1, true, false)
+	if s.quiet(now+1) || s.next(now) != tickBusy {
 		t.Error("a glance does for a tier that is held for what was sensed")
 	}
-	p.look(at(now, 54), 0, false, true)
-	if p.still(now+1) || p.next(now) != tickCalm {
+	s.tick(at(now, 54), 0, false, true)
+	if s.quiet(now+1) || s.next(now) != tickEvery {
 		t.Error("nothing follows a change")
 	}
 }
@@ -70,31 +66,33 @@ func TestPace(t *testing.T) {
 // decisions are those of every guard.
 type watcher struct {
 	guard
-	due  time.Duration
-	left int // looks left out
+	due    time.Duration
+	probed int // ticks that a probe replaced
 }
 
-func newWatcher() *watcher { return &watcher{guard: guard{woken: make(chan struct{}, 1)}} }
+func newWatcher() *watcher {
+	return &watcher{guard: guard{wakeups: wakeups{woken: make(chan struct{}, 1)}}}
+}
 
 func (w *watcher) meet(p *policy.Policy, v view) {
 	select {
-	case <-w.woken: // by itself, to confirm what it saw
-		w.pace.event = v.Now
+	case <-w.wakeups.woken: // by itself, to confirm a decision
+		w.schedule.event = v.Now
 	default:
 		if v.Now < w.due {
 			return
 		}
-		glance := func() view {
+		probe := func(time.Duration) view {
 			return view{Sample: policy.Sample{Now: v.Now, Usage: v.Usage, Some10: v.Some10}, nearest: v.nearest}
 		}
-		if w.glanceIsEnough(v.Now, glance) {
-			w.left++
-			w.due = v.Now + tickStill
+		if w.probeIsEnough(v.Now, probe) {
+			w.probed++
+			w.due = v.Now + probeEvery
 			return
 		}
 	}
 	w.decide(p, v)
-	w.due = v.Now + w.pace.next(v.Now)
+	w.due = v.Now + w.schedule.next(v.Now)
 }
 
 // shipped are the ready policies, by the names of their files.
@@ -148,7 +146,7 @@ func TestStormsAreNotMissed(t *testing.T) {
 	for file, p := range shipped(t) {
 		within := 5 * time.Second
 		if file == "default.yaml" {
-			within = tickStill
+			within = probeEvery
 		}
 		left := 0
 		for _, name := range []string{"storm", "ingress", "small-vps"} {
@@ -173,7 +171,7 @@ func TestStormsAreNotMissed(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				left += w.left
+				left += w.probed
 			})
 		}
 		if left == 0 {
@@ -185,8 +183,8 @@ func TestStormsAreNotMissed(t *testing.T) {
 // So is a rise of usage that nothing else shows, at whatever time between two looks it begins.
 func TestRiseIsNotMissed(t *testing.T) {
 	p := decode(t, string(language.BuiltIn.Text))
-	for calm := range lookStill / time.Second {
-		each, w := meetBoth(t, p, tickStill, func(meet func(view)) {
+	for calm := range tickQuiet / time.Second {
+		each, w := meetBoth(t, p, probeEvery, func(meet func(view)) {
 			for i := range time.Duration(60) {
 				v := view{Sample: policy.Sample{Now: i * time.Second, Usage: policy.Reading{Value: 30}, LimitIn: absent("-"), ReloadRoom: absent("-")},
 					nearest: cgroupLimit(1000, 0)}
@@ -227,8 +225,8 @@ tiers:
 			t.Fatalf("seen at %v, but not entered at %v", seen, v.Now)
 		}
 	}
-	if seen == 0 || w.left == 0 {
-		t.Errorf("seen at %v, %d looks left out", seen, w.left)
+	if seen == 0 || w.probed == 0 {
+		t.Errorf("seen at %v, %d looks left out", seen, w.probed)
 	}
 }
 
@@ -250,87 +248,16 @@ tiers:
 	}
 }
 
-// A watchdog of less than a still time does not end a guard that is well.
-func TestStillGuardIsHealthy(t *testing.T) {
+// A watchdog shorter than the time between two ticks of a quiet target does not end a daemon that is well.
+func TestQuietGuardIsHealthy(t *testing.T) {
 	for _, c := range []struct {
 		ago  time.Duration
 		well bool
-	}{{lookStill + tickStill, true}, {time.Minute, false}} {
+	}{{tickQuiet + probeEvery, true}, {time.Minute, false}} {
 		var g guard
-		g.last.at = time.Now().Add(-c.ago)
+		g.published.last.at = time.Now().Add(-c.ago)
 		if err := (&Controller{guards: map[string]*guard{"x": &g}}).Healthy(time.Second); (err == nil) != c.well {
-			t.Errorf("looked at %v ago: %v", c.ago, err)
+			t.Errorf("last tick %v ago: %v", c.ago, err)
 		}
-	}
-}
-
-// Without an event to wake it a guard must look. For pressure a glance does, and where there are no events none is missed.
-func TestGuardThatNothingWakesLooks(t *testing.T) {
-	const loop = "a link to itself"
-	for _, c := range []struct {
-		file, is string
-		blind    bool
-	}{{"memory.pressure", cgrouptest.Absent, false}, {"memory.events", cgrouptest.Absent, false}, {"memory.events", loop, true}} {
-		tree := cgrouptest.New(t)
-		tree.Group(group, map[string]string{c.file: cgrouptest.Absent})
-		if c.is == loop {
-			if err := os.Symlink(c.file, filepath.Join(tree.Mount, group, c.file)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		gr, err := cgroup.Open(tree.Mount, group)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer gr.Close()
-		j := newRecorder()
-		g := &guard{c: &Controller{events: Events{j}, tallies: newTallies()}, group: gr, woken: make(chan struct{}, 1)}
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		wg.Go(func() { g.watch(ctx) })
-		j.wait(t, "the missing wake-up", 1, kind(SensorMissing))
-		cancel()
-		wg.Wait()
-		if g.blind.Load() != c.blind {
-			t.Errorf("%s is %q: blind %v", c.file, c.is, !c.blind)
-		}
-	}
-}
-
-// A file that cannot be watched may be one that can, later.
-func TestGuardSeesAgain(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits half a minute")
-	}
-	tree := cgrouptest.New(t)
-	tree.Group(group, map[string]string{"memory.events": cgrouptest.Absent})
-	events := filepath.Join(tree.Mount, group, "memory.events")
-	if err := os.Symlink("memory.events", events); err != nil {
-		t.Fatal(err)
-	}
-	gr, err := cgroup.Open(tree.Mount, group)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer gr.Close()
-	j := newRecorder()
-	g := &guard{c: &Controller{events: Events{j}, tallies: newTallies()}, group: gr, woken: make(chan struct{}, 1)}
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	wg.Go(func() { g.watch(ctx) })
-	j.wait(t, "the missing wake-up", 1, kind(SensorMissing))
-	if err := os.Remove(events); err != nil {
-		t.Fatal(err)
-	}
-	tree.Write(group, "memory.events", "high 0\n")
-	select {
-	case <-g.woken:
-	case <-time.After(2 * time.Minute):
-		t.Fatal("nothing wakes it")
-	}
-	if g.blind.Load() {
-		t.Error("it is woken, and still blind")
 	}
 }

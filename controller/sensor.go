@@ -16,29 +16,78 @@ import (
 	"hapressure/policy"
 )
 
-// view is one look at a target: the sample that the policy decides on, and what people want to know beside it.
+// senseTime bounds the readings of one tick.
+const senseTime = 10 * time.Second
+
+// view is what one tick senses: the sample that the policy decides on, and what reports add to it.
 type view struct {
 	policy.Sample
 	nearest cgroup.Limit // the one with the least headroom
-	most    cgroup.Limit // the one that is used most
+	most    cgroup.Limit // the one of which the largest share is used
 	found   []haproxy.Instance
 	workers []haproxy.Worker // of all of them
 }
 
-// sense reads everything anew. Only the end of the cgroup is an error: any other reading that fails is absent, says why, and
-// the others go on.
-func (g *guard) sense(ctx context.Context) (view, error) {
+// sensor reads everything of one target.
+type sensor struct {
+	target
+	procfs  string
+	scanner *haproxy.Scanner
+	gaps    gaps
+	slope   slope
+
+	// footprint is what the last worker known to be current holds, in bytes; 0 = not known yet. It
+	// stays while a reload makes the workers' states unknown.
+	footprint   uint64
+	workers     []haproxy.Worker // as last sensed
+	cliAnswered time.Duration    // when every worker that was asked last answered, or the start
+}
+
+func newSensor(t target, events Events, procfs string) sensor {
+	return sensor{
+		target: t, procfs: procfs, scanner: haproxy.NewScanner(procfs),
+		gaps: gaps{t.name, events, map[string]string{}}, cliAnswered: sinceBoot(),
+	}
+}
+
+// gaps reports sensors of one target that cannot be read.
+type gaps struct {
+	target string
+	events Events
+	why    map[string]string // by sensor: the reason as last reported; "" if it can be read again
+}
+
+// note reports a sensor that cannot be read, if that is new or has a new reason.
+func (g gaps) note(sensor string, err error) {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	if g.why[sensor] == why || errors.Is(err, cgroup.ErrGone) { // the guard's end reports that
+		return
+	}
+	g.why[sensor] = why
+	if err != nil {
+		g.events.SensorMissing(g.target, sensor, err)
+	}
+}
+
+// sense reads everything, for senseTime at most. Only the end of the cgroup is an error: every other
+// reading that fails is absent and says why.
+func (s *sensor) sense(ctx context.Context, now time.Duration) (view, error) {
+	ctx, cancel := context.WithTimeout(ctx, senseTime)
+	defer cancel()
 	v := view{}
-	v.Now = g.now()
-	if err := g.group.Alive(); err != nil {
+	v.Now = now
+	if err := s.group.Alive(); err != nil {
 		return v, err
 	}
-	g.sensePressure(&v) // right after the clock: workers that hang take seconds
-	v.PressureAt = g.now()
-	g.senseWorkers(ctx, &v)
-	g.senseLimits(&v)
-	events, err := g.group.Events()
-	g.note("memory.events", err)
+	s.pressure(&v) // right after the clock: workers that hang take seconds
+	v.PressureAt = sinceBoot()
+	s.scan(ctx, &v)
+	s.limits(&v)
+	events, err := s.group.Events()
+	s.gaps.note("memory.events", err)
 	v.Events = map[string]policy.Reading{}
 	for _, key := range []string{"low", "high", "max", "oom", "oom_kill"} {
 		n, ok := events[key]
@@ -46,26 +95,57 @@ func (g *guard) sense(ctx context.Context) (view, error) {
 			v.Events[key] = absent("memory.events has no " + key)
 		}
 	}
-	swap, err := g.group.SwapCurrent()
-	g.note("memory.swap.current", err)
+	swap, err := s.group.SwapCurrent()
+	s.gaps.note("memory.swap.current", err)
 	v.Swap = reading(float64(swap), err)
-	stat, err := g.group.Stat()
-	g.note("memory.stat", err)
+	stat, err := s.group.Stat()
+	s.gaps.note("memory.stat", err)
 	v.Shmem = reading(float64(stat["shmem"]), err)
-	held := stat["anon"] + stat["shmem"] // page cache is not held: the kernel drops it
-	v.UsageOf, v.RoomOf = g.limitOf(v.most, held), g.limitOf(v.nearest, held)
+	held := stat["anon"] + stat["shmem"] // without page cache, which the kernel drops
+	v.UsageOf, v.RoomOf = s.limitOf(v.most, held), s.limitOf(v.nearest, held)
 	return v, nil
 }
 
-// limitOf describes a limit to the policy. It is the target's own, too, if the target holds at least half of what is used of it.
-func (g *guard) limitOf(l cgroup.Limit, held uint64) policy.Limit {
+// probe reads only what may change without an event: usage and pressure. The slope continues.
+func (s *sensor) probe(now time.Duration) view {
+	v := view{Sample: policy.Sample{Now: now}}
+	s.limits(&v)
+	s.pressure(&v)
+	return v
+}
+
+// worker returns a worker as last sensed, and whether a younger worker of its master is current.
+func (s *sensor) worker(id policy.WorkerID) (w haproxy.Worker, successor bool) {
+	i := slices.IndexFunc(s.workers, func(w haproxy.Worker) bool { return policy.WorkerID(w.ID) == id })
+	if i < 0 {
+		return haproxy.Worker{ID: haproxy.ID(id), Why: "the last tick did not find it"}, false
+	}
+	w = s.workers[i]
+	return w, slices.ContainsFunc(s.workers, func(o haproxy.Worker) bool {
+		return o.Master == w.Master && o.Generation > w.Generation && o.State == haproxy.Current
+	})
+}
+
+// workerOfPID returns a worker as last sensed.
+func (s *sensor) workerOfPID(pid int) (w haproxy.Worker, found bool) {
+	i := slices.IndexFunc(s.workers, func(w haproxy.Worker) bool { return w.PID == pid })
+	if i < 0 {
+		return w, false
+	}
+	return s.workers[i], true
+}
+
+// limitOf describes a limit to the policy. The limit counts as the target's own also if the target
+// holds at least half of what is used of it.
+func (s *sensor) limitOf(l cgroup.Limit, held uint64) policy.Limit {
 	if l.Kind == "" {
 		return policy.Limit{} // none is known
 	}
-	return policy.Limit{Name: limitName(l, g.cgroup), Bytes: l.Bytes, Own: l.Group == g.cgroup || held >= l.Usage-l.Usage/2}
+	own := l.Group == s.cgroup || held >= l.Usage-l.Usage/2
+	return policy.Limit{Name: limitName(l, s.cgroup), Bytes: l.Bytes, Own: own}
 }
 
-// limitName names a limit for people: the kind alone is that of the target's own cgroup.
+// limitName names a limit in messages. The kind alone means the limit of the target's own cgroup.
 func limitName(l cgroup.Limit, own string) string {
 	switch l.Group {
 	case "":
@@ -79,7 +159,7 @@ func limitName(l cgroup.Limit, own string) string {
 func reading(value float64, err error) policy.Reading {
 	for _, known := range []error{cgroup.ErrPSIOff, cgroup.ErrAbsent} {
 		if errors.Is(err, known) {
-			return absent(known.Error()) // the rest is told once, by note
+			return absent(known.Error()) // the whole error is reported once, by note
 		}
 	}
 	if err != nil {
@@ -90,32 +170,17 @@ func reading(value float64, err error) policy.Reading {
 
 func absent(why string) policy.Reading { return policy.Reading{Absent: why} }
 
-// note reports a sensor that has gone, or has another reason for it than last time.
-func (g *guard) note(sensor string, err error) {
-	why := ""
-	if err != nil {
-		why = err.Error()
-	}
-	if g.missing[sensor] == why || errors.Is(err, cgroup.ErrGone) { // that the cgroup has gone is told once, by its end
-		return
-	}
-	g.missing[sensor] = why
-	if err != nil {
-		g.c.events.SensorMissing(g.name, sensor, err)
-	}
-}
-
-// senseLimits reads usage against every limit, the room for reloads and the time to the limit.
-func (g *guard) senseLimits(v *view) {
-	host, err := cgroup.Host(g.c.Procfs)
+// limits reads usage against every limit, reload-room, limit-in and the room in swap.
+func (s *sensor) limits(v *view) {
+	host, err := cgroup.Host(s.procfs)
 	if err == nil && host.Total == 0 {
 		err = errors.New("MemTotal is 0")
 	}
-	g.note("/proc/meminfo", err)
+	s.gaps.note("/proc/meminfo", err)
 	var limits []cgroup.Limit
 	if err == nil {
 		// Without the memory controller the host's own memory is still a limit.
-		limits, err = g.limits(host)
+		limits, err = s.bindingLimits(host)
 	}
 	if err != nil {
 		for _, r := range []*policy.Reading{&v.Usage, &v.ReloadRoom, &v.LimitIn, &v.SwapRoom} {
@@ -132,46 +197,47 @@ func (g *guard) senseLimits(v *view) {
 	}
 	v.Usage = policy.Reading{Value: v.most.Percent()}
 	switch {
-	case g.footprint == 0:
+	case s.footprint == 0:
 		v.ReloadRoom = absent("the current worker's memory is not known")
-	case g.footprint > host.Total:
-		v.ReloadRoom = absent(fmt.Sprintf("the current worker's memory reads as %s, more than the host has", mib(g.footprint)))
+	case s.footprint > host.Total:
+		v.ReloadRoom = absent("the current worker's memory reads as " + mib(s.footprint) + ", more than the host has")
 	default:
-		v.ReloadRoom = policy.Reading{Value: float64(v.nearest.Headroom()) / float64(g.footprint)}
+		v.ReloadRoom = policy.Reading{Value: float64(v.nearest.Headroom()) / float64(s.footprint)}
 	}
-	v.LimitIn = g.slope.limitIn(v.Now, v.nearest)
-	v.SwapRoom = g.swapRoom(host)
+	v.LimitIn = s.slope.limitIn(v.Now, v.nearest)
+	v.SwapRoom = s.swapRoom(host)
 }
 
-// limits reads the limits that bind the group. A limit of 0 is left out and reported: not even the current worker fits under it, so nothing
-// that hapressure could free or end would help. If one cannot be read, or is used more than the host has memory, that is the error: what the
-// others say would look like calm.
-func (g *guard) limits(host cgroup.HostMemory) ([]cgroup.Limit, error) {
-	limits, err := g.group.Limits()
-	g.note("memory.max", err)
+// bindingLimits reads the limits that bind the group. It skips and reports a limit of 0: not even the
+// current worker fits under it, so nothing that hapressure could free would help. It fails if one
+// limit cannot be read, or is used more than the host has memory: the others would look like calm.
+func (s *sensor) bindingLimits(host cgroup.HostMemory) ([]cgroup.Limit, error) {
+	limits, err := s.group.Limits()
+	s.gaps.note("memory.max", err)
 	if err != nil && !errors.Is(err, cgroup.ErrAbsent) { // without the memory controller there are none
 		return nil, err
 	}
 	var zero, wrong error
 	limits = slices.DeleteFunc(limits, func(l cgroup.Limit) bool {
 		if l.Bytes == 0 {
-			zero = errors.Join(zero, fmt.Errorf("%s is 0: nothing fits under it, so it is left out", l))
+			zero = errors.Join(zero, fmt.Errorf("%s is 0: nothing fits under it, so it is ignored", l))
 		}
 		if l.Usage > host.Total {
 			wrong = fmt.Errorf("memory.current of %s is %s, more than the host has", l.Group, mib(l.Usage))
 		}
 		return l.Bytes == 0
 	})
-	g.note("limits of 0", zero)
-	g.note("memory.current", wrong)
+	s.gaps.note("limits of 0", zero)
+	s.gaps.note("memory.current", wrong)
 	return limits, wrong
 }
 
-// swapRoom is what the group may still swap out: the host's free swap, or less where the group or an ancestor has a limit of its own.
-func (g *guard) swapRoom(host cgroup.HostMemory) policy.Reading {
+// swapRoom returns how many bytes the group can still swap out: the host's free swap, or less if the
+// group or an ancestor has a limit.
+func (s *sensor) swapRoom(host cgroup.HostMemory) policy.Reading {
 	room := host.SwapFree
-	limits, err := g.group.SwapLimits()
-	if err != nil && !errors.Is(err, cgroup.ErrAbsent) { // a kernel that does not count swap does not limit it either
+	limits, err := s.group.SwapLimits()
+	if err != nil && !errors.Is(err, cgroup.ErrAbsent) { // a kernel without swap accounting has no limits
 		return absent(err.Error())
 	}
 	for _, l := range limits {
@@ -180,46 +246,13 @@ func (g *guard) swapRoom(host cgroup.HostMemory) policy.Reading {
 	return policy.Reading{Value: float64(room)}
 }
 
-// slope remembers usage over the last seconds.
-type slope struct {
-	limit  string
-	points []point
-}
-
-type point struct {
-	at    time.Duration
-	usage uint64
-}
-
-const slopeOver = 3 * time.Second
-
-// limitIn returns the seconds until usage is at the limit if it goes on as over the last slopeOver.
-func (s *slope) limitIn(now time.Duration, l cgroup.Limit) policy.Reading {
-	if s.limit != l.String() {
-		s.limit, s.points = l.String(), s.points[:0] // another limit's usage says nothing about this one's
-	}
-	s.points = append(s.points, point{now, l.Usage})
-	for len(s.points) > 2 && now-s.points[1].at >= slopeOver {
-		s.points = s.points[1:]
-	}
-	first := s.points[0]
-	over := now - first.at
-	switch {
-	case over < slopeOver:
-		return absent("usage has not been watched for long enough")
-	case l.Usage <= first.usage:
-		return absent(policy.NotRising)
-	}
-	rate := float64(l.Usage-first.usage) / over.Seconds()
-	return policy.Reading{Value: float64(l.Headroom()) / rate}
-}
-
-func (g *guard) sensePressure(v *view) {
-	p, err := g.group.Pressure()
-	g.note("memory.pressure", err)
+func (s *sensor) pressure(v *view) {
+	p, err := s.group.Pressure()
+	s.gaps.note("memory.pressure", err)
 	us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 	v.SomeTotal = reading(us(p.Some.Total), err)
-	v.Some10, v.Some60, v.Some300 = reading(p.Some.Avg10, err), reading(p.Some.Avg60, err), reading(p.Some.Avg300, err)
+	v.Some10, v.Some60 = reading(p.Some.Avg10, err), reading(p.Some.Avg60, err)
+	v.Some300 = reading(p.Some.Avg300, err)
 	full := cgroup.Stall{}
 	if p.Full != nil {
 		full = *p.Full
@@ -227,29 +260,30 @@ func (g *guard) sensePressure(v *view) {
 		err = errors.New("memory.pressure has no full line")
 	}
 	v.FullTotal = reading(us(full.Total), err)
-	v.Full10, v.Full60, v.Full300 = reading(full.Avg10, err), reading(full.Avg60, err), reading(full.Avg300, err)
+	v.Full10, v.Full60 = reading(full.Avg10, err), reading(full.Avg60, err)
+	v.Full300 = reading(full.Avg300, err)
 }
 
-// senseWorkers finds the workers and what they hold.
-func (g *guard) senseWorkers(ctx context.Context, v *view) {
-	pids, err := g.group.Procs()
+// scan finds the workers and measures what they hold.
+func (s *sensor) scan(ctx context.Context, v *view) {
+	pids, err := s.group.Procs()
 	var found []haproxy.Instance
 	if err == nil {
-		found, err = g.scanner.Scan(ctx, pids)
+		found, err = s.scanner.Scan(ctx, pids)
 	}
-	g.note("workers", err)
+	s.gaps.note("workers", err)
 	if err != nil {
 		v.WorkersAbsent = err.Error()
 		return
 	}
 	v.found = found
-	g.noteCLIs(v.Now, found)
+	s.noteCLIs(v.Now, found)
 	for _, in := range found {
 		v.workers = append(v.workers, in.Workers...)
 	}
 	for _, w := range v.workers {
 		if w.State == haproxy.Current && w.SizeErr == nil {
-			g.footprint = w.Shared + w.Private // the youngest comes last
+			s.footprint = w.Shared + w.Private // the youngest comes last
 		}
 		v.Workers = append(v.Workers, policy.Worker{
 			ID: policy.WorkerID(w.ID), Generation: w.Generation,
@@ -257,35 +291,42 @@ func (g *guard) senseWorkers(ctx context.Context, v *view) {
 			Private: w.Private, RAM: w.RAM, Files: w.Files,
 		})
 	}
+	s.workers = v.workers
 }
 
-// cliPatience is how long workers may leave questions unanswered before that is reported: a busy one does for a while.
+// cliPatience is how long workers may not answer before that is reported: a busy worker does not answer
+// for a while.
 const cliPatience = time.Minute
 
-func (g *guard) noteCLIs(now time.Duration, found []haproxy.Instance) {
+// noteCLIs reports the workers' CLIs that do not answer, and forgets those of masters that have exited.
+func (s *sensor) noteCLIs(now time.Duration, found []haproxy.Instance) {
 	const cliOf = "worker CLI of "
 	there := map[string]bool{}
 	for _, in := range found {
 		sensor := cliOf + strconv.Itoa(in.Master.PID)
 		there[sensor] = true
 		if in.CLIErr == nil {
-			g.cliAnswered = now
+			s.cliAnswered = now
 		}
-		if in.CLIErr == nil || errors.Is(in.CLIErr, haproxy.ErrNoCLI) || now-g.cliAnswered > cliPatience {
-			g.note(sensor, in.CLIErr)
+		if in.CLIErr == nil || errors.Is(in.CLIErr, haproxy.ErrNoCLI) || now-s.cliAnswered > cliPatience {
+			s.gaps.note(sensor, in.CLIErr)
 		}
 	}
-	maps.DeleteFunc(g.missing, func(sensor, _ string) bool { return strings.HasPrefix(sensor, cliOf) && !there[sensor] })
+	maps.DeleteFunc(s.gaps.why, func(sensor, _ string) bool {
+		return strings.HasPrefix(sensor, cliOf) && !there[sensor]
+	})
 }
 
-// proven is what the policy calls the states; any other is unknown to it.
-var proven = map[haproxy.State]policy.WorkerState{haproxy.Current: policy.Current, haproxy.Stopping: policy.Stopping}
+// proven has the policy's names of the states; to the policy all others are unknown.
+var proven = map[haproxy.State]policy.WorkerState{
+	haproxy.Current: policy.Current, haproxy.Stopping: policy.Stopping,
+}
 
-// emptyCache is what an emptied cache may still hold: its first page, of 64 KiB at the most.
+// emptyCache is what an emptied cache may still hold: its first page, of at most 64 KiB.
 const emptyCache = 64 << 10
 
-// cacheOf tells what there is to purge. A cache that is not recognised counts as full: the attempt to purge it is refused with the
-// reason, once, and the policy remembers.
+// cacheOf returns what there is to purge. A cache that is not recognised counts as full: a purge of it is
+// refused once, with the reason, and the policy remembers that.
 func cacheOf(w haproxy.Worker) policy.Cache {
 	switch {
 	case w.State != haproxy.Stopping:
@@ -302,7 +343,7 @@ func cacheOf(w haproxy.Worker) policy.Cache {
 	return policy.CacheFull
 }
 
-// line is the target in one line, for systemctl status.
+// line describes the target in one line, for systemctl status.
 func (v view) line(name, tier string) string {
 	stopping := 0
 	for _, w := range v.workers {

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"hapressure/cgroup"
+	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/tests/cgrouptest"
 )
 
-// senser makes a guard of a group that can sense, on a host of 1000 MiB of which available are left.
-func senser(t *testing.T, available int, files map[string]string) (*guard, cgrouptest.Tree, *recorder) {
+// sensorOf makes a sensor of a group, on a host of 1000 MiB of which available are left.
+func sensorOf(t *testing.T, available int, files map[string]string) (*sensor, cgrouptest.Tree, *recorder) {
 	t.Helper()
 	tree := cgrouptest.New(t)
 	tree.Group(group, files)
@@ -29,13 +30,13 @@ func senser(t *testing.T, available int, files map[string]string) (*guard, cgrou
 		t.Fatal(err)
 	}
 	j := newRecorder()
-	c := &Controller{Config: Config{Procfs: procfs}, events: Events{j}, tallies: newTallies()}
-	return &guard{c: c, group: gr, name: "haproxy.service", cgroup: group, missing: map[string]string{}}, tree, j
+	s := newSensor(target{"haproxy.service", group, gr}, Events{j}, procfs)
+	return &s, tree, j
 }
 
-func (g *guard) limitsNow() view {
+func (s *sensor) limitsNow() view {
 	v := view{Sample: policy.Sample{Now: time.Hour}}
-	g.senseLimits(&v)
+	s.limits(&v)
 	return v
 }
 
@@ -64,9 +65,9 @@ func TestLimitsThatCannotBe(t *testing.T) {
 		{"a worker of nothing", nil, 0, "60", "not known", ""},
 		{"a worker larger than the host", nil, 1 << 62, "60", "more than the host has", ""},
 	} {
-		g, _, j := senser(t, 400, tt.files)
-		g.footprint = tt.footprint
-		v := g.limitsNow()
+		s, _, j := sensorOf(t, 400, tt.files)
+		s.footprint = tt.footprint
+		v := s.limitsNow()
 		for what, r := range map[string]policy.Reading{tt.usage: v.Usage, tt.room: v.ReloadRoom} {
 			if got := r.Absent + fmt.Sprint(r.Value); !strings.Contains(got, what) || r.Absent == "" && fmt.Sprint(r.Value) != what {
 				t.Errorf("%s: %q, want %q", tt.name, got, what)
@@ -84,15 +85,32 @@ func TestLimitsThatCannotBe(t *testing.T) {
 
 // TestLimitOf0IsReportedOnce holds that what is left out is reported once, and again when it has changed.
 func TestLimitOf0IsReportedOnce(t *testing.T) {
-	g, tree, j := senser(t, 400, map[string]string{"memory.high": "0\n"})
+	s, tree, j := sensorOf(t, 400, map[string]string{"memory.high": "0\n"})
 	for range 3 {
-		g.limitsNow()
+		s.limitsNow()
 	}
 	tree.Write(group, "memory.high", "max\n")
-	g.limitsNow()
+	s.limitsNow()
 	tree.Write(group, "memory.high", "0\n")
-	g.limitsNow()
+	s.limitsNow()
 	if n := len(j.all(kind(SensorMissing))); n != 2 {
 		t.Errorf("reported %d times, want twice", n)
+	}
+}
+
+// Anything in the cgroup can be a master for a moment. Gaps of masters that have exited are forgotten.
+func TestMastersThatHaveGoneAreForgotten(t *testing.T) {
+	j := newRecorder()
+	s := sensor{gaps: gaps{"haproxy.service", Events{j}, map[string]string{"memory.max": "gone"}}}
+	for pid := range 1000 {
+		s.noteCLIs(0, []haproxy.Instance{
+			{Master: haproxy.ID{PID: pid}, CLIErr: haproxy.ErrNoCLI}, {Master: haproxy.ID{PID: 5000}, CLIErr: haproxy.ErrNoCLI},
+		})
+	}
+	if len(s.gaps.why) != 3 {
+		t.Errorf("%d gaps are remembered: %v", len(s.gaps.why), s.gaps.why)
+	}
+	if n := len(j.all(kind(SensorMissing))); n != 1001 {
+		t.Errorf("%d entries, want one for each master", n)
 	}
 }

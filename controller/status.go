@@ -15,68 +15,72 @@ import (
 	"hapressure/policy"
 )
 
-// Digest is by what policies are told from one another.
+// Digest identifies a policy.
 func Digest(p *policy.Policy) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(p.Source))) }
 
-// status tells how the target is, and asks its workers for what a tick leaves out.
-func (g *guard) status(ctx context.Context) status.Target {
-	l := g.glance()
+// targetStatus describes a target by its snapshot, and asks its stopping workers for what a tick does not
+// ask.
+func targetStatus(ctx context.Context, procfs string, t target, l snapshot) status.Target {
 	v := l.view
-	t := status.Target{
-		Name: g.name, Cgroup: g.cgroup, At: l.at, Tier: l.tier, TierWhy: l.why,
-		TierLeave: l.leave, Withheld: l.withheld,
+	s := status.Target{
+		Name: t.name, Cgroup: t.cgroup, At: l.at, Tier: l.tier, TierWhy: l.why, TierLeave: l.leave, Withheld: l.withheld,
 		Limit: limitStatus(v.nearest), UsageLimit: limitStatus(v.most),
 		Usage: v.Usage, ReloadRoom: v.ReloadRoom, LimitIn: v.LimitIn,
-		Some10: v.Some10, Some60: v.Some60, Full10: v.Full10, Full60: v.Full60, Swap: v.Swap, Shmem: v.Shmem, Events: v.Events,
+		Some10: v.Some10, Some60: v.Some60, Full10: v.Full10, Full60: v.Full60,
+		Swap: v.Swap, Shmem: v.Shmem, Events: v.Events,
 		Missing: map[string]string{}, HardStopAfter: l.hardStop, WorkersAbsent: v.WorkersAbsent,
-		Masters: DescribeMasters(ctx, g.c.Procfs, l.found, l.hardStop),
+		Masters: DescribeMasters(ctx, procfs, l.found, l.hardStop),
 		Actions: append([]status.Action{}, l.actions[max(0, len(l.actions)-actionsSize):]...),
 		History: append([]status.Moment{}, l.history[max(0, len(l.history)-historySize):]...),
 	}
 	if !l.changed.IsZero() {
-		t.TierSince = &l.changed
+		s.TierSince = &l.changed
 	}
 	for _, tier := range l.policy.Tiers {
-		t.Tiers = append(t.Tiers, tier.Name)
+		s.Tiers = append(s.Tiers, tier.Name)
 	}
 	for sensor, why := range l.missing {
 		if why != "" {
-			t.Missing[sensor] = why
+			s.Missing[sensor] = why
 		}
 	}
-	return t
+	return s
 }
 
 func limitStatus(l cgroup.Limit) status.Limit {
 	return status.Limit{Name: l.String(), Bytes: l.Bytes, Used: l.Usage}
 }
 
-// statusTime bounds one answer: a master that does not answer must not hold up the others for ever.
+// statusTime bounds one answer: a worker that does not answer must not delay the others for ever.
 const statusTime = 10 * time.Second
 
-// State tells how everything is.
+// State returns the state of all targets that had a tick.
 func (c *Controller) State(ctx context.Context) status.Status {
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
 	c.mu.Lock()
-	s := status.Status{At: time.Now(), Daemon: c.Daemon, Policy: c.inForce, Systemd: c.systemd, Targets: []status.Target{}}
+	s := status.Status{
+		At: time.Now(), Daemon: c.Daemon, Policy: c.inForce, Systemd: c.systemd, Targets: []status.Target{},
+	}
 	guards := maps.Clone(c.guards)
 	c.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(guards)) {
-		if g := guards[name]; g.glance().policy != nil { // it has looked
-			s.Targets = append(s.Targets, g.status(ctx))
+		g := guards[name]
+		if l := g.published.get(); l.policy != nil {
+			s.Targets = append(s.Targets, targetStatus(ctx, c.Procfs, g.target, l))
 		}
 	}
 	return s
 }
 
-// Look tells how everything is without a daemon: it finds the targets and looks at each, once, and does nothing. What only time shows
-// (tiers, slopes) it cannot know. A later Look asks HAProxy only for what an earlier one has not learned. Calls must not overlap.
-func (c *Controller) Look(ctx context.Context) status.Status {
+// Inspect returns the state of all targets without a daemon: it finds the targets and senses each once. It
+// does not know what only time shows, such as tiers and slopes. A later call asks workers only for what
+// an earlier one has not learned. Calls must not overlap.
+func (c *Controller) Inspect(ctx context.Context) status.Status {
 	s := status.Status{At: time.Now(), Policy: c.inForce, Targets: []status.Target{}}
 	var units Units
-	if len(c.Ways) > 0 && c.names() {
-		// A bus that hangs has its time to itself, or none would be left for the other ways.
+	if len(c.Ways) > 0 && c.namesUnits() {
+		// A bus that hangs has its own time, or none would be left for the other ways.
 		link, err := Connect(ctx, c.Ways)
 		if err != nil {
 			c.events.SensorMissing("", "systemd", err)
@@ -94,30 +98,32 @@ func (c *Controller) Look(ctx context.Context) status.Status {
 	p := c.policy()
 	scanners := map[string]*haproxy.Scanner{}
 	for _, name := range slices.Sorted(maps.Keys(places)) {
-		g, err := c.open(name, places[name], p.For(name))
+		group, err := c.group(name, places[name])
 		if err != nil {
 			continue
 		}
-		g.scanner = cmp.Or(c.scanners[name], g.scanner)
-		scanners[name] = g.scanner
-		v, err := g.sense(ctx)
-		if err == nil {
-			g.publish(v)
-			s.Targets = append(s.Targets, g.status(ctx))
+		t := target{name, places[name], group}
+		sensor := newSensor(t, c.events, c.Procfs)
+		sensor.scanner = cmp.Or(c.scanners[name], sensor.scanner)
+		scanners[name] = sensor.scanner
+		if v, err := sensor.sense(ctx, sinceBoot()); err == nil {
+			var one published
+			one.tick(name, v, p.For(name), &policy.State{}, sensor.gaps.why)
+			s.Targets = append(s.Targets, targetStatus(ctx, c.Procfs, t, one.last))
 		}
-		g.group.Close()
+		group.Close()
 	}
 	c.scanners = scanners
 	return s
 }
 
-// describeTime bounds the questions of one DescribeMasters. A worker that does not answer takes 2 s of it.
+// describeTime bounds one DescribeMasters. A silent worker takes 2 s of it.
 const describeTime = 3 * time.Second
 
 var errNoDescribeTime = fmt.Errorf("not asked: other workers took more than %v to answer", describeTime)
 
-// DescribeMasters asks the workers found for what a look in each tick leaves out, for describeTime at most. limit is the policy's
-// effective hard-stop-after in seconds, nil for none.
+// DescribeMasters describes instances, and asks their stopping workers for what a scan does not ask, for
+// describeTime at most. limit is the policy's effective hard-stop-after in seconds, nil for none.
 func DescribeMasters(ctx context.Context, procfs string, found []haproxy.Instance, limit *float64) []status.Master {
 	ctx, cancel := context.WithTimeoutCause(ctx, describeTime, errNoDescribeTime)
 	defer cancel()

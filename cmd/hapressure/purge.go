@@ -70,7 +70,7 @@ func purgeHere(ctx context.Context, w selector.Selector, dryRun bool, tell func(
 	rows := []status.Purge{}
 	for i, worker := range chosen {
 		tell(i, len(chosen))
-		rows = append(rows, controller.PurgeByHand(ctx, s, worker, pids, dryRun))
+		rows = append(rows, controller.ManualPurge(ctx, s, worker, pids, dryRun))
 	}
 	return rows, nil
 }

@@ -81,7 +81,7 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 func mustRun(cmd *cobra.Command, config controller.Config, wait bool) error {
 	var unread host.Notes
 	config.Journal = &unread
-	if len(controller.New(config).Look(cmd.Context()).Targets) > 0 {
+	if len(controller.New(config).Inspect(cmd.Context()).Targets) > 0 {
 		return nil
 	}
 	for _, why := range unread.Take() { // that may be why

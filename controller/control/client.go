@@ -17,7 +17,7 @@ import (
 	"hapressure/controller/status"
 )
 
-// ErrNoDaemon says that nobody listens at the socket.
+// ErrNoDaemon means that no process listens at the socket.
 var ErrNoDaemon = errors.New("hapressure is not running")
 
 // Client asks the daemon at a socket.
@@ -31,10 +31,10 @@ func NewClient(path string) *Client {
 	}}}
 }
 
-// patience is how long the daemon has for an answer: it may have been stopped in a debugger.
+// patience is how long the daemon has for an answer: it may be stopped in a debugger.
 const patience = 15 * time.Second
 
-// Status asks how everything is. ErrNoDaemon: look yourself.
+// Status asks for the state of all targets. After ErrNoDaemon, inspect the host instead.
 func (c *Client) Status(ctx context.Context) (s status.Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -42,7 +42,7 @@ func (c *Client) Status(ctx context.Context) (s status.Status, err error) {
 	return s, err
 }
 
-// Purge purges a worker of a target by hand.
+// Purge purges a worker of a target.
 func (c *Client) Purge(ctx context.Context, target string, pid int, dryRun bool) (done status.Purge, err error) {
 	q := url.Values{"target": {target}, "pid": {strconv.Itoa(pid)}, "dry-run": {strconv.FormatBool(dryRun)}}
 	err = c.ask(ctx, http.MethodPost, "/v1/purge?"+q.Encode(), into(&done))
@@ -60,14 +60,14 @@ func (c *Client) Metrics(ctx context.Context) (text []byte, err error) {
 	return text, err
 }
 
-// Reload has the policy's files read anew. The error is what is wrong with them; then the policy in force stays.
+// Reload makes the daemon reload the policy. The error is its mistakes; then the policy in force stays.
 func (c *Client) Reload(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return c.ask(ctx, http.MethodPost, "/v1/reload", into(&struct{}{}))
 }
 
-// maxAnswer is what an answer may be long, in bytes: a thousand workers are half a MiB.
+// maxAnswer bounds an answer, in bytes. A thousand workers are half a MiB.
 const maxAnswer = 32 << 20
 
 func (c *Client) ask(ctx context.Context, method, path string, read func(io.Reader) error) error {
@@ -80,9 +80,9 @@ func (c *Client) ask(ctx context.Context, method, path string, read func(io.Read
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w (%w)", ErrNoDaemon, err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("asking the daemon needs root or membership in the group %s: run this with sudo (%w)", Group, err)
+		return fmt.Errorf("asking the daemon requires root or membership in the group %s: run this with sudo (%w)", Group, err)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("asking the daemon: it closed the connection, as where one user has %d already (%w)", maxOfUser, err)
+		return fmt.Errorf("asking the daemon: it closed the connection, as it does if one user has %d already (%w)", maxOfUser, err)
 	case err != nil:
 		return fmt.Errorf("asking the daemon: %w", err)
 	}
@@ -93,7 +93,7 @@ func (c *Client) ask(ctx context.Context, method, path string, read func(io.Read
 		if err := into(&f)(body); err != nil || f.Error == "" {
 			f.Error = resp.Status
 		}
-		return fmt.Errorf("the daemon says: %s", f.Error)
+		return fmt.Errorf("the daemon answered: %s", f.Error)
 	}
 	if err := read(body); err != nil {
 		return fmt.Errorf("reading the daemon's answer: %w", err)

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peer is who was at the other end of a Unix socket when the connection was made, as the kernel tells it (unix(7), SO_PEERCRED).
+// peer is the user at the other end of a Unix socket when the connection was made, as the kernel reports
+// it (unix(7), SO_PEERCRED).
 type peer struct {
 	uid    int
 	groups []uint32 // its group and supplementary groups
@@ -22,7 +23,7 @@ type peer struct {
 
 type peerKey struct{} // of a request's context
 
-// A peer is the address of its connection: that is how it gets through to the handlers.
+// A peer is the address of its connection. By that the handlers receive it.
 func (peer) Network() string  { return "unix" }
 func (p peer) String() string { return fmt.Sprintf("user %d", p.uid) }
 
@@ -46,7 +47,7 @@ func (c peerConn) Close() error {
 	return c.UnixConn.Close()
 }
 
-// Accept closes connections whose peer is not to be known, and those of a user who has maxOfUser.
+// Accept closes connections whose peer is unknown, and those of a user who has maxOfUser.
 func (l *peers) Accept() (net.Conn, error) {
 	for {
 		c, err := l.AcceptUnix()
@@ -60,7 +61,8 @@ func (l *peers) Accept() (net.Conn, error) {
 	}
 }
 
-// count counts a connection of a user that is made or ends. One too many is not counted.
+// count counts a connection of a user that begins or ends. It returns false, and does not count, if the
+// user has too many.
 func (l *peers) count(uid, change int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -110,9 +112,35 @@ func peerGroups(fd uintptr) ([]uint32, error) {
 	}
 }
 
+// limited is a listener with at most cap(slots) connections at a time. The kernel queues more.
+type limited struct {
+	net.Listener
+	slots chan struct{}
+}
+
+func (l limited) Accept() (net.Conn, error) {
+	l.slots <- struct{}{}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return limitedConn{c, sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+type limitedConn struct {
+	net.Conn
+	release func()
+}
+
+func (c limitedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
+
 var lookupGroup = user.LookupGroup // a variable for tests
 
-// allowed tells whether the peer is root, our own user, or a member of Group.
+// allowed reports whether the peer is root, the user of this process, or a member of Group.
 func (p peer) allowed() bool {
 	if p.uid == 0 || p.uid == os.Geteuid() {
 		return true

@@ -1,8 +1,9 @@
-// Package control is the daemon's control socket: HTTP over a Unix socket, for root and the members of a group.
+// Package control is the daemon's control socket: HTTP over a Unix socket, for root and the members of a
+// group.
 //
 //	GET  /v1/status                                      status.Status
 //	POST /v1/purge?target=NAME&pid=PID[&dry-run=true]    status.Purge
-//	POST /v1/reload                                      reads the policy's files anew; its error is what is wrong with them
+//	POST /v1/reload                                      reloads the policy; the error is its mistakes
 //	GET  /metrics                                        for Prometheus
 package control
 
@@ -17,28 +18,27 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"hapressure/controller"
 )
 
-// Socket is where the daemon listens.
+// Socket is the path of the daemon's socket.
 const Socket = "/run/hapressure/control.sock"
 
-// Group is the group whose members may use the socket beside root.
+// Group is the group whose members may use the socket, besides root.
 const Group = "hapressure"
 
-// Bounds of what clients may ask of us.
+// Bounds of what clients may use.
 const (
 	maxConnections = 64
-	maxOfUser      = 16      // of them: nobody can keep others waiting
+	maxOfUser      = 16      // of them, so no user keeps others waiting
 	maxHeader      = 8 << 10 // bytes
 	requestTime    = 5 * time.Second
-	answerTime     = 60 * time.Second // a purge waits for one that is under way
+	answerTime     = 60 * time.Second // a purge waits for one that runs
 )
 
-// Handler answers for a controller, to root, our own user and members of Group alone: to nobody where the connection does not tell who
-// that is, as over TCP. reload reads the policy's files; it and metrics may be nil.
+// Handler answers for a controller: to root, to the user of this process, and to members of Group. It
+// answers no client whose user is unknown, as over TCP. reload reloads the policy; it and metrics may be
+// nil.
 func Handler(c *controller.Controller, reload func(context.Context) error, metrics http.Handler) http.Handler {
 	return guarded(routes(c, reload, metrics))
 }
@@ -114,7 +114,7 @@ func readOrder(q url.Values) (o order, err error) {
 	return o, nil
 }
 
-// failure is the answer where there is none.
+// failure is the answer if the request failed.
 type failure struct {
 	Error string `json:"error"`
 }
@@ -131,20 +131,22 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		l = &peers{UnixListener: u, open: map[int]int{}}
 	}
 	s := &http.Server{
-		Handler: h, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: requestTime, MaxHeaderBytes: maxHeader,
+		Handler: h, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: requestTime,
+		MaxHeaderBytes: maxHeader,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, c.RemoteAddr())
 		},
 	}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	if err := s.Serve(netutil.LimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.Serve(limited{l, make(chan struct{}, maxConnections)}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving %s: %w", l.Addr(), err)
 	}
 	return nil
 }
 
-// guarded lets pass whom the socket's mode should have let pass: it may have been changed, or be a socket of somebody else's making.
+// guarded checks the client again, although the socket's mode should have kept others out: the mode may
+// have been changed, or another program may have made the socket.
 func guarded(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, ok := r.Context().Value(peerKey{}).(peer)

@@ -85,7 +85,7 @@ func Run(ctx context.Context, o Options) error {
 	config.Daemon = &status.Daemon{Version: o.Version, PID: os.Getpid(), Started: time.Now(), DryRun: o.DryRun,
 		MissingRights: haproxy.MissingRights(host.Procfs)}
 	config.Status = func(text string) { systemd.Status(text) }
-	config.Keep = runtimeFile("")
+	config.StateDir = runtimeFile("")
 	keepRecordings(&config, o.Recordings, o.RecordingsMiB)
 	c := controller.New(config)
 	if mistakes != nil {

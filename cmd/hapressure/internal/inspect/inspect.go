@@ -46,5 +46,5 @@ func (in *Inspector) Status(ctx context.Context) (status.Status, error) {
 		in.c.SetPolicy(p, policyfiles.Origin(files))
 	}
 	in.policy = controller.Digest(p)
-	return in.c.Look(ctx), nil
+	return in.c.Inspect(ctx), nil
 }
