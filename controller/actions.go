@@ -62,8 +62,8 @@ func (a *actions) start(ctx context.Context, e ended, do func() result) {
 }
 
 // perform performs an action on a worker: it proves again that the worker is stopping, acts, waits for
-// the end and measures what was freed. successor: a younger worker of its master is current.
-func (a *actions) perform(ctx context.Context, due policy.Due, w haproxy.Worker, successor bool) result {
+// the end and measures what was freed.
+func (a *actions) perform(ctx context.Context, due policy.Due, w haproxy.Worker) result {
 	p, err := a.scanner.Recheck(ctx, w)
 	if errors.Is(err, haproxy.ErrGone) {
 		return result{Result: policy.Done, what: "it has ended by itself"}
@@ -72,8 +72,12 @@ func (a *actions) perform(ctx context.Context, due policy.Due, w haproxy.Worker,
 		return failure(err)
 	}
 	defer p.Close()
-	if (due.Kind == policy.HardStopAfter || due.Kind == policy.TerminateOldest) && !successor {
-		return failure(errLast)
+	var replaced haproxy.Replaced
+	switch due.Kind {
+	case policy.HardStopAfter, policy.TerminateOldest:
+		if replaced, err = p.Replaced(); err != nil {
+			return failure(err)
+		}
 	}
 	if a.dryRun {
 		return result{Result: policy.Skipped, what: "nothing done", why: "dry run"}
@@ -88,9 +92,9 @@ func (a *actions) perform(ctx context.Context, due policy.Due, w haproxy.Worker,
 	case policy.PageOut:
 		return relieved(p.PageOut(ctx))
 	case policy.HardStopAfter:
-		return a.hardStop(ctx, p, w, haproxy.Pace{Spread: due.Spread, PerSecond: due.PerSecond})
+		return a.hardStop(ctx, replaced, haproxy.Pace{Spread: due.Spread, PerSecond: due.PerSecond})
 	case policy.TerminateOldest:
-		return a.terminate(ctx, p, due.Grace)
+		return a.terminate(ctx, replaced, due.Grace)
 	}
 	return failure(fmt.Errorf("unknown action %q", due.Kind))
 }
@@ -109,9 +113,6 @@ func resultOf(err error) policy.Result {
 	}
 	return policy.Failed
 }
-
-// errLast means that a worker is the only one of its master: if it ends, so does the master.
-var errLast = errors.New("no younger worker serves in its place")
 
 func (a *actions) purge(ctx context.Context, do func(context.Context, []int) (haproxy.Purged, error)) result {
 	pids, err := a.group.Procs()
@@ -160,12 +161,12 @@ const hardStopGrace = time.Second
 // hardStop does what HAProxy's hard-stop-after does, but spread over time: it shuts the sessions down, then
 // terminates the worker. If the CLI does not answer now, it fails and is retried. If the worker has no
 // CLI, the sessions end with it.
-func (a *actions) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Worker, pace haproxy.Pace) result {
+func (a *actions) hardStop(ctx context.Context, w haproxy.Replaced, pace haproxy.Pace) result {
 	freed := a.measure()
-	d, err := haproxy.Drain(ctx, w, p, pace)
+	d, err := w.Drain(ctx, pace)
 	noCLI := errors.Is(err, haproxy.ErrNoCLI)
 	if err == nil || noCLI {
-		_, err = p.Terminate(ctx, hardStopGrace)
+		_, err = w.Terminate(ctx, hardStopGrace)
 	}
 	if err != nil {
 		r := failure(err)
@@ -185,9 +186,9 @@ func (a *actions) hardStop(ctx context.Context, p *haproxy.Process, w haproxy.Wo
 	return r
 }
 
-func (a *actions) terminate(ctx context.Context, p *haproxy.Process, grace time.Duration) result {
+func (a *actions) terminate(ctx context.Context, w haproxy.Replaced, grace time.Duration) result {
 	freed := a.measure()
-	killed, err := p.Terminate(ctx, grace)
+	killed, err := w.Terminate(ctx, grace)
 	if err != nil {
 		return failure(err)
 	}

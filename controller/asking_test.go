@@ -24,13 +24,13 @@ func TestLooksRememberWorkers(t *testing.T) {
 		return s.Targets[0].Masters[0].Workers[0]
 	}
 	w.Eventually("the old worker is stopping", func() error {
-		if got := old(); got.State != haproxy.Stopping.String() {
+		if got := old(); got.State != haproxy.StateStopping.String() {
 			return fmt.Errorf("%s: %s", got.State, got.Proof)
 		}
 		return nil
 	})
 	hang(t, w.Children()[0])
-	if got := old(); got.State != haproxy.Stopping.String() {
+	if got := old(); got.State != haproxy.StateStopping.String() {
 		t.Errorf("%s, %s; want the proof of the look before", got.State, got.Proof)
 	}
 }
@@ -49,7 +49,7 @@ func TestDescribingSilentWorkersIsBounded(t *testing.T) {
 			return err
 		}
 		for _, o := range found[0].Workers[:old] {
-			if o.State != haproxy.Stopping {
+			if o.State != haproxy.StateStopping {
 				return fmt.Errorf("%d is %s: %s", o.PID, o.State, o.Why)
 			}
 		}

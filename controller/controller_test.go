@@ -698,14 +698,14 @@ func TestLimitIn(t *testing.T) {
 
 func TestCacheOf(t *testing.T) {
 	stopping := func(cache uint64, err error) haproxy.Worker {
-		return haproxy.Worker{State: haproxy.Stopping, Cache: cache, CacheErr: err}
+		return haproxy.Worker{State: haproxy.StateStopping, Cache: cache, CacheErr: err}
 	}
 	tests := []struct {
 		name string
 		w    haproxy.Worker
 		want policy.Cache
 	}{
-		{"a current worker's is not looked at", haproxy.Worker{State: haproxy.Current, Cache: 1 << 30}, policy.CacheUnknown},
+		{"a current worker's is not looked at", haproxy.Worker{State: haproxy.StateCurrent, Cache: 1 << 30}, policy.CacheUnknown},
 		{"full", stopping(1<<30, nil), policy.CacheFull},
 		{"emptied, with pages of 64 KiB", stopping(64<<10, nil), policy.CacheEmpty},
 		{"none", stopping(0, &haproxy.Refusal{Reason: shctx.NoCache}), policy.CacheEmpty},

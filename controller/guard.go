@@ -231,9 +231,9 @@ func (g *guard) startNext(ctx context.Context) {
 		if !found {
 			continue
 		}
-		w, successor := g.sensor.worker(due.Worker)
+		w := g.sensor.worker(due.Worker)
 		g.actions.start(ctx, ended{lane: lane(l), due: due}, func() result {
-			return g.actions.perform(ctx, due.Due, w, successor)
+			return g.actions.perform(ctx, due.Due, w)
 		})
 	}
 }

@@ -66,7 +66,7 @@ tiers:
 		defer c.mu.Unlock()
 		if g := c.guards["haproxy.service"]; g != nil {
 			for _, in := range g.published.get().found {
-				if in.Workers[0].State == haproxy.Stopping {
+				if in.Workers[0].State == haproxy.StateStopping {
 					return nil
 				}
 			}
@@ -98,7 +98,7 @@ tiers:
 	w.listProcs()
 	w.tree.Write(group, "memory.current", "990000000\n")
 	w.journal.wait(t, "the termination to be called off", 1, func(e systemd.Entry) bool {
-		return e.Fields["HAPRESSURE_ACTION"] == "terminate-oldest" && strings.Contains(e.Message, errLast.Error())
+		return e.Fields["HAPRESSURE_ACTION"] == "terminate-oldest" && strings.Contains(e.Message, haproxy.ErrNoSuccessor.Error())
 	})
 	if _, err := f.WriteString("nonsense\n"); err != nil {
 		t.Fatal(err)

@@ -21,14 +21,14 @@ func ManualPurge(ctx context.Context, s *haproxy.Scanner, w haproxy.Worker, pids
 		defer p.Close()
 		if dryRun {
 			result = status.WouldPurge
-			done, err = p.CheckSSLCache(pids)
+			done, err = w.CheckSSLCache(pids)
 		} else {
 			done, err = p.PurgeSSLCache(ctx, pids)
 		}
 	}
 	switch {
 	case err == nil:
-	case w.State != haproxy.Stopping: // a policy never gives an order like this
+	case w.State != haproxy.StateStopping: // a policy never gives an order like this
 		result = status.Refused
 	case haproxy.HasNoCache(err):
 		result = status.NoCache

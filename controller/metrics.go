@@ -146,7 +146,7 @@ func (ch samples) ofWorkers(name string, workers []haproxy.Worker) {
 		if w.SizeErr == nil {
 			private[w.State] += float64(w.Private)
 		}
-		if w.State != haproxy.Stopping {
+		if w.State != haproxy.StateStopping {
 			continue
 		}
 		oldest = max(oldest, w.StoppingFor.Seconds())
@@ -156,13 +156,13 @@ func (ch samples) ofWorkers(name string, workers []haproxy.Worker) {
 			unknown++
 		}
 	}
-	for _, state := range []haproxy.State{haproxy.Unknown, haproxy.Current, haproxy.Stopping} {
+	for _, state := range []haproxy.State{haproxy.StateUnknown, haproxy.StateCurrent, haproxy.StateStopping} {
 		ch.put("workers", count[state], name, state.String())
 		ch.put("worker_private_bytes", private[state], name, state.String())
 	}
 	ch.put("stopping_cache_bytes", cache, name)
 	ch.put("stopping_caches_unknown", unknown, name)
-	if count[haproxy.Stopping] > 0 {
+	if count[haproxy.StateStopping] > 0 {
 		ch.put("oldest_stopping_seconds", oldest, name)
 	}
 }

@@ -67,11 +67,11 @@ func busy(t *testing.T) (*Controller, view) {
 		nearest: cgroup.Limit{Group: "/system.slice", Kind: "memory.max", Bytes: 1000 << 20, Usage: 880 << 20},
 		most:    cgroup.Limit{Group: "/system.slice", Kind: "memory.high", Bytes: 1000 << 20, Usage: 880 << 20},
 		workers: []haproxy.Worker{
-			{State: haproxy.Stopping, StoppingFor: 90 * time.Second, Cache: 200 << 20, Private: 30 << 20},
-			{State: haproxy.Stopping, StoppingFor: 60 * time.Second, Cache: 100 << 20, Private: 20 << 20},
-			{State: haproxy.Stopping, CacheErr: &haproxy.Refusal{Reason: shctx.NoCache}, SizeErr: fmt.Errorf("gone")},
-			{State: haproxy.Stopping, CacheErr: fmt.Errorf("not readable")},
-			{State: haproxy.Current, Private: 40 << 20},
+			{State: haproxy.StateStopping, StoppingFor: 90 * time.Second, Cache: 200 << 20, Private: 30 << 20},
+			{State: haproxy.StateStopping, StoppingFor: 60 * time.Second, Cache: 100 << 20, Private: 20 << 20},
+			{State: haproxy.StateStopping, CacheErr: &haproxy.Refusal{Reason: shctx.NoCache}, SizeErr: fmt.Errorf("gone")},
+			{State: haproxy.StateStopping, CacheErr: fmt.Errorf("not readable")},
+			{State: haproxy.StateCurrent, Private: 40 << 20},
 		},
 	}
 	g.published.tick(g.name, v, p, &g.state, missing)

@@ -114,16 +114,13 @@ func (s *sensor) probe(now time.Duration) view {
 	return v
 }
 
-// worker returns a worker as last sensed, and whether a younger worker of its master is current.
-func (s *sensor) worker(id policy.WorkerID) (w haproxy.Worker, successor bool) {
+// worker returns a worker as last sensed.
+func (s *sensor) worker(id policy.WorkerID) haproxy.Worker {
 	i := slices.IndexFunc(s.workers, func(w haproxy.Worker) bool { return policy.WorkerID(w.ID) == id })
 	if i < 0 {
-		return haproxy.Worker{ID: haproxy.ID(id), Why: "the last tick did not find it"}, false
+		return haproxy.Worker{ID: haproxy.ID(id), Why: "the last tick did not find it"}
 	}
-	w = s.workers[i]
-	return w, slices.ContainsFunc(s.workers, func(o haproxy.Worker) bool {
-		return o.Master == w.Master && o.Generation > w.Generation && o.State == haproxy.Current
-	})
+	return s.workers[i]
 }
 
 // workerOfPID returns a worker as last sensed.
@@ -282,7 +279,7 @@ func (s *sensor) scan(ctx context.Context, v *view) {
 		v.workers = append(v.workers, in.Workers...)
 	}
 	for _, w := range v.workers {
-		if w.State == haproxy.Current && w.SizeErr == nil {
+		if w.State == haproxy.StateCurrent && w.SizeErr == nil {
 			s.footprint = w.Shared + w.Private // the youngest comes last
 		}
 		v.Workers = append(v.Workers, policy.Worker{
@@ -319,7 +316,7 @@ func (s *sensor) noteCLIs(now time.Duration, found []haproxy.Instance) {
 
 // proven has the policy's names of the states; to the policy all others are unknown.
 var proven = map[haproxy.State]policy.WorkerState{
-	haproxy.Current: policy.Current, haproxy.Stopping: policy.Stopping,
+	haproxy.StateCurrent: policy.Current, haproxy.StateStopping: policy.Stopping,
 }
 
 // emptyCache is what an emptied cache may still hold: its first page, of at most 64 KiB.
@@ -329,7 +326,7 @@ const emptyCache = 64 << 10
 // refused once, with the reason, and the policy remembers that.
 func cacheOf(w haproxy.Worker) policy.Cache {
 	switch {
-	case w.State != haproxy.Stopping:
+	case w.State != haproxy.StateStopping:
 		return policy.CacheUnknown
 	case haproxy.HasNoCache(w.CacheErr):
 		return policy.CacheEmpty
@@ -347,7 +344,7 @@ func cacheOf(w haproxy.Worker) policy.Cache {
 func (v view) line(name, tier string) string {
 	stopping := 0
 	for _, w := range v.workers {
-		if w.State == haproxy.Stopping {
+		if w.State == haproxy.StateStopping {
 			stopping++
 		}
 	}

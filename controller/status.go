@@ -154,13 +154,13 @@ func DescribeMasters(ctx context.Context, procfs string, found []haproxy.Instanc
 
 func describeWorker(ctx context.Context, w haproxy.Worker) status.Worker {
 	row := status.Worker{PID: w.PID, Generation: w.Generation, State: w.State.String(), Proof: w.Why, Age: w.Age.Seconds()}
-	if w.State == haproxy.Stopping {
+	if w.State == haproxy.StateStopping {
 		row.StoppingFor = new(w.StoppingFor.Seconds())
 		if row.CacheError = text(w.CacheErr); w.CacheErr == nil {
 			row.Cache = &w.Cache
 		}
 	}
-	if w.State == haproxy.Stopping && w.SizeErr == nil {
+	if w.State == haproxy.StateStopping && w.SizeErr == nil {
 		w.Shared, w.SizeErr = w.SharedMemory(ctx)
 	}
 	if row.SizeError = text(w.SizeErr); w.SizeErr == nil {

@@ -7,11 +7,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"strings"
+	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -75,7 +75,7 @@ func TestWorkersAreReachedWithoutAMasterCLI(t *testing.T) {
 func drainOld(t *testing.T, h *haproxytest.HAProxy) {
 	t.Helper()
 	s := NewScanner("/proc")
-	w := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
+	w := scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping, StateCurrent)).Workers[0]
 	if n, err := w.Connections(t.Context()); err != nil || n != 1 {
 		t.Errorf("%d connections, %v, want 1", n, err)
 	}
@@ -84,7 +84,7 @@ func drainOld(t *testing.T, h *haproxytest.HAProxy) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if d, err := Drain(t.Context(), w, p, Pace{}); err != nil || d.Sessions != 1 {
+	if d, err := (Replaced{p}).Drain(t.Context(), Pace{}); err != nil || d.Sessions != 1 {
 		t.Errorf("%+v, %v, want one session shut down", d, err)
 	}
 }
@@ -106,7 +106,7 @@ func TestHungWorkerTakesNoSlot(t *testing.T) {
 		for range 12 {
 			for _, s := range []*Scanner{daemon, NewScanner("/proc")} {
 				found, err := s.Scan(t.Context(), h.Pids())
-				if err != nil || len(found) != 1 || !slices.Equal(states(found[0]), []State{Unknown, Current}) {
+				if err != nil || len(found) != 1 || !slices.Equal(states(found[0]), []State{StateUnknown, StateCurrent}) {
 					t.Fatalf("%+v, %v, want an unknown and a current worker", found, err)
 				}
 			}
@@ -126,23 +126,25 @@ func TestHungWorkerTakesNoSlot(t *testing.T) {
 		if err := haproxytest.Echo(tunnel.(haproxytest.Tunnel)); err != nil {
 			t.Errorf("tunnel: %v", err)
 		}
-		scan(t, NewScanner("/proc"), h, "the worker is stopping once it answers", hasStates(Stopping, Current))
+		scan(t, NewScanner("/proc"), h, "the worker is stopping once it answers", hasStates(StateStopping, StateCurrent))
 	})
 }
 
-// queuedFor counts the connections that wait on the socket pair of a worker to be taken: the kernel charges each as one buffer.
+// queuedFor counts the connections that wait on the socket pair of a worker to be taken: the kernel
+// charges each as one buffer.
 func queuedFor(t *testing.T, h *haproxytest.HAProxy, pid int) int {
 	t.Helper()
-	m, worker := open(t, h.Master), open(t, pid)
-	env, err := m.environ()
+	m := open(t, h.Master).p
+	env, err := m.ReadFile("environ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := readStatus("/proc", worker.PID)
-	if err != nil {
-		t.Fatal(err)
+	note := regexp.MustCompile(fmt.Sprintf(`\|type=w;fd=(\d+);[^|]*pid=%d;`, pid)).FindSubmatch(env)
+	if note == nil {
+		t.Fatalf("no note of worker %d in the environment of its master", pid)
 	}
-	pair, err := unix.PidfdGetfd(m.pidfd, parseProcesses(env)[st.nspid], 0)
+	number, _ := strconv.Atoi(string(note[1]))
+	pair, err := m.CopyDescriptor(number)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,8 +153,7 @@ func queuedFor(t *testing.T, h *haproxytest.HAProxy, pid int) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one := oneMessage(t)
-	return bytes / one
+	return bytes / oneMessage(t)
 }
 
 // oneMessage returns what the kernel charges a socket for one connection that waits on a pair, in bytes.
@@ -164,11 +165,9 @@ func oneMessage(t *testing.T) int {
 	}
 	defer unix.Close(ends[0])
 	defer unix.Close(ends[1])
-	conn, err := connectThrough(ends[0])
-	if err != nil {
+	if err := unix.Sendmsg(ends[0], []byte{0, 0}, unix.UnixRights(ends[1]), nil, 0); err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
 	n, err := unix.IoctlGetInt(ends[0], unix.SIOCOUTQ)
 	if err != nil {
 		t.Fatal(err)
@@ -202,20 +201,20 @@ func TestLoadingWorkerIsLeftAlone(t *testing.T) {
 		})
 		before := masterFiles(t, h)
 		for range 20 {
-			scan(t, NewScanner("/proc"), h, "the loading worker is unknown", hasStates(Stopping, Current, Unknown))
+			scan(t, NewScanner("/proc"), h, "the loading worker is unknown", hasStates(StateStopping, StateCurrent, StateUnknown))
 		}
 		if after := masterFiles(t, h); after != before {
 			t.Errorf("the master has %d descriptors, had %d", after, before)
 		}
 		fifo.release()
-		scan(t, NewScanner("/proc"), h, "the reload ends", hasStates(Stopping, Current))
+		scan(t, NewScanner("/proc"), h, "the reload ends", hasStates(StateStopping, StateCurrent))
 		if !h.Ask("show proc", "worker") {
 			t.Error("the master's CLI does not answer")
 		}
 		h.WriteConfig("")
 		h.Tunnel()
 		h.SignalReload()
-		scan(t, NewScanner("/proc"), h, "the next reload is obeyed", hasStates(Stopping, Stopping, Current))
+		scan(t, NewScanner("/proc"), h, "the next reload is obeyed", hasStates(StateStopping, StateStopping, StateCurrent))
 	})
 }
 
@@ -248,50 +247,5 @@ func (f fifo) release() {
 	_, err := io.WriteString(w, "192.0.2.1\n")
 	if err := errors.Join(err, w.Close()); err != nil {
 		f.t.Fatal(err)
-	}
-}
-
-// A worker that has not answered is asked again after ever longer times.
-func TestSilentWorkerIsAskedLessAndLess(t *testing.T) {
-	asked := make(chan struct{}, 100)
-	answer := make(chan string, 1)
-	c := serveCLI(t, func(conn net.Conn) {
-		command(conn)
-		asked <- struct{}{}
-		io.WriteString(conn, <-answer)
-	})
-	c.timeout = 200 * time.Millisecond
-	if _, err := c.ask(t.Context(), "show info", maxShort); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("%v, want no answer in time", err)
-	}
-	<-asked
-	if _, err := c.ask(t.Context(), "show info", maxShort); !errors.Is(err, errSilent) || !strings.Contains(err.Error(), "again in 5s") {
-		t.Errorf("%v, want errSilent", err)
-	}
-	now := time.Now()
-	for _, want := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second} {
-		c.learn(now, errSilent)
-		if got := c.next.Sub(now); got != want {
-			t.Errorf("asked again after %v, want %v", got, want)
-		}
-	}
-	for range 20 {
-		c.learn(now, errSilent)
-	}
-	if got := c.next.Sub(now); got != retryMost {
-		t.Errorf("asked again after %v, want %v", got, retryMost)
-	}
-	c.next = time.Time{}
-	answer <- "first"
-	answer <- "second"
-	c.timeout = haproxytest.Deadline
-	if got, err := c.ask(t.Context(), "show info", maxShort); err != nil || got != "second" {
-		t.Errorf("%q, %v", got, err)
-	}
-	if err := c.mayAsk(now); err != nil || c.retry != 0 {
-		t.Errorf("after an answer: %v, %v", err, c.retry)
-	}
-	if len(asked) != 1 {
-		t.Errorf("%d more questions, want 1", len(asked))
 	}
 }

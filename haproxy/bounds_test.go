@@ -1,9 +1,6 @@
 package haproxy
 
 import (
-	"errors"
-	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -31,7 +28,7 @@ func TestScanOfACrowdIsBounded(t *testing.T) {
 		}
 		before := len(examined)
 		for _, w := range found[0].Workers {
-			if w.State != Unknown {
+			if w.State != StateUnknown {
 				t.Fatalf("%v: %s", w.State, w.Why)
 			}
 			if w.Why != errNoProofTime.Error() {
@@ -42,41 +39,5 @@ func TestScanOfACrowdIsBounded(t *testing.T) {
 			t.Errorf("no further worker was examined; %d are by now", before)
 		}
 		t.Logf("%v, %d of %d examined", took, len(examined), crowd)
-	}
-}
-
-// A process that the kernel lets no reader into is left behind, once, and costs little from then on. userfaultfd or a dead file system can
-// do that for ever; here the read itself waits.
-func TestProcessThatHoldsUpItsReaders(t *testing.T) {
-	turn := newTurnstile()
-	stuck := make(chan struct{})
-	read := func() (int, error) { <-stuck; return 1, nil }
-	if _, err := through(t.Context(), turn, read); !errors.Is(err, errHeldUp) {
-		t.Errorf("%v, want errHeldUp", err)
-	}
-	for range 3 {
-		_, err := through(t.Context(), turn, func() (int, error) { t.Error("a second reader was let in"); return 0, nil })
-		if !errors.Is(err, errHeldUp) {
-			t.Errorf("%v, want errHeldUp", err)
-		}
-	}
-	close(stuck)
-	haproxytest.Eventually(t, "it can be read again", func() error {
-		n, err := through(t.Context(), turn, func() (int, error) { return 2, nil })
-		if err == nil && n != 2 {
-			err = fmt.Errorf("read %d", n)
-		}
-		return err
-	})
-}
-
-// What a process wrote over its environment is parsed in a time that its length bounds.
-func TestNoteOfMillionsOfEntries(t *testing.T) {
-	for _, entry := range []string{"|", ";", "|type=w;fd=9;pid=1"} {
-		note := []byte("HAPROXY_PROCESSES=" + strings.Repeat(entry, procLimit/len(entry)))
-		allocated := testing.AllocsPerRun(1, func() { parseProcesses(note) })
-		if limit := float64(maxNote); allocated > limit {
-			t.Errorf("%q: %.0f allocations, want %.0f at the most", entry, allocated, limit)
-		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hapressure/haproxy/proc"
 	"hapressure/tests/haproxytest"
 )
 
@@ -56,7 +57,7 @@ func TestPurgeHaltedAnywhere(t *testing.T) {
 	fmt.Sscan(os.Getenv("HAPRESSURE_HALTS"), &rounds)
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, Threads: 4})
 	worker := h.Children()
-	p, err := OpenProcess("/proc", ID{PID: worker[0]})
+	p, err := unproven(worker[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func TestPurgeHaltedAnywhere(t *testing.T) {
 					step = 1 + round*steps/rounds
 				}
 				v := &victim{halt: how, calls: map[int]uint64{}}
-				onThread(0, func() { err = v.run(fmt.Sprintf("purge %d %d", p.PID, h.Master), step, false) })
+				proc.OnThread(0, func() { err = v.run(fmt.Sprintf("purge %d %d", p.w.PID, h.Master), step, false) })
 				switch {
 				case errors.Is(err, errOwnTimer):
 				case err != nil:
@@ -83,7 +84,7 @@ func TestPurgeHaltedAnywhere(t *testing.T) {
 				case step == math.MaxInt:
 					steps = v.steps
 				case v.steps == step: // now and then it comes to its end in fewer
-					took := release(t, p.PID, v.seized)
+					took := release(t, p.w.PID, v.seized)
 					held = append(held, took)
 					if v.finish(t, group) {
 						killed++
@@ -159,7 +160,7 @@ func (v *victim) finish(t *testing.T, group string) (killedByTimer bool) {
 }
 
 // repurge purges a worker that serves, and tries again as a policy does.
-func repurge(t *testing.T, p *Process, pids []int) {
+func repurge(t *testing.T, p *Stopping, pids []int) {
 	t.Helper()
 	haproxytest.Eventually(t, "the next purge is done", func() error {
 		_, err := purge(t.Context(), p, pids)
@@ -197,8 +198,8 @@ func TestColdFreezeReadsNothing(t *testing.T) {
 
 // freezeCold empties the cache of p and prints how often the thread that freezes had to wait for a disk meanwhile, and how often this process had to
 // at any time.
-func freezeCold(p *Process) error {
-	c, cache, err := p.findSSLCache()
+func freezeCold(p *Stopping) error {
+	c, err := findTLSCache(p.p, os.O_RDWR)
 	if err != nil {
 		return err
 	}
@@ -207,23 +208,21 @@ func freezeCold(p *Process) error {
 	if err != nil {
 		return err
 	}
-	h := cache.Header(page, c.Mapping.Start)
+	h := c.cache.Header(page, c.Mapping.Start)
 	if err := evictProgram(); err != nil {
 		return err
 	}
-	f, err := p.newFreezer(h.Idle)
-	if err != nil {
-		return err
-	}
-	defer f.close()
-	f.limit = haproxytest.Deadline // the faults are counted, whatever they take
 	var before, after, all unix.Rusage
-	var held time.Duration
-	readProgram()
-	onThread(-20, func() {
-		unix.Getrusage(unix.RUSAGE_THREAD, &before)
-		held, err = f.run(h.Clear)
-		unix.Getrusage(unix.RUSAGE_THREAD, &after)
+	check := func() error {
+		if before == (unix.Rusage{}) { // no thread is stopped yet
+			unix.Getrusage(unix.RUSAGE_THREAD, &before)
+		}
+		return h.Idle()
+	}
+	// The faults are counted, whatever they take, so the hold is bounded by the test only.
+	held, err := p.p.Freeze(haproxytest.Deadline, check, func() error {
+		defer unix.Getrusage(unix.RUSAGE_THREAD, &after)
+		return h.Clear()
 	})
 	unix.Getrusage(unix.RUSAGE_SELF, &all)
 	fmt.Printf("%d of %d major faults and %d minor ones while threads were held for %v\n", after.Majflt-before.Majflt, all.Majflt,
@@ -237,7 +236,7 @@ func evictProgram() error {
 	if err != nil {
 		return err
 	}
-	maps, err := ReadMaps("/proc", os.Getpid(), func(m Mapping) bool { return m.Path == exe && m.Perms[1] == '-' })
+	maps, err := proc.ReadMaps("/proc", os.Getpid(), func(m proc.Mapping) bool { return m.Path == exe && m.Perms[1] == '-' })
 	for _, m := range maps {
 		for _, advice := range []uintptr{unix.MADV_RANDOM, unix.MADV_PAGEOUT} {
 			if _, _, errno := unix.Syscall(unix.SYS_MADVISE, uintptr(m.Start), uintptr(m.Len()), advice); errno != 0 {

@@ -1,7 +1,25 @@
-// Package haproxy knows one HAProxy in master-worker mode from the outside: its master, its workers and their
-// generations, which of them are proven to be stopping, and what can be done to a stopping worker: empty its TLS
-// session cache in place, shut its sessions down, end it.
+// Package haproxy examines HAProxy in master-worker mode from outside, and changes workers that are
+// proven to be stopping. It decides nothing: policies do.
 //
-// Nothing here decides whether to act. Every function that changes something takes the identity of one worker and
-// checks it again by itself; see docs/safety.md for the argument.
+// A [Scanner] finds instances among the processes of a cgroup. A [Worker] is what a Scan found of
+// one worker: its generation, its state with the reason, and the memory that it holds. A Worker
+// cannot be changed. [Scanner.Recheck] proves again that it is stopping, and returns it as a
+// [Stopping], which can:
+//
+//	found, err := scanner.Scan(ctx, pids)
+//	worker := found[0].Workers[0]
+//	stopping, err := scanner.Recheck(ctx, worker)
+//	defer stopping.Close()
+//	purged, err := stopping.PurgeSSLCache(ctx, pids)
+//
+// Its connections are cut, and it is ended, only as a [Replaced]: while a younger worker serves.
+//
+//	replaced, err := stopping.Replaced()
+//	drained, err := replaced.Drain(ctx, haproxy.Pace{Spread: time.Minute})
+//	killed, err := replaced.Terminate(ctx, time.Second)
+//
+// An action on memory that is not recognised fails with a [*Refusal]; [Permanent] reports whether a
+// retry is of use. docs/safety.md has the argument why this is safe, and names a test for each
+// claim. The parts: shctx recognises and empties caches, and touches nothing; proc pins, reads and
+// freezes one process; cli asks a worker questions.
 package haproxy

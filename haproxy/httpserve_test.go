@@ -233,38 +233,34 @@ func (v *visitors) more(h *haproxytest.HAProxy, n int64, hits bool) {
 }
 
 // openHTTPCaches opens the HTTP caches of p, the largest first.
-func openHTTPCaches(t *testing.T, p *Process) (files []*CacheFile, caches []*shctx.Cache) {
+func openHTTPCaches(t *testing.T, p *Stopping) (files []*cacheFile, caches []*shctx.Cache) {
 	t.Helper()
-	maps, err := p.SharedMappings()
+	maps, err := sharedMappings(p.p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	isCode, err := p.code()
+	isCode, err := p.p.Code()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range maps {
-		c, err := p.OpenMapping(m, true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		cache, err := c.recognise(shctx.Memory.HTTPCache, isCode)
+		c, err := openCache(p.p, m, os.O_RDWR, shctx.Memory.HTTPCache, isCode)
 		if shctx.IsRefusal(err, shctx.NoHTTPCache) {
 			continue
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		files, caches = append(files, c), append(caches, cache)
+		t.Cleanup(func() { c.Close() })
+		files, caches = append(files, c), append(caches, c.cache)
 	}
 	return files, caches
 }
 
 // withHTTPCache runs fn on the whole mapping while the worker's threads are stopped and nobody is inside. nbav is what it must be then.
-func withHTTPCache(t *testing.T, c *CacheFile, cache *shctx.Cache, nbav uint32, fn func(mem []byte, h *shctx.Header)) {
+func withHTTPCache(t *testing.T, c *cacheFile, cache *shctx.Cache, nbav uint32, fn func(mem []byte, h *shctx.Header)) {
 	t.Helper()
-	mem, err := syscall.Mmap(int(c.f.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	mem, err := syscall.Mmap(int(c.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +346,7 @@ backend site
 			h.Tunnel()
 			sc := NewScanner("/proc")
 			h.SignalReload()
-			old := scan(t, sc, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
+			old := scan(t, sc, h, "one stopping and one current worker", hasStates(StateStopping, StateCurrent)).Workers[0]
 			p, err := sc.Recheck(t.Context(), old)
 			if err != nil {
 				t.Fatal(err)
@@ -417,14 +413,14 @@ func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 		t.Run("release "+release, func(t *testing.T) {
 			h, v, stop := startCached(t, release)
 			worker := h.Children()
-			p, err := OpenProcess("/proc", ID{PID: worker[len(worker)-1]})
+			p, err := unproven(worker[len(worker)-1])
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer p.Close()
 			v.more(h, 80, true)
 			files, caches := openHTTPCaches(t, p)
-			mem, err := syscall.Mmap(int(files[0].f.Fd()), 0, int(files[0].Mapping.Len()), syscall.PROT_READ, syscall.MAP_SHARED)
+			mem, err := syscall.Mmap(int(files[0].Fd()), 0, int(files[0].Mapping.Len()), syscall.PROT_READ, syscall.MAP_SHARED)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -433,7 +429,7 @@ func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 			idle, busy := 0, 0
 			for end := time.Now().Add(haproxytest.Deadline); (idle < 20*rounds() || busy < 20) && v.fails.Load() == 0 && time.Now().Before(end); {
 				pace(t.Context(), time.Millisecond)
-				_, err := hold(p, func() error {
+				_, err := hold(p.p, func() error {
 					if hd.Idle() != nil {
 						busy++
 						return nil
@@ -472,7 +468,7 @@ func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 		t.Run("release "+release, func(t *testing.T) {
 			h, v, stop := startCached(t, release)
 			worker := h.Children()
-			p, err := OpenProcess("/proc", ID{PID: worker[len(worker)-1]})
+			p, err := unproven(worker[len(worker)-1])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -526,7 +522,7 @@ func TestHTTPCacheLivesWithEveryStoreBeingTheLast(t *testing.T) {
 		t.Run("release "+release, func(t *testing.T) {
 			h, v, stop := startCached(t, release)
 			worker := h.Children()
-			p, err := OpenProcess("/proc", ID{PID: worker[len(worker)-1]})
+			p, err := unproven(worker[len(worker)-1])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -569,7 +565,7 @@ func TestHTTPCacheLivesWithEveryStoreBeingTheLast(t *testing.T) {
 func TestHTTPCacheWithVaryIsRefused(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
 		h := haproxytest.Start(t, haproxytest.Config{Release: release, Sections: "cache v\n    total-max-size 4\n    process-vary on\n"})
-		p, err := OpenProcess("/proc", ID{PID: h.Children()[len(h.Children())-1]})
+		p, err := unproven(h.Children()[len(h.Children())-1])
 		if err != nil {
 			t.Fatal(err)
 		}

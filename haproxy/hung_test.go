@@ -9,10 +9,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"hapressure/haproxy/proc"
 	"hapressure/haproxy/shctx"
 	"hapressure/tests/cachetest"
 	"hapressure/tests/haproxytest"
@@ -22,27 +22,27 @@ import (
 func TestStoppedWorkerStaysStopped(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	tunnel := h.Tunnel()
-	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
+	p, err := unproven(h.Children()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if err := p.Signal(unix.SIGSTOP); err != nil {
+	if err := p.signal(unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	defer p.Signal(unix.SIGCONT)
-	h.Eventually("the worker is stopped", func() error { return inState(p, p.PID, 'T') })
+	defer p.signal(unix.SIGCONT)
+	h.Eventually("the worker is stopped", func() error { return inState(p, p.w.PID, 'T') })
 	if res, err := purge(t.Context(), p, h.Pids()); err != nil || res.Freed() == 0 {
 		t.Errorf("purge: %+v, %v", res, err)
 	}
-	tids, err := p.threads()
+	tids, err := p.p.Threads()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, tid := range tids {
 		h.Eventually("the thread is stopped as before", func() error { return inState(p, tid, 'T') })
 	}
-	if err := p.Signal(unix.SIGCONT); err != nil {
+	if err := p.signal(unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	if err := haproxytest.Echo(tunnel); err != nil {
@@ -50,10 +50,10 @@ func TestStoppedWorkerStaysStopped(t *testing.T) {
 	}
 }
 
-func inState(p *Process, tid int, want byte) error {
-	st, err := readStat(p.path("task"), tid)
-	if err == nil && st.state != want {
-		err = fmt.Errorf("thread %d is in state %c", tid, st.state)
+func inState(p *Stopping, tid int, want byte) error {
+	st, err := proc.ReadStat(p.p.Path("task"), tid)
+	if err == nil && st.State != want {
+		err = fmt.Errorf("thread %d is in state %c", tid, st.State)
 	}
 	return err
 }
@@ -67,7 +67,7 @@ func sleepDeep() {
 }
 
 // startSleeper starts a process whose threads can be stopped, but for one that is in uninterruptible sleep.
-func startSleeper(t *testing.T) *Process {
+func startSleeper(t *testing.T) *Stopping {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), actEnv+"=sleep")
@@ -79,7 +79,7 @@ func startSleeper(t *testing.T) *Process {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its child as well
 		cmd.Wait()
 	})
-	p, err := OpenProcess("/proc", ID{PID: cmd.Process.Pid})
+	p, err := unproven(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,8 +89,8 @@ func startSleeper(t *testing.T) *Process {
 }
 
 // anyInState returns nil if a thread of p is in that state.
-func anyInState(p *Process, want byte) error {
-	tids, err := p.threads()
+func anyInState(p *Stopping, want byte) error {
+	tids, err := p.p.Threads()
 	if err != nil {
 		return err
 	}
@@ -105,11 +105,11 @@ func anyInState(p *Process, want byte) error {
 // A thread in uninterruptible sleep does not stop. Then nothing is done, and nobody is kept.
 func TestThreadThatDoesNotStop(t *testing.T) {
 	p := startSleeper(t)
-	_, err := p.freeze(never, func() error { t.Error("it was taken for stopped"); return nil })
+	_, err := p.p.Freeze(HoldLimit, never, func() error { t.Error("it was taken for stopped"); return nil })
 	if !errors.Is(err, ErrCannotStop) || !strings.Contains(err.Error(), "did not stop within") {
 		t.Errorf("holding it still: %v", err)
 	}
-	haproxytest.Eventually(t, "all its threads are let go", func() error { return free(p.PID) }) // the last by the end of ours
+	haproxytest.Eventually(t, "all its threads are let go", func() error { return free(p.w.PID) }) // the last by the end of ours
 }
 
 // A thread that takes the cache's lock, or blocks of the cache, while the last thread has yet to stop, ends the freeze:
@@ -133,11 +133,11 @@ func TestFreezeEndsWhenTheCacheIsTaken(t *testing.T) {
 			if err := h.Idle(); err != nil {
 				t.Fatalf("before it is taken: %v", err)
 			}
-			_, err := p.freeze(check, func() error { t.Error("all were taken for stopped"); return nil })
+			_, err := p.p.Freeze(HoldLimit, check, func() error { t.Error("all were taken for stopped"); return nil })
 			if !errors.Is(err, ErrBusy) {
 				t.Errorf("freeze: %v; want it to end because the cache is in use", err)
 			}
-			haproxytest.Eventually(t, "all its threads are released", func() error { return free(p.PID) })
+			haproxytest.Eventually(t, "all its threads are released", func() error { return free(p.w.PID) })
 		})
 	}
 }
@@ -146,31 +146,15 @@ func TestFreezeEndsWhenTheCacheIsTaken(t *testing.T) {
 func never() error { return nil }
 
 // dieStopped stops every thread of p from a thread that then ends without detaching.
-func dieStopped(t *testing.T, p *Process) {
+func dieStopped(t *testing.T, p *Stopping) {
 	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			dieStopped(t, p) // the first thread does not end with its goroutine: while it is held here, another is found
-			done <- nil
-			return
-		}
-		f, err := p.newFreezer(never)
-		if err != nil {
-			done <- err
-			return
-		}
-		defer f.close()
-		d, err := armDeadman(f.limit)
-		if err != nil {
-			done <- err
-			return
-		}
-		f.began = time.Now()
-		done <- f.stopAll(d)
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
+	stopped := false
+	p.p.Freeze(HoldLimit, never, func() error {
+		stopped = true
+		runtime.Goexit()
+		return nil
+	})
+	if !stopped {
+		t.Fatal("its threads were not stopped")
 	}
 }

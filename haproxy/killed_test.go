@@ -49,7 +49,7 @@ func doAct(ctx context.Context, act []string) error {
 		}
 		pids = append(pids, pid)
 	}
-	p, err := OpenProcess("/proc", ID{PID: pids[0]})
+	p, err := unproven(pids[0])
 	if err != nil {
 		return err
 	}
@@ -59,8 +59,8 @@ func doAct(ctx context.Context, act []string) error {
 		if err != nil || len(found) != 1 {
 			return fmt.Errorf("scanning: %d instances, %w", len(found), err)
 		}
-		w = found[0].Workers[slices.IndexFunc(found[0].Workers, func(w Worker) bool { return w.PID == p.PID })]
-		w.cli.timeout = haproxytest.Deadline // it is stopped at each system call
+		w = found[0].Workers[slices.IndexFunc(found[0].Workers, func(w Worker) bool { return w.PID == p.w.PID })]
+		w.cli.Timeout = haproxytest.Deadline // it is stopped at each system call
 	}
 	unix.Getpgid(0) // mark; see killBefore
 	switch kind {
@@ -73,17 +73,17 @@ func doAct(ctx context.Context, act []string) error {
 	case "pageout":
 		_, err = p.PageOut(ctx)
 	case "drain":
-		_, err = Drain(ctx, w, p, Pace{})
+		_, err = Replaced{&Stopping{w, p.p}}.Drain(ctx, Pace{})
 	case "around":
-		_, err = w.ask(ctx, "show info", maxShort)
+		_, err = w.cli.Info(ctx)
 	case "terminate":
-		_, err = p.Terminate(ctx, time.Millisecond)
+		_, err = Replaced{p}.Terminate(ctx, time.Millisecond)
 	}
 	return err
 }
 
 // purge tries again, as a policy does, if a thread of the worker does not get a CPU in time to stop, or if the cache is in use.
-func purge(ctx context.Context, p *Process, pids []int) (Purged, error) {
+func purge(ctx context.Context, p *Stopping, pids []int) (Purged, error) {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
 		res, err := p.PurgeSSLCache(ctx, pids)
 		if !errors.Is(err, ErrBusy) && !errors.Is(err, ErrCannotStop) || time.Now().After(end) {
@@ -306,18 +306,18 @@ func (v *victim) kill() error {
 
 // free returns an error unless every thread of a process runs or waits as it likes.
 func free(pid int) error {
-	p := &Process{ID: ID{PID: pid}, procfs: "/proc"}
-	tids, err := p.threads()
+	tids, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
 		return err
 	}
-	for _, tid := range tids {
-		b, err := os.ReadFile(p.path("task/" + strconv.Itoa(tid) + "/status"))
+	for _, e := range tids {
+		tid := e.Name()
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/status", pid, tid))
 		if err != nil {
 			return err
 		}
 		if s := string(b); !strings.Contains(s, "TracerPid:\t0\n") || strings.Contains(s, "State:\tt") || strings.Contains(s, "State:\tT") {
-			return fmt.Errorf("thread %d: %.200s", tid, s)
+			return fmt.Errorf("thread %s: %.200s", tid, s)
 		}
 	}
 	return nil
@@ -344,15 +344,15 @@ func purgeKilled(t *testing.T, release string, single bool) {
 	}
 	h := haproxytest.Start(t, haproxytest.Config{Release: release, CacheSize: cacheSize})
 	worker := h.Children()
-	p, err := OpenProcess("/proc", ID{PID: worker[0]})
+	p, err := unproven(worker[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
 	tunnel, client, resumed := h.Tunnel(), h.SessionIDClient(), 0
-	act := func() string { return fmt.Sprintf("purge %d %d", p.PID, h.Master) }
+	act := func() string { return fmt.Sprintf("purge %d %d", p.w.PID, h.Master) }
 	killEach(t, act, single, 30, func(when string) {
-		if err := free(p.PID); err != nil {
+		if err := free(p.w.PID); err != nil {
 			t.Fatalf("%s: %v", when, err)
 		}
 		if err := haproxytest.Echo(tunnel); err != nil {
@@ -407,7 +407,7 @@ func TestActionsKilledAnywhere(t *testing.T) {
 				held = h.Tunnel()
 				h.SignalReload()
 				in := scan(t, s, h, "a stopping and a current worker", func(in Instance) bool {
-					return slices.Contains(states(in), Stopping) && states(in)[len(in.Workers)-1] == Current
+					return slices.Contains(states(in), StateStopping) && states(in)[len(in.Workers)-1] == StateCurrent
 				})
 				old, tunnel = in.Workers[len(in.Workers)-2], h.Tunnel()
 			}

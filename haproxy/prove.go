@@ -6,58 +6,92 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
+
+	"hapressure/haproxy/cli"
+	"hapressure/haproxy/proc"
 )
 
 // How a worker's state is proven.
 //
-// What can be seen is seen first, and asks HAProxy for nothing: the sockets on which each worker accepts connections
-// (accepting.go), and that it runs its event loop (eventloop.go). A worker with both is current. One that accepts nothing may be
-// stopping, but it may as well be loading its configuration, or be paused. It is asked whether it is stopping only if a younger
-// worker of its master accepts connections: the youngest worker, which may be loading, is never asked, nor is one that accepts,
-// and a silent one is not asked again soon (cli.go). It is stopping if it says so and counts no listener that still accepts.
+// What can be seen is examined first, and asks HAProxy nothing: the sockets on which each worker
+// accepts connections (proc/sockets.go), and that it runs its event loop (proc/eventloop.go). A
+// worker with both is current. One that accepts nothing may be stopping, but it may also load its
+// configuration, or be paused. It is asked whether it is stopping only if a younger worker of its
+// master accepts connections. The youngest worker, which may be loading, is never asked, nor is one
+// that accepts, and a silent one is not asked again soon (cli/client.go). It is stopping if it says
+// so and counts no listener that still accepts.
 //
-// What a master lists is no part of the proof, and the master's CLI is not used. After a failed reload several releases list
-// the worker that serves under "old workers" (src/mworker.c, cli_io_handler_show_proc).
+// From 3.1 a reload's worker exists while it still reads its configuration. It may have bound its
+// listeners, or have inherited some, and still fail to start. HAProxy waits for events in
+// epoll_wait(2) only after it has started (src/haproxy.c, run_poll_loop). So a thread that was seen
+// there proves that the start is over. `busy-polling` never waits there, and `noepoll` waits
+// elsewhere: with either no worker is ever proven to be current.
+//
+// HAProxy sets SO_REUSEADDR on every listener that it binds itself (src/sock_inet.c,
+// sock_inet_bind_receiver): for datagrams those of QUIC and of log-forward. Other datagram sockets
+// are no listeners, and do not look like any: those that it sends log lines from are shut down for
+// reading (src/log.c); those of resolvers are connected, or from 3.5 bound to any port without
+// SO_REUSEADDR (src/dns.c); those of single QUIC connections are connected; and those to /dev/log
+// have no address. A datagram listener that was inherited can be missed, and so can one of
+// sockpair@, which is no listening socket. The worker counts both itself: see judge.
+//
+// What a master lists is no part of the proof, and the master's CLI is not used. After a failed
+// reload several releases list the worker that serves under "old workers" (src/mworker.c,
+// cli_io_handler_show_proc).
 
-// prove decides the state of every worker in found. Nothing makes a stopping worker serve again (src/proxy.c, the variable
-// stopping is only ever set), so that proof is kept.
-func (s *Scanner) prove(ctx context.Context, found []Instance) {
+// proofTime bounds the proofs of one Scan, whatever the processes do. All processes share it. A
+// worker whose turn does not come is unknown, and comes first in the next Scan.
+const proofTime = 5 * time.Second
+
+var errNoProofTime = errors.New("its turn to be examined has not come yet")
+
+// prove decides the state of every worker in found, in the Scan with this number. A proof of
+// stopping is kept: a stopping worker never serves again (src/proxy.c only ever sets the variable
+// stopping).
+func (known memories) prove(ctx context.Context, found []Instance, scan uint64) {
 	ctx, cancel := context.WithTimeoutCause(ctx, proofTime, errNoProofTime)
 	defer cancel()
 	seen := map[ID]sockets{}
-	for _, w := range s.unproven(found) {
-		seen[w.ID] = s.proveCurrent(ctx, w)
+	for _, w := range known.unproven(found) {
+		m := known[w.ID]
+		if ctx.Err() != nil {
+			w.Why = context.Cause(ctx).Error()
+			continue
+		}
+		m.proved = scan
+		seen[w.ID] = m.proveCurrent(ctx, w)
 	}
+	now := proc.BootTicks()
 	for i := range found {
-		s.proveStopping(ctx, &found[i], seen)
-	}
-	now := bootTicks()
-	for _, in := range found {
-		s.sinceWhen(now, in.Workers)
+		known.proveStopping(ctx, &found[i], seen)
+		known.sinceWhen(now, found[i].Workers)
+		markSuccessors(found[i].Workers)
 	}
 }
 
-// unproven takes up what is proven of workers, and returns the others, those first whose turn was longest ago.
-func (s *Scanner) unproven(found []Instance) []*Worker {
+// unproven restores what is proven of workers, and returns the others. Those whose turn was longest
+// ago come first.
+func (known memories) unproven(found []Instance) []*Worker {
 	var rest []*Worker
 	for _, in := range found {
 		for i := range in.Workers {
 			w := &in.Workers[i]
-			switch m := s.workers[w.ID]; {
+			switch m := known[w.ID]; {
 			case m.stopping != "":
-				w.State, w.Why = Stopping, m.stopping
-			case w.cli != nil: // else Why says why there is nothing to examine
+				w.State, w.Why = StateStopping, m.stopping
+			case w.cli != nil: // otherwise Why is the reason that it cannot be examined
 				rest = append(rest, w)
 			}
 		}
 	}
 	slices.SortStableFunc(rest, func(a, b *Worker) int {
-		return cmp.Compare(s.workers[a.ID].turn, s.workers[b.ID].turn)
+		return cmp.Compare(known[a.ID].proved, known[b.ID].proved)
 	})
 	return rest
 }
 
-// sockets is what is known of a worker's sockets. The zero value is that nothing is.
+// sockets is what is known of a worker's sockets.
 type sockets int
 
 const (
@@ -67,41 +101,36 @@ const (
 )
 
 // proveCurrent decides whether a worker is current, and returns what it found of its sockets.
-func (s *Scanner) proveCurrent(ctx context.Context, w *Worker) sockets {
-	m := s.workers[w.ID]
-	if ctx.Err() != nil {
-		w.Why = context.Cause(ctx).Error()
-		return notExamined
-	}
-	m.turn = s.scans
-	p, err := OpenProcess(s.procfs, w.ID)
+func (m *memory) proveCurrent(ctx context.Context, w *Worker) sockets {
+	p, err := proc.Open(w.procfs, w.ID)
 	if err != nil {
 		w.Why = err.Error()
 		return notExamined
 	}
 	defer p.Close()
-	l, err := p.accepting(ctx, m.listener)
+	l, err := p.Accepting(ctx, m.listener)
 	m.listener = l
-	if err == nil && l.socket != "" && !m.started {
-		m.started, err = p.inEventLoop()
+	if err == nil && l.Socket != "" && !m.started {
+		m.started, err = p.InEventLoop()
 	}
 	switch {
 	case err != nil:
 		w.Why = err.Error()
 		return notExamined
-	case l.socket == "":
+	case l.Socket == "":
 		w.Why = "it accepts no connection"
 		return acceptNothing
 	case !m.started:
-		w.Why = "it may be loading: it has a listener on " + l.socket + ", but was not yet seen waiting for events"
+		w.Why = "it may be loading: it has a listener on " + l.Socket +
+			", but was not yet seen waiting for events"
 		return accept
 	}
-	w.State, w.Why = Current, "it accepts connections on "+l.socket
+	w.State, w.Why = StateCurrent, "it accepts connections on "+l.Socket
 	return accept
 }
 
 // proveStopping asks those workers of an instance that may be stopping, the oldest first.
-func (s *Scanner) proveStopping(ctx context.Context, in *Instance, seen map[ID]sockets) {
+func (known memories) proveStopping(ctx context.Context, in *Instance, seen map[ID]sockets) {
 	accepts := func(o Worker) bool { return seen[o.ID] == accept }
 	for i := range in.Workers {
 		w := &in.Workers[i]
@@ -112,36 +141,40 @@ func (s *Scanner) proveStopping(ctx context.Context, in *Instance, seen map[ID]s
 		case ctx.Err() != nil:
 			w.Why = context.Cause(ctx).Error()
 		default:
-			info, err := w.cli.showInfo(ctx)
-			if w.State, w.Why = judge(info, err); err != nil {
+			info, err := w.cli.Info(ctx)
+			if err != nil {
 				in.CLIErr = err
+				w.Why = fmt.Sprintf("it accepts no connection, and cannot be asked whether it is stopping: %v", err)
+				continue
 			}
-			if w.State == Stopping {
-				s.workers[w.ID].stopping = w.Why
+			w.State, w.Why = judge(info)
+			if w.State == StateStopping {
+				known[w.ID].stopping = w.Why
 			}
 		}
 	}
 }
 
-// judge decides the state of a worker that accepts no connection and has a younger sibling that does, by what it says.
-func judge(info Info, err error) (State, string) {
+// judge decides the state of a worker that accepts no connection and has a younger sibling that
+// does, by its answer.
+func judge(info cli.Info) (State, string) {
 	switch {
-	case err != nil:
-		return Unknown, fmt.Sprintf("it accepts no connection, and cannot be asked whether it is stopping: %v", err)
 	case !info.Stopping:
-		return Unknown, "it accepts no connection, but says Stopping: 0: it may be paused"
+		return StateUnknown, "it accepts no connection, but says Stopping: 0: it may be paused"
 	case info.Listeners > info.Unstoppable:
-		// In its `grace` time, with a listener that no socket of its own shows, such as sockpair@.
-		return Unknown, fmt.Sprintf("it says Stopping: 1, but counts %d listeners", info.Listeners-info.Unstoppable)
+		// It is in its `grace` time, with a listener that no socket of its own shows, such as
+		// sockpair@.
+		return StateUnknown, fmt.Sprintf("it says Stopping: 1, but counts %d listeners",
+			info.Listeners-info.Unstoppable)
 	}
-	return Stopping, "it accepts no connection, says Stopping: 1, and a younger worker accepts"
+	return StateStopping, "it accepts no connection, says Stopping: 1, and a younger worker accepts"
 }
 
-// sinceWhen finds out for how long the stopping workers among those of an instance have been stopping.
-func (s *Scanner) sinceWhen(now uint64, workers []Worker) {
+// sinceWhen finds out since when the stopping workers among those of an instance have been stopping.
+func (known memories) sinceWhen(now uint64, workers []Worker) {
 	for i := range workers {
-		w, m := &workers[i], s.workers[workers[i].ID]
-		if w.State != Stopping {
+		w, m := &workers[i], known[workers[i].ID]
+		if w.State != StateStopping {
 			continue
 		}
 		since := now
@@ -152,34 +185,15 @@ func (s *Scanner) sinceWhen(now uint64, workers []Worker) {
 			m.since = since
 		}
 		m.since = min(m.since, since) // the younger one may be gone by now
-		w.StoppingFor = ticks(now, m.since)
+		w.StoppingFor = proc.Between(m.since, now)
 	}
 }
 
-// Recheck checks again, right before an action, what a Scan has found: that w is proven to be stopping, that it is still the same
-// process and program, and that it accepts no connection. It is not asked again: HAProxy never takes a stop back, and a question
-// has its cost. The process is returned pinned.
-func (s *Scanner) Recheck(ctx context.Context, w Worker) (*Process, error) {
-	p, err := OpenProcess(s.procfs, w.ID)
-	if err != nil {
-		return nil, err
+// markSuccessors marks the workers of an instance that a younger one has replaced.
+func markSuccessors(workers []Worker) {
+	for i := range workers {
+		workers[i].successor = slices.ContainsFunc(workers[i+1:], func(o Worker) bool {
+			return o.State == StateCurrent
+		})
 	}
-	if err := p.recheck(ctx, w); err != nil {
-		p.Close()
-		return nil, err
-	}
-	p.shared = w.shared
-	return p, nil
-}
-
-func (p *Process) recheck(ctx context.Context, w Worker) error {
-	if w.State != Stopping {
-		return fmt.Errorf("%w: %s", ErrNotStopping, w.Why)
-	}
-	p.exe = w.exe
-	l, err := p.accepting(ctx, listener{})
-	if err == nil && l.socket != "" {
-		err = fmt.Errorf("%w: it accepts connections on %s", ErrNotStopping, l.socket)
-	}
-	return errors.Join(err, p.sameProgram())
 }

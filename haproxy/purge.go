@@ -1,261 +1,73 @@
 package haproxy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"hapressure/haproxy/proc"
 	"hapressure/haproxy/shctx"
 )
 
-// A Refusal is a fact about a worker's memory that does not change: the memory is never written.
-type Refusal = shctx.Refusal
+// Purging a cache: find it, check that it may be emptied, empty its header while the worker is
+// frozen, and sweep its memory. docs/safety.md explains each step, in this order.
 
-// Errors of actions that another attempt may not meet.
-var (
-	ErrBusy       = shctx.ErrBusy     // a thread was inside the cache at each attempt
-	ErrUnstable   = shctx.ErrUnstable // the memory changed while it was read
-	ErrManyOwners = errors.New("shared with another process")
-	// ErrCannotStop: another process traces the worker, ptrace is forbidden, or a thread is
-	// stuck in the kernel.
-	ErrCannotStop = errors.New("worker cannot be held still")
+// HoldLimit bounds how long a thread of a worker can be held, whatever happens to this process. When
+// it has passed, the kernel kills this process and releases every thread that it held.
+//
+// It is 2.5 times proc.StopLimit, so a freeze that gives up in time is not killed. It is a tenth of
+// the time after which HAProxy's watchdog aborts a worker whose threads spin on a lock, and below
+// the second after which VRRP, health checks and TCP keep-alives notice silence.
+const HoldLimit = 250 * time.Millisecond
+
+const (
+	purgeTries = 20
+	sweepChunk = 16 << 20 // bytes: some milliseconds of the kernel's work
+	sweepNice  = 10       // a tenth of the weight of HAProxy's threads, which must not wait for it
 )
-
-// Errors of trimming that every further attempt meets.
-var (
-	errNoHandler      = errors.New("worker does not handle the signal")
-	errStderrMayBlock = errors.New("worker's standard error may block")
-)
-
-// Permanent reports whether an action that failed with err fails in the same way for as long as
-// the worker lives. Of several joined errors each must be permanent.
-func Permanent(err error) bool {
-	switch e := err.(type) {
-	case *Refusal:
-		return true
-	case interface{ Unwrap() []error }:
-		return !slices.ContainsFunc(e.Unwrap(), func(err error) bool { return !Permanent(err) })
-	case interface{ Unwrap() error }:
-		return Permanent(e.Unwrap())
-	}
-	return err == errNoHandler || err == errStderrMayBlock
-}
 
 var pageSize = uint64(os.Getpagesize())
-
-// CacheFile is the memory of one shared mapping of a process, pinned: the file descriptor holds the inode, so that what is
-// written can only reach that memory, whatever becomes of the process or its address space. Close it soon: while it
-// is open the memory outlives its process.
-type CacheFile struct {
-	p       *Process
-	Mapping Mapping
-	f       *os.File
-}
-
-// SharedMappings lists what may be caches: the process's shared anonymous mappings, the largest first.
-func (p *Process) SharedMappings() ([]Mapping, error) {
-	shared, err := p.shmem()
-	shared = slices.DeleteFunc(shared, func(m Mapping) bool { return !m.Shared() })
-	slices.SortFunc(shared, func(a, b Mapping) int { return cmp.Compare(b.Len(), a.Len()) })
-	return shared, err
-}
-
-// shmem lists the mappings of all anonymous memory that the process may share with others.
-func (p *Process) shmem() ([]Mapping, error) {
-	dev, err := shmemDev()
-	if err != nil {
-		return nil, err
-	}
-	maps, err := ReadMaps(p.procfs, p.PID, func(m Mapping) bool { return m.Dev == dev })
-	if err != nil {
-		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
-	}
-	return maps, nil
-}
-
-// shmemDev returns the device, as /proc/PID/maps shows it, of the memory that the kernel makes for
-// MAP_SHARED|MAP_ANONYMOUS. The name of a mapping proves nothing: in a mount namespace of its own a
-// process can have a file that looks like anonymous memory, but that it can truncate during a purge.
-//
-// The device is the same until the next boot, so it is kept once it is known. An error is not kept:
-// its cause (no free file descriptor, no memory) passes, and the next call tries again.
-func shmemDev() (string, error) {
-	if dev := knownShmemDev.Load(); dev != nil {
-		return *dev, nil
-	}
-	dev, err := findShmemDev()
-	if err != nil {
-		return "", err
-	}
-	knownShmemDev.Store(&dev)
-	return dev, nil
-}
-
-var knownShmemDev atomic.Pointer[string]
-
-func findShmemDev() (string, error) {
-	page, err := unix.Mmap(-1, 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
-	if err != nil {
-		return "", fmt.Errorf("mapping a page of shared memory: %w", err)
-	}
-	defer unix.Munmap(page)
-	start := uint64(uintptr(unsafe.Pointer(&page[0])))
-	maps, err := ReadMaps("/proc", os.Getpid(), func(m Mapping) bool { return start >= m.Start && start < m.End && m.Inode != 0 })
-	if err == nil && len(maps) != 1 {
-		err = errors.New("the page just mapped is not there")
-	}
-	if err != nil {
-		return "", fmt.Errorf("reading our own mappings: %w", err)
-	}
-	return maps[0].Dev, nil
-}
-
-// OpenMapping pins the memory of m, one of SharedMappings. It needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE and ptrace access
-// to the process (fs/proc/base.c, proc_map_files_get_link).
-func (p *Process) OpenMapping(m Mapping, write bool) (*CacheFile, error) {
-	// Between the list and the open another mapping may have come to lie at the same addresses: a file, say, or a device. So it is not
-	// opened (O_PATH) before it is known to be the memory meant.
-	f, err := os.OpenFile(p.path(m.file()), unix.O_PATH, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		err = ErrGone
-		if p.Alive() {
-			err = fmt.Errorf("it is not there any more: %w", ErrUnstable)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("opening a mapping of pid %d: %w", p.PID, err)
-	}
-	defer f.Close()
-	var st unix.Stat_t
-	err = unix.Fstat(int(f.Fd()), &st)
-	if dev := fmt.Sprintf("%02x:%02x", unix.Major(st.Dev), unix.Minor(st.Dev)); err != nil || st.Ino != m.Inode || dev != m.Dev {
-		return nil, fmt.Errorf("opening a mapping of pid %d: inode %d instead of %d: %w", p.PID, st.Ino, m.Inode, ErrUnstable)
-	}
-	flags := os.O_RDONLY
-	if write {
-		flags = os.O_RDWR
-	}
-	if f, err = os.OpenFile(fdPath(f), flags, 0); err != nil {
-		return nil, fmt.Errorf("opening a mapping of pid %d: %w", p.PID, err)
-	}
-	return &CacheFile{p: p, Mapping: m, f: f}, nil
-}
-
-// fdPath is a name of what an open file refers to, to open it anew or to connect to it.
-func fdPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
-
-func (c *CacheFile) Close() error { return c.f.Close() }
-
-// Resident returns the bytes of memory that the mapping's inode holds, in RAM or in swap, whoever's page tables show it. RSS does
-// not: up to 3.0 the master fills the cache before the worker is forked. (stat(2), st_blocks counts 512 bytes.)
-func (c *CacheFile) Resident() (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(c.f.Fd()), &st); err != nil {
-		return 0, fmt.Errorf("measuring a mapping of pid %d: %w", c.p.PID, err)
-	}
-	return uint64(st.Blocks) * 512, nil
-}
-
-// recognise reads the cache's header and decides what it is. ErrBusy: it changed at every look.
-func (c *CacheFile) recognise(by recogniser, isCode func(uint64) bool) (*shctx.Cache, error) {
-	for try := 1; ; try++ {
-		cache, err := by(shctx.Memory{ReaderAt: c.f, Start: c.Mapping.Start, Length: c.Mapping.Len(), PageSize: pageSize, IsCode: isCode})
-		if !errors.Is(err, ErrUnstable) {
-			return cache, err
-		}
-		if try == purgeTries {
-			return nil, fmt.Errorf("%w: %w", ErrBusy, err)
-		}
-		time.Sleep(time.Millisecond) // no event tells that a thread has left the cache
-	}
-}
-
-type recogniser func(shctx.Memory) (*shctx.Cache, error)
-
-// code tells which addresses lie in the code of the process's own program. Whoever has many mappings is read for it but once.
-func (p *Process) code() (func(addr uint64) bool, error) {
-	exe, err := os.Readlink(p.path("exe")) // as in maps, with " (deleted)" after an upgrade
-	if err != nil {
-		return nil, fmt.Errorf("reading what program pid %d runs: %w", p.PID, err)
-	}
-	maps, err := ReadMaps(p.procfs, p.PID, func(m Mapping) bool { return m.Perms == "r-xp" && m.Path == exe })
-	if err != nil {
-		return nil, fmt.Errorf("listing the mappings of pid %d: %w", p.PID, err)
-	}
-	return func(addr uint64) bool {
-		return slices.ContainsFunc(maps, func(m Mapping) bool { return addr >= m.Start && addr < m.End })
-	}, nil
-}
-
-// owners returns a process other than c's own, among pids, that maps the same memory; 0 if there is none.
-//
-// Each stopping worker is read but once, and not again for each of the others: anonymous memory comes to be shared at birth only, by fork(2),
-// and a stopping worker makes no cache that another could inherit.
-func (c *CacheFile) owners(pids []int) (int, error) {
-	for _, pid := range pids {
-		if shared, known := c.p.shared[pid]; pid == c.p.PID || known && !slices.Contains(shared, c.Mapping.Inode) {
-			continue
-		}
-		maps, err := ReadMaps(c.p.procfs, pid, func(m Mapping) bool { return m.Inode == c.Mapping.Inode && m.Dev == c.Mapping.Dev })
-		if errors.Is(err, ErrGone) {
-			continue
-		}
-		if err != nil {
-			return 0, fmt.Errorf("looking for other owners of the cache in pid %d: %w", pid, err)
-		}
-		if len(maps) > 0 {
-			return pid, nil
-		}
-	}
-	return 0, nil
-}
 
 // Purged is what a purge did.
 type Purged struct {
 	Given                // what the cache held
-	Held   time.Duration // how long the worker's threads were stopped, all tries together
+	Held   time.Duration // how long the worker's threads were stopped, in all attempts
 	Tries  int
-	Layout string
+	Layout string // the releases whose layout the cache has
 }
 
-const (
-	purgeTries = 20
-	sweepChunk = 16 << 20 // bytes; some milliseconds of the kernel's work
-	sweepNice  = 10       // it has a tenth of the weight of HAProxy's threads: they must not wait for it
-)
-
-// PurgeSSLCache empties the TLS session cache of a worker in place and gives its memory back. The worker serves on; sessions that
-// it had cached are renegotiated in full, and it caches no more. The caller must have proven that the worker is stopping.
+// PurgeSSLCache empties the TLS session cache of the worker in place and gives its memory back. The
+// worker continues to serve. Sessions that it had cached are renegotiated in full, and it caches no
+// more.
 //
-// others are the pids that might share the memory: all of the worker's cgroup. If the memory is not recognised, nothing is
-// written and the error is a *Refusal. ErrBusy: the worker used its cache at every look; try again later. An ended context
-// stops the sweep between two chunks; a later call takes it up.
-func (p *Process) PurgeSSLCache(ctx context.Context, others []int) (Purged, error) {
-	c, cache, res, err := p.prepare(others)
-	if err != nil {
-		return res, err
-	}
-	defer c.Close()
-	return c.purge(ctx, cache, res)
-}
-
-// PurgeHTTPCaches empties the HTTP caches (`cache` sections) of a worker in place and gives their memory back, with the same means, needs and
-// errors as PurgeSSLCache. The worker serves on; what it had cached is asked of the servers again, and it caches no more. ErrBusy: a
-// response is being served from a cache or stored in it. The result is the sum over all caches, also if there is an error for one of them.
-func (p *Process) PurgeHTTPCaches(ctx context.Context, others []int) (Purged, error) {
-	maps, err := p.SharedMappings()
+// others are the pids that might share the memory: all of the worker's cgroup. If the memory is not
+// recognised, nothing is written and the error is a *Refusal. ErrBusy: a thread was inside the cache
+// at each attempt. An ended context stops the sweep between two chunks; a later call continues it.
+func (s *Stopping) PurgeSSLCache(ctx context.Context, others []int) (Purged, error) {
+	c, err := findTLSCache(s.p, os.O_RDWR)
 	if err != nil {
 		return Purged{}, err
 	}
-	isCode, err := p.code()
+	defer c.Close()
+	return c.purge(ctx, s.w.owners(others))
+}
+
+// PurgeHTTPCaches empties the HTTP caches (`cache` sections) of the worker in place and gives their
+// memory back, by the same means and with the same errors as PurgeSSLCache. The worker continues to
+// serve: it asks the servers again for what it had cached, and caches no more. ErrBusy: a response
+// is being served from a cache or stored in it. The result is the sum over all caches, also if one
+// of them has an error.
+func (s *Stopping) PurgeHTTPCaches(ctx context.Context, others []int) (Purged, error) {
+	maps, err := sharedMappings(s.p)
+	if err != nil {
+		return Purged{}, err
+	}
+	isCode, err := s.p.Code()
 	if err != nil {
 		return Purged{}, err
 	}
@@ -263,152 +75,213 @@ func (p *Process) PurgeHTTPCaches(ctx context.Context, others []int) (Purged, er
 	var errs []error
 	found := false
 	for _, m := range maps {
-		one, err := p.purgeHTTPCache(ctx, m, isCode, others)
+		one, err := s.purgeHTTPCache(ctx, m, isCode, others)
 		if shctx.IsRefusal(err, shctx.NoHTTPCache) {
 			continue
 		}
 		found = true
-		sum = Purged{Given{sum.Before + one.Before, sum.After + one.After}, sum.Held + one.Held, sum.Tries + one.Tries, one.Layout}
+		sum = Purged{Given{sum.Before + one.Before, sum.After + one.After}, sum.Held + one.Held,
+			sum.Tries + one.Tries, one.Layout}
 		errs = append(errs, err)
 	}
 	if !found {
-		return sum, shctx.Refuse(shctx.NoHTTPCache, "none of pid %d's %d shared mappings", p.PID, len(maps))
+		return sum, shctx.Refuse(shctx.NoHTTPCache, "none of pid %d's %d shared mappings", s.p.PID, len(maps))
 	}
 	return sum, errors.Join(errs...)
 }
 
-func (p *Process) purgeHTTPCache(ctx context.Context, m Mapping, isCode func(uint64) bool, others []int) (Purged, error) {
-	c, err := p.OpenMapping(m, true)
+func (s *Stopping) purgeHTTPCache(ctx context.Context, m proc.Mapping, isCode func(uint64) bool,
+	others []int) (Purged, error) {
+	c, err := openCache(s.p, m, os.O_RDWR, shctx.Memory.HTTPCache, isCode)
 	if err != nil {
 		return Purged{}, err
 	}
 	defer c.Close()
-	cache, err := c.recognise(shctx.Memory.HTTPCache, isCode)
+	return c.purge(ctx, s.w.owners(others))
+}
+
+// CheckSSLCache reports whether the worker's TLS session cache could be purged. It makes the checks
+// of PurgeSSLCache, writes nothing and stops no thread. The worker need not be stopping.
+func (w Worker) CheckSSLCache(others []int) (Purged, error) {
+	p, err := proc.Open(w.procfs, w.ID)
 	if err != nil {
-		return Purged{}, fmt.Errorf("recognising an HTTP cache of pid %d: %w", p.PID, err)
+		return Purged{}, err
 	}
-	res, err := c.check(cache, others)
+	defer p.Close()
+	c, err := findTLSCache(p, os.O_RDONLY)
+	if err != nil {
+		return Purged{}, err
+	}
+	defer c.Close()
+	return c.check(w.owners(others))
+}
+
+// cacheFile is the memory of a recognised cache, pinned.
+type cacheFile struct {
+	*proc.SharedFile
+	p     *proc.Process
+	cache *shctx.Cache
+}
+
+// purge empties the cache and gives its memory back.
+func (c *cacheFile) purge(ctx context.Context, others owners) (Purged, error) {
+	res, err := c.check(others)
 	if err != nil {
 		return res, err
 	}
-	return c.purge(ctx, cache, res)
-}
-
-// purge empties a recognised and checked cache, whose measures are in res, and gives its memory back.
-func (c *CacheFile) purge(ctx context.Context, cache *shctx.Cache, res Purged) (Purged, error) {
-	if !cache.Empty {
-		if err := c.empty(ctx, cache, &res); err != nil {
+	if !c.cache.Empty {
+		if err := c.empty(ctx, &res); err != nil {
 			return res, err
 		}
 	}
-	var err error
-	onThread(sweepNice, func() { err = c.sweep(ctx) })
+	proc.OnThread(sweepNice, func() { err = c.sweep(ctx) })
 	if after, rerr := c.Resident(); rerr == nil {
 		res.After = after
 	}
 	return res, err
 }
 
-// CheckSSLCache looks whether the cache could be purged, with all the checks of PurgeSSLCache that write nothing and stop nobody.
-func (p *Process) CheckSSLCache(others []int) (Purged, error) {
-	c, _, res, err := p.prepare(others)
-	if err == nil {
-		c.Close()
-	}
-	return res, err
+// sharedMappings lists the mappings that may be caches, the largest first.
+func sharedMappings(p *proc.Process) ([]proc.Mapping, error) {
+	maps, err := p.SharedMemory()
+	return slices.DeleteFunc(maps, func(m proc.Mapping) bool { return !m.Shared() }), err
 }
 
-// prepare finds the cache, measures it and makes sure that it may be emptied.
-func (p *Process) prepare(others []int) (*CacheFile, *shctx.Cache, Purged, error) {
-	c, cache, err := p.findSSLCache()
+// findTLSCache opens the one shared mapping that is a TLS session cache.
+func findTLSCache(p *proc.Process, flags int) (*cacheFile, error) {
+	maps, err := sharedMappings(p)
 	if err != nil {
-		return nil, nil, Purged{}, err
+		return nil, err
 	}
-	res, err := c.check(cache, others)
+	isCode, err := p.Code()
 	if err != nil {
-		c.Close()
+		return nil, err
 	}
-	return c, cache, res, err
+	var refusal error
+	for _, m := range maps {
+		c, err := openCache(p, m, flags, shctx.Memory.TLSCache, isCode)
+		if err == nil {
+			return c, nil
+		}
+		if !errors.As(err, new(*Refusal)) {
+			return nil, err
+		}
+		refusal = shctx.MoreTelling(refusal, err)
+	}
+	if refusal == nil {
+		refusal = refuseNoCache(p)
+	}
+	return nil, refusal
 }
 
-func (c *CacheFile) check(cache *shctx.Cache, others []int) (Purged, error) {
-	res := Purged{Layout: cache.Layout.Name}
+// refuseNoCache is the refusal of a worker without shared memory. Up to 2.8 the cache of a worker
+// with one thread is private memory (src/shctx.c, shctx_init).
+func refuseNoCache(p *proc.Process) error {
+	private := ""
+	if threads, err := p.Threads(); err == nil && len(threads) == 1 {
+		private = "; up to HAProxy 2.8 a worker with one thread has its cache in private memory, " +
+			"which is not purged"
+	}
+	return shctx.Refuse(shctx.NoCache, "pid %d has no shared anonymous memory%s", p.PID, private)
+}
+
+// openCache opens a mapping and recognises the cache in it. ErrBusy: the mapping changed at each
+// attempt.
+func openCache(p *proc.Process, m proc.Mapping, flags int,
+	recognise func(shctx.Memory) (*shctx.Cache, error), isCode func(uint64) bool) (*cacheFile, error) {
+	f, err := p.OpenMapping(m, flags)
+	if errors.Is(err, proc.ErrChanged) {
+		return nil, fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	memory := shctx.Memory{ReaderAt: f, Start: m.Start, Length: m.Len(), PageSize: pageSize, IsCode: isCode}
+	for try := 1; ; try++ {
+		cache, err := recognise(memory)
+		switch {
+		case err == nil:
+			return &cacheFile{f, p, cache}, nil
+		case errors.Is(err, shctx.ErrUnstable) && try < purgeTries:
+			time.Sleep(time.Millisecond) // no event shows that a thread has left the cache
+			continue
+		case errors.Is(err, shctx.ErrUnstable):
+			err = fmt.Errorf("%w: %w", ErrBusy, err)
+		}
+		f.Close()
+		if !errors.As(err, new(*Refusal)) {
+			err = fmt.Errorf("recognising a cache of pid %d: %w", p.PID, err)
+		}
+		return nil, err
+	}
+}
+
+// check measures the cache and makes sure that it may be emptied.
+func (c *cacheFile) check(others owners) (Purged, error) {
+	res := Purged{Layout: c.cache.Layout.Name}
 	held, err := c.Resident()
 	if err != nil {
 		return res, err
 	}
 	res.Before, res.After = held, held
-	if pid, err := c.owners(others); err != nil {
+	if err := c.checkOwners(others); err != nil {
 		return res, err
-	} else if pid != 0 {
-		return res, fmt.Errorf("%w: pid %d maps it too", ErrManyOwners, pid)
 	}
-	threads, err := c.p.threads()
-	if err == nil && cache.Blocks <= uint32(shctx.SessionBlocks*len(threads)) {
-		// Then nbav = 0 would not be our mark alone: the threads could hold all blocks at one time.
-		err = shctx.Refuse(shctx.TooSmall, "%d blocks for %d threads", cache.Blocks, len(threads))
+	threads, err := c.p.Threads()
+	if err == nil && c.cache.Blocks <= uint32(shctx.SessionBlocks*len(threads)) {
+		// Then nbav = 0 would not only be the trace of a purge: the threads could hold all blocks at
+		// one time.
+		err = shctx.Refuse(shctx.TooSmall, "%d blocks for %d threads", c.cache.Blocks, len(threads))
 	}
 	return res, err
 }
 
-// HasNoCache reports whether an error is the refusal of a worker without a TLS session cache.
-func HasNoCache(err error) bool {
-	return shctx.IsRefusal(err, shctx.NoCache)
+// owners are the processes that may map a cache besides its worker.
+type owners struct {
+	procfs string
+	pids   []int
+	// known holds the inodes that stopping workers map, by pid. These workers are not read again:
+	// anonymous memory comes to be shared at birth only, by fork(2), and a stopping worker makes no
+	// cache that another process could inherit.
+	known map[int][]uint64
 }
 
-// refuseNoCache is the refusal of a worker without shared memory. Up to 2.8 the cache of a worker with one thread is
-// private memory (src/shctx.c, shctx_init).
-func (p *Process) refuseNoCache() error {
-	private := ""
-	if threads, err := p.threads(); err == nil && len(threads) == 1 {
-		private = "; up to HAProxy 2.8 a worker with one thread has its cache in private memory, which is not purged"
-	}
-	return shctx.Refuse(shctx.NoCache, "pid %d has no shared anonymous memory%s", p.PID, private)
-}
+func (w *Worker) owners(pids []int) owners { return owners{w.procfs, pids, w.shared} }
 
-// findSSLCache opens the one shared mapping that is a TLS session cache.
-func (p *Process) findSSLCache() (*CacheFile, *shctx.Cache, error) {
-	maps, err := p.SharedMappings()
-	if err != nil {
-		return nil, nil, err
-	}
-	isCode, err := p.code()
-	if err != nil {
-		return nil, nil, err
-	}
-	var refusal error
-	for _, m := range maps {
-		c, err := p.OpenMapping(m, true)
+// checkOwners returns ErrManyOwners if another process than the worker maps the cache.
+func (c *cacheFile) checkOwners(others owners) error {
+	for _, pid := range others.pids {
+		maps, known := others.known[pid]
+		if pid == c.p.PID || known && !slices.Contains(maps, c.Mapping.Inode) {
+			continue
+		}
+		same, err := proc.ReadMaps(others.procfs, pid, func(m proc.Mapping) bool {
+			return m.Inode == c.Mapping.Inode && m.Dev == c.Mapping.Dev
+		})
+		if errors.Is(err, ErrGone) {
+			continue
+		}
 		if err != nil {
-			return nil, nil, err
+			return fmt.Errorf("looking for other owners of the cache in pid %d: %w", pid, err)
 		}
-		cache, err := c.recognise(shctx.Memory.TLSCache, isCode)
-		if err == nil {
-			return c, cache, nil
+		if len(same) > 0 {
+			return fmt.Errorf("%w: pid %d maps it too", ErrManyOwners, pid)
 		}
-		c.Close()
-		if !errors.As(err, new(*Refusal)) {
-			return nil, nil, fmt.Errorf("recognising the cache of pid %d: %w", p.PID, err)
-		}
-		refusal = shctx.MoreTelling(refusal, err)
 	}
-	if refusal == nil {
-		refusal = p.refuseNoCache()
-	}
-	return nil, nil, refusal
+	return nil
 }
 
 // empty makes the cache's header that of a cache without blocks and without sessions.
-func (c *CacheFile) empty(ctx context.Context, cache *shctx.Cache, res *Purged) error {
+func (c *cacheFile) empty(ctx context.Context, res *Purged) error {
 	page, err := c.mapHeader()
 	if err != nil {
 		return err
 	}
 	defer unix.Munmap(page)
-	h := cache.Header(page, c.Mapping.Start)
+	h := c.cache.Header(page, c.Mapping.Start)
 	wait := time.Millisecond
 	for res.Tries = 1; ; res.Tries++ {
-		held, err := c.p.freeze(h.Idle, h.Clear)
+		held, err := c.p.Freeze(HoldLimit, h.Idle, h.Clear)
 		res.Held += held
 		if !errors.Is(err, ErrBusy) || res.Tries == purgeTries {
 			return err
@@ -422,10 +295,12 @@ func (c *CacheFile) empty(ctx context.Context, cache *shctx.Cache, res *Purged) 
 	}
 }
 
-// mapHeader maps the first page writable, and locks it if that can be had: then it is in memory while threads wait for it.
-func (c *CacheFile) mapHeader() (page []byte, err error) {
+// mapHeader maps the first page writable. It locks the page if this process may, so that it is in
+// memory while threads wait.
+func (c *cacheFile) mapHeader() (page []byte, err error) {
 	for _, lock := range []int{unix.MAP_LOCKED, 0} {
-		page, err = unix.Mmap(int(c.f.Fd()), 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE|lock)
+		page, err = unix.Mmap(int(c.Fd()), 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE,
+			unix.MAP_SHARED|unix.MAP_POPULATE|lock)
 		if err == nil {
 			return page, nil
 		}
@@ -433,22 +308,17 @@ func (c *CacheFile) mapHeader() (page []byte, err error) {
 	return nil, fmt.Errorf("mapping the cache's header: %w", err)
 }
 
-// sweep gives the memory behind the first page back to the kernel. The header is empty, so nothing in the worker can reach it,
-// and no lock is needed. The mapping stays; a page that were read again would read as zeros.
-// (fallocate(2), FALLOC_FL_PUNCH_HOLE; mm/shmem.c, shmem_fallocate.)
-func (c *CacheFile) sweep(ctx context.Context) error {
+// sweep gives the memory behind the first page back to the kernel. The header is empty, so the
+// worker cannot reach that memory, and no lock is needed.
+func (c *cacheFile) sweep(ctx context.Context) error {
 	end := int64(c.Mapping.Len())
 	for off := int64(pageSize); off < end; off += sweepChunk {
-		if ctx.Err() != nil {
-			return fmt.Errorf("sweeping the cache of pid %d, %d of %d bytes done: %w", c.p.PID, off, end, ctx.Err())
-		}
-		err := unix.Fallocate(int(c.f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, min(sweepChunk, end-off))
-		if errors.Is(err, unix.EINTR) {
-			off -= sweepChunk
-			continue
+		err := ctx.Err()
+		if err == nil {
+			err = c.Punch(off, min(sweepChunk, end-off))
 		}
 		if err != nil {
-			return fmt.Errorf("sweeping the cache of pid %d at offset %d: %w", c.p.PID, off, err)
+			return fmt.Errorf("sweeping the cache of pid %d, %d of %d bytes done: %w", c.p.PID, off, end, err)
 		}
 	}
 	return nil

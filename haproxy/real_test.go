@@ -16,6 +16,7 @@ import (
 	"time"
 	"unsafe"
 
+	"hapressure/haproxy/proc"
 	"hapressure/haproxy/shctx"
 	"hapressure/tests/cachetest"
 	"hapressure/tests/haproxytest"
@@ -59,7 +60,7 @@ func hasStates(want ...State) func(Instance) bool {
 func reload(t *testing.T, s *Scanner, h *haproxytest.HAProxy) Worker {
 	t.Helper()
 	h.SignalReload()
-	return scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current)).Workers[0]
+	return scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping, StateCurrent)).Workers[0]
 }
 
 func TestScanFollowsGenerations(t *testing.T) {
@@ -67,10 +68,10 @@ func TestScanFollowsGenerations(t *testing.T) {
 		t.Run(fmt.Sprintf("noCLI=%v", noCLI), func(t *testing.T) {
 			h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, NoCLI: noCLI})
 			s := NewScanner("/proc")
-			scan(t, s, h, "one current worker", hasStates(Current))
+			scan(t, s, h, "one current worker", hasStates(StateCurrent))
 			h.Tunnel()
 			h.SignalReload()
-			in := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current))
+			in := scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping, StateCurrent))
 			if in.Master.PID != h.Master {
 				t.Errorf("master %d, want %d", in.Master.PID, h.Master)
 			}
@@ -89,7 +90,7 @@ func TestScanFollowsGenerations(t *testing.T) {
 			}
 			h.Tunnel()
 			h.SignalReload()
-			in = scan(t, s, h, "two stopping workers", hasStates(Stopping, Stopping, Current))
+			in = scan(t, s, h, "two stopping workers", hasStates(StateStopping, StateStopping, StateCurrent))
 			if g := in.Workers[2].Generation; g != 3 {
 				t.Errorf("generation %d, want 3", g)
 			}
@@ -106,7 +107,7 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 		t.Run(fmt.Sprintf("noCLI=%v", noCLI), func(t *testing.T) {
 			h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, NoCLI: noCLI})
 			s := NewScanner("/proc")
-			live := scan(t, s, h, "one current worker", hasStates(Current)).Workers[0]
+			live := scan(t, s, h, "one current worker", hasStates(StateCurrent)).Workers[0]
 			h.Tunnel()
 			h.WriteConfig("nonsense")
 			h.SignalReload()
@@ -116,12 +117,12 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 				}
 				return nil
 			})
-			in := scan(t, s, h, "the live worker is current", hasStates(Current))
-			if len(in.Workers) != 1 || in.Workers[0].ID != live.ID || in.Workers[0].State == Stopping {
+			in := scan(t, s, h, "the live worker is current", hasStates(StateCurrent))
+			if len(in.Workers) != 1 || in.Workers[0].ID != live.ID || in.Workers[0].State == StateStopping {
 				t.Fatalf("after a failed reload: %+v", in.Workers)
 			}
 			// Not even a wrong proof lets it be touched: it listens.
-			for _, state := range []State{in.Workers[0].State, Stopping} {
+			for _, state := range []State{in.Workers[0].State, StateStopping} {
 				w := in.Workers[0]
 				w.State = state
 				if _, err := s.Recheck(t.Context(), w); !errors.Is(err, ErrNotStopping) {
@@ -191,30 +192,23 @@ func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 
 // hold runs fn while all threads of p are stopped, as freeze does, but lets it take as long as a test may. What
 // tests read and copy takes longer than a purge: on a busy machine the kernel's timer would kill the test program.
-func hold(p *Process, fn func() error) (held time.Duration, err error) {
-	f, err := p.newFreezer(never)
-	if err != nil {
-		return 0, err
-	}
-	defer f.close()
-	f.limit = haproxytest.Deadline
-	onThread(-20, func() { held, err = f.run(fn) })
-	return held, err
+func hold(p *proc.Process, fn func() error) (held time.Duration, err error) {
+	return p.Freeze(haproxytest.Deadline, never, fn)
 }
 
 // refill makes an emptied cache usable again, as shctx_init does, so that one worker can be purged many times.
-func refill(t *testing.T, p *Process) {
+func refill(t *testing.T, p *Stopping) {
 	t.Helper()
-	c, cache, err := p.findSSLCache()
+	c, err := findTLSCache(p.p, os.O_RDWR)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if !cache.Empty {
-		t.Fatalf("after a purge: %+v", cache)
+	if !c.cache.Empty {
+		t.Fatalf("after a purge: %+v", c.cache)
 	}
-	l := cache.Layout
-	mem, err := syscall.Mmap(int(c.f.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	l := c.cache.Layout
+	mem, err := syscall.Mmap(int(c.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +219,7 @@ func refill(t *testing.T, p *Process) {
 	copy(mem[l.FirstBlock:], fresh[l.FirstBlock:]) // nothing leads to the blocks yet, so only what follows needs the threads still
 	lock := (*uint64)(unsafe.Pointer(&mem[shctx.OffLock]))
 	for done := false; !done; {
-		_, err := hold(p, func() error {
+		_, err := hold(p.p, func() error {
 			if done = atomic.LoadUint64(lock) == 0; done {
 				copy(mem[shctx.OffAvail:l.FirstBlock], fresh[shctx.OffAvail:])
 			}
@@ -240,20 +234,20 @@ func refill(t *testing.T, p *Process) {
 // What the torture shows only by chance: while the cache's header is written no thread of the worker runs, and then all do.
 func TestStillStopsEveryThread(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, Threads: 4})
-	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
+	p, err := unproven(h.Children()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
 	stopped := func() (n int) {
-		tids, err := p.threads()
+		tids, err := p.p.Threads()
 		if err != nil {
 			t.Error(err)
 		}
 		for _, tid := range tids {
-			if st, err := readStat(p.path("task"), tid); err != nil {
+			if st, err := proc.ReadStat(p.p.Path("task"), tid); err != nil {
 				t.Error(err)
-			} else if st.state == 't' {
+			} else if st.State == 't' {
 				n++
 			}
 		}
@@ -261,7 +255,7 @@ func TestStillStopsEveryThread(t *testing.T) {
 	}
 	var during int
 	h.Eventually("the threads are stopped", func() error {
-		_, err := hold(p, func() error { during = stopped(); return nil })
+		_, err := hold(p.p, func() error { during = stopped(); return nil })
 		return err
 	})
 	if after := stopped(); during != 4 || after != 0 {
@@ -271,7 +265,7 @@ func TestStillStopsEveryThread(t *testing.T) {
 
 func TestHTTPCacheIsRefused(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 0, Sections: "cache big\n    total-max-size 20\n"})
-	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
+	p, err := unproven(h.Children()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,16 +288,16 @@ func TestSharedCacheIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	c, _, err := p.findSSLCache()
+	c, err := findTLSCache(p.p, os.O_RDWR)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if !slices.Contains(p.shared[old.PID], c.Mapping.Inode) {
-		t.Errorf("the cache's inode %d is not among those remembered of its worker: %v", c.Mapping.Inode, p.shared)
+	if !slices.Contains(p.w.shared[old.PID], c.Mapping.Inode) {
+		t.Errorf("the cache's inode %d is not among those remembered of its worker: %v", c.Mapping.Inode, p.w.shared)
 	}
 	// We become the second owner ourselves.
-	mem, err := syscall.Mmap(int(c.f.Fd()), 0, int(pageSize), syscall.PROT_READ, syscall.MAP_SHARED)
+	mem, err := syscall.Mmap(int(c.Fd()), 0, int(pageSize), syscall.PROT_READ, syscall.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +311,7 @@ func TestSharedCacheIsRefused(t *testing.T) {
 // A worker that is being traced already cannot be held still: that is a refusal, and nothing is written.
 func TestTracedWorkerIsRefused(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
-	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
+	p, err := unproven(h.Children()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,13 +320,13 @@ func TestTracedWorkerIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatalf("this test needs strace: %v", err)
 	}
-	cmd := exec.Command(strace, "-f", "-o", "/dev/null", "-p", fmt.Sprint(p.PID))
+	cmd := exec.Command(strace, "-f", "-o", "/dev/null", "-p", fmt.Sprint(p.w.PID))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { cmd.Process.Signal(syscall.SIGINT); cmd.Wait() }()
 	h.Eventually("strace holds the worker", func() error {
-		b, err := os.ReadFile(p.path("status"))
+		b, err := os.ReadFile(p.p.Path("status"))
 		if err == nil && !bytes.Contains(b, fmt.Appendf(nil, "TracerPid:\t%d\n", cmd.Process.Pid)) {
 			err = errors.New("not yet traced")
 		}
@@ -352,13 +346,13 @@ func TestTracedWorkerIsRefused(t *testing.T) {
 }
 
 // findResident measures the cache of p, which must be recognised and not emptied.
-func (p *Process) findResident() (uint64, error) {
-	c, cache, err := p.findSSLCache()
+func (p *Stopping) findResident() (uint64, error) {
+	c, err := findTLSCache(p.p, os.O_RDWR)
 	if err != nil {
 		return 0, err
 	}
 	defer c.Close()
-	if cache.Empty {
+	if c.cache.Empty {
 		return 0, errors.New("it was emptied")
 	}
 	return c.Resident()
@@ -378,7 +372,7 @@ func TestDrainAndTerminate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	d, err := Drain(t.Context(), old, p, Pace{Spread: 200 * time.Millisecond, PerSecond: 100})
+	d, err := (Replaced{p}).Drain(t.Context(), Pace{Spread: 200 * time.Millisecond, PerSecond: 100})
 	if err != nil || d.Sessions < len(tunnels) || d.Left {
 		t.Errorf("drain: %+v, %v", d, err)
 	}
@@ -387,7 +381,7 @@ func TestDrainAndTerminate(t *testing.T) {
 			t.Errorf("tunnel %d is still open", i)
 		}
 	}
-	if _, err := p.Terminate(t.Context(), haproxytest.Deadline); err != nil || p.Alive() {
+	if _, err := (Replaced{p}).Terminate(t.Context(), haproxytest.Deadline); err != nil || p.p.Alive() {
 		t.Errorf("terminate: %v", err)
 	}
 	if err := haproxytest.Echo(young); err != nil {
@@ -401,26 +395,22 @@ func TestTerminateKillsAWorkerThatHangs(t *testing.T) {
 	s := NewScanner("/proc")
 	h.Tunnel()
 	old := reload(t, s, h)
-	p, err := OpenProcess("/proc", old.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	if err := p.Signal(syscall.SIGSTOP); err != nil {
+	p := open(t, old.PID)
+	if err := p.signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	h.Eventually("the worker stands still", func() error {
-		st, err := readStat("/proc", p.PID)
-		if err == nil && st.state != 'T' {
-			err = fmt.Errorf("state %c", st.state)
+		st, err := proc.ReadStat("/proc", p.w.PID)
+		if err == nil && st.State != 'T' {
+			err = fmt.Errorf("state %c", st.State)
 		}
 		return err
 	})
-	killed, err := p.Terminate(t.Context(), 50*time.Millisecond)
-	if err != nil || !killed || p.Alive() {
+	killed, err := (Replaced{p}).Terminate(t.Context(), 50*time.Millisecond)
+	if err != nil || !killed || p.p.Alive() {
 		t.Errorf("terminate: %+v, %v", killed, err)
 	}
-	if _, err := OpenProcess("/proc", old.ID); !errors.Is(err, ErrGone) {
+	if _, err := proc.Open("/proc", old.ID); !errors.Is(err, ErrGone) {
 		t.Errorf("opening a process that is gone: %v", err)
 	}
 }
@@ -428,7 +418,7 @@ func TestTerminateKillsAWorkerThatHangs(t *testing.T) {
 // The worker goes on when its tracer dies at any instruction: here the tracer's thread ends without detaching.
 func TestWorkerGoesOnWhenItsTracerDies(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
-	p, err := OpenProcess("/proc", ID{PID: h.Children()[0]})
+	p, err := unproven(h.Children()[0])
 	if err != nil {
 		t.Fatal(err)
 	}

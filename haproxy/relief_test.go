@@ -14,15 +14,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hapressure/haproxy/proc"
 	"hapressure/tests/haproxytest"
 )
 
 // stoppingWorker reloads h and returns the worker that stops by it, pinned.
-func stoppingWorker(t *testing.T, h *haproxytest.HAProxy) *Process {
+func stoppingWorker(t *testing.T, h *haproxytest.HAProxy) *Stopping {
 	t.Helper()
 	s := NewScanner("/proc")
 	h.SignalReload()
-	in := scan(t, s, h, "one stopping and one current worker", hasStates(Stopping, Current))
+	in := scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping, StateCurrent))
 	p, err := s.Recheck(t.Context(), in.Workers[0])
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +43,7 @@ func TestTrimPools(t *testing.T) {
 		c.Close()
 	}
 	h.Eventually("the closed tunnels are gone", func() error {
-		if !h.Ask(fmt.Sprintf("@!%d show info", p.PID), "\nCurrConns: 1\n") {
+		if !h.Ask(fmt.Sprintf("@!%d show info", p.w.PID), "\nCurrConns: 1\n") {
 			return errors.New("CurrConns is not 1")
 		}
 		return nil
@@ -69,10 +70,10 @@ func TestTrimPoolsMeasuresTheStall(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{})
 	tunnel := h.Tunnel()
 	p := stoppingWorker(t, h)
-	if err := p.Signal(unix.SIGSTOP); err != nil {
+	if err := p.signal(unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	h.Eventually("the worker is stopped", func() error { return inState(p, p.PID, 'T') })
+	h.Eventually("the worker is stopped", func() error { return inState(p, p.w.PID, 'T') })
 	type trim struct {
 		Trimmed
 		err error
@@ -84,21 +85,21 @@ func TestTrimPoolsMeasuresTheStall(t *testing.T) {
 	}()
 	var pending time.Time
 	h.Eventually("the signal is sent, and was looked for some times", func() error {
-		st, err := readStatus(p.procfs, p.PID)
+		st, err := proc.ReadStatus("/proc", p.w.PID)
 		switch {
 		case err != nil:
 			return err
-		case st.pending&sigquit == 0:
+		case st.Pending&sigquit == 0:
 			return errors.New("SIGQUIT is not pending")
 		case pending.IsZero():
 			pending = time.Now()
 		}
-		if time.Since(pending) < 20*stallLook {
+		if time.Since(pending) < 20*stallStep {
 			return errors.New("it is pending for a moment only")
 		}
 		return nil
 	})
-	if err := p.Signal(unix.SIGCONT); err != nil {
+	if err := p.signal(unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	stopped := time.Since(pending)
@@ -150,7 +151,7 @@ func TestTrimPoolsOnlyWithAHandler(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { cmd.Process.Kill(); cmd.Wait() }()
-	p, err := OpenProcess("/proc", ID{PID: cmd.Process.Pid})
+	p, err := unproven(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +160,7 @@ func TestTrimPoolsOnlyWithAHandler(t *testing.T) {
 	if !errors.Is(err, errNoHandler) || !Permanent(err) {
 		t.Errorf("%v, want it refused", err)
 	}
-	if !p.Alive() {
+	if !p.p.Alive() {
 		t.Error("it has ended")
 	}
 }

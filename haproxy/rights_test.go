@@ -170,7 +170,7 @@ func tryActions(t *testing.T) tried {
 		all := found[0].Workers
 		copy(workers[:], all[len(all)-3:])
 	}
-	do := func(w Worker, action string, fn func(*Process) error) {
+	do := func(w Worker, action string, fn func(*Stopping) error) {
 		if err != nil {
 			got.Errors[action] = err.Error()
 			return
@@ -185,18 +185,18 @@ func tryActions(t *testing.T) tried {
 		}
 	}
 	first, second := workers[0], workers[1]
-	do(first, "purge-ssl-cache", func(p *Process) error {
+	do(first, "purge-ssl-cache", func(p *Stopping) error {
 		return persevere(func() error { _, err := p.PurgeSSLCache(t.Context(), pids); return err })
 	})
-	do(first, "purge-http-cache", func(p *Process) error {
+	do(first, "purge-http-cache", func(p *Stopping) error {
 		return persevere(func() error { _, err := p.PurgeHTTPCaches(t.Context(), pids); return err })
 	})
-	do(first, "trim-pools", func(p *Process) error { _, err := p.TrimPools(t.Context()); return err })
-	do(first, "page-out", func(p *Process) error { _, err := p.PageOut(t.Context()); return err })
+	do(first, "trim-pools", func(p *Stopping) error { _, err := p.TrimPools(t.Context()); return err })
+	do(first, "page-out", func(p *Stopping) error { _, err := p.PageOut(t.Context()); return err })
 	// What it does is Drain, then Terminate. A drained worker is often faster than a signal: another shows whether that comes.
-	do(first, "hard-stop-after", func(p *Process) error { _, err := Drain(t.Context(), first, p, Pace{}); return err })
-	do(second, "hard-stop-after", func(p *Process) error { return p.Signal(unix.SIGQUIT) })
-	do(second, "terminate-oldest", func(p *Process) error { _, err := p.Terminate(t.Context(), 0); return err })
+	do(first, "hard-stop-after", func(p *Stopping) error { _, err := (Replaced{p}).Drain(t.Context(), Pace{}); return err })
+	do(second, "hard-stop-after", func(p *Stopping) error { return p.signal(unix.SIGQUIT) })
+	do(second, "terminate-oldest", func(p *Stopping) error { _, err := (Replaced{p}).Terminate(t.Context(), 0); return err })
 	return got
 }
 

@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -9,54 +10,37 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"hapressure/haproxy/cli"
+	"hapressure/haproxy/proc"
 )
 
-// Scanner finds HAProxy instances among processes. It remembers what cannot change any more: the generation of a worker, that it is
-// stopping, and where its cache lies.
+// Scanner finds HAProxy instances among processes. It remembers what cannot change any more: the
+// generation of a worker, that it is stopping, and where its cache lies.
+//
+// A Scanner is for one goroutine, except that Recheck may be called at any time.
 type Scanner struct {
 	procfs  string
-	workers map[ID]*memory
-	masters map[ID]turnstile
-	shared  map[int][]uint64 // memory.shared by pid, of the last Scan
-	last    int              // highest generation given
-	scans   uint64           // number of the present Scan
-}
-
-// memory is what a Scanner remembers of one worker.
-type memory struct {
-	generation int
-	started    bool     // it was seen in its event loop
-	listener   listener // on which it was last seen to accept
-	stopping   string   // why, once proven
-	since      uint64   // clock tick since which it has been stopping
-	shared     []uint64 // then, inodes of the shared memory that it maps
-	cache      *Mapping // once recognised
-	refusal    *Refusal // or else why there is none
-	turn       uint64   // number of the Scan that last examined its sockets
-	measured   uint64   // number of the Scan that last measured it
-	seen       bool
-	cli        *cli
-	reads      turnstile
+	workers memories
+	masters map[ID]proc.Turnstile
+	last    int    // highest generation given
+	scans   uint64 // number of the present Scan
 }
 
 // NewScanner makes a Scanner that reads the proc file system mounted at procfs.
 func NewScanner(procfs string) *Scanner {
-	return &Scanner{procfs: procfs, workers: map[ID]*memory{}, masters: map[ID]turnstile{}}
+	return &Scanner{procfs: procfs, workers: memories{}, masters: map[ID]proc.Turnstile{}}
 }
 
-// Known is what a Scanner knows of a worker that the next one, in a program started anew, cannot find out.
+// Known is what a Scanner knows of a worker and a new one, after a restart, cannot find out.
 type Known struct {
 	ID
-	Generation int    `json:"Generation"`
-	Since      uint64 `json:"Since"` // clock tick since boot since which it has been stopping; 0 = it was not known to be
+	Generation int
+	Since      uint64 // clock tick since boot since which it has been stopping; 0 = not known
 }
 
-// Known returns what is known of the workers there are.
+// Known returns what is known of the workers that there are.
 func (s *Scanner) Known() []Known {
 	var all []Known
 	for id, m := range s.workers {
@@ -65,28 +49,20 @@ func (s *Scanner) Known() []Known {
 	return all
 }
 
-// Recall takes up what another Scanner knew. Whether a worker is stopping is proven anew.
+// Recall restores what another Scanner knew. That a worker is stopping is proven again.
 func (s *Scanner) Recall(known []Known) {
 	for _, k := range known {
-		s.workers[k.ID] = &memory{generation: k.Generation, since: k.Since, reads: newTurnstile()}
+		s.workers[k.ID] = &memory{generation: k.Generation, since: k.Since, reads: proc.NewTurnstile()}
 		s.last = max(s.last, k.Generation)
 	}
 }
 
-// Bounds of one Scan, whatever the processes do that it reads. They are shared by all processes of the Scan; a worker whose
-// turn does not come within them is unknown, or not measured, and comes first in the next Scan.
-const (
-	proofTime   = 5 * time.Second
-	measureTime = 3 * time.Second
-)
-
-var (
-	errNoProofTime   = errors.New("its turn to be examined has not come yet")
-	errNoMeasureTime = errors.New("its turn to be measured has not come yet")
-)
-
-// Scan examines the processes in pids (those of a cgroup) and returns the HAProxy masters among them with their workers. A worker
-// is a child of its master that runs the same program; whatever else the master started is left alone.
+// Scan examines the processes in pids (those of a cgroup) and returns the HAProxy masters among
+// them with their workers. A worker is a child of its master that runs the same program; other
+// children of a master are ignored.
+//
+// A Scan asks HAProxy only what cannot be seen, and only workers that may be stopping (prove.go).
+// It is bounded in time, whatever the processes do.
 func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	procs, err := s.readProcs(ctx, pids)
 	if err != nil {
@@ -96,21 +72,21 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 		m.seen = false
 	}
 	s.scans++
-	s.shared = map[int][]uint64{}
-	masters := map[ID]turnstile{}
+	masters := map[ID]proc.Turnstile{}
+	shared := map[int][]uint64{}
 	var found []Instance
 	for _, f := range families(procs) {
-		st, err := readStatus(s.procfs, f.master.PID)
+		st, err := proc.ReadStatus(s.procfs, f.master.PID)
 		if err != nil {
 			continue // it has ended
 		}
-		masters[f.master.ID] = cmp.Or(s.masters[f.master.ID], newTurnstile())
-		found = append(found, s.instance(f, st, masters[f.master.ID]))
+		masters[f.master.ID] = cmp.Or(s.masters[f.master.ID], proc.NewTurnstile())
+		found = append(found, s.instance(f, st, masters[f.master.ID], shared))
 	}
 	s.masters = masters
 	maps.DeleteFunc(s.workers, func(_ ID, m *memory) bool { return !m.seen })
-	s.prove(ctx, found)
-	s.measure(ctx, found)
+	s.workers.prove(ctx, found, s.scans)
+	s.workers.measure(ctx, found, s.scans, shared)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("examining %d HAProxy instances: %w", len(found), ctx.Err())
 	}
@@ -118,19 +94,22 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 }
 
 // instance is what is known of a family before it is examined.
-func (s *Scanner) instance(f family, master status, reads turnstile) Instance {
+func (s *Scanner) instance(f family, master proc.Status, reads proc.Turnstile,
+	shared map[int][]uint64) Instance {
 	in := Instance{Master: f.master.ID, Workers: make([]Worker, len(f.workers))}
-	now := bootTicks()
+	now := proc.BootTicks()
 	for i, p := range f.workers {
-		w, m := &in.Workers[i], s.remember(p.ID)
-		*w = Worker{ID: p.ID, Master: f.master.ID, procfs: s.procfs, exe: p.exe, reads: m.reads, shared: s.shared,
-			Generation: m.generation, Age: ticks(now, p.Start)}
+		m := s.remember(p.ID)
+		w := Worker{ID: p.ID, Master: f.master.ID, procfs: s.procfs, exe: p.exe, reads: m.reads,
+			shared: shared, Generation: m.generation, Age: proc.Between(p.Start, now)}
 		if m.cli == nil {
-			m.cli, w.Why = newCLI(s.procfs, p.ID, f.master.ID, master, reads)
+			var err error
+			if m.cli, err = cli.New(s.procfs, p.ID, f.master.ID, master, reads); err != nil {
+				w.Why = err.Error()
+			}
 		}
-		if w.cli = m.cli; w.cli != nil {
-			w.NSPID = w.cli.nspid
-		}
+		w.cli = m.cli
+		in.Workers[i] = w
 	}
 	return in
 }
@@ -139,15 +118,15 @@ func (s *Scanner) remember(id ID) *memory {
 	m := s.workers[id]
 	if m == nil {
 		s.last++
-		m = &memory{generation: s.last, reads: newTurnstile()}
+		m = &memory{generation: s.last, reads: proc.NewTurnstile()}
 		s.workers[id] = m
 	}
 	m.seen = true
 	return m
 }
 
-// proc is a process that looks like HAProxy.
-type proc struct {
+// process is a process that resembles HAProxy.
+type process struct {
 	ID
 	ppid int
 	exe  string
@@ -155,12 +134,12 @@ type proc struct {
 
 // family is a master and its workers, the oldest first.
 type family struct {
-	master  proc
-	workers []proc
+	master  process
+	workers []process
 }
 
-func families(procs map[int]proc) []family {
-	children := map[int][]proc{} // by the parent's pid
+func families(procs map[int]process) []family {
+	children := map[int][]process{} // by the parent's pid
 	for _, p := range procs {
 		if parent, ok := procs[p.ppid]; ok && parent.exe == p.exe {
 			children[p.ppid] = append(children[p.ppid], p)
@@ -172,7 +151,7 @@ func families(procs map[int]proc) []family {
 		if parent, ok := procs[master.ppid]; ok && parent.exe == master.exe {
 			continue // a worker that has forked
 		}
-		slices.SortFunc(workers, func(a, b proc) int {
+		slices.SortFunc(workers, func(a, b process) int {
 			return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
 		})
 		found = append(found, family{master, workers})
@@ -181,13 +160,13 @@ func families(procs map[int]proc) []family {
 	return found
 }
 
-func (s *Scanner) readProcs(ctx context.Context, pids []int) (map[int]proc, error) {
-	procs := map[int]proc{}
+func (s *Scanner) readProcs(ctx context.Context, pids []int) (map[int]process, error) {
+	procs := map[int]process{}
 	for _, pid := range pids {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("reading %d processes: %w", len(pids), ctx.Err())
 		}
-		p, err := readProc(s.procfs, pid)
+		p, err := readProcess(s.procfs, pid)
 		if errors.Is(err, ErrGone) {
 			continue
 		}
@@ -201,46 +180,27 @@ func (s *Scanner) readProcs(ctx context.Context, pids []int) (map[int]proc, erro
 	return procs, nil
 }
 
-func readProc(procfs string, pid int) (proc, error) {
-	st, err := readStat(procfs, pid)
+// readProcess reads what Scan needs to know of a process. ErrGone: it has ended, or it is not called
+// haproxy and hides its program.
+func readProcess(procfs string, pid int) (process, error) {
+	st, err := proc.ReadStat(procfs, pid)
 	if err != nil {
-		return proc{}, err
+		return process{}, err
 	}
-	if st.state == 'Z' {
-		return proc{}, ErrGone
+	if st.State == 'Z' {
+		return process{}, ErrGone
 	}
-	exe, err := os.Readlink(filepath.Join(procfs, strconv.Itoa(pid), "exe"))
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) && !strings.HasPrefix(st.comm, "haproxy") {
-		return proc{}, ErrGone // or not for us to look at, and nothing that we look for
+	exe, err := proc.Program(procfs, pid)
+	if errors.Is(err, os.ErrPermission) && !strings.HasPrefix(st.Comm, "haproxy") {
+		return process{}, ErrGone
 	}
-	if err != nil {
-		return proc{}, err
-	}
-	// An upgrade of the package leaves old workers of a deleted file.
-	exe = strings.TrimSuffix(exe, " (deleted)")
-	return proc{ID{pid, st.start}, st.ppid, exe}, nil
+	return process{ID{PID: pid, Start: st.Start}, st.PPID, exe}, err
 }
 
-// readCmdline reads the command line of a master. Those of workers, which list all older workers after -sf, are better left unread.
-func readCmdline(procfs string, pid int) ([]string, error) {
-	b, err := readProcFile(procfs, pid, "cmdline")
-	if err != nil || len(b) == 0 {
-		return nil, ErrGone // or in the middle of execve(2), as a master is in each reload
-	}
-	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
-}
-
-// userHZ is the unit of start times in /proc/PID/stat, in ticks a second: 100 on all that Go runs on (asm-generic/param.h).
-const userHZ = 100
-
-func bootTicks() uint64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic(err) // every Linux that has pidfds has it
-	}
-	return uint64(ts.Nano()) * userHZ / uint64(time.Second)
-}
-
-func ticks(now, then uint64) time.Duration {
-	return time.Duration(now-min(now, then)) * (time.Second / userHZ)
+// Runs reports whether HAProxy, by its name (/proc/PID/comm), is among the processes.
+func Runs(procfs string, pids []int) bool {
+	return slices.ContainsFunc(pids, func(pid int) bool {
+		name, err := proc.ReadFile(procfs, pid, "comm")
+		return err == nil && bytes.HasPrefix(name, []byte("haproxy"))
+	})
 }

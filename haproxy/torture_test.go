@@ -2,10 +2,10 @@ package haproxy
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -75,15 +75,13 @@ func (m *torment) stopping(n int) {
 		m.purge(p)
 		tunnels.through(m.h)
 		m.checkCache(p)
-		if !p.Alive() {
+		if !p.p.Alive() {
 			m.t.Fatal("the worker ended while it had connections")
 		}
 		tunnels.close()
-		ctx, cancel := context.WithTimeout(m.t.Context(), haproxytest.Deadline)
-		if err := p.WaitExit(ctx); err != nil {
+		if ended, err := p.p.WaitExit(m.t.Context(), haproxytest.Deadline); !ended {
 			m.t.Errorf("the worker goes on after its last connection: %v", err)
 		}
-		cancel()
 		p.Close()
 		if m.t.Failed() {
 			return
@@ -94,7 +92,7 @@ func (m *torment) stopping(n int) {
 // current purges a worker that serves n times, with more handshakes all the time. No policy does this; the purge must stand it.
 func (m *torment) current(n int) {
 	worker := m.h.Children()[0]
-	p, err := OpenProcess("/proc", ID{PID: worker})
+	p, err := unproven(worker)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -140,7 +138,7 @@ func (m *torment) holdConnections() {
 }
 
 // purge purges p under the handshakes of the connections held, completes the rest after it, and reports whether it was not refused.
-func (m *torment) purge(p *Process) bool {
+func (m *torment) purge(p *Stopping) bool {
 	var during sync.WaitGroup
 	during.Go(func() {
 		each(m.peers, func(p peer) { m.traffic.handshake(p, halfOpen/2) })
@@ -189,34 +187,34 @@ func (m *torment) checkResult(res Purged, err error) (purged bool) {
 }
 
 // checkCache wants the cache of a worker without handshakes to be as the purge left it.
-func (m *torment) checkCache(p *Process) {
+func (m *torment) checkCache(p *Stopping) {
 	if m.refusals > 0 {
 		return
 	}
-	c, cache, err := p.findSSLCache()
+	c, err := findTLSCache(p.p, os.O_RDWR)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	c.Close()
-	if !cache.Empty {
-		m.t.Errorf("after handshakes on a purged cache: %+v, want it empty", cache)
+	if !c.cache.Empty {
+		m.t.Errorf("after handshakes on a purged cache: %+v, want it empty", c.cache)
 	}
 	m.checkLock(p)
 }
 
 // checkLock waits until no thread is inside the cache: one that was stuck there would stay.
-func (m *torment) checkLock(p *Process) {
+func (m *torment) checkLock(p *Stopping) {
 	if m.refusals > 0 {
 		return
 	}
-	c, _, err := p.findSSLCache()
+	c, err := findTLSCache(p.p, os.O_RDWR)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	defer c.Close()
 	m.h.Eventually("the cache's lock is free", func() error {
 		var lock [8]byte
-		if _, err := c.f.ReadAt(lock[:], shctx.OffLock); err != nil || lock != [8]byte{} {
+		if _, err := c.ReadAt(lock[:], shctx.OffLock); err != nil || lock != [8]byte{} {
 			return fmt.Errorf("lock %x, %v", lock, err)
 		}
 		return nil

@@ -1,47 +1,83 @@
 package haproxy
 
-import "time"
+import (
+	"context"
+	"errors"
+	"time"
 
-// State is what is proven of a worker. The zero value is Unknown, and unknown is left alone.
+	"hapressure/haproxy/cli"
+	"hapressure/haproxy/proc"
+)
+
+// ID names a process for ever: its pid and its start time.
+type ID = proc.ID
+
+// State is what is proven of a worker. The zero value is Unknown. Unknown workers are never
+// changed.
 type State int
 
 const (
-	Unknown  State = iota
-	Current        // proven to accept connections
-	Stopping       // proven to accept none, and to have a younger sibling that does; it ends with its last connection
+	StateUnknown  State = iota
+	StateCurrent        // proven to accept connections
+	StateStopping       // proven to accept none, while a younger worker of its master does
 )
 
 func (s State) String() string { return [...]string{"unknown", "current", "stopping"}[s] }
 
-// Worker is one worker process of a master.
+// Worker is one worker process of a master, as a Scan found it. It has no method that changes the
+// process: see Stopping.
 type Worker struct {
 	ID
 	Master     ID
-	NSPID      int // its pid as the master and its own CLI know it
-	procfs     string
-	exe        string
-	cli        *cli
-	reads      turnstile
-	shared     map[int][]uint64 // what stopping workers map, by pid; see CacheFile.owners
-	Generation int              // 1 for the oldest that this Scanner has seen; a younger worker has a higher one; never used twice
-	State      State            // see Why
-	Why        string           // what State rests on, for people
+	Generation int    // 1 for the oldest that the Scanner has seen; higher for a younger worker
+	State      State  // see Why
+	Why        string // the reason for State, for messages
 	Age        time.Duration
-	// StoppingFor is the age of the next younger generation: its start is what made this one stop. If that one was gone already
-	// when this Scanner first looked, it is shorter than the truth. 0 unless Stopping.
+	// StoppingFor is the age of the next younger generation, whose start made this one stop. If
+	// that one had ended before the Scanner first saw this one, it is too short. 0 unless stopping.
 	StoppingFor time.Duration
-	Cache       uint64 // bytes of memory held by its TLS session cache; see CacheErr
-	CacheErr    error  // why Cache is not known: a *Refusal if nothing there is recognised. Read only when Stopping
-	Shared      uint64 // bytes of all its shared anonymous memory. Not read when Stopping
-	Private     uint64 // bytes of its private memory, in RAM or swapped out
-	RAM         uint64 // bytes of its memory that its page tables show in RAM: what PageOut works on
-	Files       int    // its open files, most of which are connections; 0 = not known, as before Linux 6.2
-	SizeErr     error  // why Shared, Private and RAM are not known
+
+	// Memory, in bytes. See CacheErr and SizeErr.
+	Cache   uint64 // held by the TLS session cache. Read only when stopping
+	Shared  uint64 // all shared anonymous memory. Not read when stopping
+	Private uint64 // in RAM or swapped out
+	RAM     uint64 // what page tables show in RAM, which PageOut works on
+	Files   int    // open files, most of which are connections; 0 = unknown, as before Linux 6.2
+
+	CacheErr error // why Cache is unknown: a *Refusal if no memory is recognised as a cache
+	SizeErr  error // why Shared, Private and RAM are unknown
+
+	procfs    string
+	exe       string // the path of its program
+	cli       *cli.Client
+	reads     proc.Turnstile
+	shared    map[int][]uint64 // inodes that stopping workers map, by pid; see cacheFile.owners
+	successor bool             // whether a younger worker of its master is current
 }
 
 // Instance is one HAProxy in master-worker mode.
 type Instance struct {
 	Master  ID
 	Workers []Worker // the oldest first
-	CLIErr  error    // why a worker that may be stopping could not be asked: ErrNoCLI, or a fault that may pass
+	CLIErr  error    // why a worker that may be stopping could not be asked
+}
+
+// Errors of questions to workers.
+var (
+	// ErrGone means that the process has ended, or that its pid belongs to another one.
+	ErrGone = proc.ErrGone
+	// ErrNoCLI means that the worker's CLI cannot be reached, or refuses what was asked.
+	ErrNoCLI = cli.ErrNoCLI
+
+	errNotAsked = errors.New("not asked: only workers that are stopping are")
+)
+
+// Connections returns the number of client connections of a stopping worker, at most some seconds
+// old. Other workers are not asked.
+func (w *Worker) Connections(ctx context.Context) (int, error) {
+	if w.State != StateStopping || w.cli == nil {
+		return 0, errNotAsked
+	}
+	info, err := w.cli.Info(ctx)
+	return info.Connections, err
 }

@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hapressure/haproxy/proc"
 	"hapressure/haproxy/shctx"
 	"hapressure/tests/cachetest"
 	"hapressure/tests/haproxytest"
@@ -31,13 +32,13 @@ import (
 // byte, with what it was before.
 
 // sharedSums returns a checksum of each shared writable mapping of p, files too, as the process itself sees it.
-func sharedSums(t *testing.T, p *Process) map[string][32]byte {
+func sharedSums(t *testing.T, p *Stopping) map[string][32]byte {
 	t.Helper()
-	all, err := ReadMaps("/proc", p.PID, func(m Mapping) bool { return m.Perms == "rw-s" })
+	all, err := proc.ReadMaps("/proc", p.w.PID, func(m proc.Mapping) bool { return m.Perms == "rw-s" })
 	if err != nil {
 		t.Fatal(err)
 	}
-	mem, err := os.Open(p.path("mem"))
+	mem, err := os.Open(p.p.Path("mem"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,19 +49,9 @@ func sharedSums(t *testing.T, p *Process) map[string][32]byte {
 		if _, err := mem.ReadAt(b, int64(m.Start)); err != nil {
 			t.Fatal(err)
 		}
-		sums[m.file()] = sha256.Sum256(b)
+		sums[m.File()] = sha256.Sum256(b)
 	}
 	return sums
-}
-
-func open(t *testing.T, pid int) *Process {
-	t.Helper()
-	p, err := OpenProcess("/proc", ID{PID: pid})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.Close() })
-	return p
 }
 
 const twoHTTPCaches = "cache small\n    total-max-size 4\ncache big\n    total-max-size 20\n"
@@ -90,11 +81,11 @@ func TestWorkerWithoutTLSCacheIsNotWritten(t *testing.T) {
 func TestPurgeWritesNothingElse(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, Sections: twoHTTPCaches})
 	p := open(t, h.Children()[0])
-	c, _, err := p.findSSLCache()
+	c, err := findTLSCache(p.p, os.O_RDWR)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tls := c.Mapping.file()
+	tls := c.Mapping.File()
 	c.Close()
 	before := sharedSums(t, p)
 	if len(before) != 3 {
@@ -278,7 +269,7 @@ func vfork() {
 }
 
 type lookalikeProcess struct {
-	*Process
+	*Stopping
 	t   *testing.T
 	in  io.Writer
 	out *bufio.Scanner
@@ -335,11 +326,11 @@ func TestLookalikeIsRefused(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			p := startLookalike(t, kind)
-			before := sharedSums(t, p.Process)
-			if _, err := p.PurgeSSLCache(t.Context(), []int{p.PID}); !shctx.IsRefusal(err, reason) {
+			before := sharedSums(t, p.Stopping)
+			if _, err := p.PurgeSSLCache(t.Context(), []int{p.w.PID}); !shctx.IsRefusal(err, reason) {
 				t.Errorf("purge: %v, want refusal %q", err, reason)
 			}
-			if !maps.Equal(before, sharedSums(t, p.Process)) {
+			if !maps.Equal(before, sharedSums(t, p.Stopping)) {
 				t.Error("its shared memory was written")
 			}
 		})
@@ -350,14 +341,14 @@ func TestLookalikeIsRefused(t *testing.T) {
 // a process that runs the same program, whose file's name begins with haproxy.
 func TestLookalikeIsNoStoppingWorker(t *testing.T) {
 	p := startLookalike(t, "shared")
-	c, _, err := p.findSSLCache()
+	c, err := findTLSCache(p.p, os.O_RDWR)
 	if err != nil {
 		t.Fatalf("the copy is not perfect: %v", err)
 	}
 	c.Close()
 	s := NewScanner("/proc")
-	found, err := s.Scan(t.Context(), []int{os.Getpid(), p.PID})
-	if err != nil || len(found) != 1 || !slices.Equal(states(found[0]), []State{Unknown}) {
+	found, err := s.Scan(t.Context(), []int{os.Getpid(), p.w.PID})
+	if err != nil || len(found) != 1 || !slices.Equal(states(found[0]), []State{StateUnknown}) {
 		t.Fatalf("%+v, %v, want one worker of which nothing is known", found, err)
 	}
 	if _, err := s.Recheck(t.Context(), found[0].Workers[0]); !errors.Is(err, ErrNotStopping) {
@@ -370,58 +361,58 @@ func TestMappingReplacedDuringAPurge(t *testing.T) {
 	t.Run("before it is opened", func(t *testing.T) {
 		for _, what := range []string{"map another", "unmap", "map a program"} {
 			p := startLookalike(t, "shared")
-			shared, err := p.SharedMappings()
+			shared, err := sharedMappings(p.p)
 			if err != nil || len(shared) != 1 {
 				t.Fatalf("%v, %v", shared, err)
 			}
 			p.tell(what)
-			if c, err := p.OpenMapping(shared[0], true); !errors.Is(err, ErrUnstable) {
-				t.Errorf("%s: %+v, %v, want ErrUnstable", what, c, err)
+			if c, err := p.p.OpenMapping(shared[0], os.O_RDWR); !errors.Is(err, proc.ErrChanged) {
+				t.Errorf("%s: %+v, %v, want proc.ErrChanged", what, c, err)
 			}
 		}
 	})
 	t.Run("after it is recognised", func(t *testing.T) {
 		p := startLookalike(t, "shared")
-		c, cache, err := p.findSSLCache()
+		c, err := findTLSCache(p.p, os.O_RDWR)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
 		p.tell("map another")
-		before := sharedSums(t, p.Process)
+		before := sharedSums(t, p.Stopping)
 		// The file that was recognised is what is emptied and swept. It is nobody's any more.
-		if err := errors.Join(emptied(t, c, cache), c.sweep(t.Context())); err != nil {
+		if err := errors.Join(emptied(t, c), c.sweep(t.Context())); err != nil {
 			t.Error(err)
 		}
 		if n, err := c.Resident(); err != nil || n > pageSize {
 			t.Errorf("%d bytes left of the file, %v", n, err)
 		}
-		if !maps.Equal(before, sharedSums(t, p.Process)) {
+		if !maps.Equal(before, sharedSums(t, p.Stopping)) {
 			t.Error("what lies there now was written")
 		}
 	})
 	t.Run("in place", func(t *testing.T) {
 		p := startLookalike(t, "shared")
-		c, cache, err := p.findSSLCache()
+		c, err := findTLSCache(p.p, os.O_RDWR)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
 		p.tell("become an HTTP cache")
-		before := sharedSums(t, p.Process)
-		if err := c.empty(t.Context(), cache, new(Purged)); !shctx.IsRefusal(err, shctx.HTTPCache) {
+		before := sharedSums(t, p.Stopping)
+		if err := c.empty(t.Context(), new(Purged)); !shctx.IsRefusal(err, shctx.HTTPCache) {
 			t.Errorf("%v, want refusal %q", err, shctx.HTTPCache)
 		}
-		if !maps.Equal(before, sharedSums(t, p.Process)) {
+		if !maps.Equal(before, sharedSums(t, p.Stopping)) {
 			t.Error("it was written")
 		}
 	})
 }
 
 // emptied empties a cache, and tries again as a policy does where a thread does not get a CPU in time to stop.
-func emptied(t *testing.T, c *CacheFile, cache *shctx.Cache) (err error) {
+func emptied(t *testing.T, c *cacheFile) (err error) {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
-		if err = c.empty(t.Context(), cache, new(Purged)); !errors.Is(err, ErrCannotStop) || time.Now().After(end) {
+		if err = c.empty(t.Context(), new(Purged)); !errors.Is(err, ErrCannotStop) || time.Now().After(end) {
 			return err
 		}
 	}
@@ -449,7 +440,7 @@ m=mmap.mmap(-1,8<<20); m[56]=200; m[72]=1; print("ready",flush=True); sys.stdin.
 	if _, err := out.Read(make([]byte, 16)); err != nil {
 		t.Fatal(err)
 	}
-	p, err := OpenProcess("/proc", ID{PID: cmd.Process.Pid})
+	p, err := unproven(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}

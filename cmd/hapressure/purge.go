@@ -80,7 +80,7 @@ func stopping(found []haproxy.Instance, pid int) []haproxy.Worker {
 	var chosen []haproxy.Worker
 	for _, in := range found {
 		for _, w := range in.Workers {
-			if w.State == haproxy.Stopping || w.PID == pid {
+			if w.State == haproxy.StateStopping || w.PID == pid {
 				chosen = append(chosen, w)
 			}
 		}

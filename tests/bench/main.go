@@ -154,7 +154,7 @@ func purge(ctx context.Context, args []string) error {
 	}
 	fmt.Println("ready")
 	fmt.Scanln()
-	p, err := purgeWorker(ctx, pids, opener(pids[0]))
+	p, err := purgePID(ctx, pids[0], pids)
 	if err != nil {
 		return err
 	}

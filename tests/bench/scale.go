@@ -68,7 +68,7 @@ func (s settings) scale(ctx context.Context, t *table) error {
 		var took []time.Duration
 		for i, w := range full {
 			progress("scale, purge %d of %d among %d workers", i+1, len(full), n)
-			p, err := purgeWorker(ctx, pids, func() (*haproxy.Process, error) { return scanner.Recheck(ctx, w) })
+			p, err := purgeWorker(ctx, pids, func() (*haproxy.Stopping, error) { return scanner.Recheck(ctx, w) })
 			if err != nil {
 				return err
 			}
@@ -145,7 +145,7 @@ func measureScan(ctx context.Context, pids []int) (st step, s *haproxy.Scanner, 
 		st.mallocs, st.proven, full = after.Mallocs-before.Mallocs, 0, nil
 		for _, in := range found {
 			for _, w := range in.Workers {
-				if w.State == haproxy.Stopping {
+				if w.State == haproxy.StateStopping {
 					st.proven++
 				}
 				if w.Cache > uint64(os.Getpagesize()) {

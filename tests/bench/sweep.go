@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hapressure/haproxy"
+	"hapressure/haproxy/proc"
 )
 
 const (
@@ -123,7 +124,7 @@ func timePurge(ctx context.Context, size uint64) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	p, err := purgeWorker(ctx, pids, opener(w.pid))
+	p, err := purgePID(ctx, w.pid, pids)
 	if err == nil && p.Freed < size/100*99 {
 		err = fmt.Errorf("only %d bytes were freed", p.Freed)
 	}
@@ -140,11 +141,11 @@ type purged struct {
 	Tries      int
 }
 
-func purgeWorker(ctx context.Context, others []int, open func() (*haproxy.Process, error)) (purged, error) {
+func purgeWorker(ctx context.Context, others []int, recheck func() (*haproxy.Stopping, error)) (purged, error) {
 	var worst time.Duration
 	for tries := 1; ; tries++ {
 		began := time.Now()
-		p, err := open()
+		p, err := recheck()
 		if err != nil {
 			return purged{}, err
 		}
@@ -158,8 +159,21 @@ func purgeWorker(ctx context.Context, others []int, open func() (*haproxy.Proces
 	}
 }
 
-func opener(pid int) func() (*haproxy.Process, error) {
-	return func() (*haproxy.Process, error) { return haproxy.OpenProcess("/proc", haproxy.ID{PID: pid}) }
+// purgePID purges the stopping worker with this pid. others are all pids of its HAProxy.
+func purgePID(ctx context.Context, pid int, others []int) (purged, error) {
+	s := haproxy.NewScanner("/proc")
+	found, err := s.Scan(ctx, others)
+	if err != nil {
+		return purged{}, err
+	}
+	for _, in := range found {
+		for _, w := range in.Workers {
+			if w.PID == pid {
+				return purgeWorker(ctx, others, func() (*haproxy.Stopping, error) { return s.Recheck(ctx, w) })
+			}
+		}
+	}
+	return purged{}, fmt.Errorf("no worker has pid %d", pid)
 }
 
 func timeKill(ctx context.Context, size uint64) (time.Duration, error) {
@@ -196,16 +210,16 @@ func kill(ctx context.Context, pid int, size uint64) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	p, err := opener(pid)()
+	p, err := proc.Open("/proc", proc.ID{PID: pid})
 	if err != nil {
 		return 0, err
 	}
 	defer p.Close()
 	began := time.Now()
-	if err := p.Signal(unix.SIGKILL); err != nil {
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		return 0, err
 	}
-	if err := p.WaitExit(ctx); err != nil {
+	if _, err := p.WaitExit(ctx, patience); err != nil {
 		return 0, err
 	}
 	for ctx.Err() == nil {

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hapressure/cmd/hapressure/internal/host"
-	"hapressure/haproxy"
+	"hapressure/haproxy/proc"
 )
 
 // LeaveHugePages executes the program anew if the kernel may give it transparent huge pages: of 2 MiB it would use little, and has some by
@@ -25,7 +25,7 @@ func LeaveHugePages() {
 // start needed is let go of first. Go's heap is given back all the same. Without the right to lock we are as slow as everybody else.
 func lockResident() {
 	exe, _ := os.Executable()
-	unused, _ := haproxy.ReadMaps(host.Procfs, os.Getpid(), func(m haproxy.Mapping) bool { return m.Path == exe && m.Perms[1] == '-' })
+	unused, _ := proc.ReadMaps(host.Procfs, os.Getpid(), func(m proc.Mapping) bool { return m.Path == exe && m.Perms[1] == '-' })
 	for _, m := range unused {
 		unix.Syscall(unix.SYS_MADVISE, uintptr(m.Start), uintptr(m.Len()), unix.MADV_DONTNEED) // it is read again where it is needed
 	}

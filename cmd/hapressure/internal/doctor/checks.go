@@ -220,7 +220,7 @@ func checkMemory(_ context.Context, e *exam) {
 		}
 		for _, m := range t.Masters {
 			for _, w := range m.Workers {
-				if w.State != haproxy.Current.String() || w.SizeError != "" {
+				if w.State != haproxy.StateCurrent.String() || w.SizeError != "" {
 					continue
 				}
 				// The configuration's check makes a cache as the new worker does: docs/operations.md.
@@ -251,7 +251,7 @@ func checkHAProxy(_ context.Context, e *exam) {
 			e.say(fine, "", "%s has no hard-stop-after: only the policy bounds how long old workers stay", name)
 		}
 		for i, w := range in.Workers {
-			if w.State == haproxy.Current && slices.ContainsFunc(in.Workers[i+1:], serves) {
+			if w.State == haproxy.StateCurrent && slices.ContainsFunc(in.Workers[i+1:], serves) {
 				e.say(warning, "nothing, if its grace time is not over; otherwise close that socket in what starts HAProxy",
 					"worker %d is not taken for stopping, though a younger worker serves: %s", w.PID, w.Why)
 			}
@@ -260,20 +260,19 @@ func checkHAProxy(_ context.Context, e *exam) {
 	}
 }
 
-func serves(w haproxy.Worker) bool { return w.State == haproxy.Current }
+func serves(w haproxy.Worker) bool { return w.State == haproxy.StateCurrent }
 
-// checkWorker looks at the cache of a current worker as well: it tells what can be done about it once a reload has replaced the worker.
+// checkWorker also checks the cache of a current worker: whether it can be purged once a reload has
+// replaced the worker.
 func (e *exam) checkWorker(w haproxy.Worker) {
-	p, err := haproxy.OpenProcess(e.procfs, w.ID)
-	if err != nil {
-		return // it has ended since
+	cache, err := w.CheckSSLCache(e.pids)
+	if errors.Is(err, haproxy.ErrGone) {
+		return
 	}
-	defer p.Close()
 	name := fmt.Sprintf("worker %d (%s)", w.PID, w.State)
-	if w.State == haproxy.Unknown {
+	if w.State == haproxy.StateUnknown {
 		e.say(warning, "", "%s: %s", name, w.Why)
 	}
-	cache, err := p.CheckSSLCache(e.pids)
 	switch {
 	case err == nil:
 		e.say(fine, "", "%s: its TLS session cache of %s is known (%s)", name, render.Size(cache.Before), cache.Layout)
@@ -282,7 +281,7 @@ func (e *exam) checkWorker(w haproxy.Worker) {
 			"It may be private memory, as up to HAProxy 2.8 with one thread, and is not purged then", name)
 	case haproxy.HasNoCache(err):
 		e.say(fine, "", "%s has no TLS session cache", name)
-	case errors.Is(err, haproxy.ErrBusy), errors.Is(err, haproxy.ErrUnstable), errors.Is(err, haproxy.ErrGone):
+	case errors.Is(err, haproxy.ErrBusy):
 		e.say(fine, "", "%s: its cache is in use and was not looked at", name)
 	default:
 		e.say(warning, "see Limits in README.md: the policy goes on to what else it has", "%s: its cache cannot be purged: %v", name, err)

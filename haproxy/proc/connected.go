@@ -1,4 +1,4 @@
-package haproxy
+package proc
 
 import (
 	"bufio"
@@ -13,10 +13,11 @@ import (
 
 // Which sockets are connected.
 //
-// A connection must not be copied. If its worker closes it while there is a copy, it stays in the worker's epoll set, and epoll(7)
-// reports its end again and again under a number that may by then belong to another connection. HAProxy up to 3.1 takes
-// that for the end of the other connection, and later releases spin (src/ev_epoll.c). So the tables of /proc/PID/net come
-// first: a socket that they show as connected accepts nothing, and is not examined further.
+// A connection must not be copied. If its process closes it while a copy exists, it stays in the
+// process's epoll set, and epoll(7) reports its end again and again, under a number that may by
+// then belong to another connection. HAProxy up to 3.1 takes that for the end of the other
+// connection, and later releases spin (src/ev_epoll.c). So the tables of /proc/PID/net are read
+// first: a socket that they show as connected accepts nothing, and is not examined.
 
 // socketTable is a table of /proc/PID/net with the sockets of the process's network namespace.
 type socketTable struct {
@@ -25,7 +26,8 @@ type socketTable struct {
 	connected    []string // states of a socket that cannot accept
 }
 
-// The states are those of include/net/tcp_states.h but LISTEN and CLOSE, and SS_CONNECTED of include/uapi/linux/net.h.
+// The states are those of include/net/tcp_states.h except LISTEN and CLOSE, and SS_CONNECTED of
+// include/uapi/linux/net.h.
 var (
 	tcpConnected = []string{"01", "02", "03", "04", "05", "06", "08", "09", "0B", "0C", "0D"}
 
@@ -38,28 +40,24 @@ var (
 	}
 )
 
-// withoutConnected returns those of the sockets that are not connected, as far as that can be seen: sockets of other families, and
-// those of other network namespaces, are left in. A table is only read while there are sockets left that it may show.
-func (p *Process) withoutConnected(ctx context.Context, all []descriptor) ([]descriptor, error) {
-	left := map[string]bool{} // inodes
-	for _, d := range all {
-		left[d.inode] = true
-	}
+// removeConnected removes from inodes the sockets that are connected, as far as the tables show.
+// Sockets of other families and of other network namespaces stay. A table is read only while there
+// are sockets left.
+func (p *Process) removeConnected(ctx context.Context, inodes map[string]bool) error {
 	for _, table := range socketTables {
-		if len(left) == 0 {
-			break
+		if len(inodes) == 0 {
+			return nil
 		}
-		err := p.strikeConnected(ctx, table, left)
+		err := p.removeConnectedIn(ctx, table, inodes)
 		if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
-			return nil, fmt.Errorf("reading net/%s: %w", table.name, err)
+			return fmt.Errorf("reading net/%s: %w", table.name, err)
 		}
 	}
-	return slices.DeleteFunc(all, func(d descriptor) bool { return !left[d.inode] }), nil
+	return nil
 }
 
-// strikeConnected removes from inodes those that the table shows to be connected.
-func (p *Process) strikeConnected(ctx context.Context, table socketTable, inodes map[string]bool) error {
-	f, err := os.Open(p.path("net/" + table.name))
+func (p *Process) removeConnectedIn(ctx context.Context, table socketTable, inodes map[string]bool) error {
+	f, err := os.Open(p.Path("net/" + table.name))
 	if err != nil {
 		return err
 	}
@@ -81,7 +79,8 @@ func (p *Process) strikeConnected(ctx context.Context, table socketTable, inodes
 	}
 }
 
-// connectedInode returns the inode of a line of the table if its socket is connected; nil otherwise.
+// connectedInode returns the inode in a line of the table if its socket is connected, and nil
+// otherwise.
 //
 //	1: 0100007F:1F90 0100007F:A2C6 01 00000000:00000000 00:00000000 00000000     0        0 41854033 1 ...
 func (t socketTable) connectedInode(line []byte) []byte {

@@ -1,4 +1,4 @@
-package haproxy
+package proc
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"testing"
 
@@ -52,12 +51,12 @@ func TestConnectionsAreNotExamined(t *testing.T) {
 		others["bound "+network] = bound
 		connections["client "+network] = client
 	}
-	p, err := OpenProcess("/proc", ID{PID: os.Getpid()})
+	p, err := Open("/proc", ID{PID: os.Getpid()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	dir, err := os.Open(p.path("fd"))
+	dir, err := os.Open(p.Path("fd"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,11 +65,14 @@ func TestConnectionsAreNotExamined(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rest, err := p.withoutConnected(t.Context(), all)
-	if err != nil {
+	left := map[string]bool{}
+	for _, d := range all {
+		left[d.inode] = true
+	}
+	if err := p.removeConnected(t.Context(), left); err != nil {
 		t.Fatal(err)
 	}
-	examined := func(socket any) bool { return slices.Contains(rest, descriptorOf(t, socket)) }
+	examined := func(socket any) bool { return left[descriptorOf(t, socket).inode] }
 	for name, c := range connections {
 		if examined(c) {
 			t.Errorf("%s is examined", name)
@@ -94,20 +96,20 @@ func TestListenerIsFoundAgain(t *testing.T) {
 		defer l.Close()
 		listeners = append(listeners, l)
 	}
-	p, err := OpenProcess("/proc", ID{PID: os.Getpid()})
+	p, err := Open("/proc", ID{PID: os.Getpid()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	last := listener{descriptorOf(t, listeners[1]), listeners[1].Addr().String()}
+	last := Listener{descriptorOf(t, listeners[1]), listeners[1].Addr().String()}
 	for range 2 {
-		if l, err := p.accepting(t.Context(), last); err != nil || l != last {
+		if l, err := p.Accepting(t.Context(), last); err != nil || l != last {
 			t.Errorf("found %+v, %v, want %+v", l, err, last)
 		}
 	}
 	listeners[1].Close()
-	l, err := p.accepting(t.Context(), last)
-	if err != nil || l.socket == "" || l == last {
+	l, err := p.Accepting(t.Context(), last)
+	if err != nil || l.Socket == "" || l == last {
 		t.Errorf("found %+v, %v, after it was closed", l, err)
 	}
 }

@@ -1,4 +1,4 @@
-package haproxy
+package proc
 
 import (
 	"errors"

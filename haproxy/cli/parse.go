@@ -1,9 +1,10 @@
-package haproxy
+package cli
 
 import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -11,19 +12,26 @@ import (
 	"time"
 )
 
-// Info is what we need of `show info` (src/stats.c, stats_fill_info).
+// Info is a part of the answer to `show info` (src/stats.c, stats_fill_info).
 type Info struct {
 	PID         int
 	Stopping    bool
 	Connections int // CurrConns: without those of the CLI
-	Listeners   int // that still accept, and Unstoppable ones: the worker's end of the socket pair to its master
-	Unstoppable int // Unstoppable Jobs
+	Listeners   int // those that still accept, and Unstoppable ones
+	Unstoppable int // Unstoppable Jobs: the worker's end of the socket pair to its master
 }
 
-// ParseShowInfo reads the answer to `show info`. A missing line is an error: absent is not zero.
-func ParseShowInfo(answer string) (Info, error) {
+// ParseInfo parses the answer to `show info`. A missing line is an error: absent is not zero.
+//
+//	Pid: 3831
+//	CurrConns: 1
+//	Stopping: 1
+//	Unstoppable Jobs: 1
+//	Listeners: 1
+func ParseInfo(answer string) (Info, error) {
 	var in Info
-	want := map[string]bool{"Pid": true, "Stopping": true, "CurrConns": true, "Listeners": true, "Unstoppable Jobs": true}
+	want := map[string]bool{"Pid": true, "Stopping": true, "CurrConns": true, "Listeners": true,
+		"Unstoppable Jobs": true}
 	for line := range strings.Lines(answer) {
 		key, value, ok := strings.Cut(strings.TrimRight(line, "\n"), ": ")
 		if !ok || !want[key] {
@@ -55,9 +63,15 @@ func ParseShowInfo(answer string) (Info, error) {
 	return in, nil
 }
 
-// ParseShowSess reads the answer to `show sess` and returns the streams that belong to somebody, those that have been idle for longest
-// first, maxSessions at the most: their ids as `shutdown session` wants them. Those of the CLI itself are left out (src/stream.c, cli_io_handler_dump_sess).
-func ParseShowSess(answer string) ([]string, error) {
+// maxSessions bounds the sessions of one answer, whose lines can be shorter than HAProxy's.
+const maxSessions = 1 << 14
+
+// ParseSessions parses the answer to `show sess` and returns the ids of the clients' streams as
+// `shutdown session` wants them, at most maxSessions. Those that were idle longest come first. It
+// omits the streams of the CLI itself (src/stream.c, cli_io_handler_dump_sess).
+//
+//	0x5587a5480d20: proto=tcpv4 src=127.0.0.1:44848 fe=f be=b ... rq[...,rx=59m57s,...] ...
+func ParseSessions(answer string) ([]string, error) {
 	var ids []string
 	left := map[string]time.Duration{}
 	for line := range strings.Lines(answer) {
@@ -86,8 +100,8 @@ func ParseShowSess(answer string) ([]string, error) {
 
 var receiveTimeout = regexp.MustCompile(`,re?x=([0-9dhms]+)`)
 
-// untilTimeout is how much is left of the timeout for receiving, of the side where that is more: it is set anew with all that comes in, so
-// the less is left the longer the stream has been idle.
+// untilTimeout returns the time that is left of the timeout for receiving, on the side with more.
+// All that arrives sets it again, so the less is left the longer the stream was idle.
 func untilTimeout(line string) time.Duration {
 	var most time.Duration
 	for _, m := range receiveTimeout.FindAllStringSubmatch(line, -1) {
@@ -96,18 +110,21 @@ func untilTimeout(line string) time.Duration {
 	return most
 }
 
-// parseHumanTime reads what HAProxy shows a time as, such as 2d3h or 59m57s (src/tools.c, human_time); what it cannot read is 0.
+// parseHumanTime parses a time as HAProxy shows it, such as 2d3h or 59m57s (src/tools.c,
+// human_time). What it cannot parse is 0.
 func parseHumanTime(s string) (sum time.Duration) {
+	units := map[byte]time.Duration{'d': 24 * time.Hour, 'h': time.Hour, 'm': time.Minute, 's': time.Second}
 	for s != "" {
 		i := strings.IndexAny(s, "dhms")
 		if i < 0 {
 			return 0
 		}
-		d, err := parseTime(s[:i+1])
-		if err != nil {
+		n, err := strconv.ParseUint(s[:i], 10, 31)
+		unit := units[s[i]]
+		if err != nil || n > uint64(math.MaxInt32*time.Millisecond/unit) { // timers have 31 bits
 			return 0
 		}
-		sum, s = sum+d, s[i+1:]
+		sum, s = sum+time.Duration(n)*unit, s[i+1:]
 	}
 	return sum
 }

@@ -19,14 +19,14 @@ func TestParseHardStopAfter(t *testing.T) {
 		"global\n# hard-stop-after 1m\n description hard-stop-after\n": 0,
 		".if defined(X)\n.endif\nglobal\n hard-stop-after 3d\n":        72 * time.Hour,
 	} {
-		d, ok, err := ParseHardStopAfter(strings.NewReader(text))
+		d, ok, err := parseHardStopAfter(strings.NewReader(text))
 		if d != want || ok != (want != 0) || err != nil {
 			t.Errorf("%q: %v, %v, %v, want %v", text, d, ok, err, want)
 		}
 	}
 	for _, bad := range []string{"hard-stop-after\n", "hard-stop-after x\n", "hard-stop-after 5w\n", "hard-stop-after ${T}\n",
 		".if defined(X)\nhard-stop-after 5s\n.endif\n", "hard-stop-after 99999999999s\n", "hard-stop-after 25d\n", "hard-stop-after 10000000h\n"} {
-		if d, _, err := ParseHardStopAfter(strings.NewReader(bad)); err == nil {
+		if d, _, err := parseHardStopAfter(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q: %v, want an error", bad, d)
 		}
 	}
@@ -35,7 +35,7 @@ func TestParseHardStopAfter(t *testing.T) {
 func FuzzParseHardStopAfter(f *testing.F) {
 	f.Add("global\n    log /dev/log local0\n    hard-stop-after 30s\ndefaults\n    timeout client 1h\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		if d, ok, err := ParseHardStopAfter(strings.NewReader(text)); d < 0 || err != nil && (ok || d != 0) {
+		if d, ok, err := parseHardStopAfter(strings.NewReader(text)); d < 0 || err != nil && (ok || d != 0) {
 			t.Errorf("%v, %v, %v", d, ok, err)
 		}
 	})
@@ -50,7 +50,7 @@ func TestConfigArgs(t *testing.T) {
 
 func TestHardStopAfterOfARunningMaster(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{Global: "hard-stop-after 7m"})
-	in := scan(t, NewScanner("/proc"), h, "one current worker", hasStates(Current))
+	in := scan(t, NewScanner("/proc"), h, "one current worker", hasStates(StateCurrent))
 	if d, ok, err := HardStopAfter("/proc", in); d != 7*time.Minute || !ok || err != nil {
 		t.Errorf("%v, %v, %v", d, ok, err)
 	}

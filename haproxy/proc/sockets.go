@@ -1,4 +1,4 @@
-package haproxy
+package proc
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,37 +17,38 @@ import (
 
 // Which sockets accept connections.
 //
-// A table such as /proc/PID/net/tcp shows one address family of one network namespace. A HAProxy worker has listeners of many
-// families (TCP, Unix, abstract, vsock, MPTCP, QUIC, UDP of log-forward) and, by `bind ... namespace`, of other network
-// namespaces. So each socket that is not known to be a connection (connected.go) is examined itself: pidfd_getfd(2) makes a copy
-// of the descriptor, getsockopt(2) reads its state, and the copy is closed again, some microseconds later. Nothing is written to
-// the socket, read from it or changed in it. A process that dies has its copies closed by the kernel.
+// A table such as /proc/PID/net/tcp shows one address family of one network namespace. A process
+// can listen on sockets of many families and, in HAProxy by `bind ... namespace`, of other network
+// namespaces. So each socket that is not known to be a connection (connected.go) is examined
+// itself: pidfd_getfd(2) copies the descriptor, getsockopt(2) reads the state of the socket, and
+// the copy is closed some microseconds later. Nothing is written to the socket, read from it or
+// changed in it. The kernel closes the copies of a process that dies.
 //
-// A worker that serves is examined in every Scan. There the listener found last is examined first, and nothing else if
-// it still accepts.
+// In a process that was found to accept before, the listener found last is examined first, and
+// nothing else if it still accepts.
 
-// acceptTime bounds one examination of a process's sockets. A connection takes some microseconds of it.
-const acceptTime = 5 * time.Second
+// AcceptTime bounds one examination of a process's sockets. A connection takes some microseconds.
+const AcceptTime = 5 * time.Second
 
-// errTooManySockets is the reason a process is unknown that has more descriptors than can be examined in acceptTime.
-var errTooManySockets = fmt.Errorf("it has more descriptors than can be examined in %v", acceptTime)
+var errTooManySockets = fmt.Errorf("it has more descriptors than can be examined in %v", AcceptTime)
 
-// A descriptor is one of a process's descriptors, and the socket that it refers to.
+// descriptor is a descriptor of a process, and the socket that it refers to.
 type descriptor struct{ number, inode string }
 
-// A listener is a socket that accepts, and its description. The zero value is none.
-type listener struct {
+// Listener is a socket that accepts, with its description. The zero value is none.
+type Listener struct {
 	descriptor
-	socket string
+	Socket string
 }
 
-// accepting returns a socket on which the process accepts connections or datagrams of any peer, or none. last is what it
-// returned before for this process. An error means that it is not known.
-func (p *Process) accepting(ctx context.Context, last listener) (l listener, err error) {
-	short, cancel := context.WithTimeout(ctx, acceptTime)
+// Accepting returns a socket on which the process accepts connections or datagrams of any peer, or
+// none. last is what it returned before for this process. An error means that the answer is not
+// known.
+func (p *Process) Accepting(ctx context.Context, last Listener) (l Listener, err error) {
+	short, cancel := context.WithTimeout(ctx, AcceptTime)
 	defer cancel()
-	// To close the last copy of a socket can take as long as its owner has set (SO_LINGER).
-	bounded(short, func() { l, err = p.findListener(short, last) })
+	// The close of the last copy of a socket can take as long as its owner has set (SO_LINGER).
+	Bounded(short, func() { l, err = p.findListener(short, last) })
 	switch {
 	case err == nil || ctx.Err() != nil:
 	case !p.Alive():
@@ -60,26 +62,31 @@ func (p *Process) accepting(ctx context.Context, last listener) (l listener, err
 	return l, err
 }
 
-func (p *Process) findListener(ctx context.Context, last listener) (listener, error) {
-	dir, err := os.Open(p.path("fd"))
+func (p *Process) findListener(ctx context.Context, last Listener) (Listener, error) {
+	dir, err := os.Open(p.Path("fd"))
 	if err != nil {
-		return listener{}, err
+		return Listener{}, err
 	}
 	defer dir.Close()
-	if last.socket != "" {
-		if l, err := p.firstAccepting(ctx, dir, []descriptor{last.descriptor}); err != nil || l.socket != "" {
+	if last.Socket != "" {
+		l, err := p.firstAccepting(ctx, dir, []descriptor{last.descriptor})
+		if err != nil || l.Socket != "" {
 			return l, err
 		}
 	}
 	all, err := listSockets(ctx, dir)
 	if err != nil {
-		return listener{}, err
+		return Listener{}, err
 	}
-	rest, err := p.withoutConnected(ctx, all)
-	if err != nil {
-		return listener{}, err
+	left := map[string]bool{} // inodes
+	for _, d := range all {
+		left[d.inode] = true
 	}
-	return p.firstAccepting(ctx, dir, rest)
+	if err := p.removeConnected(ctx, left); err != nil {
+		return Listener{}, err
+	}
+	all = slices.DeleteFunc(all, func(d descriptor) bool { return !left[d.inode] })
+	return p.firstAccepting(ctx, dir, all)
 }
 
 // listSockets lists the sockets in a directory /proc/PID/fd.
@@ -121,23 +128,24 @@ func socketInode(dir *os.File, name string) (string, error) {
 	return strings.TrimSuffix(inode, "]"), nil
 }
 
-// firstAccepting returns the first of the sockets that accepts. A descriptor that no longer refers to its socket is left out.
-func (p *Process) firstAccepting(ctx context.Context, dir *os.File, of []descriptor) (listener, error) {
+// firstAccepting returns the first of the sockets that accepts. It skips a descriptor that no longer
+// refers to its socket.
+func (p *Process) firstAccepting(ctx context.Context, dir *os.File, of []descriptor) (Listener, error) {
 	for _, d := range of {
 		if ctx.Err() != nil {
-			return listener{}, ctx.Err()
+			return Listener{}, ctx.Err()
 		}
 		if inode, err := socketInode(dir, d.number); err != nil {
-			return listener{}, err
+			return Listener{}, err
 		} else if inode != d.inode {
 			continue
 		}
 		socket, err := p.acceptsOn(d.number)
 		if err != nil || socket != "" {
-			return listener{d, socket}, err
+			return Listener{d, socket}, err
 		}
 	}
-	return listener{}, nil
+	return Listener{}, nil
 }
 
 // acceptsOn examines one descriptor. One that was closed meanwhile accepts nothing.
@@ -146,12 +154,12 @@ func (p *Process) acceptsOn(name string) (socket string, err error) {
 	if err != nil {
 		return "", err
 	}
-	fd, err := unix.PidfdGetfd(p.pidfd, number, 0)
+	fd, err := p.CopyDescriptor(number)
 	if errors.Is(err, unix.EBADF) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("copying descriptor %d: %w", number, err)
+		return "", err
 	}
 	defer unix.Close(fd)
 	socket, err = acceptor(fd)
@@ -161,21 +169,16 @@ func (p *Process) acceptsOn(name string) (socket string, err error) {
 	return socket, err
 }
 
-// acceptor describes a socket that accepts connections or datagrams of any peer; "" is any other file.
+// acceptor describes a socket that accepts connections or datagrams of any peer. It returns "" for
+// any other file.
 //
-// A socket of connections accepts when it listens (socket(7), SO_ACCEPTCONN), whatever its family. A datagram socket has no
-// such state. It takes datagrams of any peer if it has an address, is not connected, and is not shut down for reading. HAProxy
-// sets SO_REUSEADDR on every listener that it binds itself (src/sock_inet.c, sock_inet_bind_receiver): for datagrams those of
-// QUIC and of log-forward. Not among them are the sockets that it sends log lines from, which it shuts down for reading
-// (src/log.c); those of resolvers, which are connected, or from 3.5 on bound to any port without SO_REUSEADDR (src/dns.c);
-// those of single QUIC connections, which are connected; and those to /dev/log, which have no address.
-//
-// A datagram listener that was inherited can be missed, as can one of sockpair@, which is no listening socket. Both are
-// listeners that the worker counts itself: see judge.
+// A socket of connections accepts if it listens (socket(7), SO_ACCEPTCONN), whatever its family. A
+// datagram socket has no such state. It takes datagrams of any peer if it has an address that it
+// was given for peers (see takesDatagrams), is not connected, and is not shut down for reading.
 func acceptor(fd int) (string, error) {
 	accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if errors.Is(err, unix.ENOTSOCK) {
-		return "", nil // the number was reused between the link and the copy
+		return "", nil // the number was used again between the link and the copy
 	}
 	if err != nil {
 		return "", err
@@ -200,7 +203,9 @@ func acceptor(fd int) (string, error) {
 	return describe(fd), nil
 }
 
-// takesDatagrams reports whether a datagram socket has an address that was made for peers to send to.
+// takesDatagrams reports whether a datagram socket has an address for peers to send to. An address
+// of the internet counts only with SO_REUSEADDR: without it, the kernel may have chosen the port
+// for what the socket sends.
 func takesDatagrams(fd int) bool {
 	addr, err := unix.Getsockname(fd)
 	if err != nil {
@@ -212,7 +217,7 @@ func takesDatagrams(fd int) bool {
 	case *unix.SockaddrInet6:
 		return a.Port != 0 && reusesAddress(fd)
 	case *unix.SockaddrUnix:
-		return a.Name != "" && a.Name != "@" // the latter is how Go shows that it has none
+		return a.Name != "" && a.Name != "@" // Go shows no address as "@"
 	case *unix.SockaddrVM:
 		return true
 	}
@@ -224,7 +229,8 @@ func reusesAddress(fd int) bool {
 	return err == nil && reuses != 0
 }
 
-// describe names a socket for people. Its address is the process's own to choose, so it is quoted and bounded.
+// describe names a socket for messages. The process chooses its address, so it is quoted and
+// bounded.
 func describe(fd int) string {
 	addr, _ := unix.Getsockname(fd) // nil of a family that the package does not know
 	switch a := addr.(type) {

@@ -1,0 +1,211 @@
+package haproxy
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hapressure/haproxy/proc"
+)
+
+// Bounds of a configuration. Any user can be the master that names its files.
+const (
+	configLimit = 64 << 20 // bytes, of all files together
+	configMost  = 10_000   // files of a directory
+)
+
+// HardStopAfter returns the setting of hard-stop-after in the files that the instance's master was
+// started with (-f). ok is false if none of them sets it. It reads the files as they are now: a
+// worker goes by what they contained at its start.
+func HardStopAfter(procfs string, in Instance) (d time.Duration, ok bool, err error) {
+	cmdline, err := readCmdline(procfs, in.Master.PID)
+	if err != nil {
+		return 0, false, fmt.Errorf("reading the command line of master %d: %w", in.Master.PID, err)
+	}
+	c := config{procfs: procfs, pid: in.Master.PID, left: configLimit}
+	for _, name := range configArgs(cmdline) {
+		if err := c.read(name); err != nil {
+			return 0, false, fmt.Errorf("reading %.100q of master %d: %w", name, in.Master.PID, err)
+		}
+	}
+	return c.hardStopAfter, c.set, nil
+}
+
+// readCmdline reads the command line of a master. ErrGone: it has none, as in the middle of
+// execve(2) during a reload.
+func readCmdline(procfs string, pid int) ([]string, error) {
+	b, err := proc.ReadFile(procfs, pid, "cmdline")
+	if err != nil || len(b) == 0 {
+		return nil, ErrGone
+	}
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
+}
+
+// configArgs collects what follows -f, and all that follows -- (doc/management.txt, 3).
+func configArgs(cmdline []string) []string {
+	var names []string
+	for i := 1; i < len(cmdline); i++ {
+		switch cmdline[i] {
+		case "-f":
+			if i++; i < len(cmdline) {
+				names = append(names, cmdline[i])
+			}
+		case "--":
+			return append(names, cmdline[i+1:]...)
+		}
+	}
+	return names
+}
+
+// config is what was read of the configuration of a master.
+type config struct {
+	procfs        string
+	pid           int
+	left          int64 // bytes that may still be read
+	hardStopAfter time.Duration
+	set           bool
+}
+
+// read reads a configuration file, or all *.cfg of a directory in the order of their names.
+func (c *config) read(name string) error {
+	at, fi, err := c.find(name)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	if !fi.IsDir() {
+		return c.readFile(at, fi)
+	}
+	dir, err := proc.Reopen(at, os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(configMost)
+	if err == io.EOF {
+		return nil
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		if err == nil && strings.HasSuffix(n, ".cfg") && !strings.HasPrefix(n, ".") {
+			err = c.readEntry(filepath.Join(name, n))
+		}
+	}
+	return err
+}
+
+// readEntry reads a file of a directory. It skips a directory in it.
+func (c *config) readEntry(name string) error {
+	at, fi, err := c.find(name)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	if fi.IsDir() {
+		return nil
+	}
+	return c.readFile(at, fi)
+}
+
+// find finds a file by the path that it has for the master. It does not open the file.
+func (c *config) find(name string) (*os.File, os.FileInfo, error) {
+	at, err := proc.OpenAt(c.procfs, c.pid, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	fi, err := at.Stat()
+	if err != nil {
+		at.Close()
+	}
+	return at, fi, err
+}
+
+// readFile opens only a regular file that has a size. The open of a device has effects, and files
+// that the kernel generates, as in /proc, are no configuration.
+func (c *config) readFile(at *os.File, fi os.FileInfo) error {
+	switch {
+	case !fi.Mode().IsRegular():
+		return errors.New("neither a file nor a directory")
+	case fi.Size() == 0:
+		return nil
+	}
+	f, err := proc.Reopen(at, unix.O_NONBLOCK)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r := &io.LimitedReader{R: f, N: c.left}
+	d, ok, err := parseHardStopAfter(r)
+	if c.left = r.N; err == nil && c.left == 0 {
+		err = fmt.Errorf("the configuration is larger than %d MiB", configLimit>>20)
+	}
+	if ok {
+		c.hardStopAfter, c.set = d, true
+	}
+	return err
+}
+
+// parseHardStopAfter finds the last hard-stop-after of a configuration file. A setting that depends
+// on the environment or on a condition is an error: only HAProxy knows its value.
+func parseHardStopAfter(r io.Reader) (d time.Duration, ok bool, err error) {
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 1<<20)
+	conditions := 0
+	for n := 1; sc.Scan(); n++ {
+		line, _, _ := strings.Cut(sc.Text(), "#")
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		switch f[0] {
+		case ".if":
+			conditions++
+		case ".endif":
+			conditions--
+		case "hard-stop-after": // a keyword of the global section, and of no other
+			if len(f) < 2 || conditions > 0 {
+				return 0, false, fmt.Errorf("parsing hard-stop-after in line %d: "+
+					"it depends on a condition, or has no value", n)
+			}
+			if d, err = parseTime(strings.Trim(f[1], `"'`)); err != nil {
+				return 0, false, fmt.Errorf("parsing hard-stop-after in line %d: %.100w", n, err)
+			}
+			ok = true
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return 0, false, err
+	}
+	return d, ok, nil
+}
+
+// parseTime parses a time of HAProxy's configuration: a number and a unit, milliseconds without one
+// (doc/configuration.txt, 2.5).
+func parseTime(s string) (time.Duration, error) {
+	digits := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyz")
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil {
+		return 0, err
+	}
+	unit, ok := map[string]time.Duration{"us": time.Microsecond, "": time.Millisecond,
+		"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour,
+	}[s[len(digits):]]
+	if !ok {
+		return 0, fmt.Errorf("%q has an unknown unit of time", s)
+	}
+	// HAProxy's timers have 31 bits (src/tools.c, parse_time_err): it refuses longer times.
+	if n > uint64(math.MaxInt32*time.Millisecond/unit) {
+		return 0, fmt.Errorf("%q is longer than HAProxy can wait", s)
+	}
+	return time.Duration(n) * unit, nil
+}

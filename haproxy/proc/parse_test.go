@@ -1,0 +1,115 @@
+package proc
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hapressure/tests/haproxytest"
+)
+
+// Files as real processes had them.
+const (
+	maps26     = "55f0c0c00000-55f0c0c01000 r-xp 00055000 fe:00 1234    /usr/sbin/haproxy (deleted)\n7f16ba536000-7f16bbcdd000 rw-s 00000000 00:01 1024                       /dev/zero (deleted)\n7f16bbd00000-7f16bbd01000 rw-p 00000000 00:00 0 \n"
+	statLine   = "3831 (haproxy (x) y) S 3828 3828 3820 0 -1 4194368 1211 0 0 0 5 3 0 0 20 0 2 0 98765 56000000 1200 18446744073709551615"
+	statusText = "Name:\thaproxy\nUid:\t0\t104\t104\t104\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\nShdPnd:\t0000000000000004\nSigCgt:\t0000000180014f07\n"
+)
+
+func anyMapping(Mapping) bool { return true }
+
+func TestParseMaps(t *testing.T) {
+	maps, err := parseMaps(strings.NewReader(maps26), anyMapping)
+	if err != nil || len(maps) != 3 {
+		t.Fatalf("%v, %v", maps, err)
+	}
+	want := Mapping{Start: 0x7f16ba536000, End: 0x7f16bbcdd000, Perms: "rw-s", Dev: "00:01", Inode: 1024, Path: "/dev/zero (deleted)"}
+	if maps[1] != want || !want.Shared() || maps[0].Shared() || maps[2].Shared() {
+		t.Errorf("%+v", maps)
+	}
+	named := Mapping{Perms: "rw-s", Inode: 5, Path: "[anon_shmem:shctx:ssl cache]"}
+	file := Mapping{Perms: "rw-s", Inode: 5, Path: "/dev/shm/stats"}
+	if !named.Shared() || file.Shared() {
+		t.Error("a named anonymous mapping is shared memory, a file is not")
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	st, err := parseStat([]byte(statLine))
+	if err != nil || st != (Stat{Comm: "haproxy (x) y", State: 'S', PPID: 3828, Start: 98765}) {
+		t.Errorf("%+v, %v", st, err)
+	}
+	s, err := parseStatus([]byte(statusText))
+	if err != nil || s != (Status{RSSAnon: 4980 << 10, RSSShmem: 72 << 10, Swap: 20 << 10, Threads: 4,
+		UID: 104, NSPID: 7, Depth: 2, Caught: 0x180014f07, Pending: 4}) {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestReusedPIDIsGone(t *testing.T) {
+	pid := unix.Getpid()
+	st, err := ReadStat("/proc", pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Open("/proc", ID{PID: pid, Start: st.Start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	if p, err := Open("/proc", ID{PID: pid, Start: st.Start - 1}); err == nil {
+		p.Close()
+		t.Error("a process with another start time was opened")
+	}
+}
+
+func TestTicks(t *testing.T) {
+	if d := Between(100, 350); d != 2500*time.Millisecond {
+		t.Errorf("%v, want 2.5s", d)
+	}
+	if d := Between(350, 100); d != 0 {
+		t.Errorf("%v for a start in the future, want 0", d)
+	}
+}
+
+func TestWaitsForEvents(t *testing.T) {
+	for text, want := range map[string]bool{
+		"232 0x4 0x7f5d2c000b60 0xc8 0x3e8 0x0 0x0 0x7ffd5f5a8a80 0x7f5d3a2c1e26\n": true,  // epoll_wait, HAProxy 2.6
+		"257 0xffffff9c 0x7ffc3 0x0 0x0 0x0 0x0 0x7ffc 0x7f01\n":                    false, // openat, of a FIFO in its configuration
+		"running\n":                          false,
+		"-1 0x7ffd5f5a8a80 0x7f5d3a2c1e26\n": false,
+		"":                                   false,
+	} {
+		if got := waitsForEvents(text); runtime.GOARCH == "amd64" && got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}
+
+// The kernel's files about a process can be as long as the process wants.
+func TestEndlessFilesOfProc(t *testing.T) {
+	line := "7f16ba536000-7f16bbcdd000 rw-s 00000000 00:01 1024 /dev/zero (deleted)\n"
+	_, err := parseMaps(strings.NewReader(strings.Repeat(line, mapsMost+1)), anyMapping)
+	haproxytest.Printable(t, err)
+	_, err = parseMaps(strings.NewReader(strings.Repeat("\x1b", 10_000)+"\n"), anyMapping)
+	haproxytest.Printable(t, err)
+}
+
+func FuzzParsers(f *testing.F) {
+	for _, s := range []string{maps26, statLine, statusText} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		maps, _ := parseMaps(strings.NewReader(s), anyMapping)
+		for _, m := range maps {
+			if m.End <= m.Start {
+				t.Errorf("maps: %+v", m)
+			}
+		}
+		waitsForEvents(s)
+		parseStat([]byte(s))
+		parseStatus([]byte(s))
+	})
+}
