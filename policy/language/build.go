@@ -7,32 +7,38 @@ import (
 	"hapressure/policy"
 )
 
-// policy builds what Step works with from a policy that was read, and reports what is wrong between its parts.
+// policy builds a Policy of the merged files, and reports contradictions between its
+// parts.
 func (d *decoder) policy(v *value) *policy.Policy {
 	tiers := v.get("tiers")
 	p := &policy.Policy{Tiers: d.ladder(tiers)}
 	for _, v := range v.get("targets").list() {
-		d.complete(v, formOf("target"), true)
-		t := policy.Target{Unit: v.get("unit").word(), Cgroup: v.get("cgroup").word(), Disabled: v.get("disabled").word() == "true"}
+		d.complete(v, formOf("target"))
+		t := policy.Target{
+			Unit: v.get("unit").word(), Cgroup: v.get("cgroup").word(),
+			Disabled: v.get("disabled").word() == "true",
+		}
 		if own := v.get("tiers"); own != nil {
-			t.Own = &policy.Policy{Targets: []policy.Target{t}, Tiers: d.ladder(merge(tiers, own))}
+			overridden := d.ladder(merge(tiers, own))
+			t.Own = &policy.Policy{Targets: []policy.Target{t}, Tiers: overridden}
 		}
 		p.Targets = append(p.Targets, t)
 	}
 	return p
 }
 
+// ladder builds the tiers that are not disabled.
 func (d *decoder) ladder(tiers *value) []policy.Tier {
 	var ladder []policy.Tier
 	var milder []*value
 	for _, v := range tiers.list() {
-		if !d.complete(v, formOf("tier"), true) || v.get("disabled").word() == "true" {
+		if !d.complete(v, formOf("tier")) || v.get("disabled").word() == "true" {
 			continue
 		}
 		t := policy.Tier{
 			Name: v.get("name").word(), Settle: v.get("settle").duration(),
-			Enter: conditionOf(v.get("enter")), Leave: conditionOf(v.get("leave")), Urgent: conditionOf(v.get("urgent")),
-			Hook: d.hook(v.get("hook")),
+			Enter: conditionOf(v.get("enter")), Leave: conditionOf(v.get("leave")),
+			Urgent: conditionOf(v.get("urgent")), Hook: d.hook(v.get("hook")),
 		}
 		for _, a := range v.get("actions").list() {
 			t.Actions = append(t.Actions, d.action(a))
@@ -40,7 +46,7 @@ func (d *decoder) ladder(tiers *value) []policy.Tier {
 		leave := v.fields["leave"]
 		switch always := t.Enter.Op == policy.Always; {
 		case always && leave != nil:
-			d.errorf(leave.at, "a tier with enter: always is never left: leave out leave")
+			d.errorf(leave.at, "a tier with enter: always is never left: remove leave")
 		case !always && v.get("enter") != nil && leave == nil:
 			d.errorf(v.at, "tier %s needs leave, or enter: always", t.Name)
 		}
@@ -55,14 +61,15 @@ func (d *decoder) hook(v *value) policy.Hook {
 	h := policy.Hook{Timeout: v.get("timeout").duration()}
 	for i, word := range v.get("command").list() {
 		if i == 0 && !path.IsAbs(word.text) {
-			d.errorf(word.at, "command %q is not an absolute path: write for example /usr/local/bin/%s", word.text, path.Base(word.text))
+			d.errorf(word.at, "command %q is not an absolute path: "+
+				"write for example /usr/local/bin/%s", word.text, path.Base(word.text))
 		}
 		h.Command = append(h.Command, word.text)
 	}
 	return h
 }
 
-// conditionOf builds a condition, the zero one from nil and false.
+// conditionOf builds a condition, the zero Condition of nil and of false.
 func conditionOf(v *value) policy.Condition {
 	switch v.word() {
 	case "always", "true":
@@ -83,22 +90,25 @@ func conditionOf(v *value) policy.Condition {
 			c.Parts = append(c.Parts, conditionOf(item))
 		}
 	default:
-		c.Op, c.Comparison = policy.Compare, test(part)
+		c.Op, c.Comparison = policy.Compare, comparisonOf(part)
 	}
 	return c
 }
 
-// test builds a comparison from what stands behind a signal.
-func test(v *value) policy.Comparison {
+// comparisonOf builds a comparison of the value of a signal's key.
+func comparisonOf(v *value) policy.Comparison {
 	limit := v.one()
-	t := policy.Comparison{Signal: v.of, Below: limit == "below", Limit: v.get(limit).amount(), Window: v.get("window").duration(), Average: v.get("average").duration()}
+	c := policy.Comparison{
+		Signal: v.of, Below: limit == "below", Limit: v.get(limit).amount(),
+		Window: v.get("window").duration(), Average: v.get("average").duration(),
+	}
 	switch v.of {
 	case policy.Pressure, policy.Events:
-		t.Of = limit
+		c.Of = limit
 	case policy.LimitIn:
-		t.Limit = v.get(limit).duration().Seconds()
+		c.Limit = v.get(limit).duration().Seconds()
 	}
-	return t
+	return c
 }
 
 func (d *decoder) action(v *value) policy.Action {
@@ -117,23 +127,29 @@ func (d *decoder) action(v *value) policy.Action {
 	case policy.HardStopAfter:
 		a.HardStop = d.hardStop(s)
 	case policy.TerminateOldest:
-		a.Terminate = policy.Terminate{Grace: s.get("grace").duration(), Settle: s.get("settle").duration(), Keep: s.get("keep").count(), Limit: s.get("limit").count(),
-			Worth: s.get("worth").amount()}
+		a.Terminate = policy.Terminate{
+			Grace: s.get("grace").duration(), Settle: s.get("settle").duration(),
+			Keep: s.get("keep").count(), Limit: s.get("limit").count(),
+			Worth: s.get("worth").amount(),
+		}
 	}
 	return a
 }
 
 func (d *decoder) hardStop(v *value) policy.HardStop {
 	h := policy.HardStop{
-		Limit: v.get("limit").duration(), HalveEvery: v.get("halve-every").duration(), Floor: v.get("floor").duration(),
-		Spread: v.get("spread").duration(), PerSecond: v.get("per-second").count(), Worth: v.get("worth").amount(),
+		Limit: v.get("limit").duration(), HalveEvery: v.get("halve-every").duration(),
+		Floor: v.get("floor").duration(), Spread: v.get("spread").duration(),
+		PerSecond: v.get("per-second").count(), Worth: v.get("worth").amount(),
 	}
 	if v.get("limit") != nil && h.Floor > h.Limit {
-		d.errorf(v.get("floor").at, "floor %s is above limit %s: write at most that", v.get("floor").word(), v.get("limit").word())
+		d.errorf(v.get("floor").at, "floor %s is above limit %s: write at most that",
+			v.get("floor").word(), v.get("limit").word())
 	}
-	// Without a floor the limit soon is next to nothing, which nobody means who leaves it out.
+	// Without a floor the limit soon is almost 0, which is never intended.
 	if floor := v.fields["floor"]; h.HalveEvery > 0 && (floor == nil || floor.at == place{}) {
-		d.errorf(v.get("halve-every").at, "halve-every needs floor, how short the limit may get: write for example floor: 15s")
+		d.errorf(v.get("halve-every").at,
+			"halve-every needs floor, the shortest limit: write for example floor: 15s")
 	}
 	return h
 }

@@ -8,12 +8,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// maxDepth is how deep conditions may nest.
+// maxDepth bounds the nesting of conditions.
 const maxDepth = 8
 
 func (d *decoder) place(n *yaml.Node) place { return place{d.file, n.Line, n.Column} }
 
-// read reads a value of a form, a scalar or a list of them. It reports every mistake and is never nil.
+// read reads a value of a form, a scalar or a list of them. It reports every mistake and
+// never returns nil.
 func (d *decoder) read(n *yaml.Node, k *key, what string) *value {
 	if strings.HasPrefix(k.Of, "[]") {
 		return d.list(n, k)
@@ -25,33 +26,35 @@ func (d *decoder) read(n *yaml.Node, k *key, what string) *value {
 	if n.Kind == yaml.ScalarNode && k.Words != nil {
 		text, ok := d.single(n, what)
 		if ok = ok && slices.Contains(k.Words, text); !ok && text != "" {
-			d.errorf(d.place(n), "%s %q is not known: write %s or %s", what, text, strings.Join(k.Words, ", "), f.What)
+			words := strings.Join(k.Words, ", ")
+			d.errorf(d.place(n), "%s %q is not known: write %s or %s", what, text, words, f.What)
 		}
 		return &value{at: d.place(n), of: k.Of, text: text, bad: !ok}
 	}
 	return d.mapping(n, f, what)
 }
 
-// written reports whether n is a value written out in place. Aliases could make a small file huge, and tags change what
-// a value means.
-func (d *decoder) written(n *yaml.Node, what string) bool {
+// plain reports whether n is a value without an alias, an anchor or a tag, and otherwise
+// a mistake. Aliases can make a small file huge, and tags change the meaning of a value.
+func (d *decoder) plain(n *yaml.Node, what string) bool {
 	switch {
 	case n.Kind == yaml.AliasNode:
-		d.errorf(d.place(n), "%s is an alias, which a policy may not have: write the value out", what)
+		d.errorf(d.place(n), "%s is an alias, which is not allowed: write out the value", what)
 	case n.Anchor != "":
-		d.errorf(d.place(n), "%s has the anchor &%s, which a policy may not have: leave it out", what, n.Anchor)
+		d.errorf(d.place(n), "%s has the anchor &%s, which is not allowed: remove it",
+			what, n.Anchor)
 	case n.Style&yaml.TaggedStyle != 0:
-		d.errorf(d.place(n), "%s has the tag %s, which a policy may not have: leave it out", what, n.Tag)
+		d.errorf(d.place(n), "%s has the tag %s, which is not allowed: remove it", what, n.Tag)
 	default:
 		return true
 	}
 	return false
 }
 
-// single returns a single word, with ok false after a mistake.
+// single returns a single value. ok is false after a mistake.
 func (d *decoder) single(n *yaml.Node, what string) (text string, ok bool) {
 	switch {
-	case !d.written(n, what):
+	case !d.plain(n, what):
 	case n.Kind != yaml.ScalarNode:
 		d.errorf(d.place(n), "%s is not a single value", what)
 	case n.Value == "" || n.Tag == "!!null":
@@ -65,13 +68,13 @@ func (d *decoder) single(n *yaml.Node, what string) (text string, ok bool) {
 func (d *decoder) list(n *yaml.Node, k *key) *value {
 	v := &value{at: d.place(n), of: k.Of, bad: true}
 	switch {
-	case !d.written(n, k.Name):
+	case !d.plain(n, k.Name):
 		return v
 	case n.Kind != yaml.SequenceNode:
 		d.errorf(v.at, "%s is not a list: begin each item with -", k.Name)
 		return v
 	case len(n.Content) == 0 && !k.Empty:
-		d.errorf(v.at, "%s is an empty list: give at least one, or leave the key out", k.Name)
+		d.errorf(v.at, "%s is an empty list: add an item or remove the key", k.Name)
 	}
 	v.bad = false
 	of := strings.TrimPrefix(k.Of, "[]")
@@ -82,7 +85,8 @@ func (d *decoder) list(n *yaml.Node, k *key) *value {
 	for _, node := range n.Content {
 		item := d.read(node, &key{Of: of}, what)
 		if i := find(v.items, item.id()); i >= 0 {
-			d.errorf(item.at, "%s %s is given twice: the first is in line %d", of, item.id(), v.items[i].at.line)
+			first := v.items[i].at.line
+			d.errorf(item.at, "%s %s occurs twice: the first is in line %d", of, item.id(), first)
 		}
 		v.items = append(v.items, item)
 	}
@@ -97,22 +101,23 @@ func (d *decoder) mapping(n *yaml.Node, f *form, what string) *value {
 	}
 	switch {
 	case d.depth > maxDepth+1:
-		d.errorf(v.at, "conditions are nested deeper than %d", maxDepth)
+		d.errorf(v.at, "conditions are nested deeper than %d levels", maxDepth)
 		v.bad = true
-	case !d.written(n, what):
+	case !d.plain(n, what):
 		v.bad = true
 	case n.Kind != yaml.MappingNode:
 		d.errorf(v.at, "%s is not a mapping of %s: %s", what, join(f.names(0), " or "), f.Hint)
 		v.bad = true
 	case d.fields(n, v, f):
-		v.bad = !d.complete(v, f, !f.Merges)
+		v.bad = !d.check(v, f)
 	default:
-		v.bad = f.Keys[0].One > 0 // what a condition or an action is depends on the key; elsewhere the rest stands
+		v.bad = f.Keys[0].One > 0 // without its key a condition or an action has no meaning
 	}
 	return v
 }
 
-// fields reads the keys of a mapping. It returns false where one of them is none of the form's.
+// fields reads the keys of a mapping. It returns false if the form does not have one of
+// them.
 func (d *decoder) fields(n *yaml.Node, v *value, f *form) bool {
 	known := true
 	lines := map[string]int{}
@@ -136,7 +141,7 @@ func (d *decoder) fields(n *yaml.Node, v *value, f *form) bool {
 			continue
 		}
 		what := name
-		if f.What == f.Name { // a signal or action: its keys alone say little
+		if f.What == f.Name { // a signal or an action, whose keys alone are ambiguous
 			what = f.Name + " " + name
 		}
 		v.fields[name] = d.read(value, &f.Keys[i], what)
@@ -144,48 +149,80 @@ func (d *decoder) fields(n *yaml.Node, v *value, f *form) bool {
 	return known
 }
 
-// complete reports keys that are missing or too many, and fills in the defaults. What may be merged is not whole before it was: then
-// only the first key must be there. It returns false where the mapping cannot be used.
-func (d *decoder) complete(v *value, f *form, whole bool) bool {
+// check reports keys that are missing or too many in one file. It returns false if the
+// mapping cannot be used.
+func (d *decoder) check(v *value, f *form) bool {
+	required := f.Keys
+	if f.Merges {
+		required = required[:1] // the mapping may only override keys of another one
+	}
+	good := d.require(v, f, required)
+	if f.Name == "only" && len(v.fields) == 0 {
+		d.errorf(v.at, "only has none of %s: remove it, or %s", join(f.names(0), " or "), f.Hint)
+	}
+	if !f.Merges {
+		v.fillIn(f)
+	}
+	return good
+}
+
+// complete reports keys that are missing or too many after the merge, and fills in the
+// defaults. It returns false if the mapping cannot be used.
+func (d *decoder) complete(v *value, f *form) bool {
+	good := d.require(v, f, f.Keys)
+	v.fillIn(f)
+	return good
+}
+
+// fillIn sets the defaults of the keys that are left out.
+func (v *value) fillIn(f *form) {
+	for _, k := range f.Keys {
+		if v.fields[k.Name] == nil && k.Default != "" {
+			v.fields[k.Name] = &value{of: k.Of, text: k.Default}
+		}
+	}
+}
+
+// require reports groups of keys of which not exactly one is given, and required keys
+// that are missing.
+func (d *decoder) require(v *value, f *form, required []key) bool {
 	good := true
 	for group := 1; len(f.names(group)) > 0; group++ {
-		given := slices.DeleteFunc(f.names(group), func(name string) bool { return v.fields[name] == nil })
+		given := slices.DeleteFunc(f.names(group), func(name string) bool {
+			return v.fields[name] == nil
+		})
 		switch len(given) {
 		case 1:
 			continue
 		case 0:
 			d.errorf(v.at, "%s needs one of %s: %s", f.What, join(f.names(group), " or "), f.Hint)
 		default:
-			d.errorf(v.at, "%s has %s, of which it may have only one: %s", f.What, join(given, " and "), f.Hint)
+			both := join(given, " and ")
+			d.errorf(v.at, "%s has %s, of which only one is allowed: %s", f.What, both, f.Hint)
 		}
 		good = false
 	}
-	for i, k := range f.Keys {
-		switch {
-		case v.fields[k.Name] != nil || !whole && i > 0:
-		case k.Need:
+	for _, k := range required {
+		if k.Need && v.fields[k.Name] == nil {
 			good = false
 			d.errorf(v.at, "%s needs %s: %s", f.What, k.Name, f.Hint)
-		case k.Default != "" && whole:
-			v.fields[k.Name] = &value{of: k.Of, text: k.Default}
 		}
-	}
-	if f.Name == "only" && len(v.fields) == 0 {
-		d.errorf(v.at, "only has none of %s: leave it out, or %s", join(f.names(0), " or "), f.Hint)
 	}
 	return good
 }
 
-// suggest helps with a name that is not known.
+// suggest returns the end of the message about an unknown name.
 func suggest(name string, known []string) string {
-	near := slices.MinFunc(known, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
+	near := slices.MinFunc(known, func(a, b string) int {
+		return cmp.Compare(distance(name, a), distance(name, b))
+	})
 	if distance(name, near) <= min(2, len(near)/2) {
 		return "did you mean " + near + "?"
 	}
 	return "known are " + strings.Join(known, ", ")
 }
 
-// distance counts the letters to insert, delete or replace between two words.
+// distance returns the number of letters to insert, delete or replace between two words.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

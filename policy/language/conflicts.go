@@ -9,18 +9,19 @@ import (
 	"hapressure/policy"
 )
 
-// placed is one comparison of a condition, and what the conditions around it make of it.
+// placed is one comparison with its place in a condition.
 type placed struct {
-	test     policy.Comparison
-	limit    string // of the test, as written
+	policy.Comparison
+	written  string // its limit, as written
 	at       place
 	positive bool          // not under a not
-	alone    bool          // it is enough for the whole to be true
-	joined   *value        // the all that it is directly in
-	wait     time.Duration // its for and those around it
+	alone    bool          // it alone makes the whole condition true
+	joined   *value        // the all that it is a direct part of
+	wait     time.Duration // the sum of its for and those around it
 }
 
-// comparisons returns all comparisons in a condition that were understood. outer is what is around it.
+// comparisons returns all comparisons without mistakes in a condition. outer describes
+// what is around the condition.
 func comparisons(v *value, outer placed) (found []placed) {
 	op := v.one()
 	part := v.get(op)
@@ -39,23 +40,32 @@ func comparisons(v *value, outer placed) (found []placed) {
 			found = append(found, comparisons(item, outer)...)
 		}
 	case part.get(part.one()) != nil:
-		outer.test, outer.limit, outer.at = test(part), part.get(part.one()).word(), part.at
+		outer.Comparison, outer.at = comparisonOf(part), part.at
+		outer.written = part.get(part.one()).word()
 		found = []placed{outer}
 	}
 	return found
 }
 
-// up tells whether the comparison is true for large values.
-func (p placed) up() bool { return p.test.Below != p.positive }
+// up reports whether the comparison is true for large values.
+func (p placed) up() bool { return p.Below != p.positive }
 
 func (p placed) String() string {
 	if p.positive {
-		return p.test.String()
+		return p.Comparison.String()
 	}
-	return "not " + p.test.String()
+	return "not " + p.Comparison.String()
 }
 
-// moves reports what is wrong between the comparisons of a tier's enter and leave, and with harsher tiers' enter in those of milder ones.
+// measured returns what the comparison reads, without its limit.
+func (p placed) measured() policy.Comparison {
+	c := p.Comparison
+	c.Limit, c.Below = 0, false
+	return c
+}
+
+// moves reports conflicts between the enter and the leave of a tier, and between its
+// enter and those of milder tiers.
 func (d *decoder) moves(tier *value, milder []*value) {
 	root := placed{positive: true, alone: true}
 	enter, leave := comparisons(tier.get("enter"), root), comparisons(tier.get("leave"), root)
@@ -64,19 +74,22 @@ func (d *decoder) moves(tier *value, milder []*value) {
 	d.overlaps(enter, leave)
 	for _, m := range milder {
 		at, always := m.get("enter"), tier.get("enter").word() == "always"
-		if at != nil && at.word() != "always" && (always || implies(comparisons(at, root), enter)) {
-			d.errorf(at.at, "tier %s is never entered by itself: the enter of tier %s (%s) is true whenever this one is: put the milder tier first",
-				m.id(), tier.id(), tier.at)
+		if at == nil || at.word() == "always" {
+			continue
+		}
+		if always || implies(comparisons(at, root), enter) {
+			d.errorf(at.at, "tier %s is never entered by itself: the enter of tier %s (%s) is "+
+				"true whenever this one is: put the milder tier first", m.id(), tier.id(), tier.at)
 		}
 	}
 }
 
-// overlaps reports each comparison in leave that can be true at a value at which one of enter's is as well: the tier
-// would be entered and left at once.
+// overlaps reports each comparison in leave that can be true at the same value as one in
+// enter: the tier would be entered and left at once.
 func (d *decoder) overlaps(enter, leave []placed) {
 	for _, l := range leave {
 		for _, e := range enter {
-			if l.test.Signal != e.test.Signal || l.test.Of != e.test.Of {
+			if l.Signal != e.Signal || l.Of != e.Of {
 				continue
 			}
 			up, down := e, l
@@ -84,8 +97,9 @@ func (d *decoder) overlaps(enter, leave []placed) {
 				up, down = l, e
 			}
 			switch {
-			case e.up() != l.up() && down.test.Limit <= up.test.Limit:
-			case slices.Index(d.files, e.at.file) > slices.Index(d.files, l.at.file): // a drop-in changed the enter alone
+			case e.up() != l.up() && down.Limit <= up.Limit:
+			case slices.Index(d.files, e.at.file) > slices.Index(d.files, l.at.file):
+				// A drop-in overrides only enter.
 				d.errorf(e.at, "enter %s overlaps leave %s (%s): change leave as well", e, l, l.at)
 			default:
 				d.errorf(l.at, "leave %s overlaps enter %s (%s): %s", l, e, e.at, e.remedy())
@@ -94,52 +108,51 @@ func (d *decoder) overlaps(enter, leave []placed) {
 	}
 }
 
-// remedy tells what to write in leave, for a comparison in enter.
+// remedy returns what to write in leave, for a comparison in enter.
 func (p placed) remedy() string {
-	how := map[bool]string{true: "write below %s or less", false: "write above %s or more"}[p.up()]
-	if p.test.Signal == policy.Pressure || p.test.Signal == policy.Events {
-		how = "write not with %s or less"
+	switch {
+	case p.Signal == policy.Pressure || p.Signal == policy.Events:
+		return fmt.Sprintf("write not with %s or less", p.written)
+	case p.up():
+		return fmt.Sprintf("write below %s or less", p.written)
 	}
-	return fmt.Sprintf(how, p.limit)
+	return fmt.Sprintf("write above %s or more", p.written)
 }
 
-// measured is what a test compares, without the limit.
-func measured(t policy.Comparison) policy.Comparison {
-	t.Limit, t.Below = 0, false
-	return t
-}
-
-// possible reports comparisons that are never true, alone or joined by all.
+// possible reports comparisons that are never true, by themselves or joined by all.
 func (d *decoder) possible(all []placed) {
 	for _, down := range all {
-		if down.test.Below && down.positive && down.test.Limit == 0 {
+		if down.Below && down.positive && down.Limit == 0 {
 			d.errorf(down.at, "%s is never true: write more than 0", down)
 		}
 		for _, up := range all {
 			if down.joined != nil && down.joined == up.joined && !down.up() && up.up() &&
-				measured(up.test) == measured(down.test) && down.test.Limit <= up.test.Limit {
-				d.errorf(down.at, "%s is never true together with %s (%s): join them with any", down, up, up.at)
+				up.measured() == down.measured() && down.Limit <= up.Limit {
+				d.errorf(down.at, "%s and %s (%s) are never true together: join them with any",
+					down, up, up.at)
 			}
 		}
 	}
 }
 
-// implies tells whether a condition of the comparisons a, each of which is enough, is only true when one of b is enough for its own,
-// and not the same throughout.
+// implies reports whether, whenever one of the comparisons a is true, one of b alone
+// makes its condition true, and not the other way round. Each of a must alone make its
+// condition true.
 func implies(a, b []placed) bool {
 	stricter := false
 	for _, x := range a {
 		i := slices.IndexFunc(b, func(y placed) bool {
-			harder := x.test.Limit >= y.test.Limit
-			if x.test.Below {
-				harder = x.test.Limit <= y.test.Limit
+			harder := x.Limit >= y.Limit
+			if x.Below {
+				harder = x.Limit <= y.Limit
 			}
-			return y.alone && measured(x.test) == measured(y.test) && x.test.Below == y.test.Below && harder && x.wait >= y.wait
+			return y.alone && harder && x.wait >= y.wait &&
+				x.measured() == y.measured() && x.Below == y.Below
 		})
 		if !x.alone || i < 0 {
 			return false
 		}
-		stricter = stricter || x.test.Limit != b[i].test.Limit || x.wait != b[i].wait
+		stricter = stricter || x.Limit != b[i].Limit || x.wait != b[i].wait
 	}
 	return stricter
 }

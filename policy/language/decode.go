@@ -16,7 +16,7 @@ import (
 	"hapressure/policy"
 )
 
-// maxSize bounds a policy file, in bytes. The built-in one has about 6,000.
+// maxSize bounds a policy file, in bytes. The built-in policy has about 6,000.
 const maxSize = 64 << 10
 
 // File is one policy file.
@@ -29,7 +29,7 @@ type File struct {
 type Error struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`   // from 1
-	Column  int    `json:"column"` // from 1; of a YAML syntax error where its line's text starts
+	Column  int    `json:"column"` // from 1; for a syntax error, that of the first character
 	Problem string `json:"problem"`
 }
 
@@ -37,7 +37,7 @@ func (e Error) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Problem)
 }
 
-// Errors are all mistakes of a policy, in the order of the files and their lines.
+// Errors holds all mistakes of a policy, in the order of the files and their lines.
 type Errors []Error
 
 func (es Errors) Error() string {
@@ -48,9 +48,10 @@ func (es Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Decode decodes a policy. The first file gets the built-in policy's targets or tiers where it has none; the others are
-// drop-ins, laid over it one after the other: their tiers and targets change those of the same name, key by key, or are added.
-// It is strict: whatever it does not know is an error. All mistakes are reported at once, as Errors.
+// Decode decodes a policy. If the first file has no targets or no tiers, those of the
+// built-in policy take their place. The other files are drop-ins, applied in their order:
+// their tiers and targets override those of the same name key by key, or are added.
+// Decode reports all mistakes at once, as Errors.
 func Decode(files ...File) (*policy.Policy, error) {
 	d := &decoder{}
 	v := d.effective(files)
@@ -66,26 +67,28 @@ func Decode(files ...File) (*policy.Policy, error) {
 	}
 	slices.SortFunc(d.errs, func(a, b Error) int {
 		files := cmp.Compare(slices.Index(d.files, a.File), slices.Index(d.files, b.File))
-		return cmp.Or(files, cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Problem, b.Problem))
+		return cmp.Or(files, cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+			strings.Compare(a.Problem, b.Problem))
 	})
-	return nil, slices.Compact(d.errs) // what is wrong with a tier is also with a target's variant of it
+	return nil, slices.Compact(d.errs) // a tier's mistake may be repeated by a target's overrides
 }
 
-// decoder walks yaml.Nodes by hand: the library's strictness (KnownFields) is lost below the first custom type, and
-// its errors have no columns.
+// decoder walks yaml.Nodes itself: the library's strict mode (KnownFields) has no effect
+// below a custom type, and its errors have no columns.
 type decoder struct {
 	file  string
-	files []string // by name, in the order in which they are laid over each other; the built-in policy has none
+	files []string // in their order; the built-in policy is not among them
 	depth int      // of conditions
 	errs  Errors
 }
 
-// errorf reports a mistake at a place.
+// errorf records a mistake at a place.
 func (d *decoder) errorf(at place, format string, args ...any) {
-	d.errs = append(d.errs, Error{at.file, max(at.line, 1), max(at.column, 1), fmt.Sprintf(format, args...)})
+	problem := fmt.Sprintf(format, args...)
+	d.errs = append(d.errs, Error{at.file, max(at.line, 1), max(at.column, 1), problem})
 }
 
-// effective joins the files to one policy, and is never nil.
+// effective merges the files into one policy. It never returns nil.
 func (d *decoder) effective(files []File) *value {
 	builtIn := (&decoder{}).document(BuiltIn)
 	v := builtIn
@@ -106,7 +109,7 @@ func (d *decoder) effective(files []File) *value {
 	return v
 }
 
-// document reads one file.
+// document reads one file. It never returns nil.
 func (d *decoder) document(f File) *value {
 	d.file = f.Name
 	start := place{d.file, 1, 1}
@@ -139,14 +142,15 @@ func (d *decoder) document(f File) *value {
 
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
-// syntax reports an error of the YAML parser, which tells the line only within its text.
+// syntax reports an error of the YAML parser, which has the line only in its text.
 func (d *decoder) syntax(text []byte, err error) {
 	at := place{d.file, 1, 1}
 	problem := strings.TrimPrefix(err.Error(), "yaml: ")
 	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		at.line, _ = strconv.Atoi(m[1]) // digits: on overflow the largest int, out of the file's range below
+		at.line, _ = strconv.Atoi(m[1]) // digits: on overflow out of range below
 		problem = strings.TrimPrefix(err.Error(), m[0])
-		if lines := strings.Split(string(text), "\n"); at.line >= 1 && at.line <= len(lines) {
+		lines := strings.Split(string(text), "\n")
+		if at.line >= 1 && at.line <= len(lines) {
 			line := lines[at.line-1]
 			at.column = 1 + len(line) - len(strings.TrimLeft(line, " \t"))
 		}

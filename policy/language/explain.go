@@ -7,10 +7,11 @@ import (
 	"hapressure/policy"
 )
 
-// Explain tells in words what a policy does: a paragraph for its targets and for each tier, and for the tiers of a target's own.
+// Explain returns in words what a policy does: a paragraph for its targets and one for
+// each tier, followed by the tiers of targets with overrides.
 func Explain(p *policy.Policy) string {
 	var targets []string
-	own := ""
+	overridden := ""
 	for _, t := range p.Targets {
 		name := t.Unit
 		if t.Cgroup != "" {
@@ -19,11 +20,11 @@ func Explain(p *policy.Policy) string {
 		if t.Disabled {
 			name = "not " + name
 		} else if t.Own != nil {
-			own += "\nFor " + name + " the tiers are others.\n" + explain(t.Own.Tiers)
+			overridden += "\n" + name + " has overrides. Its tiers are:\n" + explain(t.Own.Tiers)
 		}
 		targets = append(targets, name)
 	}
-	return "Guards " + join(targets, " and ") + ".\n" + explain(p.Tiers) + own
+	return "Guards " + join(targets, " and ") + ".\n" + explain(p.Tiers) + overridden
 }
 
 func explain(tiers []policy.Tier) string {
@@ -31,7 +32,7 @@ func explain(tiers []policy.Tier) string {
 	for i, t := range tiers {
 		fmt.Fprintf(&s, "\nTier %d, %s, is ", i+1, t.Name)
 		if t.Enter.Op == policy.Always {
-			s.WriteString("always held.")
+			s.WriteString("always entered and never left.")
 		} else {
 			fmt.Fprintf(&s, "entered when %s and left when %s.", t.Enter, t.Leave)
 		}
@@ -39,15 +40,17 @@ func explain(tiers []policy.Tier) string {
 			s.WriteString(" It " + action(a) + ".")
 		}
 		if len(t.Actions) == 0 {
-			s.WriteString(" It does nothing but tell.")
+			s.WriteString(" It only reports.")
 		} else if i+1 < len(tiers) {
-			fmt.Fprintf(&s, " Harsher tiers wait for that, up to %s.", policy.FormatDuration(t.Settle))
+			fmt.Fprintf(&s, " Harsher tiers wait for that for at most %s.",
+				policy.FormatDuration(t.Settle))
 		}
 		if t.Urgent.Op != "" && i > 0 {
-			fmt.Fprintf(&s, " It waits for nothing in milder tiers but purges while %s.", t.Urgent)
+			fmt.Fprintf(&s, " Of milder tiers it waits only for purges while %s.", t.Urgent)
 		}
 		if len(t.Hook.Command) > 0 {
-			fmt.Fprintf(&s, " Entering it and leaving it runs %s, for %s at most.", strings.Join(t.Hook.Command, " "), policy.FormatDuration(t.Hook.Timeout))
+			fmt.Fprintf(&s, " When it is entered and when it is left, it runs %s, for at most %s.",
+				strings.Join(t.Hook.Command, " "), policy.FormatDuration(t.Hook.Timeout))
 		}
 		s.WriteString("\n")
 	}
@@ -66,17 +69,26 @@ var does = map[string]string{
 
 func action(a policy.Action) string {
 	s := does[a.Kind] + only(a.Only)
+	duration := policy.FormatDuration
 	switch h, t := a.HardStop, a.Terminate; a.Kind {
 	case policy.HardStopAfter:
-		s += fmt.Sprintf(", over %s each, after %s of stopping", policy.FormatDuration(h.Spread), policy.FormatDuration(h.Limit))
+		s += fmt.Sprintf(", over %s each, once they have been stopping for %s",
+			duration(h.Spread), duration(h.Limit))
 		if h.HalveEvery > 0 {
-			s += fmt.Sprintf(", halved every %s down to %s", policy.FormatDuration(h.HalveEvery), policy.FormatDuration(h.Floor))
+			s += fmt.Sprintf(" (halved every %s, down to %s)",
+				duration(h.HalveEvery), duration(h.Floor))
 		}
 	case policy.TerminateOldest:
-		s += fmt.Sprintf(", by SIGKILL %s after SIGTERM, and the next %s later, down to the %d youngest", policy.FormatDuration(t.Grace), policy.FormatDuration(t.Settle), t.Keep)
+		s += fmt.Sprintf(", with SIGTERM and, %s later, SIGKILL, and the next one %s after its end",
+			duration(t.Grace), duration(t.Settle))
+		if t.Keep > 0 {
+			s += fmt.Sprintf(", except for the %d youngest", t.Keep)
+		}
 	}
 	if worth := max(a.HardStop.Worth, a.Terminate.Worth); worth > 0 {
-		s += fmt.Sprintf(", if stopping workers together hold %s%% of the limit that is short, or anything of one that is the target's own", policy.FormatNumber(worth))
+		s += fmt.Sprintf(", if stopping workers together hold at least %s%% of the limit that is "+
+			"short, or any part of a limit that the target itself uses up",
+			policy.FormatNumber(worth))
 	}
 	return s
 }
@@ -84,10 +96,12 @@ func action(a policy.Action) string {
 func only(o policy.Only) string {
 	var parts []string
 	if o.StoppingAbove > 0 {
-		parts = append(parts, "have been stopping for more than "+policy.FormatDuration(o.StoppingAbove))
+		above := policy.FormatDuration(o.StoppingAbove)
+		parts = append(parts, "have been stopping for more than "+above)
 	}
 	if o.CacheAbove > 0 {
-		parts = append(parts, fmt.Sprintf("have more than %sMiB of TLS session cache", policy.FormatNumber(float64(o.CacheAbove)/(1<<20))))
+		size := policy.FormatNumber(float64(o.CacheAbove) / (1 << 20))
+		parts = append(parts, "hold more than "+size+"MiB in their TLS session caches")
 	}
 	if o.OlderThan > 0 {
 		parts = append(parts, fmt.Sprintf("have %d younger stopping generations", o.OlderThan))

@@ -1,3 +1,9 @@
+// Package language makes policies of YAML files.
+//
+// language.yaml defines the language. Decode reads files strictly by that definition: an
+// unknown key, a missing unit or conditions that contradict each other are errors, each
+// with file, line and column. The JSON Schema, the reference and the text of
+// Policy.Source are made of the same definition.
 package language
 
 import (
@@ -15,7 +21,7 @@ import (
 //go:embed language.yaml
 var languageYAML []byte
 
-// form is one kind of mapping. What the fields mean is told in language.yaml.
+// form is one kind of mapping. language.yaml explains the fields.
 type form struct {
 	Name, What, Doc, Hint string
 	Merges                bool
@@ -29,7 +35,7 @@ type key struct {
 	One                    int
 }
 
-// scalar is one kind of value that is a single word.
+// scalar is one kind of single value.
 type scalar struct {
 	Pattern, Write, Unit, Lo, Hi, Doc string
 	Words                             []string
@@ -48,7 +54,7 @@ var language struct {
 
 func init() {
 	if err := yaml.Unmarshal(languageYAML, &language); err != nil {
-		panic(fmt.Sprintf("decoding language.yaml: %v", err)) // a test decodes it: cannot happen in a release
+		panic(fmt.Sprintf("decoding language.yaml: %v", err)) // cannot happen: a test decodes it
 	}
 	for i := range language.Forms {
 		f := &language.Forms[i]
@@ -58,12 +64,14 @@ func init() {
 		}
 	}
 	for _, s := range language.Scalars {
-		s.Pattern = "^(?:" + strings.NewReplacer("{whole}", whole, "{decimal}", decimal).Replace(s.Pattern) + ")$"
+		numbers := strings.NewReplacer("{whole}", whole, "{decimal}", decimal)
+		s.Pattern = "^(?:" + numbers.Replace(s.Pattern) + ")$"
 		s.regexp = regexp.MustCompile(s.Pattern)
 	}
 }
 
-// badName tells what is wrong with a unit or cgroup that its pattern cannot find, "" for nothing.
+// badName returns what is wrong with the name of a unit or cgroup beyond its pattern, ""
+// if nothing is.
 func badName(scalar, text string) string {
 	if scalar != "unit" && scalar != "cgroup" {
 		return ""
@@ -74,13 +82,14 @@ func badName(scalar, text string) string {
 	switch {
 	case scalar == "unit" && strings.Contains(text, "/"):
 		return "is a path: write cgroup: " + text
-	case scalar == "cgroup" && (slices.Contains(strings.Split(text, "/"), "..") || path.Clean("/"+text) == "/"):
+	case scalar == "cgroup" && (slices.Contains(strings.Split(text, "/"), "..") ||
+		path.Clean("/"+text) == "/"):
 		return "does not name a group below the mount: write for example haproxy.slice"
 	}
 	return ""
 }
 
-// formOf returns a form, or nil where the name is a scalar's.
+// formOf returns the form of a name, nil if the name is that of a scalar.
 func formOf(name string) *form {
 	i := slices.IndexFunc(language.Forms, func(f form) bool { return f.Name == name })
 	if i < 0 {
@@ -89,7 +98,7 @@ func formOf(name string) *form {
 	return &language.Forms[i]
 }
 
-// names returns the form's keys; of one group, or all with 0.
+// names returns the keys of the form: those with a number in one, or all for 0.
 func (f *form) names(one int) []string {
 	var names []string
 	for _, k := range f.Keys {

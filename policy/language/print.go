@@ -7,30 +7,33 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// write writes a policy as one file with every default written out, and with the place of each value as a comment.
+// write returns a policy as one YAML file. Defaults are written out, and each value has
+// its place as a comment.
 func (v *value) write() string {
 	var out bytes.Buffer
 	enc := yaml.NewEncoder(&out)
 	enc.SetIndent(2)
 	if err := enc.Encode(v.node()); err != nil {
-		panic(fmt.Sprintf("writing a policy: %v", err)) // into memory, of nodes of our own
+		panic(fmt.Sprintf("writing a policy: %v", err)) // cannot happen: valid nodes, into memory
 	}
 	return out.String()
 }
 
+// node returns the value as a YAML node.
 func (v *value) node() *yaml.Node {
 	n := &yaml.Node{Kind: yaml.ScalarNode, Value: v.text}
 	switch {
 	case v.text != "":
 		n.LineComment = v.at.String()
 		if v.of == "argument" {
-			n.Tag = "!!str" // else null and ~ would be read as nothing
+			n.Tag = "!!str" // otherwise null and ~ would have no value
 		}
 	case v.fields != nil:
 		n.Kind = yaml.MappingNode
 		for _, name := range formOf(v.of).names(0) {
 			if part := v.fields[name]; part != nil {
-				n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: name}, part.node())
+				key := &yaml.Node{Kind: yaml.ScalarNode, Value: name}
+				n.Content = append(n.Content, key, part.node())
 			}
 		}
 	default:

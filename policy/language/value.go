@@ -13,23 +13,24 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// place is where a value was written; the zero one is a default's.
+// place is where a value is written. The zero place is that of a default.
 type place struct {
 	file         string
 	line, column int
 }
 
-// value is one value of a policy, checked against the language: a mapping, a list or a single word.
+// value is one value of a policy, checked against the language: a mapping, a list or a
+// single word.
 type value struct {
 	at     place
-	of     string            // its form or scalar, with [] before it a list
+	of     string            // its form or scalar; [] before it: a list
 	fields map[string]*value // of a mapping
 	items  []*value          // of a list
-	text   string            // of a single word, as written
-	bad    bool              // it has a mistake, which was reported
+	text   string            // of a single value, as written
+	bad    bool              // it has a mistake that was reported
 }
 
-// get returns what was read for a key, nil where it is not given or has a mistake.
+// get returns the value of a key, nil if the key is left out or has a mistake.
 func (v *value) get(key string) *value {
 	if v == nil || v.fields[key] == nil || v.fields[key].bad {
 		return nil
@@ -45,7 +46,7 @@ func (v *value) list() []*value {
 	return slices.DeleteFunc(slices.Clone(v.items), func(item *value) bool { return item.bad })
 }
 
-// word returns a single word, "" for nil.
+// word returns a single value, "" for nil.
 func (v *value) word() string {
 	if v == nil {
 		return ""
@@ -60,7 +61,7 @@ func (v *value) duration() time.Duration { return time.Duration(v.amount()) }
 
 func (v *value) count() int { return int(v.amount()) }
 
-// one returns the key that is given of those of which there is exactly one.
+// one returns the given key of the group of which exactly one is required.
 func (v *value) one() string {
 	if v == nil || v.fields == nil {
 		return ""
@@ -73,7 +74,7 @@ func (v *value) one() string {
 	return ""
 }
 
-// id is what a list may have one of only; "" = it may have many.
+// id returns what must be unique in a list, "" if nothing must be.
 func (v *value) id() string {
 	switch v.of {
 	case "tier":
@@ -93,7 +94,8 @@ func find(items []*value, id string) int {
 	return slices.IndexFunc(items, func(v *value) bool { return id != "" && v.id() == id })
 }
 
-// merge returns v with over laid over it: tiers and targets by their names and key by key, all else as a whole.
+// merge returns v with the overrides in over: tiers and targets are merged by their names
+// and key by key, all else is replaced as a whole.
 func merge(v, over *value) *value {
 	item, list := strings.CutPrefix(over.of, "[]")
 	f := formOf(item)
@@ -119,7 +121,7 @@ func merge(v, over *value) *value {
 		}
 	}
 	if over.get("enter").word() == "always" {
-		out.fields["leave"] = over.fields["leave"] // what was there has no use any more
+		out.fields["leave"] = over.fields["leave"] // a tier that is always held has none
 	}
 	return &out
 }
@@ -127,11 +129,13 @@ func merge(v, over *value) *value {
 var (
 	decimalOnly = regexp.MustCompile(`^` + decimal + `$`)
 	leadingZero = regexp.MustCompile(`^0+([0-9])`)
+
+	units = map[string]float64{"%": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 )
 
-// amount reads a number that fits the pattern of its scalar.
+// amount returns a number that matches the pattern of its scalar, in its base unit.
 func amount(text string) float64 {
-	for unit, factor := range map[string]float64{"%": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+	for unit, factor := range units {
 		if number, ok := strings.CutSuffix(text, unit); ok {
 			v, _ := strconv.ParseFloat(number, 64)
 			return v * factor
@@ -142,12 +146,12 @@ func amount(text string) float64 {
 	}
 	v, err := time.ParseDuration(text)
 	if err != nil && text != "" {
-		return math.Inf(1) // so long that it overflows
+		return math.Inf(1) // too long for a duration
 	}
 	return float64(v)
 }
 
-// scalar reads a single word.
+// scalar reads a single value.
 func (d *decoder) scalar(n *yaml.Node, name, what string) *value {
 	text, ok := d.single(n, what)
 	v := &value{at: d.place(n), of: name, text: text, bad: !ok}
@@ -160,7 +164,8 @@ func (d *decoder) scalar(n *yaml.Node, name, what string) *value {
 	return v
 }
 
-// problem tells what is wrong with a value, and what would likely be right; "" for nothing.
+// problem returns what is wrong with a value and what would probably be right, "" if
+// nothing is.
 func (s *scalar) problem(name, text string) string {
 	number := s.Lo != "" && decimalOnly.MatchString(text)
 	switch name := badName(name, text); {
@@ -176,16 +181,18 @@ func (s *scalar) problem(name, text string) string {
 		}
 		return ""
 	case s.Lo != "" && leadingZero.MatchString(text):
-		return fmt.Sprintf("%s has a leading zero, which YAML may read as octal: write %s", text, leadingZero.ReplaceAllString(text, "$1"))
+		right := leadingZero.ReplaceAllString(text, "$1")
+		return fmt.Sprintf("%s has a leading zero, which YAML may read as octal: write %s",
+			text, right)
 	case number && s.Unit != "":
 		return fmt.Sprintf("%s has no unit: write %s%s", text, text, s.Unit)
 	case number:
-		return fmt.Sprintf("%s is not whole: write %.0f", text, math.Ceil(amount(text)))
+		return fmt.Sprintf("%s is not a whole number: write %.0f", text, math.Ceil(amount(text)))
 	}
-	return fmt.Sprintf("%q is not understood: write %s", text, s.Write)
+	return fmt.Sprintf("%q is not valid: write %s", text, s.Write)
 }
 
-// join joins words for a message.
+// join joins words for a message, the last one by a word of its own.
 func join(words []string, last string) string {
 	n := len(words) - 1
 	if n < 1 {
