@@ -17,8 +17,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// In its `grace` time a worker says that it is stopping, and accepts connections as before. It stays current, whatever kind of listener
-// is the only one that it has.
+// In its `grace` time a worker says that it is stopping, and accepts connections as
+// before. It stays current, whatever kind of listener is the only one that it has.
 func TestWorkerInItsGraceIsCurrent(t *testing.T) {
 	everyRelease(t, func(t *testing.T, release string) {
 		h := haproxytest.Start(t, haproxytest.Config{Release: release})

@@ -27,7 +27,8 @@ func everyRelease(t *testing.T, test func(t *testing.T, release string)) {
 	}
 }
 
-// masterFiles counts the descriptors of the master: each slot of its CLI that is taken is one.
+// masterFiles counts the descriptors of the master: each slot of its CLI that is taken is
+// one.
 func masterFiles(t *testing.T, h *haproxytest.HAProxy) int {
 	t.Helper()
 	names, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", h.Master))
@@ -37,7 +38,8 @@ func masterFiles(t *testing.T, h *haproxytest.HAProxy) int {
 	return len(names)
 }
 
-// The master's CLI is not used at all: its slots belong to others. Where it is, or whether it answers, makes no difference.
+// The master's CLI is not used at all: its slots belong to others. Where it is, or
+// whether it answers, makes no difference.
 func TestMasterCLIIsLeftAlone(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{})
 	h.Tunnel()
@@ -89,8 +91,8 @@ func drainOld(t *testing.T, h *haproxytest.HAProxy) {
 	}
 }
 
-// A stopping worker that hangs takes no slot of its master's CLI, however often it is examined, also by commands that know nothing of
-// each other.
+// A stopping worker that hangs takes no slot of its master's CLI, however often it is
+// examined, also by commands that know nothing of each other.
 func TestHungWorkerTakesNoSlot(t *testing.T) {
 	everyRelease(t, func(t *testing.T, release string) {
 		h := haproxytest.Start(t, haproxytest.Config{Release: release})
@@ -130,8 +132,8 @@ func TestHungWorkerTakesNoSlot(t *testing.T) {
 	})
 }
 
-// queuedFor counts the connections that wait on the socket pair of a worker to be taken: the kernel
-// charges each as one buffer.
+// queuedFor counts the connections that wait on the socket pair of a worker to be taken:
+// the kernel charges each as one buffer.
 func queuedFor(t *testing.T, h *haproxytest.HAProxy, pid int) int {
 	t.Helper()
 	m := open(t, h.Master).p
@@ -156,7 +158,8 @@ func queuedFor(t *testing.T, h *haproxytest.HAProxy, pid int) int {
 	return bytes / oneMessage(t)
 }
 
-// oneMessage returns what the kernel charges a socket for one connection that waits on a pair, in bytes.
+// oneMessage returns what the kernel charges a socket for one connection that waits on a
+// pair, in bytes.
 func oneMessage(t *testing.T) int {
 	t.Helper()
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -175,8 +178,8 @@ func oneMessage(t *testing.T) int {
 	return n
 }
 
-// From 3.1 on the worker of a reload exists while it loads. It is neither current nor asked anything, and the reload ends as if it had
-// not been examined.
+// From 3.1 on the worker of a reload exists while it loads. It is neither current nor
+// asked anything, and the reload ends as if it had not been examined.
 func TestLoadingWorkerIsLeftAlone(t *testing.T) {
 	everyRelease(t, func(t *testing.T, release string) {
 		h := haproxytest.Start(t, haproxytest.Config{Release: release})
@@ -224,7 +227,8 @@ type fifo struct {
 	path string
 }
 
-// slowLoad makes the next worker of h wait while it reads its configuration, until release.
+// slowLoad makes the next worker of h wait while it reads its configuration, until
+// release.
 func slowLoad(t *testing.T, h *haproxytest.HAProxy) fifo {
 	t.Helper()
 	f := fifo{t, filepath.Join(h.Dir, "slow")}

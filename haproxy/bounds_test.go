@@ -7,10 +7,12 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// What processes can do to make a Scan last. Each Scan has a bound of its own, whatever they do.
+// What processes can do to make a Scan last. Each Scan has a bound of its own, whatever
+// they do.
 
-// Hundreds of children of one master that share tens of thousands of sockets: a Scan examines as many as it has time for, measures
-// what it can, and goes on with the others in the next.
+// Hundreds of children of one master that share tens of thousands of sockets: a Scan
+// examines as many as it has time for, measures what it can, and goes on with the others
+// in the next.
 func TestScanOfACrowdIsBounded(t *testing.T) {
 	const crowd = 400
 	pids := haproxytest.Crowd(t, crowd, 19_000)

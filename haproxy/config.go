@@ -24,9 +24,9 @@ const (
 	configMost  = 10_000   // files of a directory
 )
 
-// HardStopAfter returns the setting of hard-stop-after in the files that the instance's master was
-// started with (-f). ok is false if none of them sets it. It reads the files as they are now: a
-// worker goes by what they contained at its start.
+// HardStopAfter returns the setting of hard-stop-after in the files that the instance's
+// master was started with (-f). ok is false if none of them sets it. It reads the files
+// as they are now: a worker goes by what they contained at its start.
 func HardStopAfter(procfs string, in Instance) (d time.Duration, ok bool, err error) {
 	cmdline, err := readCmdline(procfs, in.Master.PID)
 	if err != nil {
@@ -41,8 +41,8 @@ func HardStopAfter(procfs string, in Instance) (d time.Duration, ok bool, err er
 	return c.hardStopAfter, c.set, nil
 }
 
-// readCmdline reads the command line of a master. ErrGone: it has none, as in the middle of
-// execve(2) during a reload.
+// readCmdline reads the command line of a master. ErrGone: it has none, as in the middle
+// of execve(2) during a reload.
 func readCmdline(procfs string, pid int) ([]string, error) {
 	b, err := proc.ReadFile(procfs, pid, "cmdline")
 	if err != nil || len(b) == 0 {
@@ -76,7 +76,8 @@ type config struct {
 	set           bool
 }
 
-// read reads a configuration file, or all *.cfg of a directory in the order of their names.
+// read reads a configuration file, or all *.cfg of a directory in the order of their
+// names.
 func (c *config) read(name string) error {
 	at, fi, err := c.find(name)
 	if err != nil {
@@ -130,8 +131,8 @@ func (c *config) find(name string) (*os.File, os.FileInfo, error) {
 	return at, fi, err
 }
 
-// readFile opens only a regular file that has a size. The open of a device has effects, and files
-// that the kernel generates, as in /proc, are no configuration.
+// readFile opens only a regular file that has a size. The open of a device has effects,
+// and files that the kernel generates, as in /proc, are no configuration.
 func (c *config) readFile(at *os.File, fi os.FileInfo) error {
 	switch {
 	case !fi.Mode().IsRegular():
@@ -155,8 +156,9 @@ func (c *config) readFile(at *os.File, fi os.FileInfo) error {
 	return err
 }
 
-// parseHardStopAfter finds the last hard-stop-after of a configuration file. A setting that depends
-// on the environment or on a condition is an error: only HAProxy knows its value.
+// parseHardStopAfter finds the last hard-stop-after of a configuration file. A setting
+// that depends on the environment or on a condition is an error: only HAProxy knows its
+// value.
 func parseHardStopAfter(r io.Reader) (d time.Duration, ok bool, err error) {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, 1<<20)
@@ -189,21 +191,23 @@ func parseHardStopAfter(r io.Reader) (d time.Duration, ok bool, err error) {
 	return d, ok, nil
 }
 
-// parseTime parses a time of HAProxy's configuration: a number and a unit, milliseconds without one
-// (doc/configuration.txt, 2.5).
+// parseTime parses a time of HAProxy's configuration: a number and a unit, milliseconds
+// without one (doc/configuration.txt, 2.5).
 func parseTime(s string) (time.Duration, error) {
 	digits := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyz")
 	n, err := strconv.ParseUint(digits, 10, 63)
 	if err != nil {
 		return 0, err
 	}
-	unit, ok := map[string]time.Duration{"us": time.Microsecond, "": time.Millisecond,
-		"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour,
+	unit, ok := map[string]time.Duration{
+		"us": time.Microsecond, "": time.Millisecond, "ms": time.Millisecond, "s": time.Second,
+		"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour,
 	}[s[len(digits):]]
 	if !ok {
 		return 0, fmt.Errorf("%q has an unknown unit of time", s)
 	}
-	// HAProxy's timers have 31 bits (src/tools.c, parse_time_err): it refuses longer times.
+	// HAProxy's timers have 31 bits (src/tools.c, parse_time_err): it refuses longer
+	// times.
 	if n > uint64(math.MaxInt32*time.Millisecond/unit) {
 		return 0, fmt.Errorf("%q is longer than HAProxy can wait", s)
 	}

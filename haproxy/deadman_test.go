@@ -25,10 +25,12 @@ type halt struct {
 	now     func(pid, holder int) error // holder is the thread that holds the worker
 }
 
-// halts are what systemd, an operator or a container's engine does. group is an empty cgroup.
+// halts are what systemd, an operator or a container's engine does. group is an empty
+// cgroup.
 func halts(group string) []halt {
 	return []halt{
-		// To that thread, so that it is the one that takes it, after its call; then all stop.
+		// To that thread, so that it is the one that takes it, after its call; then all
+		// stop.
 		{"SIGSTOP", func(int) error { return nil }, func(pid, holder int) error { return unix.Tgkill(pid, holder, unix.SIGSTOP) }},
 		{"freezer",
 			func(pid int) error { return os.WriteFile(group+"/cgroup.procs", fmt.Append(nil, pid), 0) },
@@ -36,7 +38,8 @@ func halts(group string) []halt {
 	}
 }
 
-// cgroup2 makes an empty cgroup of version 2. A machine may have version 1 mounted besides.
+// cgroup2 makes an empty cgroup of version 2. A machine may have version 1 mounted
+// besides.
 func cgroup2(t *testing.T) string {
 	t.Helper()
 	for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
@@ -50,8 +53,9 @@ func cgroup2(t *testing.T) string {
 	return ""
 }
 
-// A purge that is stopped or frozen at any step at which it holds threads is killed by its own timer, and the worker, which is in the middle
-// of handshakes, serves on. HAPRESSURE_HALTS is how often it is done each way.
+// A purge that is stopped or frozen at any step at which it holds threads is killed by
+// its own timer, and the worker, which is in the middle of handshakes, serves on.
+// HAPRESSURE_HALTS is how often it is done each way.
 func TestPurgeHaltedAnywhere(t *testing.T) {
 	rounds := 6
 	fmt.Sscan(os.Getenv("HAPRESSURE_HALTS"), &rounds)
@@ -113,8 +117,9 @@ func TestPurgeHaltedAnywhere(t *testing.T) {
 	}
 }
 
-// release waits until no thread of the worker is traced, and returns how long that was since a moment. It fails where that is ten times the bound: the rest is
-// for a machine that is busy.
+// release waits until no thread of the worker is traced, and returns how long that was
+// since a moment. It fails where that is ten times the bound: the rest is for a machine
+// that is busy.
 func release(t *testing.T, worker int, since time.Time) time.Duration {
 	t.Helper()
 	for {
@@ -130,8 +135,8 @@ func release(t *testing.T, worker int, since time.Time) time.Duration {
 	}
 }
 
-// finish waits until the halted victim has been killed, and thaws its cgroup. One that had just released the worker is halted for good: it gets
-// ten times the bound.
+// finish waits until the halted victim has been killed, and thaws its cgroup. One that
+// had just released the worker is halted for good: it gets ten times the bound.
 func (v *victim) finish(t *testing.T, group string) (killedByTimer bool) {
 	t.Helper()
 	var ws unix.WaitStatus
@@ -196,8 +201,8 @@ func TestColdFreezeReadsNothing(t *testing.T) {
 	t.Logf("%s", out)
 }
 
-// freezeCold empties the cache of p and prints how often the thread that freezes had to wait for a disk meanwhile, and how often this process had to
-// at any time.
+// freezeCold empties the cache of p and prints how often the thread that freezes had to
+// wait for a disk meanwhile, and how often this process had to at any time.
 func freezeCold(p *Stopping) error {
 	c, err := findTLSCache(p.p, os.O_RDWR)
 	if err != nil {
@@ -219,7 +224,8 @@ func freezeCold(p *Stopping) error {
 		}
 		return h.Idle()
 	}
-	// The faults are counted, whatever they take, so the hold is bounded by the test only.
+	// The faults are counted, whatever they take, so the hold is bounded by the test
+	// only.
 	held, err := p.p.Freeze(haproxytest.Deadline, check, func() error {
 		defer unix.Getrusage(unix.RUSAGE_THREAD, &after)
 		return h.Clear()
@@ -230,7 +236,8 @@ func freezeCold(p *Stopping) error {
 	return err
 }
 
-// evictProgram writes the code and the constants of this program out of memory, and has them read again page by page.
+// evictProgram writes the code and the constants of this program out of memory, and has
+// them read again page by page.
 func evictProgram() error {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {

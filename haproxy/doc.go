@@ -1,10 +1,10 @@
-// Package haproxy examines HAProxy in master-worker mode from outside, and changes workers that are
-// proven to be stopping. It decides nothing: policies do.
+// Package haproxy examines HAProxy in master-worker mode from outside, and changes
+// workers that are proven to be stopping. It decides nothing: policies do.
 //
-// A [Scanner] finds instances among the processes of a cgroup. A [Worker] is what a Scan found of
-// one worker: its generation, its state with the reason, and the memory that it holds. A Worker
-// cannot be changed. [Scanner.Recheck] proves again that it is stopping, and returns it as a
-// [Stopping], which can:
+// A [Scanner] finds instances among the processes of a cgroup. A [Worker] is what a Scan
+// found of one worker: its generation, its state with the reason, and the memory that it
+// holds. A Worker cannot be changed. [Scanner.Recheck] proves again that it is stopping,
+// and returns it as a [Stopping], which can:
 //
 //	found, err := scanner.Scan(ctx, pids)
 //	worker := found[0].Workers[0]
@@ -12,14 +12,15 @@
 //	defer stopping.Close()
 //	purged, err := stopping.PurgeSSLCache(ctx, pids)
 //
-// Its connections are cut, and it is ended, only as a [Replaced]: while a younger worker serves.
+// Its connections are cut, and it is ended, only as a [Replaced]: while a younger worker
+// serves.
 //
 //	replaced, err := stopping.Replaced()
 //	drained, err := replaced.Drain(ctx, haproxy.Pace{Spread: time.Minute})
 //	killed, err := replaced.Terminate(ctx, time.Second)
 //
-// An action on memory that is not recognised fails with a [*Refusal]; [Permanent] reports whether a
-// retry is of use. docs/safety.md has the argument why this is safe, and names a test for each
-// claim. The parts: shctx recognises and empties caches, and touches nothing; proc pins, reads and
-// freezes one process; cli asks a worker questions.
+// An action on memory that is not recognised fails with a [*Refusal]; [Permanent] reports
+// whether a retry is of use. docs/safety.md has the argument why this is safe, and names
+// a test for each claim. The parts: shctx recognises and empties caches, and touches
+// nothing; proc pins, reads and freezes one process; cli asks a worker questions.
 package haproxy

@@ -10,10 +10,11 @@ import (
 const (
 	drainPause = 200 * time.Millisecond // for the streams of one round to end
 	drainExtra = 2 * time.Second        // for those that come late
-	exitWait   = 5 * time.Second        // from the end of a worker's CLI to its own: it frees its memory
+	exitWait   = 5 * time.Second        // for a worker whose CLI has ended to end itself
 )
 
-// Pace is how fast sessions are shut down, so that their clients do not all return at one moment.
+// Pace is how fast sessions are shut down, so that their clients do not all return at one
+// moment.
 type Pace struct {
 	Spread    time.Duration // evenly over this time
 	PerSecond int           // at most, however long it takes then; 0 = no bound
@@ -33,9 +34,9 @@ type Drained struct {
 	Left     bool // whether some were still there when the drain's time was over
 }
 
-// Drain shuts down the sessions of the worker, those that were idle longest first. It returns when
-// none are left, when the worker has ended, or some time after the time that its pace takes.
-// ErrNoCLI: the sessions cannot be reached.
+// Drain shuts down the sessions of the worker, those that were idle longest first. It
+// returns when none are left, when the worker has ended, or some time after the time that
+// its pace takes. ErrNoCLI: the sessions cannot be reached.
 func (r Replaced) Drain(ctx context.Context, pace Pace) (Drained, error) {
 	var d Drained
 	var end time.Time
@@ -75,8 +76,8 @@ func (r Replaced) sessions(ctx context.Context) ([]string, error) {
 	return r.w.cli.Sessions(ctx)
 }
 
-// ends reports whether a question failed because the worker is about to end: one that exits closes
-// its CLI first.
+// ends reports whether a question failed because the worker is about to end: one that
+// exits closes its CLI first.
 func (r Replaced) ends(ctx context.Context, asked error) bool {
 	if asked == nil || errors.Is(asked, ErrNoCLI) {
 		return false
@@ -86,8 +87,8 @@ func (r Replaced) ends(ctx context.Context, asked error) bool {
 }
 
 // shutdownAll shuts sessions down, evenly over a time, and returns how many.
-func (r Replaced) shutdownAll(ctx context.Context, ids []string, over time.Duration, end time.Time) (
-	int, error) {
+func (r Replaced) shutdownAll(ctx context.Context, ids []string, over time.Duration,
+	end time.Time) (int, error) {
 	start := time.Now()
 	for i, id := range ids {
 		due := start.Add(over * time.Duration(i) / time.Duration(len(ids)))

@@ -6,8 +6,8 @@ import (
 	"hapressure/haproxy/proc"
 )
 
-// unproven returns a process as a stopping worker without any proof: for tests that change current
-// workers, and processes that are no workers at all.
+// unproven returns a process as a stopping worker without any proof: for tests that
+// change current workers, and processes that are no workers at all.
 func unproven(pid int) (*Stopping, error) {
 	p, err := proc.Open("/proc", ID{PID: pid})
 	if err != nil {

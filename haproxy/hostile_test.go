@@ -23,7 +23,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// What docs/threat-model.md claims of workers that somebody has taken over, and of whoever calls itself haproxy.
+// What docs/threat-model.md claims of workers that somebody has taken over, and of
+// whoever calls itself haproxy.
 
 // A process can call any of its memory its command line.
 func TestCommandLineAsLongAsMemory(t *testing.T) {
@@ -51,7 +52,8 @@ func TestMemoryMappedTwiceCountsOnce(t *testing.T) {
 	}
 }
 
-// A process that shares all memory (CLONE_VM) is no thread: /proc/PID/task does not show it, and ptrace does not stop it with the others.
+// A process that shares all memory (CLONE_VM) is no thread: /proc/PID/task does not show
+// it, and ptrace does not stop it with the others.
 func TestProcessInTheSameMemoryIsRefused(t *testing.T) {
 	p := startLookalike(t, "shared")
 	p.tell("vfork")
@@ -74,7 +76,8 @@ func TestProcessInTheSameMemoryIsRefused(t *testing.T) {
 	if _, err := p.PurgeSSLCache(t.Context(), []int{p.w.PID, child}); !errors.Is(err, ErrManyOwners) {
 		t.Errorf("%v, want refusal %q", err, ErrManyOwners)
 	}
-	// One that is not asked for, in another cgroup, say: the thread that waits for it cannot be stopped.
+	// One that is not asked for, in another cgroup, say: the thread that waits for it
+	// cannot be stopped.
 	if _, err := p.PurgeSSLCache(t.Context(), []int{p.w.PID}); !errors.Is(err, ErrCannotStop) {
 		t.Errorf("%v, want refusal %q", err, ErrCannotStop)
 	}
@@ -97,7 +100,8 @@ func TestWorkerInAPidNamespaceOfItsOwn(t *testing.T) {
 	}
 }
 
-// What was a worker can have become another program, set-user-ID even, with the same pid and start time.
+// What was a worker can have become another program, set-user-ID even, with the same pid
+// and start time.
 func TestOtherProgramGetsNoSignal(t *testing.T) {
 	sh, err := filepath.EvalSymlinks("/bin/sh")
 	if err != nil {
@@ -133,8 +137,9 @@ func TestOtherProgramGetsNoSignal(t *testing.T) {
 	}
 }
 
-// A fake master that lies as it likes, with a worker that has a perfect cache and says that it is stopping: what is done to it is done to
-// it alone. The real HAProxy beside it, whose pids the liar claims, is left as it is.
+// A fake master that lies as it likes, with a worker that has a perfect cache and says
+// that it is stopping: what is done to it is done to it alone. The real HAProxy beside
+// it, whose pids the liar claims, is left as it is.
 func TestFakeHAProxyHarmsOnlyItself(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	real := open(t, h.Children()[0])
@@ -188,8 +193,8 @@ func TestFakeHAProxyHarmsOnlyItself(t *testing.T) {
 	}
 }
 
-// fakeMaster has a worker that claims to be stopping, and one that serves. As a master does, it notes its workers in its
-// environment and executes itself anew.
+// fakeMaster has a worker that claims to be stopping, and one that serves. As a master
+// does, it notes its workers in its environment and executes itself anew.
 func fakeMaster() error {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
@@ -305,7 +310,8 @@ func TestConfigurationThatIsNone(t *testing.T) {
 	}
 }
 
-// A worker that exits closes its CLI some time before it is gone. That is a drain's end, not its failure.
+// A worker that exits closes its CLI some time before it is gone. That is a drain's end,
+// not its failure.
 func TestWorkerThatExitsWhileItIsDrained(t *testing.T) {
 	worker := exec.Command("sleep", "1")
 	if err := worker.Start(); err != nil {
@@ -321,8 +327,8 @@ func TestWorkerThatExitsWhileItIsDrained(t *testing.T) {
 	}
 }
 
-// clientOf returns a client whose questions serve answers. This process is the worker and its
-// master, as a proc file system made up for it says.
+// clientOf returns a client whose questions serve answers. This process is the worker and
+// its master, as a proc file system made up for it says.
 func clientOf(t *testing.T, serve func(net.Conn)) *cli.Client {
 	t.Helper()
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

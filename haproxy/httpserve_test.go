@@ -26,8 +26,9 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// site is a web site whose every page can be checked: what /SEED/SIZE/HOW returns follows from the seed and the size.
-// HOW tells how it is sent: at once, slow (in pieces, of unknown length), brief (valid for one second), torn (cut off in the middle).
+// site is a web site whose every page can be checked: what /SEED/SIZE/HOW returns follows
+// from the seed and the size. HOW tells how it is sent: at once, slow (in pieces, of
+// unknown length), brief (valid for one second), torn (cut off in the middle).
 func site(t *testing.T, vary bool) string {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, how := page(r.URL.Path)
@@ -164,7 +165,8 @@ func (v *visitors) visit(ctx context.Context, tr *http.Transport, slow bool) err
 	return nil
 }
 
-// slowReader takes some pages at a time, so that the response stays in HAProxy's hands for a while.
+// slowReader takes some pages at a time, so that the response stays in HAProxy's hands
+// for a while.
 type slowReader struct {
 	ctx context.Context
 	r   io.Reader
@@ -175,10 +177,12 @@ func (s *slowReader) Read(b []byte) (int, error) {
 	return s.r.Read(b[:min(len(b), 32<<10)])
 }
 
-// varies reports whether the HTTP caches of a HAProxy are purged if they have process-vary: later ones are refused.
+// varies reports whether the HTTP caches of a HAProxy are purged if they have
+// process-vary: later ones are refused.
 func varies(version string) bool { return strings.HasPrefix(version, "2.") && version < "2.9" }
 
-// startCached runs HAProxy with two HTTP caches (the second one is not used), with process-vary where that may be, and visitors.
+// startCached runs HAProxy with two HTTP caches (the second one is not used), with
+// process-vary where that may be, and visitors.
 func startCached(t *testing.T, release string) (*haproxytest.HAProxy, *visitors, func()) {
 	v := &visitors{t: t, addr: freeTCPAddr(t)}
 	options, vary := "", varies(haproxytest.Version(t, release))
@@ -221,7 +225,8 @@ func freeTCPAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// more waits until so many further responses have been served, hits among them if so wanted.
+// more waits until so many further responses have been served, hits among them if so
+// wanted.
 func (v *visitors) more(h *haproxytest.HAProxy, n int64, hits bool) {
 	served, hit := v.served.Load(), v.hits.Load()
 	h.Eventually("responses are served", func() error {
@@ -257,7 +262,8 @@ func openHTTPCaches(t *testing.T, p *Stopping) (files []*cacheFile, caches []*sh
 	return files, caches
 }
 
-// withHTTPCache runs fn on the whole mapping while the worker's threads are stopped and nobody is inside. nbav is what it must be then.
+// withHTTPCache runs fn on the whole mapping while the worker's threads are stopped and
+// nobody is inside. nbav is what it must be then.
 func withHTTPCache(t *testing.T, c *cacheFile, cache *shctx.Cache, nbav uint32, fn func(mem []byte, h *shctx.Header)) {
 	t.Helper()
 	mem, err := syscall.Mmap(int(c.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
@@ -286,7 +292,8 @@ func withHTTPCache(t *testing.T, c *cacheFile, cache *shctx.Cache, nbav uint32, 
 	}
 }
 
-// A stopping worker's cache is left alone as long as a response is being served from it or stored in it, and both arrive whole.
+// A stopping worker's cache is left alone as long as a response is being served from it
+// or stored in it, and both arrive whole.
 func TestPurgeHTTPCacheWaitsForResponses(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
 		t.Run("release "+release, func(t *testing.T) {
@@ -388,8 +395,9 @@ func must(r *http.Request, err error) *http.Request {
 func word32(h *shctx.Header, off int) *uint32 { return (*uint32)(unsafe.Pointer(&h.Page[off])) }
 func word64(h *shctx.Header, off int) *uint64 { return (*uint64)(unsafe.Pointer(&h.Page[off])) }
 
-// inHand counts the blocks of a cache that are not in its list of available ones, by walking that list, and what else says that one is in
-// use: what idle concludes from the header alone.
+// inHand counts the blocks of a cache that are not in its list of available ones, by
+// walking that list, and what else says that one is in use: what idle concludes from the
+// header alone.
 func inHand(mem []byte, h *shctx.Header) (int, error) {
 	free, prev := 0, h.Start+shctx.OffAvail
 	for addr := *word64(h, shctx.OffAvail); addr != h.Start+shctx.OffAvail; free++ {
@@ -407,7 +415,8 @@ func inHand(mem []byte, h *shctx.Header) (int, error) {
 	return int(h.Blocks) - free, nil
 }
 
-// While pages are served and stored, whenever the header says that nobody holds a block, no block is held.
+// While pages are served and stored, whenever the header says that nobody holds a block,
+// no block is held.
 func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
 		t.Run("release "+release, func(t *testing.T) {
@@ -462,7 +471,8 @@ func rounds() int {
 	return max(n, 3)
 }
 
-// The current worker is purged while it serves from its cache and stores into it: harder than a stopping one ever has it.
+// The current worker is purged while it serves from its cache and stores into it: harder
+// than a stopping one ever has it.
 func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
 		t.Run("release "+release, func(t *testing.T) {

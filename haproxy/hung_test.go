@@ -18,7 +18,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// A worker that somebody has stopped is purged as any other, and stays stopped until it is told to go on.
+// A worker that somebody has stopped is purged as any other, and stays stopped until it
+// is told to go on.
 func TestStoppedWorkerStaysStopped(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	tunnel := h.Tunnel()
@@ -58,7 +59,8 @@ func inState(p *Stopping, tid int, want byte) error {
 	return err
 }
 
-// sleepDeep never returns: the thread waits in vfork(2), in uninterruptible sleep, for a child that does nothing.
+// sleepDeep never returns: the thread waits in vfork(2), in uninterruptible sleep, for a
+// child that does nothing.
 func sleepDeep() {
 	child, _, _ := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	for child == 0 {
@@ -66,7 +68,8 @@ func sleepDeep() {
 	}
 }
 
-// startSleeper starts a process whose threads can be stopped, but for one that is in uninterruptible sleep.
+// startSleeper starts a process whose threads can be stopped, but for one that is in
+// uninterruptible sleep.
 func startSleeper(t *testing.T) *Stopping {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -102,7 +105,8 @@ func anyInState(p *Stopping, want byte) error {
 	return err
 }
 
-// A thread in uninterruptible sleep does not stop. Then nothing is done, and nobody is kept.
+// A thread in uninterruptible sleep does not stop. Then nothing is done, and nobody is
+// kept.
 func TestThreadThatDoesNotStop(t *testing.T) {
 	p := startSleeper(t)
 	_, err := p.p.Freeze(HoldLimit, never, func() error { t.Error("it was taken for stopped"); return nil })
@@ -112,9 +116,10 @@ func TestThreadThatDoesNotStop(t *testing.T) {
 	haproxytest.Eventually(t, "all its threads are let go", func() error { return free(p.w.PID) }) // the last by the end of ours
 }
 
-// A thread that takes the cache's lock, or blocks of the cache, while the last thread has yet to stop, ends the freeze:
-// all threads are released then, not when the wait for the last one is over. Otherwise a thread that was stopped
-// inside the lock would keep it from those that still run, and HAProxy's watchdog abort the worker.
+// A thread that takes the cache's lock, or blocks of the cache, while the last thread has
+// yet to stop, ends the freeze: all threads are released then, not when the wait for the
+// last one is over. Otherwise a thread that was stopped inside the lock would keep it
+// from those that still run, and HAProxy's watchdog abort the worker.
 func TestFreezeEndsWhenTheCacheIsTaken(t *testing.T) {
 	for what, take := range map[string]func(h *shctx.Header){
 		"lock":   func(h *shctx.Header) { *word64(h, shctx.OffLock) = 1 },

@@ -21,8 +21,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// actEnv makes this test program do something else instead: an action on a worker, as "purge 4711 4710", the action, the worker and its master; or
-// "sleep", see sleepDeep.
+// actEnv makes this test program do something else instead: an action on a worker, as
+// "purge 4711 4710", the action, the worker and its master; or "sleep", see sleepDeep.
 const actEnv = "HAPRESSURE_TEST_ACT"
 
 func TestMain(m *testing.M) {
@@ -82,7 +82,8 @@ func doAct(ctx context.Context, act []string) error {
 	return err
 }
 
-// purge tries again, as a policy does, if a thread of the worker does not get a CPU in time to stop, or if the cache is in use.
+// purge tries again, as a policy does, if a thread of the worker does not get a CPU in
+// time to stop, or if the cache is in use.
 func purge(ctx context.Context, p *Stopping, pids []int) (Purged, error) {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
 		res, err := p.PurgeSSLCache(ctx, pids)
@@ -92,10 +93,12 @@ func purge(ctx context.Context, p *Stopping, pids []int) (Purged, error) {
 	}
 }
 
-// mark is a system call that nothing else here makes. The steps of an action are counted from it on.
+// mark is a system call that nothing else here makes. The steps of an action are counted
+// from it on.
 const mark = unix.SYS_GETPGID
 
-// idle are calls by which Go's runtime waits, or wakes its own threads: they come at any time and in any number.
+// idle are calls by which Go's runtime waits, or wakes its own threads: they come at any
+// time and in any number.
 var idle = []uint64{unix.SYS_FUTEX, unix.SYS_EPOLL_PWAIT, unix.SYS_NANOSLEEP, unix.SYS_SCHED_YIELD, unix.SYS_RT_SIGPROCMASK,
 	unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_GETPID, unix.SYS_TGKILL, unix.SYS_MADVISE, unix.SYS_GETTID}
 
@@ -110,8 +113,9 @@ type victim struct {
 	seized   time.Time      // when it seized its first thread
 }
 
-// kill runs an action and kills it right before its system call n from the mark on, or where single is true n instructions after the worker
-// stands still. It returns how many steps it came to: fewer than n if it came to its end before.
+// kill runs an action and kills it right before its system call n from the mark on, or
+// where single is true n instructions after the worker stands still. It returns how many
+// steps it came to: fewer than n if it came to its end before.
 func kill(t *testing.T, act string, n int, single bool) int {
 	t.Helper()
 	v := victim{calls: map[int]uint64{}}
@@ -129,8 +133,9 @@ func kill(t *testing.T, act string, n int, single bool) int {
 	return v.steps
 }
 
-// killEach runs an action to its end, and then again, killed at some of its steps, spread evenly, with after in between. With
-// HAPRESSURE_FAULTS=all it is twenty times as many, which is each step where there are no more.
+// killEach runs an action to its end, and then again, killed at some of its steps, spread
+// evenly, with after in between. With HAPRESSURE_FAULTS=all it is twenty times as many,
+// which is each step where there are no more.
 func killEach(t *testing.T, act func() string, single bool, some int, after func(when string)) {
 	t.Helper()
 	steps := kill(t, act(), math.MaxInt, single)
@@ -151,7 +156,8 @@ func killEach(t *testing.T, act func() string, single bool, some int, after func
 	}
 }
 
-// errOwnTimer says that a victim held a worker for too long before its step came: it is stopped at each system call, and the machine may be busy.
+// errOwnTimer says that a victim held a worker for too long before its step came: it is
+// stopped at each system call, and the machine may be busy.
 var errOwnTimer = errors.New("killed by its own timer")
 
 func (v *victim) run(act string, n int, single bool) error {
@@ -222,7 +228,8 @@ func (v *victim) run(act string, n int, single bool) error {
 	}
 }
 
-// call takes note of a thread's entry into a system call, or of its return, and tells whether it was a step of the action.
+// call takes note of a thread's entry into a system call, or of its return, and tells
+// whether it was a step of the action.
 func (v *victim) call(tid int) (step bool) {
 	info, err := syscallInfo(tid)
 	if err != nil {
@@ -255,7 +262,8 @@ func (v *victim) call(tid int) (step bool) {
 	return v.counting && !slices.Contains(idle, nr)
 }
 
-// syscallInfo is struct ptrace_syscall_info of a stopped thread (ptrace(2), PTRACE_GET_SYSCALL_INFO).
+// syscallInfo is struct ptrace_syscall_info of a stopped thread (ptrace(2),
+// PTRACE_GET_SYSCALL_INFO).
 func syscallInfo(tid int) ([88]byte, error) {
 	var info [88]byte
 	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
@@ -265,8 +273,8 @@ func syscallInfo(tid int) ([88]byte, error) {
 	return info, nil
 }
 
-// stepThrough runs n instructions of the thread that holds the worker, or fewer up to its next system call: that is the one by which the worker
-// is let go.
+// stepThrough runs n instructions of the thread that holds the worker, or fewer up to its
+// next system call: that is the one by which the worker is let go.
 func (v *victim) stepThrough(n int) error {
 	for v.steps = 0; v.steps < n; v.steps++ {
 		info, err := syscallInfo(v.holder)
@@ -323,8 +331,9 @@ func free(pid int) error {
 	return nil
 }
 
-// Whoever is killed before any system call of a purge, or at any instruction while the worker stands still, leaves a worker that serves
-// all that it had and whatever is new, and a cache that the next purge takes up. The worker is one that serves: a harder case.
+// Whoever is killed before any system call of a purge, or at any instruction while the
+// worker stands still, leaves a worker that serves all that it had and whatever is new,
+// and a cache that the next purge takes up. The worker is one that serves: a harder case.
 func TestPurgeKilledAnywhere(t *testing.T) {
 	releases := []string{""}
 	if os.Getenv("HAPRESSURE_FAULTS") == "all" {

@@ -11,15 +11,17 @@ import (
 	"hapressure/haproxy/proc"
 )
 
-// measureTime bounds the measurements of one Scan, whatever the processes do. All processes share
-// it. A worker whose turn does not come is not measured, and comes first in the next Scan.
+// measureTime bounds the measurements of one Scan, whatever the processes do. All
+// processes share it. A worker whose turn does not come is not measured, and comes first
+// in the next Scan.
 const measureTime = 3 * time.Second
 
 var errNoMeasureTime = errors.New("its turn to be measured has not come yet")
 
-// measure reads the memory that each worker in found holds, in the Scan with this number: of a
-// stopping one its cache, of others all that is shared. It runs in each tick for perhaps hundreds of
-// workers. It enters into shared, by pid, the inodes that stopping workers map.
+// measure reads the memory that each worker in found holds, in the Scan with this number:
+// of a stopping one its cache, of others all that is shared. It runs in each tick for
+// perhaps hundreds of workers. It enters into shared, by pid, the inodes that stopping
+// workers map.
 func (known memories) measure(ctx context.Context, found []Instance, scan uint64,
 	shared map[int][]uint64) {
 	ctx, cancel := context.WithTimeoutCause(ctx, measureTime, errNoMeasureTime)
@@ -98,8 +100,8 @@ func sharedMemory(p *proc.Process) (sum uint64, err error) {
 	return sum, err
 }
 
-// cacheSize returns the bytes that the worker's TLS session cache holds. It looks for the cache until
-// there is an answer, which does not change any more.
+// cacheSize returns the bytes that the worker's TLS session cache holds. It looks for the
+// cache until there is an answer, which does not change any more.
 func (m *memory) cacheSize(ctx context.Context, w *Worker) (uint64, error) {
 	if m.refusal != nil {
 		return 0, m.refusal
@@ -131,7 +133,7 @@ func (c cached) read(procfs string, id ID) (cached, error) {
 	}
 	defer p.Close()
 	if c.shared == nil {
-		maps, err := p.SharedMemory()
+		maps, err := p.SharedMaps()
 		if err != nil {
 			return c, err
 		}

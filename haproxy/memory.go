@@ -5,8 +5,8 @@ import (
 	"hapressure/haproxy/proc"
 )
 
-// memory is what a Scanner remembers of one worker: what cannot change any more, and what makes the
-// next Scan cheaper.
+// memory is what a Scanner remembers of one worker: what cannot change any more, and what
+// makes the next Scan cheaper.
 type memory struct {
 	generation int
 	started    bool          // it was seen in its event loop

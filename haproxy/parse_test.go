@@ -13,7 +13,8 @@ import (
 // statusText is a status as a real worker had it.
 const statusText = "Name:\thaproxy\nUid:\t0\t104\t104\t104\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\nShdPnd:\t0000000000000004\nSigCgt:\t0000000180014f07\n"
 
-// A command line is the process's own to write: it leads to configuration files, or to none.
+// A command line is the process's own to write: it leads to configuration files, or to
+// none.
 func FuzzCommandLine(f *testing.F) {
 	f.Add("haproxy\x00-Ws\x00-f\x00/etc/haproxy/haproxy.cfg\x00-p\x00/run/haproxy.pid\x00-S\x00/run/haproxy-master.sock\x00-sf\x0012\x0034\x00-x\x00sockpair@5\x00")
 	f.Add("/usr/local/sbin/haproxy\x00-W\x00-db\x00-S\x00unix@/s,mode,600\x00--\x00a.cfg\x00b.cfg\x00")
@@ -28,8 +29,8 @@ func FuzzCommandLine(f *testing.F) {
 	})
 }
 
-// A master that is read in the middle of execve(2) has no command line. Its workers are not forgotten for that. The moment is too
-// short to be met, so the files are made up.
+// A master that is read in the middle of execve(2) has no command line. Its workers are
+// not forgotten for that. The moment is too short to be met, so the files are made up.
 func TestScanOfAMasterInExec(t *testing.T) {
 	procfs := t.TempDir()
 	put := func(pid, ppid int, cmdline string) {
@@ -60,7 +61,8 @@ func TestScanOfAMasterInExec(t *testing.T) {
 	if found, err := s.Scan(t.Context(), pids); err != nil || found[0].Workers[0].Generation != 1 {
 		t.Errorf("%+v, %v, want the same generation as before", found, err)
 	}
-	// A worker that runs something else by now is none, and keeps nobody from seeing the others.
+	// A worker that runs something else by now is none, and keeps nobody from seeing the
+	// others.
 	exe := filepath.Join(procfs, fmt.Sprint(worker), "exe")
 	if err := errors.Join(os.Remove(exe), os.Symlink("/tmp/haproxy", exe)); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// peer is a client that connects in two steps, so that the purge can come in between. It is not safe for concurrent use.
+// peer is a client that connects in two steps, so that the purge can come in between. It
+// is not safe for concurrent use.
 type peer struct {
 	name    string
 	resumes bool // HAProxy resumes its sessions
@@ -52,7 +53,8 @@ func newPeers(h *haproxytest.HAProxy) []peer {
 	}
 }
 
-// tlsClient is Go's. Without tickets it can resume only TLS 1.3, where the session's ID takes the place of the ticket.
+// tlsClient is Go's. Without tickets it can resume only TLS 1.3, where the session's ID
+// takes the place of the ticket.
 type tlsClient struct {
 	addr    string
 	conf    *tls.Config
@@ -102,7 +104,8 @@ func (tr *traffic) connect(p peer, n int) {
 	}
 }
 
-// handshake completes n of the peer's connections and reports whether the last one was resumed.
+// handshake completes n of the peer's connections and reports whether the last one was
+// resumed.
 func (tr *traffic) handshake(p peer, n int) (resumed bool) {
 	for range n {
 		var err error
@@ -118,7 +121,8 @@ func (tr *traffic) handshake(p peer, n int) (resumed bool) {
 	return resumed
 }
 
-// start runs one loop of handshakes for each peer until the returned function is called, or the test ends.
+// start runs one loop of handshakes for each peer until the returned function is called,
+// or the test ends.
 func (tr *traffic) start(peers []peer) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -135,7 +139,8 @@ func (tr *traffic) start(peers []peer) (stop func()) {
 	return stop
 }
 
-// tunnels are connections that must live through everything: TCP tunnels and HTTP/2 streams, echoing all the time.
+// tunnels are connections that must live through everything: TCP tunnels and HTTP/2
+// streams, echoing all the time.
 type tunnels struct {
 	wg     sync.WaitGroup
 	cancel context.CancelFunc

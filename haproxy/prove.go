@@ -14,41 +14,44 @@ import (
 
 // How a worker's state is proven.
 //
-// What can be seen is examined first, and asks HAProxy nothing: the sockets on which each worker
-// accepts connections (proc/sockets.go), and that it runs its event loop (proc/eventloop.go). A
-// worker with both is current. One that accepts nothing may be stopping, but it may also load its
-// configuration, or be paused. It is asked whether it is stopping only if a younger worker of its
-// master accepts connections. The youngest worker, which may be loading, is never asked, nor is one
-// that accepts, and a silent one is not asked again soon (cli/client.go). It is stopping if it says
-// so and counts no listener that still accepts.
+// What can be seen is examined first, and asks HAProxy nothing: the sockets on which each
+// worker accepts connections (proc/sockets.go), and that it runs its event loop
+// (proc/eventloop.go). A worker with both is current. One that accepts nothing may be
+// stopping, but it may also load its configuration, or be paused. It is asked whether it
+// is stopping only if a younger worker of its master accepts connections. The youngest
+// worker, which may be loading, is never asked, nor is one that accepts, and a silent one
+// is not asked again soon (cli/client.go). It is stopping if it says so and counts no
+// listener that still accepts.
 //
-// From 3.1 a reload's worker exists while it still reads its configuration. It may have bound its
-// listeners, or have inherited some, and still fail to start. HAProxy waits for events in
-// epoll_wait(2) only after it has started (src/haproxy.c, run_poll_loop). So a thread that was seen
-// there proves that the start is over. `busy-polling` never waits there, and `noepoll` waits
-// elsewhere: with either no worker is ever proven to be current.
+// From 3.1 a reload's worker exists while it still reads its configuration. It may have
+// bound its listeners, or have inherited some, and still fail to start. HAProxy waits for
+// events in epoll_wait(2) only after it has started (src/haproxy.c, run_poll_loop). So a
+// thread that was seen there proves that the start is over. `busy-polling` never waits
+// there, and `noepoll` waits elsewhere: with either no worker is ever proven to be
+// current.
 //
 // HAProxy sets SO_REUSEADDR on every listener that it binds itself (src/sock_inet.c,
-// sock_inet_bind_receiver): for datagrams those of QUIC and of log-forward. Other datagram sockets
-// are no listeners, and do not look like any: those that it sends log lines from are shut down for
-// reading (src/log.c); those of resolvers are connected, or from 3.5 bound to any port without
-// SO_REUSEADDR (src/dns.c); those of single QUIC connections are connected; and those to /dev/log
-// have no address. A datagram listener that was inherited can be missed, and so can one of
-// sockpair@, which is no listening socket. The worker counts both itself: see judge.
+// sock_inet_bind_receiver): for datagrams those of QUIC and of log-forward. Other
+// datagram sockets are no listeners, and do not look like any: those that it sends log
+// lines from are shut down for reading (src/log.c); those of resolvers are connected, or
+// from 3.5 bound to any port without SO_REUSEADDR (src/dns.c); those of single QUIC
+// connections are connected; and those to /dev/log have no address. A datagram listener
+// that was inherited can be missed, and so can one of sockpair@, which is no listening
+// socket. The worker counts both itself: see judge.
 //
-// What a master lists is no part of the proof, and the master's CLI is not used. After a failed
-// reload several releases list the worker that serves under "old workers" (src/mworker.c,
-// cli_io_handler_show_proc).
+// What a master lists is no part of the proof, and the master's CLI is not used. After a
+// failed reload several releases list the worker that serves under "old workers"
+// (src/mworker.c, cli_io_handler_show_proc).
 
-// proofTime bounds the proofs of one Scan, whatever the processes do. All processes share it. A
-// worker whose turn does not come is unknown, and comes first in the next Scan.
+// proofTime bounds the proofs of one Scan, whatever the processes do. All processes share
+// it. A worker whose turn does not come is unknown, and comes first in the next Scan.
 const proofTime = 5 * time.Second
 
 var errNoProofTime = errors.New("its turn to be examined has not come yet")
 
-// prove decides the state of every worker in found, in the Scan with this number. A proof of
-// stopping is kept: a stopping worker never serves again (src/proxy.c only ever sets the variable
-// stopping).
+// prove decides the state of every worker in found, in the Scan with this number. A proof
+// of stopping is kept: a stopping worker never serves again (src/proxy.c only ever sets
+// the variable stopping).
 func (known memories) prove(ctx context.Context, found []Instance, scan uint64) {
 	ctx, cancel := context.WithTimeoutCause(ctx, proofTime, errNoProofTime)
 	defer cancel()
@@ -70,8 +73,8 @@ func (known memories) prove(ctx context.Context, found []Instance, scan uint64) 
 	}
 }
 
-// unproven restores what is proven of workers, and returns the others. Those whose turn was longest
-// ago come first.
+// unproven restores what is proven of workers, and returns the others. Those whose turn
+// was longest ago come first.
 func (known memories) unproven(found []Instance) []*Worker {
 	var rest []*Worker
 	for _, in := range found {
@@ -100,7 +103,8 @@ const (
 	accept
 )
 
-// proveCurrent decides whether a worker is current, and returns what it found of its sockets.
+// proveCurrent decides whether a worker is current, and returns what it found of its
+// sockets.
 func (m *memory) proveCurrent(ctx context.Context, w *Worker) sockets {
 	p, err := proc.Open(w.procfs, w.ID)
 	if err != nil {
@@ -144,7 +148,8 @@ func (known memories) proveStopping(ctx context.Context, in *Instance, seen map[
 			info, err := w.cli.Info(ctx)
 			if err != nil {
 				in.CLIErr = err
-				w.Why = fmt.Sprintf("it accepts no connection, and cannot be asked whether it is stopping: %v", err)
+				w.Why = fmt.Sprintf("it accepts no connection, "+
+					"and cannot be asked whether it is stopping: %v", err)
 				continue
 			}
 			w.State, w.Why = judge(info)
@@ -155,22 +160,23 @@ func (known memories) proveStopping(ctx context.Context, in *Instance, seen map[
 	}
 }
 
-// judge decides the state of a worker that accepts no connection and has a younger sibling that
-// does, by its answer.
+// judge decides the state of a worker that accepts no connection and has a younger
+// sibling that does, by its answer.
 func judge(info cli.Info) (State, string) {
 	switch {
 	case !info.Stopping:
 		return StateUnknown, "it accepts no connection, but says Stopping: 0: it may be paused"
 	case info.Listeners > info.Unstoppable:
-		// It is in its `grace` time, with a listener that no socket of its own shows, such as
-		// sockpair@.
+		// It is in its `grace` time, with a listener that no socket of its own shows,
+		// such as sockpair@.
 		return StateUnknown, fmt.Sprintf("it says Stopping: 1, but counts %d listeners",
 			info.Listeners-info.Unstoppable)
 	}
 	return StateStopping, "it accepts no connection, says Stopping: 1, and a younger worker accepts"
 }
 
-// sinceWhen finds out since when the stopping workers among those of an instance have been stopping.
+// sinceWhen finds out since when the stopping workers among those of an instance have
+// been stopping.
 func (known memories) sinceWhen(now uint64, workers []Worker) {
 	for i := range workers {
 		w, m := &workers[i], known[workers[i].ID]

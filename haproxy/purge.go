@@ -14,15 +14,18 @@ import (
 	"hapressure/haproxy/shctx"
 )
 
-// Purging a cache: find it, check that it may be emptied, empty its header while the worker is
-// frozen, and sweep its memory. docs/safety.md explains each step, in this order.
+// Purging a cache: find it, check that it may be emptied, empty its header while the
+// worker is frozen, and sweep its memory. docs/safety.md explains each step, in this
+// order.
 
-// HoldLimit bounds how long a thread of a worker can be held, whatever happens to this process. When
-// it has passed, the kernel kills this process and releases every thread that it held.
+// HoldLimit bounds how long a thread of a worker can be held, whatever happens to this
+// process. When it has passed, the kernel kills this process and releases every thread
+// that it held.
 //
-// It is 2.5 times proc.StopLimit, so a freeze that gives up in time is not killed. It is a tenth of
-// the time after which HAProxy's watchdog aborts a worker whose threads spin on a lock, and below
-// the second after which VRRP, health checks and TCP keep-alives notice silence.
+// It is 2.5 times proc.StopLimit, so a freeze that gives up in time is not killed. It is
+// a tenth of the time after which HAProxy's watchdog aborts a worker whose threads spin
+// on a lock, and below the second after which VRRP, health checks and TCP keep-alives
+// notice silence.
 const HoldLimit = 250 * time.Millisecond
 
 const (
@@ -41,13 +44,14 @@ type Purged struct {
 	Layout string // the releases whose layout the cache has
 }
 
-// PurgeSSLCache empties the TLS session cache of the worker in place and gives its memory back. The
-// worker continues to serve. Sessions that it had cached are renegotiated in full, and it caches no
-// more.
+// PurgeSSLCache empties the TLS session cache of the worker in place and gives its memory
+// back. The worker continues to serve. Sessions that it had cached are renegotiated in
+// full, and it caches no more.
 //
-// others are the pids that might share the memory: all of the worker's cgroup. If the memory is not
-// recognised, nothing is written and the error is a *Refusal. ErrBusy: a thread was inside the cache
-// at each attempt. An ended context stops the sweep between two chunks; a later call continues it.
+// others are the pids that might share the memory: all of the worker's cgroup. If the
+// memory is not recognised, nothing is written and the error is a *Refusal. ErrBusy: a
+// thread was inside the cache at each attempt. An ended context stops the sweep between
+// two chunks; a later call continues it.
 func (s *Stopping) PurgeSSLCache(ctx context.Context, others []int) (Purged, error) {
 	c, err := findTLSCache(s.p, os.O_RDWR)
 	if err != nil {
@@ -57,11 +61,11 @@ func (s *Stopping) PurgeSSLCache(ctx context.Context, others []int) (Purged, err
 	return c.purge(ctx, s.w.owners(others))
 }
 
-// PurgeHTTPCaches empties the HTTP caches (`cache` sections) of the worker in place and gives their
-// memory back, by the same means and with the same errors as PurgeSSLCache. The worker continues to
-// serve: it asks the servers again for what it had cached, and caches no more. ErrBusy: a response
-// is being served from a cache or stored in it. The result is the sum over all caches, also if one
-// of them has an error.
+// PurgeHTTPCaches empties the HTTP caches (`cache` sections) of the worker in place and
+// gives their memory back, by the same means and with the same errors as PurgeSSLCache.
+// The worker continues to serve: it asks the servers again for what it had cached, and
+// caches no more. ErrBusy: a response is being served from a cache or stored in it. The
+// result is the sum over all caches, also if one of them has an error.
 func (s *Stopping) PurgeHTTPCaches(ctx context.Context, others []int) (Purged, error) {
 	maps, err := sharedMappings(s.p)
 	if err != nil {
@@ -85,7 +89,8 @@ func (s *Stopping) PurgeHTTPCaches(ctx context.Context, others []int) (Purged, e
 		errs = append(errs, err)
 	}
 	if !found {
-		return sum, shctx.Refuse(shctx.NoHTTPCache, "none of pid %d's %d shared mappings", s.p.PID, len(maps))
+		return sum, shctx.Refuse(shctx.NoHTTPCache, "none of pid %d's %d shared mappings",
+			s.p.PID, len(maps))
 	}
 	return sum, errors.Join(errs...)
 }
@@ -100,8 +105,9 @@ func (s *Stopping) purgeHTTPCache(ctx context.Context, m proc.Mapping, isCode fu
 	return c.purge(ctx, s.w.owners(others))
 }
 
-// CheckSSLCache reports whether the worker's TLS session cache could be purged. It makes the checks
-// of PurgeSSLCache, writes nothing and stops no thread. The worker need not be stopping.
+// CheckSSLCache reports whether the worker's TLS session cache could be purged. It makes
+// the checks of PurgeSSLCache, writes nothing and stops no thread. The worker need not be
+// stopping.
 func (w Worker) CheckSSLCache(others []int) (Purged, error) {
 	p, err := proc.Open(w.procfs, w.ID)
 	if err != nil {
@@ -143,7 +149,7 @@ func (c *cacheFile) purge(ctx context.Context, others owners) (Purged, error) {
 
 // sharedMappings lists the mappings that may be caches, the largest first.
 func sharedMappings(p *proc.Process) ([]proc.Mapping, error) {
-	maps, err := p.SharedMemory()
+	maps, err := p.SharedMaps()
 	return slices.DeleteFunc(maps, func(m proc.Mapping) bool { return !m.Shared() }), err
 }
 
@@ -174,8 +180,8 @@ func findTLSCache(p *proc.Process, flags int) (*cacheFile, error) {
 	return nil, refusal
 }
 
-// refuseNoCache is the refusal of a worker without shared memory. Up to 2.8 the cache of a worker
-// with one thread is private memory (src/shctx.c, shctx_init).
+// refuseNoCache is the refusal of a worker without shared memory. Up to 2.8 the cache of
+// a worker with one thread is private memory (src/shctx.c, shctx_init).
 func refuseNoCache(p *proc.Process) error {
 	private := ""
 	if threads, err := p.Threads(); err == nil && len(threads) == 1 {
@@ -185,10 +191,12 @@ func refuseNoCache(p *proc.Process) error {
 	return shctx.Refuse(shctx.NoCache, "pid %d has no shared anonymous memory%s", p.PID, private)
 }
 
-// openCache opens a mapping and recognises the cache in it. ErrBusy: the mapping changed at each
-// attempt.
-func openCache(p *proc.Process, m proc.Mapping, flags int,
-	recognise func(shctx.Memory) (*shctx.Cache, error), isCode func(uint64) bool) (*cacheFile, error) {
+type recogniser func(shctx.Memory) (*shctx.Cache, error)
+
+// openCache opens a mapping and recognises the cache in it. ErrBusy: the mapping changed
+// at each attempt.
+func openCache(p *proc.Process, m proc.Mapping, flags int, recognise recogniser,
+	isCode func(uint64) bool) (*cacheFile, error) {
 	f, err := p.OpenMapping(m, flags)
 	if errors.Is(err, proc.ErrChanged) {
 		return nil, fmt.Errorf("%w: %w", ErrBusy, err)
@@ -196,7 +204,8 @@ func openCache(p *proc.Process, m proc.Mapping, flags int,
 	if err != nil {
 		return nil, err
 	}
-	memory := shctx.Memory{ReaderAt: f, Start: m.Start, Length: m.Len(), PageSize: pageSize, IsCode: isCode}
+	memory := shctx.Memory{ReaderAt: f, Start: m.Start, Length: m.Len(), PageSize: pageSize,
+		IsCode: isCode}
 	for try := 1; ; try++ {
 		cache, err := recognise(memory)
 		switch {
@@ -229,8 +238,8 @@ func (c *cacheFile) check(others owners) (Purged, error) {
 	}
 	threads, err := c.p.Threads()
 	if err == nil && c.cache.Blocks <= uint32(shctx.SessionBlocks*len(threads)) {
-		// Then nbav = 0 would not only be the trace of a purge: the threads could hold all blocks at
-		// one time.
+		// Then nbav = 0 would not only be the trace of a purge: the threads could hold
+		// all blocks at one time.
 		err = shctx.Refuse(shctx.TooSmall, "%d blocks for %d threads", c.cache.Blocks, len(threads))
 	}
 	return res, err
@@ -240,9 +249,9 @@ func (c *cacheFile) check(others owners) (Purged, error) {
 type owners struct {
 	procfs string
 	pids   []int
-	// known holds the inodes that stopping workers map, by pid. These workers are not read again:
-	// anonymous memory comes to be shared at birth only, by fork(2), and a stopping worker makes no
-	// cache that another process could inherit.
+	// known holds the inodes that stopping workers map, by pid. These workers are not
+	// read again: anonymous memory comes to be shared at birth only, by fork(2), and a
+	// stopping worker makes no cache that another process could inherit.
 	known map[int][]uint64
 }
 
@@ -295,8 +304,8 @@ func (c *cacheFile) empty(ctx context.Context, res *Purged) error {
 	}
 }
 
-// mapHeader maps the first page writable. It locks the page if this process may, so that it is in
-// memory while threads wait.
+// mapHeader maps the first page writable. It locks the page if this process may, so that
+// it is in memory while threads wait.
 func (c *cacheFile) mapHeader() (page []byte, err error) {
 	for _, lock := range []int{unix.MAP_LOCKED, 0} {
 		page, err = unix.Mmap(int(c.Fd()), 0, int(pageSize), unix.PROT_READ|unix.PROT_WRITE,
@@ -308,8 +317,8 @@ func (c *cacheFile) mapHeader() (page []byte, err error) {
 	return nil, fmt.Errorf("mapping the cache's header: %w", err)
 }
 
-// sweep gives the memory behind the first page back to the kernel. The header is empty, so the
-// worker cannot reach that memory, and no lock is needed.
+// sweep gives the memory behind the first page back to the kernel. The header is empty,
+// so the worker cannot reach that memory, and no lock is needed.
 func (c *cacheFile) sweep(ctx context.Context) error {
 	end := int64(c.Mapping.Len())
 	for off := int64(pageSize); off < end; off += sweepChunk {
@@ -318,7 +327,8 @@ func (c *cacheFile) sweep(ctx context.Context) error {
 			err = c.Punch(off, min(sweepChunk, end-off))
 		}
 		if err != nil {
-			return fmt.Errorf("sweeping the cache of pid %d, %d of %d bytes done: %w", c.p.PID, off, end, err)
+			return fmt.Errorf("sweeping the cache of pid %d, %d of %d bytes done: %w",
+				c.p.PID, off, end, err)
 		}
 	}
 	return nil

@@ -56,7 +56,8 @@ func hasStates(want ...State) func(Instance) bool {
 	return func(in Instance) bool { return slices.Equal(states(in), want) }
 }
 
-// reload makes a new generation and returns the worker that the reload stopped, the only one besides the new.
+// reload makes a new generation and returns the worker that the reload stopped, the only
+// one besides the new.
 func reload(t *testing.T, s *Scanner, h *haproxytest.HAProxy) Worker {
 	t.Helper()
 	h.SignalReload()
@@ -101,7 +102,8 @@ func TestScanFollowsGenerations(t *testing.T) {
 	}
 }
 
-// A failed reload leaves the live worker; it must never be taken for a stopping one, whatever `show proc` says.
+// A failed reload leaves the live worker; it must never be taken for a stopping one,
+// whatever `show proc` says.
 func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 	for _, noCLI := range []bool{false, true} {
 		t.Run(fmt.Sprintf("noCLI=%v", noCLI), func(t *testing.T) {
@@ -133,7 +135,8 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 	}
 }
 
-// A purge that is stopped leaves the header emptied and the pages there. The next one takes it up, without holding anybody still again.
+// A purge that is stopped leaves the header emptied and the pages there. The next one
+// takes it up, without holding anybody still again.
 func TestStoppedSweepIsTakenUp(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	s := NewScanner("/proc")
@@ -190,13 +193,15 @@ func TestPurgeFreesTheCacheAndKeepsTheTunnels(t *testing.T) {
 	}
 }
 
-// hold runs fn while all threads of p are stopped, as freeze does, but lets it take as long as a test may. What
-// tests read and copy takes longer than a purge: on a busy machine the kernel's timer would kill the test program.
+// hold runs fn while all threads of p are stopped, as freeze does, but lets it take as
+// long as a test may. What tests read and copy takes longer than a purge: on a busy
+// machine the kernel's timer would kill the test program.
 func hold(p *proc.Process, fn func() error) (held time.Duration, err error) {
 	return p.Freeze(haproxytest.Deadline, never, fn)
 }
 
-// refill makes an emptied cache usable again, as shctx_init does, so that one worker can be purged many times.
+// refill makes an emptied cache usable again, as shctx_init does, so that one worker can
+// be purged many times.
 func refill(t *testing.T, p *Stopping) {
 	t.Helper()
 	c, err := findTLSCache(p.p, os.O_RDWR)
@@ -231,7 +236,8 @@ func refill(t *testing.T, p *Stopping) {
 	}
 }
 
-// What the torture shows only by chance: while the cache's header is written no thread of the worker runs, and then all do.
+// What the torture shows only by chance: while the cache's header is written no thread of
+// the worker runs, and then all do.
 func TestStillStopsEveryThread(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, Threads: 4})
 	p, err := unproven(h.Children()[0])
@@ -308,7 +314,8 @@ func TestSharedCacheIsRefused(t *testing.T) {
 	}
 }
 
-// A worker that is being traced already cannot be held still: that is a refusal, and nothing is written.
+// A worker that is being traced already cannot be held still: that is a refusal, and
+// nothing is written.
 func TestTracedWorkerIsRefused(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	p, err := unproven(h.Children()[0])
@@ -415,7 +422,8 @@ func TestTerminateKillsAWorkerThatHangs(t *testing.T) {
 	}
 }
 
-// The worker goes on when its tracer dies at any instruction: here the tracer's thread ends without detaching.
+// The worker goes on when its tracer dies at any instruction: here the tracer's thread
+// ends without detaching.
 func TestWorkerGoesOnWhenItsTracerDies(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	p, err := unproven(h.Children()[0])

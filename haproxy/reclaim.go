@@ -14,20 +14,21 @@ import (
 // Trimmed is what trimming gave back and what it cost the worker.
 type Trimmed struct {
 	Given
-	// Stall is how long the worker's first thread, which trims, was away from its event loop: from
-	// SIGQUIT until it was seen to wait for events again. Threads that have work meanwhile wait for
-	// it. It is never too short, but too long by what else the thread had to do and by the time
-	// between two readings. 0: it was not seen to wait within StallLimit.
+	// Stall is how long the worker's first thread, which trims, was away from its event
+	// loop: from SIGQUIT until it was seen to wait for events again. Threads that have
+	// work meanwhile wait for it. It is never too short, but too long by what else the
+	// thread had to do and by the time between two readings. 0: it was not seen to wait
+	// within StallLimit.
 	Stall time.Duration
 }
 
 const (
-	// StallLimit bounds the measurement of a stall. A thread that is busy for so long may trim or
-	// serve: its system calls do not show which.
+	// StallLimit bounds the measurement of a stall. A thread that is busy for so long may
+	// trim or serve: its system calls do not show which.
 	StallLimit = time.Second
 
 	stallStep = time.Millisecond      // between two readings
-	trimLimit = time.Second           // after which the pools are empty, or there was nothing in them
+	trimLimit = time.Second           // by then the pools are empty
 	trimStep  = 20 * time.Millisecond // between two readings
 	tableMost = 64 << 10              // bytes, see stderrTakesTable
 
@@ -35,12 +36,14 @@ const (
 )
 
 // TrimPools makes the worker give back what its memory pools keep for later, by SIGQUIT
-// (src/haproxy.c, dump; src/pool.c, pool_gc), and returns its private memory before and after. All
-// of its threads wait meanwhile, as they do when it runs out of memory itself. Releases before 3.3
-// also write a table of their pools to standard error. Connections are not touched.
+// (src/haproxy.c, dump; src/pool.c, pool_gc), and returns its private memory before and
+// after. All of its threads wait meanwhile, as they do when it runs out of memory itself.
+// Releases before 3.3 also write a table of their pools to standard error. Connections
+// are not touched.
 //
-// SIGQUIT is not sent if it would end a process without a handler, or if the write of the table
-// could wait for a reader: the worker's first thread would sleep, and its connections with it.
+// SIGQUIT is not sent if it would end a process without a handler, or if the write of the
+// table could wait for a reader: the worker's first thread would sleep, and its
+// connections with it.
 func (s *Stopping) TrimPools(ctx context.Context) (Trimmed, error) {
 	st, err := s.p.Status()
 	if err != nil {
@@ -65,9 +68,10 @@ func (s *Stopping) TrimPools(ctx context.Context) (Trimmed, error) {
 	return res, err
 }
 
-// stall waits until the first thread has taken SIGQUIT and waits for events again, and returns how
-// long that took since it was sent. Between the two the thread does not wait for events: a turn of
-// the event loop begins with the signals (src/haproxy.c, run_poll_loop).
+// stall waits until the first thread has taken SIGQUIT and waits for events again, and
+// returns how long that took since it was sent. Between the two the thread does not wait
+// for events: a turn of the event loop begins with the signals (src/haproxy.c,
+// run_poll_loop).
 func (s *Stopping) stall(ctx context.Context, sent time.Time) (time.Duration, error) {
 	for time.Since(sent) < StallLimit {
 		if err := s.pause(ctx, stallStep); err != nil {
@@ -87,8 +91,8 @@ func (s *Stopping) stall(ctx context.Context, sent time.Time) (time.Duration, er
 	return 0, nil
 }
 
-// settle waits until the private memory of a worker that held so much has fallen and stays the same,
-// and returns what is left.
+// settle waits until the private memory of a worker that held so much has fallen and
+// stays the same, and returns what is left.
 func (s *Stopping) settle(ctx context.Context, held uint64) (left uint64, err error) {
 	left = held
 	for end := time.Now().Add(trimLimit); time.Now().Before(end); {
@@ -111,12 +115,12 @@ func (s *Stopping) settle(ctx context.Context, held uint64) (left uint64, err er
 	return left, nil
 }
 
-// stderrTakesTable returns nil if a write of tableMost bytes to the worker's standard error does not
-// wait for a reader. A worker makes the table of its pools in one buffer (src/pool.c,
-// dump_pools_to_trash; tune.bufsize is 16 KiB by default).
+// stderrTakesTable returns nil if a write of tableMost bytes to the worker's standard
+// error does not wait for a reader. A worker makes the table of its pools in one buffer
+// (src/pool.c, dump_pools_to_trash; tune.bufsize is 16 KiB by default).
 //
-// The error is permanent if that does not change by itself. Another process may fill a pipe between
-// this check and the write.
+// The error is permanent if that does not change by itself. Another process may fill a
+// pipe between this check and the write.
 func (s *Stopping) stderrTakesTable() error {
 	var st unix.Stat_t
 	if err := unix.Stat(s.p.Path("fd/2"), &st); err != nil {
@@ -144,7 +148,8 @@ func (s *Stopping) stderrTakesTable() error {
 	case err != nil:
 		return fmt.Errorf("checking standard error of pid %d: %w", s.p.PID, err)
 	case size < tableMost:
-		return fmt.Errorf("%w: its pipe or socket holds %d bytes, want %d", errStderrMayBlock, size, tableMost)
+		return fmt.Errorf("%w: its pipe or socket holds %d bytes, want %d",
+			errStderrMayBlock, size, tableMost)
 	case queued > 0: // the free space is not known by the byte: each write may take a page
 		return fmt.Errorf("standard error of pid %d has %d bytes that no process has read, "+
 			"and the worker would wait: SIGQUIT was not sent", s.p.PID, queued)
@@ -152,7 +157,8 @@ func (s *Stopping) stderrTakesTable() error {
 	return nil
 }
 
-// capacity returns how many bytes a pipe or a Unix socket can hold, and how many it holds.
+// capacity returns how many bytes a pipe or a Unix socket can hold, and how many it
+// holds.
 func capacity(fd int, kind uint32) (size, queued int, err error) {
 	if kind == unix.S_IFIFO {
 		if size, err = unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0); err == nil {
@@ -162,7 +168,8 @@ func capacity(fd int, kind uint32) (size, queued int, err error) {
 	}
 	if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil ||
 		domain != unix.AF_UNIX {
-		return 0, 0, fmt.Errorf("%w: it is a socket of another kind than journald's", errStderrMayBlock)
+		return 0, 0, fmt.Errorf("%w: its socket is of another kind than journald's",
+			errStderrMayBlock)
 	}
 	if size, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil {
 		queued, err = unix.IoctlGetInt(fd, unix.TIOCOUTQ)
@@ -170,14 +177,15 @@ func capacity(fd int, kind uint32) (size, queued int, err error) {
 	return size, queued, err
 }
 
-// pageOutChunk bounds what one call writes to swap, in bytes. Between two calls it can be stopped.
+// pageOutChunk bounds what one call writes to swap, in bytes. Between two calls it can be
+// stopped.
 const pageOutChunk = 16 << 20
 
-// PageOut moves the worker's memory to swap: its heap and stacks, and its shared memory as far as
-// its own page tables show it. It returns what of this was in RAM before and after. Nothing is lost,
-// and what the worker still uses returns when it is touched. Pages that another process shares, such
-// as those that a master has in common with its workers, stay (mm/madvise.c, madvise_pageout).
-// Without room in swap nothing happens.
+// PageOut moves the worker's memory to swap: its heap and stacks, and its shared memory
+// as far as its own page tables show it. It returns what of this was in RAM before and
+// after. Nothing is lost, and what the worker still uses returns when it is touched.
+// Pages that another process shares, such as those that a master has in common with its
+// workers, stay (mm/madvise.c, madvise_pageout). Without room in swap nothing happens.
 func (s *Stopping) PageOut(ctx context.Context) (Given, error) {
 	maps, err := s.p.Maps(func(m proc.Mapping) bool {
 		return m.Perms == "rw-p" && m.Inode == 0 || m.Shared()

@@ -20,7 +20,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// without runs the test in a child that has the capabilities of the service and all system calls, less one of both; none for "".
+// without runs the test in a child that has the capabilities of the service and all
+// system calls, less one of both; none for "".
 func without(t *testing.T, test, right, env string) []byte {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -52,7 +53,8 @@ func without(t *testing.T, test, right, env string) []byte {
 	return b
 }
 
-// filter makes the kernel refuse a system call to all of this process, as systemd's SystemCallFilter= does.
+// filter makes the kernel refuse a system call to all of this process, as systemd's
+// SystemCallFilter= does.
 func filter(t *testing.T, call uint32) {
 	t.Helper()
 	program := []unix.SockFilter{
@@ -104,7 +106,8 @@ type tried struct {
 	Errors  map[string]string // by action, of really doing it
 }
 
-// Each right is taken away, and then each action is done to a real worker: those that fail must be those that Rights says.
+// Each right is taken away, and then each action is done to a real worker: those that
+// fail must be those that Rights says.
 func TestRightsAreWhatActionsNeed(t *testing.T) {
 	if tell, ok := child(t); ok {
 		tell(tryActions(t))
@@ -193,14 +196,16 @@ func tryActions(t *testing.T) tried {
 	})
 	do(first, "trim-pools", func(p *Stopping) error { _, err := p.TrimPools(t.Context()); return err })
 	do(first, "page-out", func(p *Stopping) error { _, err := p.PageOut(t.Context()); return err })
-	// What it does is Drain, then Terminate. A drained worker is often faster than a signal: another shows whether that comes.
+	// What it does is Drain, then Terminate. A drained worker is often faster than a
+	// signal: another shows whether that comes.
 	do(first, "hard-stop-after", func(p *Stopping) error { _, err := (Replaced{p}).Drain(t.Context(), Pace{}); return err })
 	do(second, "hard-stop-after", func(p *Stopping) error { return p.signal(unix.SIGQUIT) })
 	do(second, "terminate-oldest", func(p *Stopping) error { _, err := (Replaced{p}).Terminate(t.Context(), 0); return err })
 	return got
 }
 
-// persevere repeats a purge while a thread of the worker gets no CPU in time to stop. Without a right that it needs it fails otherwise.
+// persevere repeats a purge while a thread of the worker gets no CPU in time to stop.
+// Without a right that it needs it fails otherwise.
 func persevere(purge func() error) error {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
 		err := purge()

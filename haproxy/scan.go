@@ -16,8 +16,8 @@ import (
 	"hapressure/haproxy/proc"
 )
 
-// Scanner finds HAProxy instances among processes. It remembers what cannot change any more: the
-// generation of a worker, that it is stopping, and where its cache lies.
+// Scanner finds HAProxy instances among processes. It remembers what cannot change any
+// more: the generation of a worker, that it is stopping, and where its cache lies.
 //
 // A Scanner is for one goroutine, except that Recheck may be called at any time.
 type Scanner struct {
@@ -33,7 +33,8 @@ func NewScanner(procfs string) *Scanner {
 	return &Scanner{procfs: procfs, workers: memories{}, masters: map[ID]proc.Turnstile{}}
 }
 
-// Known is what a Scanner knows of a worker and a new one, after a restart, cannot find out.
+// Known is what a Scanner knows of a worker and a new one, after a restart, cannot find
+// out.
 type Known struct {
 	ID
 	Generation int
@@ -52,17 +53,18 @@ func (s *Scanner) Known() []Known {
 // Recall restores what another Scanner knew. That a worker is stopping is proven again.
 func (s *Scanner) Recall(known []Known) {
 	for _, k := range known {
-		s.workers[k.ID] = &memory{generation: k.Generation, since: k.Since, reads: proc.NewTurnstile()}
+		s.workers[k.ID] = &memory{generation: k.Generation, since: k.Since,
+			reads: proc.NewTurnstile()}
 		s.last = max(s.last, k.Generation)
 	}
 }
 
-// Scan examines the processes in pids (those of a cgroup) and returns the HAProxy masters among
-// them with their workers. A worker is a child of its master that runs the same program; other
-// children of a master are ignored.
+// Scan examines the processes in pids (those of a cgroup) and returns the HAProxy masters
+// among them with their workers. A worker is a child of its master that runs the same
+// program; other children of a master are ignored.
 //
-// A Scan asks HAProxy only what cannot be seen, and only workers that may be stopping (prove.go).
-// It is bounded in time, whatever the processes do.
+// A Scan asks HAProxy only what cannot be seen, and only workers that may be stopping
+// (prove.go). It is bounded in time, whatever the processes do.
 func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	procs, err := s.readProcs(ctx, pids)
 	if err != nil {
@@ -91,6 +93,13 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 		return nil, fmt.Errorf("examining %d HAProxy instances: %w", len(found), ctx.Err())
 	}
 	return found, nil
+}
+
+// Recheck proves again that a worker is stopping, immediately before an action. The
+// worker is not asked again: a question has its cost, and HAProxy never takes a stop
+// back. ErrGone: the worker has ended. It may be called beside a Scan.
+func (s *Scanner) Recheck(ctx context.Context, w Worker) (*Stopping, error) {
+	return recheck(ctx, s.procfs, w)
 }
 
 // instance is what is known of a family before it is examined.
@@ -180,8 +189,8 @@ func (s *Scanner) readProcs(ctx context.Context, pids []int) (map[int]process, e
 	return procs, nil
 }
 
-// readProcess reads what Scan needs to know of a process. ErrGone: it has ended, or it is not called
-// haproxy and hides its program.
+// readProcess reads what Scan needs to know of a process. ErrGone: it has ended, or it is
+// not called haproxy and hides its program.
 func readProcess(procfs string, pid int) (process, error) {
 	st, err := proc.ReadStat(procfs, pid)
 	if err != nil {

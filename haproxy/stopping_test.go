@@ -10,8 +10,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// Nothing but a proof makes a Stopping: not what a caller writes into a Worker, and not a Worker
-// whose program is not known.
+// Nothing but a proof makes a Stopping: not what a caller writes into a Worker, and not a
+// Worker whose program is not known.
 func TestOnlyAProofChangesAWorker(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 1000})
 	s := NewScanner("/proc")

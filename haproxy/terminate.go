@@ -9,12 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killWait bounds the wait for the end of a killed process. One in uninterruptible sleep takes
-// longer.
+// killWait bounds the wait for the end of a killed process. One in uninterruptible sleep
+// takes longer.
 const killWait = 10 * time.Second
 
-// Terminate ends the worker: by SIGTERM, on which a worker exits at once, and by SIGKILL if it has
-// not ended after grace. It returns when the worker has ended, and whether SIGKILL was needed.
+// Terminate ends the worker: by SIGTERM, on which a worker exits at once, and by SIGKILL
+// if it has not ended after grace. It returns when the worker has ended, and whether
+// SIGKILL was needed.
 func (r Replaced) Terminate(ctx context.Context, grace time.Duration) (killed bool, err error) {
 	if err := r.signal(unix.SIGTERM); errors.Is(err, ErrGone) {
 		return false, nil

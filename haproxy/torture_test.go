@@ -20,7 +20,8 @@ import (
 
 var torturePurges = flag.Int("torture", 3, "purges of each kind of worker, for each HAProxy release and nbthread")
 
-// halfOpen is how many connections of each peer wait with their handshake, half of them until the purge and half until after it.
+// halfOpen is how many connections of each peer wait with their handshake, half of them
+// until the purge and half until after it.
 const halfOpen = 6
 
 // torment is one HAProxy, what it is put through and what came of it.
@@ -36,7 +37,8 @@ type torment struct {
 	refusals int
 }
 
-// TestTorture purges workers of several HAProxy releases under everything a client can do with TLS, and wants no client to notice.
+// TestTorture purges workers of several HAProxy releases under everything a client can do
+// with TLS, and wants no client to notice.
 func TestTorture(t *testing.T) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
@@ -62,7 +64,8 @@ func TestTorture(t *testing.T) {
 	t.Logf("\n%s", &table)
 }
 
-// stopping purges n stopping workers, one after the other, each with connections that came before the reload.
+// stopping purges n stopping workers, one after the other, each with connections that
+// came before the reload.
 func (m *torment) stopping(n int) {
 	for range n {
 		m.warm()
@@ -89,7 +92,8 @@ func (m *torment) stopping(n int) {
 	}
 }
 
-// current purges a worker that serves n times, with more handshakes all the time. No policy does this; the purge must stand it.
+// current purges a worker that serves n times, with more handshakes all the time. No
+// policy does this; the purge must stand it.
 func (m *torment) current(n int) {
 	worker := m.h.Children()[0]
 	p, err := unproven(worker)
@@ -118,7 +122,8 @@ func (m *torment) current(n int) {
 	}
 }
 
-// warm makes sessions, and makes sure that HAProxy resumes them as it should: else the cache would not be used at all.
+// warm makes sessions, and makes sure that HAProxy resumes them as it should: else the
+// cache would not be used at all.
 func (m *torment) warm() {
 	each(m.peers, func(p peer) {
 		m.traffic.connect(p, 2)
@@ -128,7 +133,8 @@ func (m *torment) warm() {
 	})
 }
 
-// holdConnections opens the connections that will be purged under. When a later one has been served they are all accepted.
+// holdConnections opens the connections that will be purged under. When a later one has
+// been served they are all accepted.
 func (m *torment) holdConnections() {
 	each(m.peers, func(p peer) { m.traffic.connect(p, halfOpen) })
 	each(newBarriers(m.h), func(p peer) {
@@ -137,7 +143,8 @@ func (m *torment) holdConnections() {
 	})
 }
 
-// purge purges p under the handshakes of the connections held, completes the rest after it, and reports whether it was not refused.
+// purge purges p under the handshakes of the connections held, completes the rest after
+// it, and reports whether it was not refused.
 func (m *torment) purge(p *Stopping) bool {
 	var during sync.WaitGroup
 	during.Go(func() {
@@ -178,7 +185,8 @@ func (m *torment) checkResult(res Purged, err error) (purged bool) {
 	if err != nil {
 		m.t.Fatalf("purge: %v", err)
 	}
-	// A thread that has just looked up a session may read its page, and get an empty one, until it is through.
+	// A thread that has just looked up a session may read its page, and get an empty one,
+	// until it is through.
 	if res.Freed() < cacheSize*shctx.BlockStride-2*pageSize || res.After > uint64(1+m.threads)*pageSize || res.Held == 0 {
 		m.t.Errorf("purge: %+v", res)
 	}
@@ -202,7 +210,8 @@ func (m *torment) checkCache(p *Stopping) {
 	m.checkLock(p)
 }
 
-// checkLock waits until no thread is inside the cache: one that was stuck there would stay.
+// checkLock waits until no thread is inside the cache: one that was stuck there would
+// stay.
 func (m *torment) checkLock(p *Stopping) {
 	if m.refusals > 0 {
 		return
@@ -221,7 +230,8 @@ func (m *torment) checkLock(p *Stopping) {
 	})
 }
 
-// Lines that HAProxy writes when nothing is amiss. A worker of 2.6 may crash in its own exit, when we have let go of it long since.
+// Lines that HAProxy writes when nothing is amiss. A worker of 2.6 may crash in its own
+// exit, when we have let go of it long since.
 var harmless = regexp.MustCompile(`^$|^\[NOTICE\] |` +
 	`^\[WARNING\] .* (Proxy \S+ stopped |HAProxy was started as (the )?root |This configuration \w+ \d+ threads .*total of \d+ CPUs)|` +
 	`^\[WARNING\] .* Former worker .* exited with code 0 |^\[(ALERT|WARNING)\] .* Former worker .* exited with code 139 `)

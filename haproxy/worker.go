@@ -12,8 +12,8 @@ import (
 // ID names a process for ever: its pid and its start time.
 type ID = proc.ID
 
-// State is what is proven of a worker. The zero value is Unknown. Unknown workers are never
-// changed.
+// State is what is proven of a worker. The zero value is Unknown. Unknown workers are
+// never changed.
 type State int
 
 const (
@@ -24,8 +24,8 @@ const (
 
 func (s State) String() string { return [...]string{"unknown", "current", "stopping"}[s] }
 
-// Worker is one worker process of a master, as a Scan found it. It has no method that changes the
-// process: see Stopping.
+// Worker is one worker process of a master, as a Scan found it. It has no method that
+// changes the process: see Stopping.
 type Worker struct {
 	ID
 	Master     ID
@@ -33,8 +33,9 @@ type Worker struct {
 	State      State  // see Why
 	Why        string // the reason for State, for messages
 	Age        time.Duration
-	// StoppingFor is the age of the next younger generation, whose start made this one stop. If
-	// that one had ended before the Scanner first saw this one, it is too short. 0 unless stopping.
+	// StoppingFor is the age of the next younger generation, whose start made this one
+	// stop. If that one had ended before the Scanner first saw this one, it is too short.
+	// 0 unless stopping.
 	StoppingFor time.Duration
 
 	// Memory, in bytes. See CacheErr and SizeErr.
@@ -72,8 +73,8 @@ var (
 	errNotAsked = errors.New("not asked: only workers that are stopping are")
 )
 
-// Connections returns the number of client connections of a stopping worker, at most some seconds
-// old. Other workers are not asked.
+// Connections returns the number of client connections of a stopping worker, at most some
+// seconds old. Other workers are not asked.
 func (w *Worker) Connections(ctx context.Context) (int, error) {
 	if w.State != StateStopping || w.cli == nil {
 		return 0, errNotAsked

@@ -28,10 +28,11 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// What is not a stopping worker's TLS session cache is never written: each test here compares the process's shared memory, byte for
-// byte, with what it was before.
+// What is not a stopping worker's TLS session cache is never written: each test here
+// compares the process's shared memory, byte for byte, with what it was before.
 
-// sharedSums returns a checksum of each shared writable mapping of p, files too, as the process itself sees it.
+// sharedSums returns a checksum of each shared writable mapping of p, files too, as the
+// process itself sees it.
 func sharedSums(t *testing.T, p *Stopping) map[string][32]byte {
 	t.Helper()
 	all, err := proc.ReadMaps("/proc", p.w.PID, func(m proc.Mapping) bool { return m.Perms == "rw-s" })
@@ -105,7 +106,8 @@ func TestPurgeWritesNothingElse(t *testing.T) {
 	}
 }
 
-// The rest is done to a process that is not HAProxy: this test binary, run anew, with a perfect copy of a cache.
+// The rest is done to a process that is not HAProxy: this test binary, run anew, with a
+// perfect copy of a cache.
 
 func init() {
 	if kind := os.Getenv("HAPRESSURE_LOOKALIKE"); kind != "" {
@@ -117,7 +119,8 @@ func init() {
 	}
 }
 
-// lookalike maps a copy of an unused cache, says "ready", and does what it is told until its standard input ends.
+// lookalike maps a copy of an unused cache, says "ready", and does what it is told until
+// its standard input ends.
 func lookalike(kind string) error {
 	switch kind {
 	case "master":
@@ -147,7 +150,8 @@ func lookalike(kind string) error {
 		}
 		flags = unix.MAP_SHARED
 	case "file of that name":
-		// In a mount namespace of its own a process can have any file for /dev/zero. It could cut it short under us.
+		// In a mount namespace of its own a process can have any file for /dev/zero. It
+		// could cut it short under us.
 		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
 			unix.Mount("tmpfs", "/dev", "tmpfs", 0, "")); err != nil {
 			return err
@@ -236,7 +240,8 @@ func lookalike(kind string) error {
 	return in.Err()
 }
 
-// lengthenCommandLine makes the size bytes at addr the process's command line, by what anybody may do (prctl(2), PR_SET_MM_MAP).
+// lengthenCommandLine makes the size bytes at addr the process's command line, by what
+// anybody may do (prctl(2), PR_SET_MM_MAP).
 func lengthenCommandLine(addr, size uint64) error {
 	b, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
@@ -257,7 +262,8 @@ func lengthenCommandLine(addr, size uint64) error {
 	return unix.Prctl(unix.PR_SET_MM, unix.PR_SET_MM_MAP, uintptr(unsafe.Pointer(&m)), unsafe.Sizeof(m), 0)
 }
 
-// vfork makes a process that shares all memory with this one, and keeps the thread waiting for its end.
+// vfork makes a process that shares all memory with this one, and keeps the thread
+// waiting for its end.
 //
 //go:norace
 func vfork() {
@@ -337,8 +343,9 @@ func TestLookalikeIsRefused(t *testing.T) {
 	}
 }
 
-// A perfect copy is recognised: structure cannot tell it. What stops us is that it is not a stopping worker, not even as the child of
-// a process that runs the same program, whose file's name begins with haproxy.
+// A perfect copy is recognised: structure cannot tell it. What stops us is that it is not
+// a stopping worker, not even as the child of a process that runs the same program, whose
+// file's name begins with haproxy.
 func TestLookalikeIsNoStoppingWorker(t *testing.T) {
 	p := startLookalike(t, "shared")
 	c, err := findTLSCache(p.p, os.O_RDWR)
@@ -380,7 +387,8 @@ func TestMappingReplacedDuringAPurge(t *testing.T) {
 		defer c.Close()
 		p.tell("map another")
 		before := sharedSums(t, p.Stopping)
-		// The file that was recognised is what is emptied and swept. It is nobody's any more.
+		// The file that was recognised is what is emptied and swept. It is nobody's any
+		// more.
 		if err := errors.Join(emptied(t, c), c.sweep(t.Context())); err != nil {
 			t.Error(err)
 		}
@@ -409,7 +417,8 @@ func TestMappingReplacedDuringAPurge(t *testing.T) {
 	})
 }
 
-// emptied empties a cache, and tries again as a policy does where a thread does not get a CPU in time to stop.
+// emptied empties a cache, and tries again as a policy does where a thread does not get a
+// CPU in time to stop.
 func emptied(t *testing.T, c *cacheFile) (err error) {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
 		if err = c.empty(t.Context(), new(Purged)); !errors.Is(err, ErrCannotStop) || time.Now().After(end) {

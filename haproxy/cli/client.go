@@ -1,14 +1,15 @@
-// Package cli asks HAProxy workers questions over their command line interface (management guide,
-// 9.3), at a cost that is bounded for them and for their master.
+// Package cli asks HAProxy workers questions over their command line interface
+// (management guide, 9.3), at a cost that is bounded for them and for their master.
 //
-// A question costs a worker one connection of its CLI until it has answered, and costs the master
-// nothing: the connection is made over the worker's own socket pair (sockpair.go), never through
-// the master's CLI. The master's CLI has 10 slots, which belong to operators and agents, and it
-// carries the messages of workers that have just started (src/cli.c, maxconn).
+// A question costs a worker one connection of its CLI until it has answered, and costs
+// the master nothing: the connection is made over the worker's own socket pair
+// (sockpair.go), never through the master's CLI. The master's CLI has 10 slots, which
+// belong to operators and agents, and it carries the messages of workers that have just
+// started (src/cli.c, maxconn).
 //
-// A worker that does not answer is asked again after 5 s, and after twice as long each further
-// time. No worker is asked while it has not taken an earlier connection off its socket pair,
-// whichever process sent that.
+// A worker that does not answer is asked again after 5 s, and after twice as long each
+// further time. No worker is asked while it has not taken an earlier connection off its
+// socket pair, whichever process sent that.
 package cli
 
 import (
@@ -25,10 +26,12 @@ import (
 	"hapressure/haproxy/proc"
 )
 
-// errTooLong means that an answer was longer than its bound. Its beginning is returned with it.
+// errTooLong means that an answer was longer than its bound. Its beginning is returned
+// with it.
 var errTooLong = errors.New("answer too long")
 
-// Bounds of answers, in bytes. A worker parses the internet, so its answers are not trusted.
+// Bounds of answers, in bytes. A worker parses the internet, so its answers are not
+// trusted.
 const (
 	maxShort = 256 << 10 // show info
 	maxSess  = 4 << 20   // show sess: some 15,000 sessions; a drain asks again for the rest
@@ -54,10 +57,11 @@ type Client struct {
 	asked time.Time     // time of that answer
 }
 
-// New makes the Client of a worker. masterStatus is of its master, and masterReads bounds the reads
-// of the master's memory. It fails if questions to the worker could reach another worker.
-func New(procfs string, worker, master proc.ID, masterStatus proc.Status, masterReads proc.Turnstile) (
-	*Client, error) {
+// New makes the Client of a worker. masterStatus is of its master, and masterReads bounds
+// the reads of the master's memory. It fails if questions to the worker could reach
+// another worker.
+func New(procfs string, worker, master proc.ID, masterStatus proc.Status,
+	masterReads proc.Turnstile) (*Client, error) {
 	own, err := proc.ReadStatus(procfs, worker.PID)
 	if err != nil {
 		return nil, err
@@ -73,9 +77,9 @@ func New(procfs string, worker, master proc.ID, masterStatus proc.Status, master
 // PID returns the worker's pid as its master knows it.
 func (c *Client) PID() int { return c.nspid }
 
-// Info returns the worker's answer to `show info`, at most 5 s old. ErrNoCLI: the worker cannot be
-// reached. ErrSilent: it is not asked now. If ctx has ended the worker is not asked, and the error
-// is the cause.
+// Info returns the worker's answer to `show info`, at most 5 s old. ErrNoCLI: the worker
+// cannot be reached. ErrSilent: it is not asked now. If ctx has ended the worker is not
+// asked, and the error is the cause.
 func (c *Client) Info(ctx context.Context) (Info, error) {
 	c.mu.Lock()
 	info, fresh := c.info, time.Since(c.asked) < infoFresh
@@ -100,8 +104,8 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	return info, nil
 }
 
-// Sessions returns the ids of the worker's sessions, those that were idle longest first. It returns
-// a part if there are very many. Errors are those of Info.
+// Sessions returns the ids of the worker's sessions, those that were idle longest first.
+// It returns a part if there are very many. Errors are those of Info.
 func (c *Client) Sessions(ctx context.Context) ([]string, error) {
 	answer, err := c.ask(ctx, "show sess", maxSess)
 	if errors.Is(err, errTooLong) {
@@ -113,8 +117,8 @@ func (c *Client) Sessions(ctx context.Context) ([]string, error) {
 	return ParseSessions(answer)
 }
 
-// Shutdown shuts down a session. A session that has ended is no error. Other errors are those of
-// Info, and ErrNoCLI if the CLI does not have the admin level.
+// Shutdown shuts down a session. A session that has ended is no error. Other errors are
+// those of Info, and ErrNoCLI if the CLI does not have the admin level.
 func (c *Client) Shutdown(ctx context.Context, session string) error {
 	answer, err := c.ask(ctx, "shutdown session "+session, maxShort)
 	if err != nil {
@@ -135,7 +139,8 @@ func shutdownError(answer string) error {
 	return fmt.Errorf("the worker answers %.100q", answer)
 }
 
-// ask sends one command and returns the answer, at most limit bytes of it. See Info for errors.
+// ask sends one command and returns the answer, at most limit bytes of it. See Info for
+// errors.
 func (c *Client) ask(ctx context.Context, command string, limit int64) (answer string, err error) {
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
@@ -145,8 +150,8 @@ func (c *Client) ask(ctx context.Context, command string, limit int64) (answer s
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	// Deadlines of the connection are not enough. A worker can send descriptors along with its
-	// answer. The kernel closes them for this process, and that can last.
+	// Deadlines of the connection are not enough. A worker can send descriptors along
+	// with its answer. The kernel closes them for this process, and that can last.
 	proc.Bounded(ctx, func() {
 		var conn net.Conn
 		if conn, err = c.dial(ctx); err == nil {
@@ -168,8 +173,8 @@ func (c *Client) mayAsk(now time.Time) error {
 	return nil
 }
 
-// learn records the end of a question. Only silence counts: any other error is an answer, or costs
-// the worker nothing.
+// learn records the end of a question. Only silence counts: any other error is an answer,
+// or costs the worker nothing.
 func (c *Client) learn(now time.Time, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,8 +186,8 @@ func (c *Client) learn(now time.Time, err error) {
 	c.next = now.Add(c.retry)
 }
 
-// converse sends one command, reads the answer and closes the connection. A connection that is left
-// open keeps a stopping worker alive.
+// converse sends one command, reads the answer and closes the connection. A connection
+// that is left open keeps a stopping worker alive.
 func converse(ctx context.Context, conn net.Conn, command string, limit int64) (string, error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
@@ -201,9 +206,9 @@ func converse(ctx context.Context, conn net.Conn, command string, limit int64) (
 	return string(b), nil
 }
 
-// halfClosing closes a connection for writing after the first bytes of the answer. Some releases
-// wait for more commands until then. But a half-close that arrives together with the command can be
-// lost with it (haproxy/haproxy #3351).
+// halfClosing closes a connection for writing after the first bytes of the answer. Some
+// releases wait for more commands until then. But a half-close that arrives together with
+// the command can be lost with it (haproxy/haproxy #3351).
 type halfClosing struct {
 	*net.UnixConn
 	closed bool

@@ -30,7 +30,8 @@ func own(t *testing.T, pid int) proc.ID {
 	return p.ID
 }
 
-// serveCLI serves the other end of a socket pair as a worker would, and returns what leads there. This process is the master.
+// serveCLI serves the other end of a socket pair as a worker would, and returns what
+// leads there. This process is the master.
 func serveCLI(t *testing.T, serve func(net.Conn)) *Client {
 	t.Helper()
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -100,8 +101,9 @@ func TestHostileAnswers(t *testing.T) {
 	})
 }
 
-// With an answer can come a descriptor whose closing, which the kernel does for us, takes an hour: it does so to whoever closes the last. Now and
-// then that is the sender, and then it is tried again.
+// With an answer can come a descriptor whose closing, which the kernel does for us, takes
+// an hour: it does so to whoever closes the last. Now and then that is the sender, and
+// then it is tried again.
 func TestDescriptorThatTakesAnHourToClose(t *testing.T) {
 	for {
 		f := slowToClose(t)
@@ -137,7 +139,8 @@ func TestDescriptorThatTakesAnHourToClose(t *testing.T) {
 	}
 }
 
-// slowToClose is a connection with data on its way that nobody reads, and an hour's patience.
+// slowToClose is a connection with data on its way that nobody reads, and an hour's
+// patience.
 func slowToClose(t *testing.T) *os.File {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -166,7 +169,8 @@ func TestSessionsAreBounded(t *testing.T) {
 	}
 }
 
-// The number of a descriptor in a master's environment can be that of anything it has open.
+// The number of a descriptor in a master's environment can be that of anything it has
+// open.
 func TestDescriptorThatIsNoPair(t *testing.T) {
 	file := func(f *os.File, err error) *os.File {
 		t.Helper()

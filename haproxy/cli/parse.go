@@ -21,7 +21,8 @@ type Info struct {
 	Unstoppable int // Unstoppable Jobs: the worker's end of the socket pair to its master
 }
 
-// ParseInfo parses the answer to `show info`. A missing line is an error: absent is not zero.
+// ParseInfo parses the answer to `show info`. A missing line is an error: absent is not
+// zero.
 //
 //	Pid: 3831
 //	CurrConns: 1
@@ -63,14 +64,16 @@ func ParseInfo(answer string) (Info, error) {
 	return in, nil
 }
 
-// maxSessions bounds the sessions of one answer, whose lines can be shorter than HAProxy's.
+// maxSessions bounds the sessions of one answer, whose lines can be shorter than
+// HAProxy's.
 const maxSessions = 1 << 14
 
-// ParseSessions parses the answer to `show sess` and returns the ids of the clients' streams as
-// `shutdown session` wants them, at most maxSessions. Those that were idle longest come first. It
-// omits the streams of the CLI itself (src/stream.c, cli_io_handler_dump_sess).
+// ParseSessions parses the answer to `show sess` and returns the ids of the clients'
+// streams as `shutdown session` wants them, at most maxSessions. Those that were idle
+// longest come first. It omits the streams of the CLI itself (src/stream.c,
+// cli_io_handler_dump_sess).
 //
-//	0x5587a5480d20: proto=tcpv4 src=127.0.0.1:44848 fe=f be=b ... rq[...,rx=59m57s,...] ...
+//	0x5587a5480d20: proto=tcpv4 src=127.0.0.1:44848 fe=f ... rq[...,rx=59m57s,...] ...
 func ParseSessions(answer string) ([]string, error) {
 	var ids []string
 	left := map[string]time.Duration{}
@@ -80,7 +83,7 @@ func ParseSessions(answer string) ([]string, error) {
 			if strings.TrimSpace(line) == "" {
 				continue
 			}
-			return nil, fmt.Errorf("parsing show sess line %.100q: it does not begin with a stream", line)
+			return nil, fmt.Errorf("parsing show sess line %.100q: it begins with no stream", line)
 		}
 		if _, err := strconv.ParseUint(id[2:], 16, 64); err != nil {
 			return nil, fmt.Errorf("parsing show sess line %.100q: %.100w", line, err)
@@ -100,8 +103,9 @@ func ParseSessions(answer string) ([]string, error) {
 
 var receiveTimeout = regexp.MustCompile(`,re?x=([0-9dhms]+)`)
 
-// untilTimeout returns the time that is left of the timeout for receiving, on the side with more.
-// All that arrives sets it again, so the less is left the longer the stream was idle.
+// untilTimeout returns the time that is left of the timeout for receiving, on the side
+// with more. All that arrives sets it again, so the less is left the longer the stream
+// was idle.
 func untilTimeout(line string) time.Duration {
 	var most time.Duration
 	for _, m := range receiveTimeout.FindAllStringSubmatch(line, -1) {
@@ -113,7 +117,8 @@ func untilTimeout(line string) time.Duration {
 // parseHumanTime parses a time as HAProxy shows it, such as 2d3h or 59m57s (src/tools.c,
 // human_time). What it cannot parse is 0.
 func parseHumanTime(s string) (sum time.Duration) {
-	units := map[byte]time.Duration{'d': 24 * time.Hour, 'h': time.Hour, 'm': time.Minute, 's': time.Second}
+	units := map[byte]time.Duration{
+		'd': 24 * time.Hour, 'h': time.Hour, 'm': time.Minute, 's': time.Second}
 	for s != "" {
 		i := strings.IndexAny(s, "dhms")
 		if i < 0 {

@@ -44,7 +44,8 @@ func TestParseSessions(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(ids, []string{"0x5587a5480d20"}) {
 		t.Errorf("%v, %v", ids, err)
 	}
-	// Those that have been idle for longest come first, by the fuller of the two timeouts; 2.6 shows it in rq and rp, 3.0 in scf and scb.
+	// Those that have been idle for longest come first, by the fuller of the two
+	// timeouts; 2.6 shows it in rq and rp, 3.0 in scf and scb.
 	idle := "0xa: fe=f rq[f=0h,i=0,an=00h,rx=59m57s,wx=,ax=] rp[f=0h,rx=10s,wx=,ax=] scf=[8,0h,fd=14]\n" +
 		"0xb: fe=f rq[f=0h,i=0,an=00h,ax=] rp[f=0h,ax=] scf=[8,0h,fd=1,rex=1h2m,wex=] scb=[8,1h,fd=2,rex=,wex=5d]\n" +
 		"0xc: fe=f rq[f=0h,i=0,an=00h,ax=] rp[f=0h,ax=] scf=[8,0h,fd=1,rex=30s,wex=] scb=[8,1h,fd=2,rex=59m56s,wex=]\n"

@@ -17,20 +17,21 @@ import (
 
 // The connection to a worker's CLI.
 //
-// A master talks to each worker over a socket pair. It sends the file descriptor of a connection,
-// which the worker then treats as one that it has accepted, with the rights of an admin
-// (src/proto_sockpair.c, send_fd_uxst; src/cli.c, mworker_cli_sockpair_new). In each reload the
-// master notes its ends of the pairs in its own environment, to find them again after it has
-// executed itself (src/mworker.c, mworker_proc_list_to_env). hapressure copies the master's end
-// with pidfd_getfd(2), sends what the master would send, and closes the copy at once. So a worker
-// can be asked without a slot of the master's CLI, in a master without -S, and while the master
-// answers no client because it is loading.
+// A master talks to each worker over a socket pair. It sends the file descriptor of a
+// connection, which the worker then treats as one that it has accepted, with the rights
+// of an admin (src/proto_sockpair.c, send_fd_uxst; src/cli.c, mworker_cli_sockpair_new).
+// In each reload the master notes its ends of the pairs in its own environment, to find
+// them again after it has executed itself (src/mworker.c, mworker_proc_list_to_env).
+// hapressure copies the master's end with pidfd_getfd(2), sends what the master would
+// send, and closes the copy at once. So a worker can be asked without a slot of the
+// master's CLI, in a master without -S, and while the master answers no client because it
+// is loading.
 
 var (
 	// ErrNoCLI means that the worker's CLI cannot be reached, or refuses what was asked.
 	ErrNoCLI = errors.New("no way to the worker's CLI")
-	// ErrSilent means that the worker has left an earlier question unanswered and is not asked
-	// now.
+	// ErrSilent means that the worker has left an earlier question unanswered and is not
+	// asked now.
 	ErrSilent = errors.New("it has not answered an earlier question")
 )
 
@@ -47,12 +48,13 @@ type pair struct {
 	number int // of the master's end; 0 = not known yet
 }
 
-// dial connects to the worker's CLI. ErrNoCLI: the master has not noted the worker. ErrSilent: the
-// worker has not taken an earlier connection off the pair.
+// dial connects to the worker's CLI. ErrNoCLI: the master has not noted the worker.
+// ErrSilent: the worker has not taken an earlier connection off the pair.
 //
-// The note is right for any worker that is stopping: the reload that made it stop came after its
-// start, and noted each worker that was then alive. While the worker lives the master keeps its end
-// open, under the same number. So the last check is that the worker lives.
+// The note is right for any worker that is stopping: the reload that made it stop came
+// after its start, and noted each worker that was then alive. While the worker lives the
+// master keeps its end open, under the same number. So the last check is that the worker
+// lives.
 func (c *pair) dial(ctx context.Context) (net.Conn, error) {
 	w, err := proc.Open(c.procfs, c.worker)
 	if err != nil {
@@ -118,9 +120,9 @@ func (c *pair) masterEnd(ctx context.Context, m *proc.Process) (int, error) {
 	return number, nil
 }
 
-// check makes sure that a socket is the master's. Any user can call a process haproxy and name any
-// descriptor as its socket to a worker, and hapressure can talk to sockets that the user cannot
-// reach.
+// check makes sure that a socket is the master's. Any user can call a process haproxy and
+// name any descriptor as its socket to a worker, and hapressure can talk to sockets that
+// the user cannot reach.
 func (c *pair) check(sock int) error {
 	if domain, err := unix.GetsockoptInt(sock, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil ||
 		domain != unix.AF_UNIX {
@@ -138,7 +140,8 @@ func (c *pair) check(sock int) error {
 
 // connectThrough makes a connection and sends its other end over a socket.
 func connectThrough(sock int) (net.Conn, error) {
-	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	const kind = unix.SOCK_STREAM | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
+	ends, err := unix.Socketpair(unix.AF_UNIX, kind, 0)
 	if err != nil {
 		return nil, fmt.Errorf("making a connection: %w", err)
 	}
@@ -149,8 +152,9 @@ func connectThrough(sock int) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a connection: %w", err)
 	}
+	const flags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 	// Two bytes, as the master sends.
-	err = unix.Sendmsg(sock, []byte{0, 0}, unix.UnixRights(ends[1]), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	err = unix.Sendmsg(sock, []byte{0, 0}, unix.UnixRights(ends[1]), nil, flags)
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("sending a connection to the worker: %w", err)
@@ -158,12 +162,13 @@ func connectThrough(sock int) (net.Conn, error) {
 	return conn, nil
 }
 
-// maxNote bounds what is read of HAPROXY_PROCESSES, in bytes. execve(2) takes no longer variable
-// (MAX_ARG_STRLEN), but a process can overwrite its own.
+// maxNote bounds what is read of HAPROXY_PROCESSES, in bytes. execve(2) takes no longer
+// variable (MAX_ARG_STRLEN), but a process can overwrite its own.
 const maxNote = 128 << 10
 
-// parseProcesses reads HAPROXY_PROCESSES in an environment: the descriptor of the master's end of
-// the socket pair, by the worker's pid. It skips what it does not understand.
+// parseProcesses reads HAPROXY_PROCESSES in an environment: the descriptor of the
+// master's end of the socket pair, by the worker's pid. It skips what it does not
+// understand.
 //
 //	|type=w;fd=6;cfd=7;pid=3831;reloads=1;failedreloads=0;timestamp=0;id=;version=3.0.11
 func parseProcesses(env []byte) map[int]int {
@@ -183,7 +188,8 @@ func parseProcesses(env []byte) map[int]int {
 	return fds
 }
 
-// parseNote parses one entry of HAPROXY_PROCESSES. ok is false for other processes than workers.
+// parseNote parses one entry of HAPROXY_PROCESSES. ok is false for other processes than
+// workers.
 func parseNote(entry []byte) (pid, fd int, ok bool) {
 	kind := ""
 	for field := range bytes.SplitSeq(entry, []byte(";")) {

@@ -13,21 +13,23 @@ import (
 
 // Which sockets are connected.
 //
-// A connection must not be copied. If its process closes it while a copy exists, it stays in the
-// process's epoll set, and epoll(7) reports its end again and again, under a number that may by
-// then belong to another connection. HAProxy up to 3.1 takes that for the end of the other
-// connection, and later releases spin (src/ev_epoll.c). So the tables of /proc/PID/net are read
-// first: a socket that they show as connected accepts nothing, and is not examined.
+// A connection must not be copied. If its process closes it while a copy exists, it stays
+// in the process's epoll set, and epoll(7) reports its end again and again, under a
+// number that may by then belong to another connection. HAProxy up to 3.1 takes that for
+// the end of the other connection, and later releases spin (src/ev_epoll.c). So the
+// tables of /proc/PID/net are read first: a socket that they show as connected accepts
+// nothing, and is not examined.
 
-// socketTable is a table of /proc/PID/net with the sockets of the process's network namespace.
+// socketTable is a table of /proc/PID/net with the sockets of the process's network
+// namespace.
 type socketTable struct {
 	name         string
 	state, inode int      // indexes of these fields
 	connected    []string // states of a socket that cannot accept
 }
 
-// The states are those of include/net/tcp_states.h except LISTEN and CLOSE, and SS_CONNECTED of
-// include/uapi/linux/net.h.
+// The states are those of include/net/tcp_states.h except LISTEN and CLOSE, and
+// SS_CONNECTED of include/uapi/linux/net.h.
 var (
 	tcpConnected = []string{"01", "02", "03", "04", "05", "06", "08", "09", "0B", "0C", "0D"}
 
@@ -40,9 +42,9 @@ var (
 	}
 )
 
-// removeConnected removes from inodes the sockets that are connected, as far as the tables show.
-// Sockets of other families and of other network namespaces stay. A table is read only while there
-// are sockets left.
+// removeConnected removes from inodes the sockets that are connected, as far as the
+// tables show. Sockets of other families and of other network namespaces stay. A table is
+// read only while there are sockets left.
 func (p *Process) removeConnected(ctx context.Context, inodes map[string]bool) error {
 	for _, table := range socketTables {
 		if len(inodes) == 0 {
@@ -56,7 +58,8 @@ func (p *Process) removeConnected(ctx context.Context, inodes map[string]bool) e
 	return nil
 }
 
-func (p *Process) removeConnectedIn(ctx context.Context, table socketTable, inodes map[string]bool) error {
+func (p *Process) removeConnectedIn(ctx context.Context, table socketTable,
+	inodes map[string]bool) error {
 	f, err := os.Open(p.Path("net/" + table.name))
 	if err != nil {
 		return err
@@ -79,10 +82,10 @@ func (p *Process) removeConnectedIn(ctx context.Context, table socketTable, inod
 	}
 }
 
-// connectedInode returns the inode in a line of the table if its socket is connected, and nil
-// otherwise.
+// connectedInode returns the inode in a line of the table if its socket is connected, and
+// nil otherwise.
 //
-//	1: 0100007F:1F90 0100007F:A2C6 01 00000000:00000000 00:00000000 00000000     0        0 41854033 1 ...
+//	1: 0100007F:1F90 0100007F:A2C6 01 00000000:00000000 00:00000000 0 0 0 4185 1 ...
 func (t socketTable) connectedInode(line []byte) []byte {
 	isConnected, n := false, 0
 	for field := range bytes.FieldsSeq(line) {

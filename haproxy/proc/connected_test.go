@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Connections are seen in the tables of the kernel, so that they need not be copied. No listener is taken for one.
+// Connections are seen in the tables of the kernel, so that they need not be copied. No
+// listener is taken for one.
 func TestConnectionsAreNotExamined(t *testing.T) {
 	connections, others := map[string]net.Conn{}, map[string]any{}
 	for _, at := range []struct{ network, addr string }{

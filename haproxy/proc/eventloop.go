@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// epollWait are the numbers of epoll_wait, epoll_pwait and epoll_pwait2 by architecture (syscall
-// tables of the kernel).
+// epollWait are the numbers of epoll_wait, epoll_pwait and epoll_pwait2 by architecture
+// (syscall tables of the kernel).
 var epollWait = map[string][]int{"amd64": {232, 281, 441}, "arm64": {22, 441}}
 
 // loopThreads bounds how many threads are examined. One that waits is enough.
@@ -34,21 +34,21 @@ func (p *Process) InEventLoop() (bool, error) {
 	return false, nil
 }
 
-// WaitsForEvents reports whether a thread waits for events at this moment (proc_pid_syscall(5)).
-// ErrGone: the thread has ended.
+// WaitsForEvents reports whether a thread waits for events at this moment
+// (proc_pid_syscall(5)). ErrGone: the thread has ended.
 func (p *Process) WaitsForEvents(tid int) (bool, error) {
 	b, err := p.ReadFile(fmt.Sprintf("task/%d/syscall", tid))
 	if errors.Is(err, ErrGone) {
 		return false, ErrGone
 	}
 	if err != nil {
-		return false, fmt.Errorf("reading the system call of thread %d of pid %d: %w", tid, p.PID, err)
+		return false, fmt.Errorf("reading syscall of thread %d of pid %d: %w", tid, p.PID, err)
 	}
 	return waitsForEvents(string(b)), nil
 }
 
-// waitsForEvents reports whether a /proc/PID/task/TID/syscall names epoll_wait(2) or one of its
-// kind. The file begins with the number of the system call, or is "running".
+// waitsForEvents reports whether a /proc/PID/task/TID/syscall names epoll_wait(2) or one
+// of its kind. The file begins with the number of the system call, or is "running".
 //
 //	232 0x4 0x7f5d2c000b60 0xc8 0x3e8 0x0 0x0 0x7ffd5f5a8a80 0x7f5d3a2c1e26
 func waitsForEvents(syscall string) bool {

@@ -14,47 +14,47 @@ import (
 
 // Freezing a process.
 //
-// Some stores in a process's memory must not run beside its threads. A lock of the process is no
-// help: a process that takes it and dies leaves it taken for ever. So ptrace(2) stops all threads
-// for a moment, and a lock in their memory is only read. The kernel detaches a tracer that dies, at
-// any instruction and by any signal, and its tracees continue (ptrace(2), "Death under ptrace";
-// kernel/ptrace.c, exit_ptrace). A tracer that neither runs nor dies is killed by its own timer
-// (deadman.go).
+// Some stores in a process's memory must not run beside its threads. A lock of the
+// process is no help: a process that takes it and dies leaves it taken for ever. So
+// ptrace(2) stops all threads for a moment, and a lock in their memory is only read. The
+// kernel detaches a tracer that dies, at any instruction and by any signal, and its
+// tracees continue (ptrace(2), "Death under ptrace"; kernel/ptrace.c, exit_ptrace). A
+// tracer that neither runs nor dies is killed by its own timer (deadman.go).
 
-// ErrCannotStop means that the threads cannot be stopped: another process traces them, ptrace(2) is
-// forbidden, or one is stuck in the kernel.
-var ErrCannotStop = errors.New("its threads cannot be stopped")
-
-// StopLimit bounds how long the threads may take to stop before they are released. A thread in
-// uninterruptible sleep (on a slow swap device, for example) does not stop until it wakes.
+// StopLimit bounds how long the threads may take to stop before they are released. A
+// thread in uninterruptible sleep (on a slow swap device, for example) does not stop
+// until it wakes.
 const StopLimit = 100 * time.Millisecond
 
-// stopRounds bounds how often new threads are listed. A server starts its threads before it serves.
+// stopRounds bounds how often new threads are listed. A server starts its threads before
+// it serves.
 const stopRounds = 10
 
-// Freeze runs fn while every thread of the process is stopped, and returns how long the first of
-// them was kept from running. fn must be short and must not block. When limit has passed since the
-// first stop, the kernel kills this process and so releases every thread.
+// Freeze runs fn while every thread of the process is stopped, and returns how long the
+// first of them was kept from running. fn must be short and must not block. When limit
+// has passed since the first stop, the kernel kills this process and so releases every
+// thread.
 //
-// check is called before the first thread is stopped and after each stop. If it returns an error,
-// Freeze releases the threads at once and returns that error. If the threads cannot be stopped, fn
-// is not run and the error is ErrCannotStop or ErrGone.
-func (p *Process) Freeze(limit time.Duration, check, fn func() error) (held time.Duration, err error) {
+// check is called before the first thread is stopped and after each stop. If it returns
+// an error, Freeze releases the threads at once and returns that error. If the threads
+// cannot be stopped, fn is not run and the error is ErrCannotStop or ErrGone.
+func (p *Process) Freeze(limit time.Duration, check, fn func() error) (
+	held time.Duration, err error) {
 	f, err := p.newFreezer(limit, check)
 	if err != nil {
 		return 0, err
 	}
 	defer f.close()
-	// Only the thread that traces may detach, and when it ends the kernel detaches the rest. The
-	// frozen process waits for it, so it has the highest priority.
+	// Only the thread that traces may detach, and when it ends the kernel detaches the
+	// rest. The frozen process waits for it, so it has the highest priority.
 	readProgram()
 	OnThread(-20, func() { held, err = f.run(fn) })
 	return held, err
 }
 
-// freezer holds what a freeze needs. It is made before the first thread is stopped: while threads
-// are stopped nothing is opened, and nothing is allocated that could wait for Go's memory
-// management.
+// freezer holds what a freeze needs. It is made before the first thread is stopped: while
+// threads are stopped nothing is opened, and nothing is allocated that could wait for
+// Go's memory management.
 type freezer struct {
 	p       *Process
 	limit   time.Duration // of the hold
@@ -90,10 +90,10 @@ func (p *Process) newFreezer(limit time.Duration, check func() error) (*freezer,
 
 func (f *freezer) close() { f.task.Close() }
 
-// readProgram reads this program from its file. So all of its pages are in memory before a thread
-// is stopped, and none is read from a disk while threads wait. The pages need not be mapped, which
-// would count against the bound on this process's memory, nor locked: they were used a moment ago.
-// If it fails, a freeze may take longer.
+// readProgram reads this program from its file. So all of its pages are in memory before
+// a thread is stopped, and none is read from a disk while threads wait. The pages need
+// not be mapped, which would count against the bound on this process's memory, nor
+// locked: they were used a moment ago. If it fails, a freeze may take longer.
 func readProgram() {
 	f, err := os.Open("/proc/self/exe")
 	if err != nil {
@@ -115,7 +115,8 @@ func (f *freezer) run(fn func() error) (time.Duration, error) {
 	}
 	f.began = time.Now()
 	err = f.stopAll(d)
-	// All are stopped, so the process cannot exit by itself, and the pidfd still pins its pid.
+	// All are stopped, so the process cannot exit by itself, and the pidfd still pins its
+	// pid.
 	if err == nil && !f.p.Alive() {
 		err = ErrGone
 	}
@@ -125,15 +126,15 @@ func (f *freezer) run(fn func() error) (time.Duration, error) {
 	if left := f.detach(); left == 0 {
 		d.disarm()
 	} else {
-		// The end of this thread releases them. Until then the switch stays armed; afterwards it
-		// has no target.
+		// The end of this thread releases them. Until then the switch stays armed;
+		// afterwards it has no target.
 		time.AfterFunc(2*f.limit, d.disarm)
 	}
 	return time.Since(f.began), err
 }
 
-// stopAll stops every thread. A thread that is not yet stopped may start another, so the threads
-// are listed again until no new one is found.
+// stopAll stops every thread. A thread that is not yet stopped may start another, so the
+// threads are listed again until no new one is found.
 func (f *freezer) stopAll(d *deadman) error {
 	for range stopRounds {
 		if err := f.list(); err != nil {
@@ -175,8 +176,8 @@ func (f *freezer) seizeNew(d *deadman) (fresh int, err error) {
 	return fresh, nil
 }
 
-// complete checks that all threads are stopped: a list ends early if a thread exits while it is
-// read.
+// complete checks that all threads are stopped: a list ends early if a thread exits while
+// it is read.
 func (f *freezer) complete() error {
 	n, err := f.count()
 	if err == nil && n != len(f.threads) {
@@ -186,8 +187,8 @@ func (f *freezer) complete() error {
 	return err
 }
 
-// count returns the number of threads: the links of /proc/PID/task except . and .. (fs/proc/base.c,
-// proc_task_getattr).
+// count returns the number of threads: the links of /proc/PID/task except . and ..
+// (fs/proc/base.c, proc_task_getattr).
 func (f *freezer) count() (int, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(f.fd, &st); err != nil {
@@ -205,10 +206,11 @@ func (f *freezer) list() error {
 		if n, err = unix.Getdents(f.fd, f.entries); n <= 0 {
 			break
 		}
-		for rest := f.entries[:n]; len(rest) > 0; rest = rest[binary.NativeEndian.Uint16(rest[16:]):] {
-			if tid := number(rest[19:]); tid > 0 {
+		for rest := f.entries[:n]; len(rest) > 0; {
+			if tid := threadID(rest[19:]); tid > 0 {
 				f.tids = append(f.tids, tid)
 			}
+			rest = rest[binary.NativeEndian.Uint16(rest[16:]):]
 		}
 	}
 	if err = goneError(err); err != nil && err != ErrGone {
@@ -217,8 +219,9 @@ func (f *freezer) list() error {
 	return err
 }
 
-// number parses a name in /proc/PID/task, up to its final NUL. It returns 0 for any other name.
-func number(name []byte) int {
+// threadID parses a name in /proc/PID/task, up to its final NUL. It returns 0 for any other
+// name.
+func threadID(name []byte) int {
 	n := 0
 	for _, c := range name {
 		if c < '0' || c > '9' {
@@ -229,11 +232,13 @@ func number(name []byte) int {
 	return n
 }
 
-// ptraceEventStop is the event of a stop that PTRACE_INTERRUPT asked for (PTRACE_EVENT_STOP).
+// ptraceEventStop is the event of a stop that PTRACE_INTERRUPT asked for
+// (PTRACE_EVENT_STOP).
 const ptraceEventStop = 128
 
-// await waits until the interrupt has stopped the thread, or the thread has ended. Any other stop is
-// a signal on its way to the thread: the thread gets the signal and is interrupted again.
+// await waits until the interrupt has stopped the thread, or the thread has ended. Any
+// other stop is a signal on its way to the thread: the thread gets the signal and is
+// interrupted again.
 func (f *freezer) await(th *thread) error {
 	for !th.stopped && !th.ended {
 		if err := f.check(); err != nil {
@@ -243,7 +248,8 @@ func (f *freezer) await(th *thread) error {
 		got, err := unix.Wait4(th.tid, &ws, unix.WALL|unix.WNOHANG, nil)
 		switch {
 		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.ECHILD), err == nil && got == th.tid && (ws.Exited() || ws.Signaled()):
+		case errors.Is(err, unix.ECHILD),
+			err == nil && got == th.tid && (ws.Exited() || ws.Signaled()):
 			th.ended = true
 		case err != nil:
 			return fmt.Errorf("%w: waiting for thread %d of pid %d: %v",
@@ -270,16 +276,17 @@ func (f *freezer) await(th *thread) error {
 	return nil
 }
 
-// nap sleeps some 70 microseconds: no event with a bound can be awaited, and a thread stops within
-// microseconds. It does not return to Go's scheduler, whose other threads run at a lower priority
-// and would have to get a CPU before this one could continue.
+// nap sleeps some 70 microseconds: no event with a bound can be awaited, and a thread
+// stops within microseconds. It does not return to Go's scheduler, whose other threads
+// run at a lower priority and would have to get a CPU before this one could continue.
 func nap() {
 	ts := unix.Timespec{Nsec: 20_000}
 	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
 
-// detach releases every stopped thread, and returns how many are left. A thread that has not stopped
-// cannot be detached by a call; the end of the thread that traces detaches it.
+// detach releases every stopped thread, and returns how many are left. A thread that has
+// not stopped cannot be detached by a call; the end of the thread that traces detaches
+// it.
 func (f *freezer) detach() (left int) {
 	for _, th := range f.threads {
 		switch {

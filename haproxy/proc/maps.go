@@ -25,22 +25,24 @@ type Mapping struct {
 // Len returns the mapping's length in bytes.
 func (m Mapping) Len() uint64 { return m.End - m.Start }
 
-// Shared reports whether the mapping is memory shared between processes and backed by no named
-// file: what mmap(2) makes of MAP_SHARED|MAP_ANONYMOUS. The kernel backs it with an inode of its
-// own, shown as /dev/zero (deleted), or by the name that PR_SET_VMA gave it.
+// Shared reports whether the mapping is memory shared between processes and backed by no
+// named file: what mmap(2) makes of MAP_SHARED|MAP_ANONYMOUS. The kernel backs it with an
+// inode of its own, shown as /dev/zero (deleted), or by the name that PR_SET_VMA gave it.
 func (m Mapping) Shared() bool {
 	return m.Perms == "rw-s" && m.Offset == 0 && m.Inode != 0 &&
 		(m.Path == "/dev/zero (deleted)" || strings.HasPrefix(m.Path, "[anon_shmem:"))
 }
 
-// File returns the name of the file in /proc/PID that gives access to the mapping's inode.
+// File returns the name of the file in /proc/PID that gives access to the mapping's
+// inode.
 func (m Mapping) File() string { return fmt.Sprintf("map_files/%x-%x", m.Start, m.End) }
 
-// mapsMost bounds how many mappings of one process are returned. A process can make a million.
+// mapsMost bounds how many mappings of one process are returned. A process can make a
+// million.
 const mapsMost = 4096
 
-// ReadMaps returns the mappings of a process for which keep returns true; more than mapsMost are
-// an error. ErrGone: the process has ended.
+// ReadMaps returns the mappings of a process for which keep returns true; more than
+// mapsMost are an error. ErrGone: the process has ended.
 func ReadMaps(procfs string, pid int, keep func(Mapping) bool) ([]Mapping, error) {
 	f, err := os.Open(filepath.Join(procfs, strconv.Itoa(pid), "maps"))
 	if err != nil {
@@ -60,8 +62,8 @@ func (p *Process) Maps(keep func(Mapping) bool) ([]Mapping, error) {
 	return maps, nil
 }
 
-// Code returns a function that reports whether an address lies in the code of the process's own
-// program.
+// Code returns a function that reports whether an address lies in the code of the
+// process's own program.
 func (p *Process) Code() (func(addr uint64) bool, error) {
 	exe, err := os.Readlink(p.Path("exe")) // as in maps, with " (deleted)" after an upgrade
 	if err != nil {
@@ -69,7 +71,9 @@ func (p *Process) Code() (func(addr uint64) bool, error) {
 	}
 	code, err := p.Maps(func(m Mapping) bool { return m.Perms == "r-xp" && m.Path == exe })
 	return func(addr uint64) bool {
-		return slices.ContainsFunc(code, func(m Mapping) bool { return addr >= m.Start && addr < m.End })
+		return slices.ContainsFunc(code, func(m Mapping) bool {
+			return addr >= m.Start && addr < m.End
+		})
 	}, err
 }
 
@@ -93,7 +97,7 @@ func parseMaps(r io.Reader, keep func(Mapping) bool) ([]Mapping, error) {
 
 // parseMapping parses a line of /proc/PID/maps.
 //
-//	7f16ba536000-7f16bbcdd000 rw-s 00000000 00:01 1024                       /dev/zero (deleted)
+//	7f16ba536000-7f16bbcdd000 rw-s 00000000 00:01 1024               /dev/zero (deleted)
 func parseMapping(line string) (Mapping, error) {
 	var m Mapping
 	var f [5]string

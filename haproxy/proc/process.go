@@ -1,8 +1,9 @@
-// Package proc examines and changes one process that is not this process's own: through a pidfd,
-// so that nothing reaches another process that was given the same pid, and through /proc.
+// Package proc examines and changes one process that is not this process's own: through a
+// pidfd, so that nothing reaches another process that was given the same pid, and through
+// /proc.
 //
-// It does not know what the process runs. Each read is bounded in bytes, number or time, because
-// a process can make its files in /proc as large and as slow as it likes.
+// It does not know what the process runs. Each read is bounded in bytes, number or time,
+// because a process can make its files in /proc as large and as slow as it likes.
 package proc
 
 import (
@@ -18,13 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Errors of functions on processes.
-var (
-	// ErrGone means that the process has ended, or that its pid belongs to another one.
-	ErrGone = errors.New("process is gone")
-	// ErrOtherProgram means that the process has executed another program than expected.
-	ErrOtherProgram = errors.New("process runs another program")
-)
+// ErrOtherProgram means that the process has executed another program than expected.
+var ErrOtherProgram = errors.New("process runs another program")
 
 // ID names a process for ever: a pid can be used again, a pid with its start time cannot.
 type ID struct {
@@ -39,8 +35,8 @@ type Process struct {
 	pidfd  int
 }
 
-// Open pins the process named by id. A zero id.Start accepts any start time. ErrGone: the process
-// has ended, or its pid is in use again.
+// Open pins the process named by id. A zero id.Start accepts any start time. ErrGone: the
+// process has ended, or its pid is in use again.
 func Open(procfs string, id ID) (*Process, error) {
 	fd, err := unix.PidfdOpen(id.PID, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) {
@@ -50,8 +46,8 @@ func Open(procfs string, id ID) (*Process, error) {
 		return nil, fmt.Errorf("opening a pidfd of pid %d: %w", id.PID, err)
 	}
 	p := &Process{ID: id, procfs: procfs, pidfd: fd}
-	// If the process is alive after its start time was read, the start time is its own and not
-	// that of a successor.
+	// If the process is alive after its start time was read, the start time is its own
+	// and not that of a successor.
 	st, err := ReadStat(procfs, id.PID)
 	if err == nil && !p.Alive() {
 		err = ErrGone
@@ -82,8 +78,8 @@ func (p *Process) Alive() bool {
 	}
 }
 
-// CheckProgram returns ErrOtherProgram unless the process runs the program with this path, as
-// Program returns it. A pid and a start time outlive execve(2).
+// CheckProgram returns ErrOtherProgram unless the process runs the program with this
+// path, as Program returns it. A pid and a start time outlive execve(2).
 func (p *Process) CheckProgram(program string) error {
 	now, err := Program(p.procfs, p.PID)
 	if err == nil && now != program {
@@ -111,8 +107,8 @@ func (p *Process) Signal(sig unix.Signal, program string) error {
 	return nil
 }
 
-// WaitExit waits until the process has ended, for at most d, and reports whether it has ended. It
-// returns the error of ctx if ctx ends first.
+// WaitExit waits until the process has ended, for at most d, and reports whether it has
+// ended. It returns the error of ctx if ctx ends first.
 func (p *Process) WaitExit(ctx context.Context, d time.Duration) (ended bool, err error) {
 	short, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -147,8 +143,11 @@ func (p *Process) Path(name string) string {
 // ReadFile reads a file of /proc/PID. See the function ReadFile.
 func (p *Process) ReadFile(name string) ([]byte, error) { return ReadFile(p.procfs, p.PID, name) }
 
-// CopyDescriptor copies a descriptor of the process (pidfd_getfd(2)). The error of one that is not
-// open is EBADF.
+// Status reads /proc/PID/status.
+func (p *Process) Status() (Status, error) { return ReadStatus(p.procfs, p.PID) }
+
+// CopyDescriptor copies a descriptor of the process (pidfd_getfd(2)). The error of one
+// that is not open is EBADF.
 //
 // A copy shares its file with the process. Close it within microseconds.
 func (p *Process) CopyDescriptor(number int) (int, error) {
@@ -159,9 +158,9 @@ func (p *Process) CopyDescriptor(number int) (int, error) {
 	return fd, nil
 }
 
-// Advise gives the kernel advice on n bytes of the process's memory from the address start
-// (process_madvise(2), Linux 5.10). It needs CAP_SYS_NICE and ptrace access. Errors are those of
-// the call.
+// Advise gives the kernel advice on n bytes of the process's memory from the address
+// start (process_madvise(2), Linux 5.10). It needs CAP_SYS_NICE and ptrace access. Errors
+// are those of the call.
 func (p *Process) Advise(start, n uint64, advice int) error {
 	iov := struct{ base, len uint64 }{start, n} // of the process's address space, not of ours
 	_, _, errno := unix.Syscall6(unix.SYS_PROCESS_MADVISE, uintptr(p.pidfd),

@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OpenAt finds a file by the path that it has for a process: below the process's root directory,
-// or below its working directory if the path is relative. A link in the file system of a container
-// leads nowhere else. The file is only found (O_PATH); Reopen opens it.
+// OpenAt finds a file by the path that it has for a process: below the process's root
+// directory, or below its working directory if the path is relative. A link in the file
+// system of a container leads nowhere else. The file is only found (O_PATH); Reopen opens
+// it.
 func OpenAt(procfs string, pid int, name string) (*os.File, error) {
 	from := "cwd"
 	if strings.HasPrefix(name, "/") {

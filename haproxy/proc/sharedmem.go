@@ -15,9 +15,9 @@ import (
 // ErrChanged means that the process changed its mappings while they were read.
 var ErrChanged = errors.New("changed while it was read")
 
-// SharedMemory lists the mappings of all anonymous memory that the process may share with others,
-// the largest first. Not each of them is Shared.
-func (p *Process) SharedMemory() ([]Mapping, error) {
+// SharedMaps lists the mappings of all anonymous memory that the process may share with
+// others, the largest first. Not each of them is Shared.
+func (p *Process) SharedMaps() ([]Mapping, error) {
 	dev, err := shmemDev()
 	if err != nil {
 		return nil, err
@@ -27,12 +27,14 @@ func (p *Process) SharedMemory() ([]Mapping, error) {
 	return maps, err
 }
 
-// shmemDev returns the device, as /proc/PID/maps shows it, of the memory that the kernel makes for
-// MAP_SHARED|MAP_ANONYMOUS. The name of a mapping proves nothing: in a mount namespace of its own a
-// process can have a file that resembles anonymous memory, but that it can truncate at any time.
+// shmemDev returns the device, as /proc/PID/maps shows it, of the memory that the kernel
+// makes for MAP_SHARED|MAP_ANONYMOUS. The name of a mapping proves nothing: in a mount
+// namespace of its own a process can have a file that resembles anonymous memory, but
+// that it can truncate at any time.
 //
-// The device is the same until the next boot, so it is kept once it is known. An error is not kept:
-// its cause (no free file descriptor, no memory) passes, and the next call tries again.
+// The device is the same until the next boot, so it is kept once it is known. An error is
+// not kept: its cause (no free file descriptor, no memory) passes, and the next call
+// tries again.
 func shmemDev() (string, error) {
 	if dev := knownShmemDev.Load(); dev != nil {
 		return *dev, nil
@@ -67,16 +69,16 @@ func findShmemDev() (string, error) {
 	return maps[0].Dev, nil
 }
 
-// SharedFile is the memory of one shared mapping, pinned: the file refers to the inode. A write
-// reaches only that memory, whatever happens to the process or its address space. While the file
-// is open the memory outlives its process, so close it soon.
+// SharedFile is the memory of one shared mapping, pinned: the file refers to the inode. A
+// write reaches only that memory, whatever happens to the process or its address space.
+// While the file is open the memory outlives its process, so close it soon.
 type SharedFile struct {
 	*os.File
 	Mapping Mapping
 }
 
-// OpenMapping pins the memory of m, which SharedMemory returned, for reading or writing (os.O_RDONLY,
-// os.O_RDWR). ErrChanged: another mapping or none has its addresses by now.
+// OpenMapping pins the memory of m, which SharedMaps returned, for reading or writing
+// (os.O_RDONLY, os.O_RDWR). ErrChanged: another mapping or none has its addresses by now.
 //
 // It needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE, and ptrace access to the process
 // (fs/proc/base.c, proc_map_files_get_link).
@@ -88,8 +90,8 @@ func (p *Process) OpenMapping(m Mapping, flags int) (*SharedFile, error) {
 	return &SharedFile{f, m}, nil
 }
 
-// openMapping does not open the file (O_PATH) before it has proven to be the memory of m. By then
-// the same addresses can belong to a file or a device.
+// openMapping does not open the file (O_PATH) before it has proven to be the memory of m.
+// By then the same addresses can belong to a file or a device.
 func (p *Process) openMapping(m Mapping, flags int) (*os.File, error) {
 	f, err := os.OpenFile(p.Path(m.File()), unix.O_PATH, 0)
 	switch {
@@ -110,9 +112,9 @@ func (p *Process) openMapping(m Mapping, flags int) (*os.File, error) {
 	return Reopen(f, flags)
 }
 
-// Resident returns the bytes that the inode holds, in RAM or in swap, whichever process's page
-// tables show them (stat(2): st_blocks counts 512 bytes). RSS would miss what another process has
-// filled.
+// Resident returns the bytes that the inode holds, in RAM or in swap, whichever process's
+// page tables show them (stat(2): st_blocks counts 512 bytes). RSS would miss what
+// another process has filled.
 func (s *SharedFile) Resident() (uint64, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(s.Fd()), &st); err != nil {
@@ -131,12 +133,13 @@ func (p *Process) Resident(m Mapping) (uint64, error) {
 	return f.Resident()
 }
 
-// Punch frees the memory in a range of the inode, in bytes. The mapping stays, and a page there
-// that is read again reads as zeros (fallocate(2), FALLOC_FL_PUNCH_HOLE; mm/shmem.c,
-// shmem_fallocate).
+// Punch frees the memory in a range of the inode, in bytes. The mapping stays, and a page
+// there that is read again reads as zeros (fallocate(2), FALLOC_FL_PUNCH_HOLE;
+// mm/shmem.c, shmem_fallocate).
 func (s *SharedFile) Punch(off, n int64) error {
+	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
 	for {
-		err := unix.Fallocate(int(s.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+		err := unix.Fallocate(int(s.Fd()), mode, off, n)
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A failure to find the device of shared memory is not kept: the next purge tries again. It runs in a
-// process of its own, in which the device is not known yet and no other test needs descriptors.
+// A failure to find the device of shared memory is not kept: the next purge tries again.
+// It runs in a process of its own, in which the device is not known yet and no other test
+// needs descriptors.
 func TestShmemDevRecoversFromAFailure(t *testing.T) {
 	const child = "HAPRESSURE_SHMEM_DEV_CHILD"
 	if os.Getenv(child) == "" {

@@ -17,17 +17,19 @@ import (
 
 // Which sockets accept connections.
 //
-// A table such as /proc/PID/net/tcp shows one address family of one network namespace. A process
-// can listen on sockets of many families and, in HAProxy by `bind ... namespace`, of other network
-// namespaces. So each socket that is not known to be a connection (connected.go) is examined
-// itself: pidfd_getfd(2) copies the descriptor, getsockopt(2) reads the state of the socket, and
-// the copy is closed some microseconds later. Nothing is written to the socket, read from it or
-// changed in it. The kernel closes the copies of a process that dies.
+// A table such as /proc/PID/net/tcp shows one address family of one network namespace. A
+// process can listen on sockets of many families and, in HAProxy by `bind ... namespace`,
+// of other network namespaces. So each socket that is not known to be a connection
+// (connected.go) is examined itself: pidfd_getfd(2) copies the descriptor, getsockopt(2)
+// reads the state of the socket, and the copy is closed some microseconds later. Nothing
+// is written to the socket, read from it or changed in it. The kernel closes the copies
+// of a process that dies.
 //
-// In a process that was found to accept before, the listener found last is examined first, and
-// nothing else if it still accepts.
+// In a process that was found to accept before, the listener found last is examined
+// first, and nothing else if it still accepts.
 
-// AcceptTime bounds one examination of a process's sockets. A connection takes some microseconds.
+// AcceptTime bounds one examination of a process's sockets. A connection takes some
+// microseconds.
 const AcceptTime = 5 * time.Second
 
 var errTooManySockets = fmt.Errorf("it has more descriptors than can be examined in %v", AcceptTime)
@@ -41,13 +43,14 @@ type Listener struct {
 	Socket string
 }
 
-// Accepting returns a socket on which the process accepts connections or datagrams of any peer, or
-// none. last is what it returned before for this process. An error means that the answer is not
-// known.
+// Accepting returns a socket on which the process accepts connections or datagrams of any
+// peer, or none. last is what it returned before for this process. An error means that
+// the answer is not known.
 func (p *Process) Accepting(ctx context.Context, last Listener) (l Listener, err error) {
 	short, cancel := context.WithTimeout(ctx, AcceptTime)
 	defer cancel()
-	// The close of the last copy of a socket can take as long as its owner has set (SO_LINGER).
+	// The close of the last copy of a socket can take as long as its owner has set
+	// (SO_LINGER).
 	Bounded(short, func() { l, err = p.findListener(short, last) })
 	switch {
 	case err == nil || ctx.Err() != nil:
@@ -111,7 +114,8 @@ func listSockets(ctx context.Context, dir *os.File) (all []descriptor, err error
 	}
 }
 
-// socketInode returns the inode of the socket that a descriptor refers to; "" if it is closed or is no socket.
+// socketInode returns the inode of the socket that a descriptor refers to; "" if it is
+// closed or is no socket.
 func socketInode(dir *os.File, name string) (string, error) {
 	link := make([]byte, len("socket:[18446744073709551615]"))
 	n, err := unix.Readlinkat(int(dir.Fd()), name, link)
@@ -128,9 +132,10 @@ func socketInode(dir *os.File, name string) (string, error) {
 	return strings.TrimSuffix(inode, "]"), nil
 }
 
-// firstAccepting returns the first of the sockets that accepts. It skips a descriptor that no longer
-// refers to its socket.
-func (p *Process) firstAccepting(ctx context.Context, dir *os.File, of []descriptor) (Listener, error) {
+// firstAccepting returns the first of the sockets that accepts. It skips a descriptor
+// that no longer refers to its socket.
+func (p *Process) firstAccepting(ctx context.Context, dir *os.File, of []descriptor) (
+	Listener, error) {
 	for _, d := range of {
 		if ctx.Err() != nil {
 			return Listener{}, ctx.Err()
@@ -169,12 +174,13 @@ func (p *Process) acceptsOn(name string) (socket string, err error) {
 	return socket, err
 }
 
-// acceptor describes a socket that accepts connections or datagrams of any peer. It returns "" for
-// any other file.
+// acceptor describes a socket that accepts connections or datagrams of any peer. It
+// returns "" for any other file.
 //
-// A socket of connections accepts if it listens (socket(7), SO_ACCEPTCONN), whatever its family. A
-// datagram socket has no such state. It takes datagrams of any peer if it has an address that it
-// was given for peers (see takesDatagrams), is not connected, and is not shut down for reading.
+// A socket of connections accepts if it listens (socket(7), SO_ACCEPTCONN), whatever its
+// family. A datagram socket has no such state. It takes datagrams of any peer if it has
+// an address that it was given for peers (see takesDatagrams), is not connected, and is
+// not shut down for reading.
 func acceptor(fd int) (string, error) {
 	accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if errors.Is(err, unix.ENOTSOCK) {
@@ -203,9 +209,9 @@ func acceptor(fd int) (string, error) {
 	return describe(fd), nil
 }
 
-// takesDatagrams reports whether a datagram socket has an address for peers to send to. An address
-// of the internet counts only with SO_REUSEADDR: without it, the kernel may have chosen the port
-// for what the socket sends.
+// takesDatagrams reports whether a datagram socket has an address for peers to send to.
+// An address of the internet counts only with SO_REUSEADDR: without it, the kernel may
+// have chosen the port for what the socket sends.
 func takesDatagrams(fd int) bool {
 	addr, err := unix.Getsockname(fd)
 	if err != nil {
@@ -229,8 +235,8 @@ func reusesAddress(fd int) bool {
 	return err == nil && reuses != 0
 }
 
-// describe names a socket for messages. The process chooses its address, so it is quoted and
-// bounded.
+// describe names a socket for messages. The process chooses its address, so it is quoted
+// and bounded.
 func describe(fd int) string {
 	addr, _ := unix.Getsockname(fd) // nil of a family that the package does not know
 	switch a := addr.(type) {

@@ -14,12 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FileLimit bounds what is read of a file of /proc/PID, in bytes. A process can make its command
-// line and its environment as long as its memory (prctl(2), PR_SET_MM_MAP).
+// ErrGone means that the process has ended, or that its pid belongs to another one.
+var ErrGone = errors.New("process is gone")
+
+// FileLimit bounds what is read of a file of /proc/PID, in bytes. A process can make its
+// command line and its environment as long as its memory (prctl(2), PR_SET_MM_MAP).
 const FileLimit = 4 << 20
 
-// ReadFile reads at most FileLimit bytes of a file of /proc/PID. ErrGone: the process has ended,
-// before or meanwhile.
+// ReadFile reads at most FileLimit bytes of a file of /proc/PID. ErrGone: the process has
+// ended, before or meanwhile.
 func ReadFile(procfs string, pid int, name string) (b []byte, err error) {
 	f, err := os.Open(filepath.Join(procfs, strconv.Itoa(pid), name))
 	if err == nil {
@@ -29,7 +32,8 @@ func ReadFile(procfs string, pid int, name string) (b []byte, err error) {
 	return b, goneError(err)
 }
 
-// goneError returns ErrGone for an error with which the kernel refuses files of an ended process.
+// goneError returns ErrGone for an error with which the kernel refuses files of an ended
+// process.
 func goneError(err error) error {
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return ErrGone
@@ -37,8 +41,8 @@ func goneError(err error) error {
 	return err
 }
 
-// Program returns the path of the program that a process runs (/proc/PID/exe). An upgrade of a
-// package leaves old processes of a deleted file: for these it is the former path.
+// Program returns the path of the program that a process runs (/proc/PID/exe). An upgrade
+// of a package leaves old processes of a deleted file: for these it is the former path.
 func Program(procfs string, pid int) (string, error) {
 	exe, err := os.Readlink(filepath.Join(procfs, strconv.Itoa(pid), "exe"))
 	return strings.TrimSuffix(exe, " (deleted)"), goneError(err)
@@ -61,8 +65,8 @@ func ReadStat(procfs string, pid int) (Stat, error) {
 	return parseStat(b)
 }
 
-// parseStat parses /proc/PID/stat. The command may contain spaces and parentheses, so the fields
-// are counted from the last closing one.
+// parseStat parses /proc/PID/stat. The command may contain spaces and parentheses, so the
+// fields are counted from the last closing one.
 //
 //	3831 (haproxy) S 3828 3828 3820 0 -1 4194368 1211 0 0 0 5 3 0 0 20 0 2 0 98765 ...
 func parseStat(b []byte) (Stat, error) {
@@ -72,7 +76,7 @@ func parseStat(b []byte) (Stat, error) {
 	}
 	f := strings.Fields(string(b[i+1:]))
 	if len(f) < 20 || len(f[0]) != 1 {
-		return Stat{}, fmt.Errorf("parsing stat %q: %d fields after the command, want at least 20", b, len(f))
+		return Stat{}, fmt.Errorf("parsing stat %q: %d fields after the name, want 20", b, len(f))
 	}
 	ppid, err := strconv.Atoi(f[1])
 	if err != nil {
@@ -112,9 +116,6 @@ func ReadStatus(procfs string, pid int) (Status, error) {
 	}
 	return parseStatus(b)
 }
-
-// Status reads /proc/PID/status.
-func (p *Process) Status() (Status, error) { return ReadStatus(p.procfs, p.PID) }
 
 func parseStatus(b []byte) (Status, error) {
 	var s Status
@@ -156,8 +157,8 @@ func parseStatus(b []byte) (Status, error) {
 		}
 	}
 	if seen != 7 {
-		return Status{}, errors.New("parsing status: no Uid, RssAnon, RssShmem, Threads, NSpid, ShdPnd " +
-			"or SigCgt (a kernel thread or a zombie)")
+		return Status{}, errors.New("parsing status: no Uid, RssAnon, RssShmem, Threads, NSpid, " +
+			"ShdPnd or SigCgt (a kernel thread or a zombie)")
 	}
 	return s, nil
 }
@@ -170,8 +171,8 @@ func parseKB(f []string) (uint64, error) {
 	return n << 10, err
 }
 
-// userHZ is the unit of start times, in ticks a second: 100 on every machine that Go supports
-// (asm-generic/param.h).
+// userHZ is the unit of start times, in ticks a second: 100 on every machine that Go
+// supports (asm-generic/param.h).
 const userHZ = 100
 
 // BootTicks returns the time since boot in clock ticks, the unit of start times.

@@ -44,8 +44,8 @@ func (p *Process) openTask() (*os.File, error) {
 	return d, nil
 }
 
-// OnThread runs fn on a thread of its own that ends with fn. The thread has the niceness nice
-// (setpriority(2)) if this process may set it.
+// OnThread runs fn on a thread of its own that ends with fn. The thread has the niceness
+// nice (setpriority(2)) if this process may set it.
 func OnThread(nice int, fn func()) {
 	done := make(chan struct{})
 	go func() {
@@ -53,8 +53,8 @@ func OnThread(nice int, fn func()) {
 		// Without an unlock the thread ends when the goroutine returns.
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The first thread of this process does not end with its goroutine. While this
-			// goroutine keeps it, fn gets another thread.
+			// The first thread of this process does not end with its goroutine. While
+			// this goroutine keeps it, fn gets another thread.
 			OnThread(nice, fn)
 			runtime.UnlockOSThread()
 			return

@@ -10,12 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Turnstile admits one read of a process at a time, and bounds how long its callers wait.
+// A Turnstile admits one read of a process at a time, and bounds how long its callers
+// wait.
 //
-// The kernel can delay a reader of /proc/PID/maps, map_files, cmdline or environ for as long as
-// the process waits inside its own memory, for example on a network file system without a server.
-// Such a read waits for the process's memory map, and only SIGKILL ends the wait. Through leaves
-// that read behind on a goroutine of its own and admits no other one until it has returned.
+// The kernel can delay a reader of /proc/PID/maps, map_files, cmdline or environ for as
+// long as the process waits inside its own memory, for example on a network file system
+// without a server. Such a read waits for the process's memory map, and only SIGKILL ends
+// the wait. Through leaves that read behind on a goroutine of its own and admits no other
+// one until it has returned.
 type Turnstile chan struct{}
 
 // NewTurnstile makes a Turnstile, usually one for each process.
@@ -30,8 +32,8 @@ const (
 var ErrHeldUp = errors.New("the process does not let its memory be read: " +
 	"it may wait for a file system that does not answer")
 
-// Through runs read and returns its result. ErrHeldUp: it has not returned in time, or an earlier
-// read has not.
+// Through runs read and returns its result. ErrHeldUp: it has not returned in time, or an
+// earlier read has not.
 func Through[T any](ctx context.Context, t Turnstile, read func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -61,10 +63,10 @@ func Through[T any](ctx context.Context, t Turnstile, read func() (T, error)) (T
 
 // Bounded runs fn and interrupts the system calls that it makes once ctx has ended.
 //
-// It bounds a close(2) of a socket that another process made, also one that the kernel does for
-// a descriptor which came with a message. Such a close lasts as long as the maker of the socket
-// has set (SO_LINGER), or until a signal comes. SIGURG is the signal by which Go's runtime
-// interrupts threads.
+// It bounds a close(2) of a socket that another process made, also one that the kernel
+// does for a descriptor which came with a message. Such a close lasts as long as the
+// maker of the socket has set (SO_LINGER), or until a signal comes. SIGURG is the signal
+// by which Go's runtime interrupts threads.
 func Bounded(ctx context.Context, fn func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -8,8 +8,9 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// A process that the kernel lets no reader into is left behind, once, and costs little from then on. userfaultfd or a dead file system can
-// do that for ever; here the read itself waits.
+// A process that the kernel lets no reader into is left behind, once, and costs little
+// from then on. userfaultfd or a dead file system can do that for ever; here the read
+// itself waits.
 func TestProcessThatHoldsUpItsReaders(t *testing.T) {
 	turn := NewTurnstile()
 	stuck := make(chan struct{})

@@ -2,35 +2,35 @@ package shctx
 
 import "fmt"
 
-// Facts about the shared context of a `cache` section (src/cache.c), the same on every 64-bit
-// build.
+// Facts about the shared context of a `cache` section (src/cache.c), the same on every
+// 64-bit build.
 const (
 	httpBlockSize   = 1024 // bytes: CACHE_BLOCKSIZE
 	HTTPStride      = BlockHeader + httpBlockSize
 	httpHeaderBytes = 1024 // enough for every layout's struct shared_context and struct cache
 
-	// noObject is a limit of object size, in bytes, that no object meets: its struct cache_entry
-	// alone is larger.
+	// noObject is a limit of object size, in bytes, that no object meets: its struct
+	// cache_entry alone is larger.
 	noObject = 1
 )
 
-// HTTPLayout holds the offsets in a `cache` section: struct shared_context, struct cache, then
-// the blocks.
+// HTTPLayout holds the offsets in a `cache` section: struct shared_context, struct cache,
+// then the blocks.
 type HTTPLayout struct {
 	Layout
-	// Self is the argument of the callbacks, from 2.9: the address of struct cache, which begins
-	// with the trees. 0 = none.
+	// Self is the argument of the callbacks, from 2.9: the address of struct cache, which
+	// begins with the trees. 0 = none.
 	Self      int
 	MaxBlocks int // as configured; the limit of object size follows it
 	Vary      int // whether `process-vary` is on; 0 = that does not matter
 	Node      int // of the tree's node in a block
 }
 
-// HTTPLayouts are the known shapes. From 2.9 there are CACHE_TREE_NUM trees; a build with another
-// number than 8 is refused. In 3.5 the cache has more lists than are known here.
+// HTTPLayouts are the known shapes. From 2.9 there are CACHE_TREE_NUM trees; a build with
+// another number than 8 is refused. In 3.5 the cache has more lists than are known here.
 var HTTPLayouts = []HTTPLayout{
-	{Layout{Name: "2.4-2.8", HTTP: true, Hot: 24, NBAV: 40, MaxObj: 44, FreeBlock: 48, BlockSize: 56,
-		Root: 74, FirstBlock: 152}, 0, 94, 0, BlockHeader + 16},
+	{Layout{Name: "2.4-2.8", HTTP: true, Hot: 24, NBAV: 40, MaxObj: 44, FreeBlock: 48,
+		BlockSize: 56, Root: 74, FirstBlock: 152}, 0, 94, 0, BlockHeader + 16},
 	{Layout{Name: "2.9-3.4", HTTP: true, NBAV: 24, MaxObj: 28, FreeBlock: 32, ReserveFinish: 40,
 		BlockSize: 56, Root: 64, Trees: 8, FirstBlock: 704}, 48, 596, 608, BlockHeader + 24},
 }
@@ -71,7 +71,8 @@ func (m Memory) http(l HTTPLayout, h []byte) (*Cache, error) {
 		return addr >= first && (addr-first)%HTTPStride == 0 && (addr-first)/HTTPStride < uint64(n)
 	}
 	switch {
-	case !m.IsCode(u64(h, l.FreeBlock)) || l.ReserveFinish != 0 && !m.IsCode(u64(h, l.ReserveFinish)):
+	case !m.IsCode(u64(h, l.FreeBlock)),
+		l.ReserveFinish != 0 && !m.IsCode(u64(h, l.ReserveFinish)):
 		return refuse("no code at its callbacks")
 	case l.Self != 0 && u64(h, l.Self) != m.Start+uint64(l.Root):
 		return refuse("its callbacks are for %#x", u64(h, l.Self))

@@ -1,8 +1,9 @@
-// Package shctx recognises the caches that HAProxy keeps in shared memory (include/haproxy/shctx.h)
-// and empties their headers. It is pure: bytes in, verdict out. It opens no file and no process.
+// Package shctx recognises the caches that HAProxy keeps in shared memory
+// (include/haproxy/shctx.h) and empties their headers. It is pure: bytes in, verdict out.
+// It opens no file and no process.
 //
-//	cache, err := shctx.Memory{...}.TLSCache() // a *Refusal unless every field makes sense
-//	header := cache.Header(page, start)        // page is the first page, mapped writable
+//	cache, err := shctx.Memory{...}.TLSCache() // or a *Refusal
+//	header := cache.Header(page, start)        // the first page, mapped writable
 //	err = header.Clear()                       // while no thread of the worker runs
 //
 // docs/safety.md explains why the stores are safe.
@@ -15,11 +16,11 @@ import (
 	"io"
 )
 
-// Facts about HAProxy's shared context (include/haproxy/shctx-t.h), the same on every 64-bit
-// build. The lock is the first word; the list of available blocks follows it.
+// Facts about HAProxy's shared context (include/haproxy/shctx-t.h), the same on every
+// 64-bit build. The lock is the first word; the list of available blocks follows it.
 //
-// Up to 2.4 the lock has 32 bits, and the other half of the word is padding that stays 0. That
-// means the same: 0 is free, and each thread that enters changes it first
+// Up to 2.4 the lock has 32 bits, and the other half of the word is padding that stays 0.
+// That means the same: 0 is free, and each thread that enters changes it first
 // (include/haproxy/shctx.h at v2.4.0, _shctx_lock).
 const (
 	OffLock  = 0
@@ -60,8 +61,8 @@ func (l Layout) Tree(i int) int { return l.Root + i*treeStride }
 // LastTree returns the offset of the eb_root of the last tree.
 func (l Layout) LastTree() int { return l.Tree(max(l.Trees, 1) - 1) }
 
-// ErrUnstable means that the memory changed while it was read: the cache is in use. Another
-// attempt may succeed.
+// ErrUnstable means that the memory changed while it was read: the cache is in use.
+// Another attempt may succeed.
 var ErrUnstable = errors.New("changed while it was read")
 
 // Memory is a shared mapping of a worker, as it is read from outside.
@@ -90,7 +91,8 @@ func (m Memory) checkEnds(next, prev uint64) error {
 			return fmt.Errorf("reading a block of the cache: %w", err)
 		}
 		if u64(b[:], end.back) != m.Start+OffAvail {
-			return fmt.Errorf("block at %#x does not point back to the list: %w", end.addr, ErrUnstable)
+			return fmt.Errorf("block at %#x does not point back to the list: %w",
+				end.addr, ErrUnstable)
 		}
 	}
 	return nil

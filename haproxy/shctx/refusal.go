@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// A Refusal is the reason why memory is never written: a fact about it that does not change.
+// A Refusal is the reason why memory is never written: a fact about it that does not
+// change.
 type Refusal struct{ Reason, Detail string }
 
 func (r *Refusal) Error() string {
@@ -30,11 +31,13 @@ const (
 	NoLock = "built without threads"
 	// OtherLock: USE_PTHREAD_PSHARED=1, up to 2.4.
 	OtherLock = "built with another lock"
-	// DebugBuild: DEBUG_THREAD, with which the lock is a struct that also names its owner.
+	// DebugBuild: DEBUG_THREAD, with which the lock is a struct that also names its
+	// owner.
 	DebugBuild = "debug build"
 	// UnknownLayout: an unknown release or build.
 	UnknownLayout = "unrecognised memory layout"
-	// TooSmall: there is nothing to gain, and the argument in docs/safety.md needs many blocks.
+	// TooSmall: there is nothing to gain, and the argument in docs/safety.md needs many
+	// blocks.
 	TooSmall = "cache too small"
 	// NoHTTPCache: the mapping may be another kind of memory.
 	NoHTTPCache = "no HTTP cache of a known layout"
@@ -53,8 +56,9 @@ func IsRefusal(err error, reason string) bool {
 	return errors.As(err, &r) && r.Reason == reason
 }
 
-// MoreTelling returns the one of two refusals that says more about what was expected to be
-// a TLS session cache. The memory that resembles one least says least. nil says nothing.
+// MoreTelling returns the one of two refusals that says more about what was expected to
+// be a TLS session cache. The memory that resembles one least says least. nil says
+// nothing.
 func MoreTelling(a, b error) error {
 	for _, vague := range []string{NotACache, OtherBlocks, HTTPCache} {
 		if a == nil || IsRefusal(a, vague) {

@@ -14,9 +14,11 @@ import (
 	"hapressure/tests/cachetest"
 )
 
-// realSamples are the beginnings and ends of shared contexts as real workers had them in memory, just started, with
-// tune.ssl.cachesize 60 and nbthread 2, or a cache section. For each a line with the release and how it was built, the mapping and
-// the program's code, each separated by a tab; then all words of 64 bits there that are not 0, as offset:value.
+// realSamples are the beginnings and ends of shared contexts as real workers had them in
+// memory, just started, with tune.ssl.cachesize 60 and nbthread 2, or a cache section.
+// For each a line with the release and how it was built, the mapping and the program's
+// code, each separated by a tab; then all words of 64 bits there that are not 0, as
+// offset:value.
 //
 //go:embed testdata/contexts.txt
 var realSamples string
@@ -107,7 +109,8 @@ func TestRecogniseRealBuilds(t *testing.T) {
 	}
 }
 
-// at is the sample as it were if it lay at another address and all code were one function.
+// at is the sample as it were if it lay at another address and all code were one
+// function.
 func (s sample) at(start, code uint64) []byte {
 	mem := bytes.Clone(s.mem)
 	for off := 0; off < len(mem); off += 8 {
@@ -121,7 +124,8 @@ func (s sample) at(start, code uint64) []byte {
 	return mem
 }
 
-// The caches that other tests make up are what HAProxy makes: they differ from a real one in nothing but the callback.
+// The caches that other tests make up are what HAProxy makes: they differ from a real one
+// in nothing but the callback.
 func TestMadeUpCacheIsLikeARealOne(t *testing.T) {
 	for _, s := range parseSamples(t) {
 		c, err := s.recognise()

@@ -13,7 +13,8 @@ import (
 
 func recogniseTLS(mem []byte) (*shctx.Cache, error) { return cachetest.Memory(mem).TLSCache() }
 
-// The machine's page decides how much room there may be behind the last block: 4 KiB on amd64, up to 64 KiB on arm64.
+// The machine's page decides how much room there may be behind the last block: 4 KiB on
+// amd64, up to 64 KiB on arm64.
 func TestRecogniseCountsBlocks(t *testing.T) {
 	for _, page := range []uint64{4 << 10, 16 << 10, 64 << 10} {
 		for _, l := range shctx.TLSLayouts {
@@ -32,7 +33,8 @@ func TestRecogniseCountsBlocks(t *testing.T) {
 	}
 }
 
-// longerLock makes the beginning of the cache in mem what it is in a build whose lock takes n bytes.
+// longerLock makes the beginning of the cache in mem what it is in a build whose lock
+// takes n bytes.
 func longerLock(l shctx.Layout, mem []byte, n int) {
 	old := bytes.Clone(mem[:l.FirstBlock])
 	to := l.WithLock(n)
@@ -82,7 +84,8 @@ func TestRecogniseRefuses(t *testing.T) {
 	}
 }
 
-// Of several mappings that are refused, the one that is most like a TLS session cache gives the reason.
+// Of several mappings that are refused, the one that is most like a TLS session cache
+// gives the reason.
 func TestTelling(t *testing.T) {
 	order := []string{shctx.NotACache, shctx.OtherBlocks, shctx.HTTPCache, shctx.DebugBuild}
 	for i, vague := range order {
@@ -106,7 +109,8 @@ func TestRecogniseSaysWhenTheCacheChanges(t *testing.T) {
 	}
 }
 
-// Every store of clear can be the last: what is left is recognised, and clear finishes it.
+// Every store of clear can be the last: what is left is recognised, and clear finishes
+// it.
 func TestClearCanBeCutShortAnywhere(t *testing.T) {
 	for _, l := range shctx.TLSLayouts {
 		full := cachetest.TLS(l, 20_000, os.Getpagesize())
@@ -180,7 +184,8 @@ func FuzzRecognise(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// Whatever is accepted must be safe to clear: all fields inside the first page, and the result is an empty cache.
+		// Whatever is accepted must be safe to clear: all fields inside the first page,
+		// and the result is an empty cache.
 		h := *c.Header(bytes.Clone(mem[:os.Getpagesize()]), cachetest.Start)
 		if err := h.Clear(); err != nil {
 			return

@@ -17,8 +17,8 @@ const (
 	Limit = 65_536 // max-object-size of a made-up HTTP cache, in bytes
 )
 
-// WriteTLS lays out an unused TLS session cache of n blocks in mem as shctx_init does, mapped at
-// the address start. It leaves the callbacks alone.
+// WriteTLS lays out an unused TLS session cache of n blocks in mem as shctx_init does,
+// mapped at the address start. It leaves the callbacks alone.
 func WriteTLS(mem []byte, l shctx.Layout, start uint64, n int) {
 	writeBlocks(mem, l, start, n, shctx.BlockStride)
 	if l.Hot != 0 {
@@ -31,8 +31,9 @@ func WriteTLS(mem []byte, l shctx.Layout, start uint64, n int) {
 	binary.LittleEndian.PutUint32(mem[l.NBAV:], uint32(n))
 }
 
-// WriteHTTP lays out an unused HTTP cache of n blocks in mem as shctx_init and post_check_cache
-// do, mapped at the address start. It leaves the callbacks and the configuration alone.
+// WriteHTTP lays out an unused HTTP cache of n blocks in mem as shctx_init and
+// post_check_cache do, mapped at the address start. It leaves the callbacks and the
+// configuration alone.
 func WriteHTTP(mem []byte, l shctx.Layout, start uint64, n int, limit uint32) {
 	writeBlocks(mem, l, start, n, shctx.HTTPStride)
 	if l.Hot != 0 {
@@ -49,8 +50,8 @@ func WriteHTTP(mem []byte, l shctx.Layout, start uint64, n int, limit uint32) {
 	binary.LittleEndian.PutUint32(mem[l.NBAV:], uint32(n))
 }
 
-// writeBlocks writes n blocks and the list of them. The first page may hold what it held before:
-// HAProxy's own init resets len, too.
+// writeBlocks writes n blocks and the list of them. The first page may hold what it held
+// before: HAProxy's own init resets len, too.
 func writeBlocks(mem []byte, l shctx.Layout, start uint64, n, stride int) {
 	addr := func(i int) uint64 {
 		if i < 0 || i >= n {
@@ -80,8 +81,8 @@ func selfLink(mem []byte, start uint64, off int) {
 	put(mem, off+8, start+uint64(off))
 }
 
-// TLS returns a TLS session cache as a worker of that layout has it, on a machine with pages of
-// page bytes.
+// TLS returns a TLS session cache as a worker of that layout has it, on a machine with
+// pages of page bytes.
 func TLS(l shctx.Layout, blocks, page int) []byte {
 	mem := make([]byte, roundUp(l.FirstBlock+blocks*shctx.BlockStride, page))
 	WriteTLS(mem, l, Start, blocks)
@@ -112,7 +113,8 @@ func Memory(mem []byte) shctx.Memory {
 		PageSize: uint64(os.Getpagesize()), IsCode: func(addr uint64) bool { return addr == Code }}
 }
 
-// HTTPStores are the stores of Clear in an HTTP cache, in order: offset and length in bytes.
+// HTTPStores are the stores of Clear in an HTTP cache, in order: offset and length in
+// bytes.
 func HTTPStores(l shctx.Layout) [][2]int {
 	stores := [][2]int{{l.MaxObj, 4}, {l.NBAV, 4}}
 	for i := range max(l.Trees, 1) {

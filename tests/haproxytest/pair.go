@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ServePair serves each connection that arrives over a socket pair, as a worker does for its
-// master, until the pair is closed.
+// ServePair serves each connection that arrives over a socket pair, as a worker does for
+// its master, until the pair is closed.
 func ServePair(pair net.Conn, serve func(net.Conn)) {
 	for {
 		b, oob := make([]byte, 2), make([]byte, 64)
@@ -41,8 +41,8 @@ func Command(conn net.Conn) string {
 	return strings.TrimSpace(line)
 }
 
-// Printable makes sure that an error may go to the journal and to a terminal, whichever process had
-// a part in its text.
+// Printable makes sure that an error may go to the journal and to a terminal, whichever
+// process had a part in its text.
 func Printable(t *testing.T, err error) {
 	t.Helper()
 	if err == nil {
