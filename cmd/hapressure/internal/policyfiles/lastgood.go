@@ -17,17 +17,18 @@ import (
 	"hapressure/policy/language"
 )
 
-// lastPolicy is the policy that was last in force, and the names that the reloader was given for it. A policy file with mistakes in it, which a
-// running daemon takes no notice of, is no reason to leave HAProxy unguarded after the next restart: an upgrade, say.
+// lastPolicy is the policy that was last in force, and the names of its files. A restart, such as that of
+// an upgrade, begins with it if the files have mistakes, so that HAProxy stays guarded.
 type lastPolicy struct {
 	Names []string        `json:"Names"`
 	Files []language.File `json:"Files"`
 }
 
-// keptPolicyLimit bounds the file of the last policy, in bytes: JSON has four characters for three bytes.
+// keptPolicyLimit bounds the persisted policy, in bytes: JSON has four characters for three bytes.
 const keptPolicyLimit = 2 * Limit
 
-// Begin loads the policy to start with. With an error it is the one that was last in force, or nil, and the error is what is wrong with the files.
+// Begin loads the first policy. If the files have mistakes, it returns them with the policy that was
+// last in force, nil if there is none.
 func (r *Follower) Begin() (p *policy.Policy, from string, mistakes error) {
 	p, mistakes = r.load()
 	if mistakes == nil {
@@ -42,44 +43,42 @@ func (r *Follower) Begin() (p *policy.Policy, from string, mistakes error) {
 	return p, Origin(files) + ", as it was last in force", mistakes
 }
 
-// last reads what keep has written, by this daemon or one before it.
+// last reads the policy that keep has persisted, in this daemon or an earlier one.
 func (r *Follower) last() (*policy.Policy, []language.File, error) {
-	f, err := input.Open(r.kept, keptPolicyLimit)
+	f, err := openTrusted(r.kept, keptPolicyLimit)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer f.Close()
-	if err := checkTrust(f); err != nil {
-		return nil, nil, err
-	}
 	var was lastPolicy
 	if err := json.NewDecoder(f).Decode(&was); err != nil {
 		return nil, nil, fmt.Errorf("reading %s: %w", r.kept, err)
 	}
 	if len(was.Files) == 0 || !slices.Equal(was.Names, r.names) {
-		return nil, nil, fmt.Errorf("reading %s: it is of other files", r.kept)
+		return nil, nil, fmt.Errorf("reading %s: it belongs to other files", r.kept)
 	}
 	p, err := language.Decode(was.Files...)
 	return p, was.Files, err
 }
 
-// keep has the policy that is now in force written down.
+// keep has KeepLast persist the policy in force.
 func (r *Follower) keep() {
 	if r.kept == "" {
 		return
 	}
 	select {
-	case <-r.keeping: // it waits for a slow disk, and is the last no more
+	case <-r.keeping: // an older policy that waits for a slow disk
 	default:
 	}
 	r.keeping <- lastPolicy{r.names, r.files}
 }
 
-// KeepLast writes down what keep gives it until ctx ends: a slow disk must not hold up who guards. What cannot be written is tried again.
+// KeepLast persists the policies of keep until ctx ends, beside the guards, which must not wait for a
+// slow disk. It retries what it cannot write.
 func (r *Follower) KeepLast(ctx context.Context) {
 	var last lastPolicy
 	var again <-chan time.Time
-	told := false
+	reported := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -89,13 +88,13 @@ func (r *Follower) KeepLast(ctx context.Context) {
 		}
 		err := r.write(last)
 		if again = nil; err != nil {
-			again = time.After(tryAgain)
+			again = time.After(r.tryAgain)
 		}
-		if err != nil && !told {
+		if err != nil && !reported {
 			controller.Events{Journal: r.journal}.StorageFailed("", "policy",
-				fmt.Sprintf("The policy in force is not persisted: %v; retrying in %v", err, tryAgain), err)
+				fmt.Sprintf("The policy in force is not persisted: %v; retrying in %v", err, r.tryAgain), err)
 		}
-		told = err != nil
+		reported = err != nil
 	}
 }
 

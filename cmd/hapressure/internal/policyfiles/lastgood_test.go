@@ -16,8 +16,8 @@ import (
 
 func TestLastPolicyTags(t *testing.T) { golden.Tags(t, lastPolicy{}) }
 
-// What was last in force goes on at a start with a policy that has mistakes, but only as the policy of the same files, and only if others could
-// not have written it.
+// A start with mistakes in the policy begins with the policy that was last in force, if it is of the same
+// files and if other users could not write it.
 func TestStartWithMistakes(t *testing.T) {
 	dir := t.TempDir()
 	file, kept := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "state", "policy-in-force")
@@ -28,7 +28,7 @@ func TestStartWithMistakes(t *testing.T) {
 		}
 	}
 	begin := func(names ...string) (tier, from string, mistakes error) {
-		f := &follower{t: t, told: make(chan systemd.Entry, 16)}
+		f := &follower{t: t, logged: make(chan systemd.Entry, 16)}
 		r := NewFollower(names, kept, f)
 		p, from, mistakes := r.Begin()
 		if len(r.keeping) > 0 {
@@ -39,8 +39,8 @@ func TestStartWithMistakes(t *testing.T) {
 		if p != nil {
 			tier = p.Tiers[0].Name
 		}
-		if told := len(f.told); told != 0 != (mistakes != nil) {
-			t.Errorf("%v, and %d entries were told", mistakes, told)
+		if n := len(f.logged); n != 0 != (mistakes != nil) {
+			t.Errorf("%v, and %d entries were logged", mistakes, n)
 		}
 		return tier, from, mistakes
 	}
@@ -90,7 +90,7 @@ func TestStartWithMistakes(t *testing.T) {
 	wants("what was kept is torn", "", tier, mistakes, true)
 }
 
-// What a reload puts in force is kept, after what could not be written was told and is tried again.
+// A policy that a reload puts in force is persisted. A failure is logged, and writing is retried.
 func TestReloadIsKept(t *testing.T) {
 	dir := t.TempDir()
 	file, kept := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "state", "policy", "in-force")
@@ -100,15 +100,15 @@ func TestReloadIsKept(t *testing.T) {
 	if err := os.WriteFile(filepath.Dir(filepath.Dir(kept)), nil, 0o644); err != nil { // no folder can be made there
 		t.Fatal(err)
 	}
-	f := &follower{t: t, set: make(chan *policy.Policy, 16), told: make(chan systemd.Entry, 16)}
+	f := &follower{t: t, set: make(chan *policy.Policy, 16), logged: make(chan systemd.Entry, 16)}
 	r := NewFollower([]string{file}, kept, f)
 	r.to = f
 	go r.KeepLast(t.Context())
 	if _, _, err := r.Begin(); err != nil {
 		t.Fatal(err)
 	}
-	if e := f.tells(); e.MessageID != controller.StorageFailed.ID() || !strings.Contains(e.Message, "not a directory") {
-		t.Errorf("told %q", e.Message)
+	if e := f.entry(); e.MessageID != controller.StorageFailed.ID() || !strings.Contains(e.Message, "not a directory") {
+		t.Errorf("logged %q", e.Message)
 	}
 	if err := os.Remove(filepath.Dir(filepath.Dir(kept))); err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestReloadIsKept(t *testing.T) {
 	if err := os.WriteFile(file, []byte(policyText("second")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.reload(false); err != nil {
+	if err := r.reloadIfChanged(); err != nil {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(haproxytest.Deadline); ; time.Sleep(10 * time.Millisecond) {

@@ -1,3 +1,4 @@
+// Package policyfiles loads the files of the policy, checks who can write them, and follows their changes.
 package policyfiles
 
 import (
@@ -15,23 +16,30 @@ import (
 	"hapressure/policy/language"
 )
 
+// SystemFile is the policy of this host.
 const SystemFile = "/etc/hapressure/policy.yaml"
 
-// DropIns are the folders of drop-ins: of files of the same name the first counts.
+// DropIns are the folders of drop-ins. Of several files with one name, the one in the first folder counts.
 var DropIns = []string{"/etc/hapressure/policy.d", "/run/hapressure/policy.d", "/usr/lib/hapressure/policy.d"}
 
 // Limit bounds the files of a policy together, in bytes. The built-in policy has 9 KiB.
 const Limit = 1 << 20
 
-// Load reads and decodes the given files, of which all but the first are drop-ins, or without any this system's.
-func Load(names ...string) (*policy.Policy, []language.File, error) { return load(names, false) }
+// An opener opens a policy file that must not exceed limit bytes.
+type opener func(name string, limit int64) (*input.File, error)
 
-// load is loadPolicy. Files that are to come into force must be trusted, as this system's always must.
-func load(names []string, trusted bool) (*policy.Policy, []language.File, error) {
+// Load reads and decodes the named files, of which all but the first are drop-ins; without names those
+// of this host.
+func Load(names ...string) (*policy.Policy, []language.File, error) {
+	return load(input.OpenOrStdin, names)
+}
+
+// load is Load with an opener for the named files. The files of this host must always be trusted.
+func load(open opener, names []string) (*policy.Policy, []language.File, error) {
 	var files []language.File
 	var err error
 	if len(names) > 0 {
-		files, err = readAll(names, trusted)
+		files, err = readAll(open, names)
 	} else {
 		files, err = systemFiles("/")
 	}
@@ -45,7 +53,7 @@ func load(names []string, trusted bool) (*policy.Policy, []language.File, error)
 	return p, files, nil
 }
 
-// Origin tells in words what the policy of these files is.
+// Origin names the policy of files.
 func Origin(files []language.File) string {
 	text := "the policy " + files[0].Name
 	if files[0].Name == language.BuiltIn.Name {
@@ -57,9 +65,10 @@ func Origin(files []language.File) string {
 	return text
 }
 
-// systemFiles reads the policy of the system whose root folder is given: its file, or the built-in policy, and the drop-ins by name.
+// systemFiles reads the policy of the host below root: its file or the built-in policy, and the
+// drop-ins by name.
 func systemFiles(root string) ([]language.File, error) {
-	files, err := readAll([]string{filepath.Join(root, SystemFile)}, true)
+	files, err := readAll(openTrusted, []string{filepath.Join(root, SystemFile)})
 	if errors.Is(err, fs.ErrNotExist) {
 		files, err = []language.File{language.BuiltIn}, nil
 	}
@@ -82,37 +91,28 @@ func systemFiles(root string) ([]language.File, error) {
 			names = append(names, paths[name])
 		}
 	}
-	drops, err := readAll(names, true)
+	drops, err := readAll(openTrusted, names)
 	return append(files, drops...), err
 }
 
-func readAll(names []string, trusted bool) (texts []language.File, err error) {
+func readAll(open opener, names []string) (files []language.File, err error) {
 	left := int64(Limit)
 	for _, name := range names {
-		text, err := readPolicy(name, left, trusted)
+		text, err := read(open, name, left)
 		if err != nil {
 			return nil, err
 		}
 		left -= int64(len(text))
-		texts = append(texts, language.File{Name: name, Text: text})
+		files = append(files, language.File{Name: name, Text: text})
 	}
-	return texts, nil
+	return files, nil
 }
 
-func readPolicy(name string, limit int64, trusted bool) ([]byte, error) {
-	open := input.OpenOrStdin
-	if trusted {
-		open = input.Open
-	}
+func read(open opener, name string, limit int64) ([]byte, error) {
 	f, err := open(name, limit)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if trusted {
-		if err := checkTrust(f); err != nil {
-			return nil, err
-		}
-	}
 	return io.ReadAll(f)
 }

@@ -11,8 +11,21 @@ import (
 	"hapressure/input"
 )
 
-// checkTrust fails if others than root, or we ourselves, can write an open file or put another one in its place: a policy decides what is done
-// as root. Of a link, the file that it leads to counts.
+// openTrusted opens a file that only root, or the user of this process, can write.
+func openTrusted(name string, limit int64) (*input.File, error) {
+	f, err := input.Open(name, limit)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkTrust(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// checkTrust fails if users other than root and that of this process can write or replace an open file:
+// a policy decides what is done as root. If the name is a link, its target counts.
 func checkTrust(f *input.File) error {
 	file, err := f.Stat()
 	folder := filepath.Dir(f.Name())
@@ -20,7 +33,8 @@ func checkTrust(f *input.File) error {
 	if err := errors.Join(err, derr); err != nil {
 		return err
 	}
-	// Kubernetes makes the folder of a ConfigMap for everybody to write, below one that is closed. Root's link ..data in it tells.
+	// Kubernetes makes the folder of a ConfigMap writable for all users, below a folder that is closed
+	// to them. It is recognised by root's link ..data.
 	link, err := os.Lstat(filepath.Join(folder, "..data"))
 	configMap := err == nil && isOurs(link)
 	name := f.Name()
@@ -30,7 +44,8 @@ func checkTrust(f *input.File) error {
 		}
 		name = folder
 	}
-	return fmt.Errorf("others can write %[1]s, and a policy decides what is done as root: chown root: %[1]s && chmod go-w %[1]s", name)
+	return fmt.Errorf("other users can write %[1]s, and a policy decides what is done as root: "+
+		"chown root: %[1]s && chmod go-w %[1]s", name)
 }
 
 func othersWrite(fi fs.FileInfo) bool { return fi.Mode().Perm()&0o022 != 0 }

@@ -16,15 +16,16 @@ import (
 	"hapressure/systemd"
 )
 
-// Follower keeps the policy in force that the files hold. A policy with mistakes changes nothing.
+// Follower puts the policy of files in force when they change. A policy with mistakes changes nothing.
 type Follower struct {
-	names   []string        // of the files; none = the system's
-	kept    string          // file of the policy that was last in force; "" = none
-	keeping chan lastPolicy // the policy to be written there
-	files   []language.File
-	asked   chan chan error // to reload, and what came of it
-	to      Holder          // set by Follow
-	journal controller.Journal
+	names    []string        // of the files; none: those of this host
+	kept     string          // file of the policy that was last in force; "": none
+	keeping  chan lastPolicy // the policy to persist there
+	files    []language.File
+	tryAgain time.Duration
+	asked    chan chan error // requests to reload, and their results
+	to       Holder          // set by Follow
+	journal  controller.Journal
 }
 
 // Holder holds the policy in force; *controller.Controller is it.
@@ -34,18 +35,21 @@ type Holder interface {
 }
 
 const (
-	settle   = 200 * time.Millisecond // how long files must be left alone before they are read: an editor writes in several steps
-	tryAgain = time.Minute            // what was wrong may have been mended where no change is seen: the target of a link, a disk that came late
+	// settle is how long the files must not change before they are read: an editor writes in steps.
+	settle = 200 * time.Millisecond
+	// tryAgain is when files with mistakes are read again: no change is seen of a link's target or of
+	// a disk that is mounted late.
+	tryAgain = time.Minute
 )
 
-// NewFollower makes a follower of the policy in files, of which all but the first are drop-ins, or without any of this
-// system's. kept is the file of the policy that was last in force, "" for none.
+// NewFollower makes a follower of the named files, of which all but the first are drop-ins; without
+// names of those of this host. kept is the file of the policy that was last in force, "" for none.
 func NewFollower(names []string, kept string, j controller.Journal) *Follower {
-	return &Follower{names: names, kept: kept, journal: j, keeping: make(chan lastPolicy, 1), asked: make(chan chan error)}
+	return &Follower{names: names, kept: kept, journal: j, keeping: make(chan lastPolicy, 1), asked: make(chan chan error), tryAgain: tryAgain}
 }
 
-// Follow puts the files' policy in force on hup and when a file changes, until ctx ends. Folders are watched, not files: editors and Kubernetes put
-// a new file, or a new link, in the place of the old one.
+// Follow reloads the policy on hup and when a file changes, until ctx ends. It watches folders, not
+// files: editors and Kubernetes replace a file or link by a new one.
 func (r *Follower) Follow(ctx context.Context, to Holder, hup <-chan os.Signal) {
 	r.to = to
 	var events <-chan fsnotify.Event
@@ -55,15 +59,14 @@ func (r *Follower) Follow(ctx context.Context, to Holder, hup <-chan os.Signal) 
 		defer w.Close()
 		events, lost = w.Events, w.Errors
 		r.watch(w)
-		r.reload(false) // for what changed before they were watched
+		r.reloadIfChanged() // for changes before the watch
 	} else {
-		host.ReportMissing(r.journal, "the policy's files", "Cannot watch the policy's files, reload with SIGHUP", err)
+		host.ReportMissing(r.journal, "the policy's files", "Cannot watch the policy's files; systemctl reload hapressure still reads them", err)
 	}
-	quiet := time.NewTimer(tryAgain)
-	reload := func(must bool) error {
-		err := r.reload(must)
+	quiet := time.NewTimer(r.tryAgain)
+	retry := func(err error) error {
 		if err != nil {
-			quiet.Reset(tryAgain)
+			quiet.Reset(r.tryAgain)
 		}
 		return err
 	}
@@ -73,24 +76,25 @@ func (r *Follower) Follow(ctx context.Context, to Holder, hup <-chan os.Signal) 
 			return
 		case <-hup:
 			systemd.Reloading()
-			reload(true)
+			retry(r.reload())
 			systemd.Ready()
 		case done := <-r.asked:
-			done <- reload(true)
+			done <- retry(r.reload())
 		case <-events:
 			quiet.Reset(settle)
-		case <-lost: // of which file, nobody knows
+		case <-lost: // of an unknown file
 			quiet.Reset(settle)
 		case <-quiet.C:
 			if w != nil {
-				r.watch(w) // there may be folders now that were not there
+				r.watch(w) // some folders may be new
 			}
-			reload(false)
+			retry(r.reloadIfChanged())
 		}
 	}
 }
 
-// watch watches the folders of the files, and for a folder that is not there the one above. To watch one again does no harm.
+// watch watches the folders of the files, and of a missing folder its parent. A folder may be watched
+// twice.
 func (r *Follower) watch(w *fsnotify.Watcher) {
 	dirs := append([]string{filepath.Dir(SystemFile)}, DropIns...)
 	if len(r.names) > 0 {
@@ -101,17 +105,17 @@ func (r *Follower) watch(w *fsnotify.Watcher) {
 	}
 	for _, dir := range dirs {
 		if w.Add(dir) != nil {
-			w.Add(filepath.Dir(dir)) // a folder that cannot be watched leaves SIGHUP
+			w.Add(filepath.Dir(dir)) // without a watch, SIGHUP remains
 		}
 	}
 }
 
 func (r *Follower) load() (p *policy.Policy, err error) {
-	p, r.files, err = load(r.names, true)
+	p, r.files, err = load(openTrusted, r.names)
 	return p, err
 }
 
-// Reload has Follow reload, and returns what is wrong with the files.
+// Reload has Follow reload, and returns the mistakes of the files.
 func (r *Follower) Reload(ctx context.Context) error {
 	done := make(chan error, 1)
 	select {
@@ -122,21 +126,33 @@ func (r *Follower) Reload(ctx context.Context) error {
 	}
 }
 
-// reload puts the files' policy in force if it has changed, or if it must be. The error is what is wrong with them.
-func (r *Follower) reload(must bool) error {
+// reload puts the policy of the files in force. The error is their mistakes.
+func (r *Follower) reload() error {
+	p, err := r.load()
+	return r.apply(p, err)
+}
+
+// reloadIfChanged is reload, but changes and logs nothing if the files are those of the last time.
+func (r *Follower) reloadIfChanged() error {
 	was := r.files
 	p, err := r.load()
-	if !must && reflect.DeepEqual(was, r.files) {
-		return err // good or bad, it was told
-	}
-	if err != nil {
-		r.to.KeepPolicy(err)
-		controller.Events{Journal: r.journal}.PolicyRejected(r.origin(), "The policy in force stays: "+err.Error())
+	if reflect.DeepEqual(was, r.files) {
 		return err
+	}
+	return r.apply(p, err)
+}
+
+// apply puts a policy in force that was loaded with the given error.
+func (r *Follower) apply(p *policy.Policy, mistakes error) error {
+	events := controller.Events{Journal: r.journal}
+	if mistakes != nil {
+		r.to.KeepPolicy(mistakes)
+		events.PolicyRejected(r.origin(), "The policy in force stays: "+mistakes.Error())
+		return mistakes
 	}
 	r.to.SetPolicy(p, Origin(r.files))
 	r.keep()
-	controller.Events{Journal: r.journal}.PolicyLoaded(Origin(r.files))
+	events.PolicyLoaded(Origin(r.files))
 	return nil
 }
 

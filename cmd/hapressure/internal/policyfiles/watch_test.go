@@ -18,13 +18,13 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// follower is a reloader at work, what it put in force and what it told.
+// follower is a Follower at work, the policies that it put in force, and its entries.
 type follower struct {
 	t    *testing.T
 	file string
 	hup  chan os.Signal
 	set  chan *policy.Policy
-	told chan systemd.Entry
+	logged chan systemd.Entry
 	ask  func(context.Context) error
 }
 
@@ -32,7 +32,7 @@ func (f *follower) SetPolicy(p *policy.Policy, _ string) { f.set <- p }
 
 func (f *follower) KeepPolicy(error) {}
 
-func (f *follower) Send(e systemd.Entry) error { f.told <- e; return nil }
+func (f *follower) Send(e systemd.Entry) error { f.logged <- e; return nil }
 
 func policyText(tier string) string {
 	return fmt.Sprintf("version: 1\ntiers:\n  - {name: %s, enter: always, actions: []}\n", tier)
@@ -41,8 +41,15 @@ func policyText(tier string) string {
 // follow begins to follow a file that holds the tier "first".
 func follow(t *testing.T, file string) *follower {
 	t.Helper()
+	return followEvery(t, file, tryAgain)
+}
+
+// followEvery is follow, and reads files with mistakes again after an interval.
+func followEvery(t *testing.T, file string, again time.Duration) *follower {
+	t.Helper()
 	f := &follower{t, file, make(chan os.Signal), make(chan *policy.Policy, 16), make(chan systemd.Entry, 16), nil}
 	r := NewFollower([]string{file}, "", f)
+	r.tryAgain = again
 	f.ask = r.Reload
 	if _, err := r.load(); err != nil {
 		t.Fatal(err)
@@ -52,7 +59,7 @@ func follow(t *testing.T, file string) *follower {
 	return f
 }
 
-// settled waits until the reloader listens for signals, and so watches its folders.
+// settled waits until the follower listens for signals, and so watches its folders.
 func (f *follower) settled() {
 	f.t.Helper()
 	f.hup <- syscall.SIGHUP
@@ -69,10 +76,10 @@ func (f *follower) replace(text string) {
 	}
 }
 
-// want waits for a policy with this tier, and for the entry that tells of it.
+// want waits for a policy with this tier, and for the entry for it.
 func (f *follower) want(tier string) {
 	f.t.Helper()
-	if e := f.tells(); e.MessageID != controller.PolicyLoaded.ID() {
+	if e := f.entry(); e.MessageID != controller.PolicyLoaded.ID() {
 		f.t.Fatalf("told %q", e.Message)
 	}
 	if p := <-f.set; p.Tiers[0].Name != tier {
@@ -80,13 +87,13 @@ func (f *follower) want(tier string) {
 	}
 }
 
-func (f *follower) tells() systemd.Entry {
+func (f *follower) entry() systemd.Entry {
 	f.t.Helper()
 	select {
-	case e := <-f.told:
+	case e := <-f.logged:
 		return e
 	case <-time.After(tryAgain + haproxytest.Deadline):
-		f.t.Fatal("nothing was told")
+		f.t.Fatal("no entry was logged")
 	}
 	panic("not reached")
 }
@@ -100,17 +107,17 @@ func TestReload(t *testing.T) {
 	f.replace(policyText("second"))
 	f.want("second")
 	f.replace("version: 1\ntears: []\n")
-	if e := f.tells(); e.MessageID != controller.PolicyRejected.ID() || !strings.Contains(e.Message, "policy.yaml:2:1: ") {
+	if e := f.entry(); e.MessageID != controller.PolicyRejected.ID() || !strings.Contains(e.Message, "policy.yaml:2:1: ") {
 		t.Errorf("told %q", e.Message)
 	}
 	if err := f.ask(t.Context()); err == nil || !strings.Contains(err.Error(), "policy.yaml:2:1: ") {
 		t.Errorf("asked to reload what has mistakes: %v", err)
 	}
-	f.tells()
+	f.entry()
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if e := f.tells(); e.MessageID != controller.PolicyRejected.ID() || !strings.Contains(e.Message, "no such file") {
+	if e := f.entry(); e.MessageID != controller.PolicyRejected.ID() || !strings.Contains(e.Message, "no such file") {
 		t.Errorf("told %q", e.Message)
 	}
 	if len(f.set) != 0 {
@@ -126,11 +133,8 @@ func TestReload(t *testing.T) {
 	f.want("third")
 }
 
-// What was wrong may be mended where no change is seen: here behind a link to a folder that nobody watches.
+// What was wrong may be mended where no change is seen: here behind a link to a folder that is not watched.
 func TestRejectedPolicyIsReadAgain(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits a minute")
-	}
 	elsewhere, file := filepath.Join(t.TempDir(), "policy.yaml"), filepath.Join(t.TempDir(), "policy.yaml")
 	write := func(text string) {
 		t.Helper()
@@ -142,10 +146,10 @@ func TestRejectedPolicyIsReadAgain(t *testing.T) {
 	if err := os.Symlink(elsewhere, file); err != nil {
 		t.Fatal(err)
 	}
-	f := follow(t, file)
+	f := followEvery(t, file, 100*time.Millisecond)
 	write("version: 1\ntears: []\n")
 	f.hup <- syscall.SIGHUP
-	if e := f.tells(); e.MessageID != controller.PolicyRejected.ID() {
+	if e := f.entry(); e.MessageID != controller.PolicyRejected.ID() {
 		t.Fatalf("told %q", e.Message)
 	}
 	write(policyText("second"))
@@ -164,7 +168,7 @@ func TestReloadAfterTooManyChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := follow(t, file)
-	for range cap(f.told) + 1 { // the reloader waits with the last of them
+	for range cap(f.logged) + 1 { // the follower waits with the last of them
 		f.hup <- syscall.SIGHUP
 	}
 	for range n {
@@ -172,7 +176,7 @@ func TestReloadAfterTooManyChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range cap(f.told) + 1 {
+	for range cap(f.logged) + 1 {
 		f.want("first")
 	}
 	f.replace(policyText("second"))
