@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,8 @@ import (
 	"hapressure/controller/status"
 )
 
-// addCompletions lets the shell complete the values of flags: targets and workers are those that the daemon tells of.
+// addCompletions lets the shell complete the values of flags. Targets, tiers and workers are those of
+// the daemon.
 func addCompletions(cmd *cobra.Command) {
 	words := func(list ...cobra.Completion) cobra.CompletionFunc {
 		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
@@ -23,7 +25,7 @@ func addCompletions(cmd *cobra.Command) {
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
 			if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
-				panic(err) // one flag has two
+				panic(err) // the flag is registered twice
 			}
 		}
 	}
@@ -32,7 +34,7 @@ func addCompletions(cmd *cobra.Command) {
 	}
 }
 
-// fromDaemon completes with what the daemon's targets have; with nothing where it does not answer in time.
+// fromDaemon completes with words of the daemon's targets, with none if it does not answer in time.
 func fromDaemon(of func(status.Target) []cobra.Completion) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, _ string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -41,7 +43,7 @@ func fromDaemon(of func(status.Target) []cobra.Completion) cobra.CompletionFunc 
 		if f := cmd.Flags().Lookup("socket"); f != nil {
 			socket = f.Value.String()
 		}
-		s, _ := control.NewClient(socket).Status(ctx) // there is no place to tell why not
+		s, _ := control.NewClient(socket).Status(ctx) // a completion cannot print an error
 		for _, t := range s.Targets {
 			found = append(found, of(t)...)
 		}
@@ -54,7 +56,8 @@ func targets(t status.Target) []cobra.Completion { return []cobra.Completion{t.N
 func workers(t status.Target) (found []cobra.Completion) {
 	for _, m := range t.Masters {
 		for _, w := range m.Workers {
-			found = append(found, cobra.CompletionWithDesc(fmt.Sprint(w.PID), fmt.Sprintf("%s, generation %d of %s", w.State, w.Generation, t.Name)))
+			what := fmt.Sprintf("%s, generation %d of %s", w.State, w.Generation, t.Name)
+			found = append(found, cobra.CompletionWithDesc(strconv.Itoa(w.PID), what))
 		}
 	}
 	return found

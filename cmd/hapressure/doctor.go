@@ -14,12 +14,16 @@ func doctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check this host, its HAProxy and hapressure itself, and tell what to do",
-		Long: `Check what hapressure needs of the kernel and of systemd, whether each HAProxy of this host is covered by the policy and could be
-helped, and whether the service runs with all the rights that its actions need. It only looks: nothing is changed. Each line is ok, a
-warning (there is less help than there could be) or a problem (help will not come), with what to do.
-Without root it checks what it can. The rights are those that the daemon has in its sandbox; where it does not run, those of this command.
-Exit codes: 0 no problem, with warnings or without; 1 it could not check; 2 wrong usage; 3 problems.`,
+		Short: "Check this host, its HAProxy and hapressure itself, and print remedies",
+		Long: `Check what hapressure needs of the kernel and of systemd, whether the policy covers each HAProxy of this
+host, whether its memory could be freed, and whether the service has the privileges that its actions need.
+Nothing is changed.
+
+Each line is ok, a warning or a problem, with a remedy. With a warning hapressure can do less than it could;
+with a problem it cannot act. Without root doctor checks what it can. The privileges are those of the daemon
+in its sandbox or, if it is not running, those of this command.
+
+Exit codes: 0 no problem, with or without warnings; 1 failed; 2 wrong usage; 3 problems.`,
 		Example: "  hapressure doctor\n  hapressure doctor --json | jq '.findings[] | select(.level != \"ok\")'",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -14,28 +13,35 @@ import (
 
 	"hapressure/cmd/hapressure/internal/host"
 	"hapressure/cmd/hapressure/internal/journalctl"
+	"hapressure/cmd/hapressure/internal/render"
+	"hapressure/cmd/hapressure/internal/selector"
 	"hapressure/controller"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
 
-// eventFilters are the flags named like a field, with the values that it may have; nil = any.
-var eventFilters = map[string][]string{"target": nil, "tier": nil, "action": policy.Kinds, "result": {"done", "refused", "failed", "skipped"}}
+// eventFilters are the flags named like a field, with the values of that field; nil = any.
+var eventFilters = map[string][]string{
+	"target": nil, "tier": nil, "action": policy.Kinds,
+	"result": {"done", "refused", "failed", "skipped"},
+}
 
 func eventsCommand() *cobra.Command {
 	var follow, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Show what hapressure saw and did, from the journal",
-		Long: `Show hapressure's journal entries, the oldest first. A flag given again shows more; different flags must all fit.
+		Short: "Show what hapressure observed and did, from the journal",
+		Long: `Show hapressure's journal entries, the oldest first. If a flag is repeated, entries of any of its values are
+shown. Different flags must all match.
 
-With --json each entry is an object on a line of its own: time, message, the fields that docs/logging.md lists, in lower case and
-without HAPRESSURE_, and kind: ` + strings.Join(slices.Sorted(maps.Values(controller.Kinds())), ", ") + `.
+With --json each entry is an object on a line of its own: time, message, kind, and the fields that
+docs/logging.md lists, in lower case and without HAPRESSURE_. The kinds are
+` + render.Wrap(strings.Join(slices.Sorted(maps.Values(controller.Kinds())), ", "), 100, 0) + `.
 
-What anybody but root logged under hapressure's name is left out. Root and members of the group systemd-journal may read the
-journal.
+Entries that a process of another user than root logged under hapressure's name are left out. Root and the
+members of the group systemd-journal may read the journal.
 
-Exit codes: 0 shown, be it nothing, 1 failed, 2 wrong usage.`,
+Exit codes: 0 shown, even if there are no entries, 1 failed, 2 wrong usage.`,
 		Example: `  hapressure events --follow
   hapressure events --since today --result refused --result failed
   hapressure events --target haproxy.service --action purge-ssl-cache --json`,
@@ -52,7 +58,7 @@ Exit codes: 0 shown, be it nothing, 1 failed, 2 wrong usage.`,
 				if asJSON {
 					return json.NewEncoder(out).Encode(journalctl.JSON(at, e))
 				}
-				// An entry may quote what it met, and a terminal obeys more than text.
+				// An entry may quote text of other processes, which a terminal might execute.
 				words := strings.FieldsFunc(e.Message, func(r rune) bool { return !unicode.IsGraphic(r) })
 				_, err := fmt.Fprintln(out, at.Format(time.RFC3339), strings.Join(words, " "))
 				return err
@@ -60,21 +66,23 @@ Exit codes: 0 shown, be it nothing, 1 failed, 2 wrong usage.`,
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&follow, "follow", "f", false, "go on with entries as they come, after the last 10")
+	f.BoolVarP(&follow, "follow", "f", false, "show the last 10 entries, and then new ones as they arrive")
 	f.UintP("lines", "n", 0, "only the last `N`")
-	f.String("since", "", "only from this `TIME` on, as journalctl reads it: 2026-01-31 12:00, yesterday, -1h")
-	f.String("until", "", "only up to this `TIME`")
-	f.StringArray("target", nil, "only of this `UNIT` or cgroup, as the policy names it")
-	f.StringArray("tier", nil, "only changes to this `TIER`, and what it asked for")
+	f.String("since", "", "only since this `TIME`, in journalctl's format: 2026-01-31 12:00, yesterday, -1h")
+	f.String("until", "", "only until this `TIME`")
+	f.StringArray("target", nil, "only of this `UNIT` or cgroup, as named in the policy")
+	f.StringArray("tier", nil, "only changes to this `TIER`, and its actions")
 	f.StringArray("action", nil, "only this `ACTION`: "+strings.Join(eventFilters["action"], ", "))
 	f.StringArray("result", nil, "only actions with this `RESULT`: "+strings.Join(eventFilters["result"], ", "))
-	f.BoolVar(&asJSON, "json", false, "print JSON, an object a line")
+	f.BoolVar(&asJSON, "json", false, "print JSON, one object a line")
 	return cmd
 }
 
-// journalctlArgs are the arguments that choose. No value is an argument of its own, so none can be taken for a flag.
+// journalctlArgs returns the arguments of journalctl. No value is an argument of its own, so none can
+// be read as a flag.
 func journalctlArgs(cmd *cobra.Command, follow bool) ([]string, error) {
-	// _UID is what journald itself knows of the sender; the rest anybody can claim. _SYSTEMD_UNIT would leave out what systemd-run ran.
+	// journald itself sets _UID; a sender can forge the other fields. _SYSTEMD_UNIT would leave out
+	// what systemd-run ran.
 	args := []string{"--output=json", "--all", "_UID=0", "SYSLOG_IDENTIFIER=" + controller.Identifier}
 	for id := range controller.Kinds() {
 		args = append(args, "MESSAGE_ID="+id)
@@ -96,8 +104,8 @@ func journalctlArgs(cmd *cobra.Command, follow bool) ([]string, error) {
 			if known != nil && !slices.Contains(known, v) {
 				return nil, usageError{fmt.Errorf("--%s %q is none of %s", name, v, strings.Join(known, ", "))}
 			}
-			if name == "target" && strings.Contains(v, "/") { // a cgroup: its entries have it with a slash at its begin
-				v = path.Clean("/" + v)
+			if name == "target" {
+				v = selector.NameOf(selector.Target(v))
 			}
 			args = append(args, controller.FieldPrefix+strings.ToUpper(name)+"="+v)
 		}

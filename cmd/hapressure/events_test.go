@@ -91,7 +91,7 @@ func TestEventsWithoutJournal(t *testing.T) {
 		}
 	}
 	t.Setenv("PATH", t.TempDir())
-	if code, out := call(t, bin, "events"); code != 1 || !strings.Contains(out, "there is no journalctl here") {
+	if code, out := call(t, bin, "events"); code != 1 || !strings.Contains(out, "journalctl is not installed") {
 		t.Errorf("without journalctl: exit %d with %q", code, out)
 	}
 }

@@ -20,9 +20,9 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-var errNoOutput = usageError{errors.New("where to write is not said: give -o FILE, - is standard output")}
+var errNoOutput = usageError{errors.New("the output is missing: give -o FILE, - for standard output")}
 
-// create makes a file that a command was told to write.
+// create opens the output of a command; - is standard output.
 func create(cmd *cobra.Command, name string) (io.WriteCloser, error) {
 	if name == "" {
 		return nil, errNoOutput
@@ -34,29 +34,30 @@ func create(cmd *cobra.Command, name string) (io.WriteCloser, error) {
 }
 
 func policyFlag(cmd *cobra.Command, files *[]string) {
-	cmd.Flags().StringArrayVarP(files, "policy", "p", nil, "policy `FILE` instead of this host's; given again, a drop-in")
+	cmd.Flags().StringArrayVarP(files, "policy", "p", nil,
+		"policy `FILE` instead of this host's; if repeated, a drop-in")
 }
 
 func socketFlag(cmd *cobra.Command, socket *string) {
-	cmd.Flags().StringVar(socket, "socket", control.Socket, "the daemon's control socket")
+	cmd.Flags().StringVar(socket, "socket", control.Socket, "control socket of the daemon")
 }
 
-// errNoDaemon says that what was shown was not told by the daemon.
-var errNoDaemon = errors.New("the daemon does not run")
+// errNoDaemon is the error of a status without a daemon, after it was printed.
+var errNoDaemon = errors.New("the daemon is not running")
 
-// instanceFlags adds the flags that choose HAProxy instances. They are checked before cmd runs: a value that chooses
-// nothing is not taken for a choice of all.
+// instanceFlags adds the flags that choose HAProxy instances, and checks them before cmd runs: a
+// value that chooses nothing must not choose everything.
 func instanceFlags(cmd *cobra.Command) *selector.Selector {
 	var s selector.Selector
 	var everything bool
 	cmd.Flags().StringVarP(&s.Unit, "unit", "u", "", "only HAProxy of this systemd unit")
 	cmd.Flags().IntVar(&s.PID, "pid", 0, "only the worker with this pid, or the workers of the master with it")
-	cmd.Flags().BoolVar(&everything, "all", false, "all HAProxy on this host, as without any of these flags")
+	cmd.Flags().BoolVar(&everything, "all", false, "all HAProxy on this host, as without these flags")
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		pid, all := cmd.Flags().Changed("pid"), cmd.Flags().Changed("all")
 		switch {
 		case pid && s.PID <= 0:
-			return usageError{fmt.Errorf("--pid %d is not the number of a process", s.PID)}
+			return usageError{fmt.Errorf("--pid %d is not a process number", s.PID)}
 		case all && !everything:
 			return usageError{errors.New("--all=false chooses nothing: give --unit, --pid or --all")}
 		case s.Unit != "" && pid, all && (s.Unit != "" || pid):

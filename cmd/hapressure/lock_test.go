@@ -90,7 +90,7 @@ func TestDaemonWaitsForTheOneBefore(t *testing.T) {
 	bin := program(t)
 	first := startDaemon(t, bin, "--control", "")
 	second := start(t, "nsenter", first.mounts(), bin, "run", "--policy", idlePolicy(t))
-	second.sees(t, "waiting 5s for it to end")
+	second.sees(t, "waiting 5s for it to exit")
 	first.Process.Kill()
 	first.Wait()
 	second.sees(t, " started with ")

@@ -12,7 +12,7 @@ import (
 	"hapressure/cmd/hapressure/internal/render"
 )
 
-// version is set by the build.
+// version is set by the linker.
 var version = "devel"
 
 // Exit codes.
@@ -31,7 +31,7 @@ func main() {
 		return
 	}
 	if errors.Is(err, errNoDaemon) || errors.Is(err, doctor.ErrProblem) {
-		os.Exit(exitRefused) // it was said in what was printed
+		os.Exit(exitRefused) // the output says why
 	}
 	fmt.Fprintf(os.Stderr, "hapressure: %s\n", render.Wrap(err.Error(), 0, 0))
 	if _, ok := err.(usageError); ok {

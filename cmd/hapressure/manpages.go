@@ -11,8 +11,9 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// A program of its own, so that hapressure need not carry what makes man pages: it writes those and the shells' completions into the
-// folder that its argument names. packaging/package.sh runs it. The pages' date is $SOURCE_DATE_EPOCH.
+// With the tag manpages this is another program, so that hapressure does not contain the generator. It
+// writes man pages and completions into the folder that its argument names. packaging/package.sh runs
+// it. The date of the pages is $SOURCE_DATE_EPOCH.
 func init() {
 	log.SetFlags(0)
 	if len(os.Args) != 2 {

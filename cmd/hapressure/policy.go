@@ -16,31 +16,36 @@ import (
 func policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "policy", Short: "Work with policy files", Args: usage(cobra.NoArgs),
-		Long: `Work with policy files. Several files are one policy: all but the first are drop-ins, laid over it in this order. Without a file it is
-the policy of this host: ` + policyfiles.SystemFile + `, or the built-in policy, and the drop-ins in
-` + policyfiles.DropIns[0] + `, ` + policyfiles.DropIns[1] + ` and ` + policyfiles.DropIns[2] + `.
+		Long: `Work with policy files. Several files are one policy: all but the first are drop-ins, merged in this order.
+Without a file the policy is that of this host: ` + policyfiles.SystemFile + ` or the built-in policy, with the
+drop-ins in ` + policyfiles.DropIns[0] + `, ` + policyfiles.DropIns[1] + ` and
+` + policyfiles.DropIns[2] + `.
+
 A FILE named - is standard input. Policies are read from regular files only, of 1 MiB at most together.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var asJSON bool
 	check := &cobra.Command{
 		Use:   "check [FILE...]",
-		Short: "Check a policy and tell every mistake with its place",
-		Long: `Check a policy. Every mistake is told as FILE:LINE:COLUMN with what would be right. See 'hapressure policy' for what the files are.
+		Short: "Check a policy and print each mistake with its position",
+		Long: `Check a policy. Each mistake is printed as FILE:LINE:COLUMN with what would be correct. 'hapressure policy
+--help' describes FILE.
 
 Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong usage.`,
 		Example: "  hapressure policy check /etc/hapressure/policy.yaml",
 		RunE:    func(cmd *cobra.Command, names []string) error { return check(cmd.OutOrStdout(), names, asJSON) },
 	}
-	check.Flags().BoolVar(&asJSON, "json", false, "the mistakes as a JSON array of file, line, column and problem, empty for a good policy")
+	check.Flags().BoolVar(&asJSON, "json", false,
+		"print the mistakes as a JSON array of file, line, column and problem, empty for a good policy")
 	cmd.AddCommand(check, &cobra.Command{
 		Use:   "show [FILE...]",
-		Short: "Print what a policy comes to, with the place of each value",
-		Long:  "Print what a policy comes to as one file: drop-ins merged, defaults written out, and beside each value where it is from.",
-		RunE:  printing(func(p *policy.Policy) string { return p.Source }),
+		Short: "Print the merged policy, with the origin of each value",
+		Long: `Print the policy as one file: drop-ins are merged, defaults are written out, and the file and line of each
+value stand beside it.`,
+		RunE: printing(func(p *policy.Policy) string { return p.Source }),
 	}, &cobra.Command{
 		Use:   "explain [FILE...]",
-		Short: "Tell in words what a policy does",
+		Short: "Describe in words what a policy does",
 		RunE:  printing(language.Explain),
 	}, &cobra.Command{
 		Use:   "schema",
@@ -54,7 +59,7 @@ Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong u
 	return cmd
 }
 
-// printing is a command that prints the policy of its arguments in some way.
+// printing makes a command that prints the policy of its arguments by how.
 func printing(how func(*policy.Policy) string) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, names []string) error {
 		p, _, err := policyfiles.Load(names...)

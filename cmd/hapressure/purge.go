@@ -22,16 +22,18 @@ func purgeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "purge",
 		Short: "Empty the TLS session caches of stopping workers, once and now",
-		Long: `Empty the TLS session caches of workers that are proven to be stopping, in place, and give the memory back. No connection is
-lost, and no other worker is touched. It needs no policy, and the service need not run.
+		Long: `Empty the TLS session caches of workers that are proven to be stopping, in place, and free the memory. No
+connection is closed and no other worker is changed. purge needs neither a policy nor the daemon.
 
-HELD is how long the worker's threads stood still. --dry-run checks everything, writes nothing and holds nobody; it prints what a purge
-would free at most. A worker without a TLS session cache has nothing to purge, which is no refusal.
+HELD is the time for which the worker's threads were frozen. --dry-run checks everything, but neither
+writes nor freezes; it prints what a purge would free at most. If a worker has no TLS session cache, there
+is nothing to purge.
 
-A purge is refused if trying again would change nothing: the memory is not recognised, or the worker is not proven to be stopping. It has
-failed if its obstacle may pass: a busy cache, a tracer, another process that shares the memory.
+A purge is refused if a retry would change nothing: the memory is not recognised, or the worker is not
+proven to be stopping. A purge fails on an obstacle that may pass: a busy cache, a tracer, another process
+that shares the memory.
 
-Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usage; 3 something was refused, and nothing failed.`,
+Exit codes: 0 done, or nothing to do; 1 a purge failed; 2 wrong usage; 3 a purge was refused and none failed.`,
 		Example: "  hapressure purge --dry-run\n  hapressure purge --unit haproxy\n  hapressure purge --pid 4711 --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -39,7 +41,7 @@ Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usag
 			defer stop()
 			rows, err := purgeHere(ctx, *instances, dryRun, func(done, of int) {
 				if !asJSON {
-					progress(os.Stderr, done, of)
+					printProgress(os.Stderr, done, of)
 				}
 			})
 			if err != nil {
@@ -54,13 +56,13 @@ Exit codes: 0 done, or there was nothing to do; 1 something failed; 2 wrong usag
 		},
 	}
 	instances = instanceFlags(cmd)
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "look and tell, but write nothing")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "check and report, but write nothing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-// purgeHere purges the chosen workers without asking a daemon. tell is told how far it is.
-func purgeHere(ctx context.Context, w selector.Selector, dryRun bool, tell func(done, of int)) ([]status.Purge, error) {
+// purgeHere purges the chosen workers without a daemon. It calls progress before each worker.
+func purgeHere(ctx context.Context, w selector.Selector, dryRun bool, progress func(done, of int)) ([]status.Purge, error) {
 	s := haproxy.NewScanner(host.Procfs)
 	found, pids, err := w.Find(ctx, s)
 	if err != nil {
@@ -69,13 +71,14 @@ func purgeHere(ctx context.Context, w selector.Selector, dryRun bool, tell func(
 	chosen := stopping(found, w.PID)
 	rows := []status.Purge{}
 	for i, worker := range chosen {
-		tell(i, len(chosen))
+		progress(i, len(chosen))
 		rows = append(rows, controller.ManualPurge(ctx, s, worker, pids, dryRun))
 	}
 	return rows, nil
 }
 
-// stopping are the workers to purge. Another one is only among them, to be refused, if its pid was asked for.
+// stopping returns the workers to purge. A worker in another state is among them only if the user
+// named its pid: its purge is refused.
 func stopping(found []haproxy.Instance, pid int) []haproxy.Worker {
 	var chosen []haproxy.Worker
 	for _, in := range found {
@@ -88,14 +91,14 @@ func stopping(found []haproxy.Instance, pid int) []haproxy.Worker {
 	return chosen
 }
 
-// progress shows how far a long run is, on a terminal only.
-func progress(f *os.File, done, of int) {
+// printProgress prints the state of a long run on a terminal.
+func printProgress(f *os.File, done, of int) {
 	if fi, err := f.Stat(); err == nil && fi.Mode()&os.ModeCharDevice != 0 {
 		fmt.Fprintf(f, "\r%d of %d workers\r", done, of)
 	}
 }
 
-// verdict is the command's exit code.
+// verdict returns the error of the purges, from which the exit code follows.
 func verdict(rows []status.Purge) error {
 	count := map[string]int{}
 	for _, r := range rows {

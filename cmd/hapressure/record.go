@@ -23,15 +23,18 @@ func recordCommand() *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
 		Use:   "record -o FILE",
-		Short: "Record a target without touching it",
-		Long: `Sense and decide as the daemon does, touch no worker, and write all of it into FILE until SIGINT or SIGTERM. The recording is for
-'hapressure replay'. The daemon may run beside it; its own recordings are in /var/lib/hapressure/recordings.
+		Short: "Record a target without changing it",
+		Long: `Sense and decide as the daemon does, change no worker, and write samples and decisions to FILE until SIGINT
+or SIGTERM. 'hapressure replay' reads the recording. The daemon may run at the same time; its own recordings
+are in /var/lib/hapressure/recordings.
 
-If the target does not run, that is an error; with --wait the recording begins when it does. If FILE cannot be written, the command ends.
+If the target is not running, record fails; with --wait the recording begins when the target starts. If
+FILE cannot be written, record exits.
 
-Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
-		Example: "  hapressure record -o storm.jsonl --target haproxy.service\n  hapressure record -o storm.jsonl --target system.slice/haproxy.service --wait",
-		Args:    usage(cobra.NoArgs),
+Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage.`,
+		Example: "  hapressure record -o storm.rec --target haproxy.service\n" +
+			"  hapressure record -o storm.rec --target system.slice/haproxy.service --wait",
+		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, _, err := policyfiles.Load(files...)
 			if err != nil {
@@ -44,7 +47,7 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 				p.Targets = []policy.Target{selector.Target(target)}
 			}
 			if len(p.Targets) != 1 || strings.ContainsAny(p.Targets[0].Unit+p.Targets[0].Cgroup, "*?[") {
-				return usageError{errors.New("a recording is of one target, the policy has several: choose one with --target")}
+				return usageError{errors.New("a recording is of one target, and the policy has several: choose one with --target")}
 			}
 			if out == "" {
 				return errNoOutput
@@ -71,13 +74,13 @@ Exit codes: 0 ended by a signal, 1 failed, 2 wrong usage.`,
 		},
 	}
 	policyFlag(cmd, &files)
-	cmd.Flags().StringVar(&target, "target", "", "unit, or path of a cgroup, to record instead of the policy's targets")
-	cmd.Flags().BoolVar(&wait, "wait", false, "if the target does not run, wait for it")
+	cmd.Flags().StringVar(&target, "target", "", "unit or path of a cgroup to record instead of the policy's targets")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the target is running")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write, - for standard output")
 	return cmd
 }
 
-// mustRun returns an error if the target does not run, or writes that the command waits for it.
+// mustRun returns an error if the target is not running; with wait it prints that the command waits.
 func mustRun(cmd *cobra.Command, config controller.Config, wait bool) error {
 	var unread host.Notes
 	config.Journal = &unread
@@ -89,7 +92,7 @@ func mustRun(cmd *cobra.Command, config controller.Config, wait bool) error {
 	}
 	name := config.Policy.Targets[0].Unit + config.Policy.Targets[0].Cgroup // it has one of them
 	if !wait {
-		return fmt.Errorf("%s does not run: start it, or use --wait to record it from when it runs", name)
+		return fmt.Errorf("%s is not running: start it, or use --wait to begin when it starts", name)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "Waiting for %s\n", name)
 	return nil

@@ -38,7 +38,7 @@ func TestRecordNeedsItsTarget(t *testing.T) {
 	group, bin, file := emptyGroup(t), program(t), filepath.Join(t.TempDir(), "x.rec")
 	c := inCgroups(bin, "record", "-o", file, "--target", "none.slice/lb")
 	code, out := ends(t, c[0], c[1:]...)
-	if code != exitFailed || !strings.Contains(out, "none.slice/lb does not run: start it, or use --wait") {
+	if code != exitFailed || !strings.Contains(out, "none.slice/lb is not running: start it, or use --wait") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	if _, err := os.Stat(file); err == nil {

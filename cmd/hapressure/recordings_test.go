@@ -48,7 +48,7 @@ func TestReplayOfSeveralTargets(t *testing.T) {
 	writeRecording(t, a, "a.service", 2)
 	writeRecording(t, b, "b.service", 2)
 	code, out := ends(t, bin, "replay", a, b)
-	if code != exitFailed || !strings.Contains(out, b+`: it is of target "b.service", and the recordings before it are of "a.service"`) {
+	if code != exitFailed || !strings.Contains(out, b+`: its target is "b.service", and that of the recordings before it is "a.service"`) {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }

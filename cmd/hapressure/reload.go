@@ -10,11 +10,11 @@ func reloadCommand() *cobra.Command {
 	var socket string
 	cmd := &cobra.Command{
 		Use:   "reload",
-		Short: "Have the daemon read its policy anew; what systemctl reload runs",
-		Long: `Have the daemon read the files of its policy anew, and wait until they are in force. It does so by itself when they change; this tells
-whether they are good. Where they have mistakes these are printed, and the policy in force stays.
+		Short: "Have the daemon read its policy files again; systemctl reload runs this",
+		Long: `Have the daemon read its policy files again, and wait until they are in force. The daemon also reads them
+by itself when they change. If the files have mistakes, reload prints them and the policy in force stays.
 
-Exit codes: 0 in force, 1 mistakes, or the daemon does not run, 2 wrong usage.`,
+Exit codes: 0 in force, 1 mistakes, or the daemon is not running, 2 wrong usage.`,
 		Example: "  hapressure reload",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// emptyAllowed marks flags whose empty value has a meaning of its own.
+// emptyAllowed marks flags whose empty value has a meaning.
 const emptyAllowed = "hapressure_empty_allowed"
 
 // allowEmpty lets a flag be given with an empty value.
@@ -19,10 +19,10 @@ func allowEmpty(cmd *cobra.Command, flag string) {
 	}
 }
 
-// refuseEmpty refuses flags and arguments that are given and empty, as by a variable of a script that is not set. They
-// would count as not given, which mostly means everything there is.
+// refuseEmpty refuses empty flags and arguments, which an unset variable of a script leaves. They would
+// count as missing, and a missing flag mostly means everything.
 func refuseEmpty(cmd *cobra.Command, args []string) error {
-	if cmd.DisableFlagParsing { // a shell asks for completions, and its arguments are another command's
+	if cmd.DisableFlagParsing { // a completion: the arguments are those of another command
 		return nil
 	}
 	if slices.Contains(args, "") {
@@ -48,31 +48,33 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "hapressure",
 		Short: "Keep HAProxy hosts out of memory trouble",
-		Long: `hapressure watches the memory of HAProxy's systemd unit or cgroup and, when it runs short, frees what workers that were
-replaced by a reload still hold: first their TLS session caches, in place and with no connection lost; then their longest
-connections; at last the oldest worker as a whole. The worker that serves is never touched.`,
+		Long: `hapressure watches the memory of HAProxy's systemd unit or cgroup. When memory runs short, it frees what
+stopping workers still hold after a reload: first their TLS session caches, in place and without closing
+a connection; then the memory of their longest connections; finally the oldest worker as a whole. It
+never changes a current worker.`,
 		Args:    usage(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Version: version,
-		// Runs before each command, whichever it is.
+		// Runs before every command.
 		PersistentPreRunE: refuseEmpty,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(), topCommand(), eventsCommand(),
-		doctorCommand(), metricsCommand(), policyCommand(), recordCommand(), replayCommand(), simulateCommand())
+	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(),
+		topCommand(), eventsCommand(), doctorCommand(), metricsCommand(), policyCommand(), recordCommand(),
+		replayCommand(), simulateCommand())
 	addCompletions(root)
 	return root
 }
 
-// errRefused says that what was asked for would not have been right to do.
+// errRefused is the error of a command whose action is not safe.
 var errRefused = errors.New("refused")
 
 // usageError is a mistake on the command line.
 type usageError struct{ error }
 
-// usage gives what cobra has to say of arguments our exit code.
+// usage makes the errors of a check of arguments mistakes of usage.
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {

@@ -12,17 +12,17 @@ func runCommand() *cobra.Command {
 	o := daemon.Options{Version: version}
 	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "Guard HAProxy until stopped; what the service runs",
-		Long: `Guard the targets of the policy until SIGTERM or SIGINT. Every change of tier and every action is one entry in the journal, or
-one line on standard error where that is not the journal.
+		Short: "Guard HAProxy until stopped; the service runs this",
+		Long: `Guard the targets of the policy until SIGTERM or SIGINT. Each change of tier and each action is one entry
+in the journal. If standard error is not the journal, each entry is one line there.
 
-Without --policy the policy is ` + policyfiles.SystemFile + ` if it exists, else the built-in one, which guards haproxy.service, with the
-drop-ins in ` + policyfiles.DropIns[0] + `.
+Without --policy, the policy is ` + policyfiles.SystemFile + ` or, if there is no such file, the built-in policy,
+which guards haproxy.service. Drop-ins in ` + policyfiles.DropIns[0] + ` override parts of it.
 
-One daemon acts on a host: it locks ` + daemon.LockFile + `. A second one waits ` + daemon.LockWait.String() + ` for the first to end, and is then
-refused. With --dry-run any number may run.
+One daemon acts on a host: it locks ` + daemon.LockFile + `. A second daemon waits ` + daemon.LockWait.String() + ` for the
+first one to exit, and then fails. Any number of daemons may run with --dry-run.
 
-Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 another daemon runs.`,
+Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 another daemon is running.`,
 		Example: "  hapressure run --dry-run\n  hapressure run --policy ./policy.yaml",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -33,12 +33,15 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 another daemon run
 		},
 	}
 	policyFlag(cmd, &o.Policy)
-	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "decide and tell, but touch no worker")
-	cmd.Flags().StringVar(&o.Recordings, "recordings", daemon.StateFile("recordings"), "folder for recordings of what is sensed, decided and done; empty for none")
-	cmd.Flags().IntVar(&o.RecordingsMiB, "recordings-size", daemon.RecordingsMiB, "bound of each target's recordings, in MiB; those of targets that are gone may have 16 times as much together")
-	cmd.Flags().StringVar(&o.Socket, "control", control.Socket, "control socket, where systemd gives none; empty for none")
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "decide and report, but change no worker")
+	cmd.Flags().StringVar(&o.Recordings, "recordings", daemon.StateFile("recordings"),
+		"folder for recordings of samples, decisions and outcomes; empty for none")
+	cmd.Flags().IntVar(&o.RecordingsMiB, "recordings-size", daemon.RecordingsMiB,
+		"bound of each target's recordings, in MiB; recordings of former targets may take 16 times as much")
+	cmd.Flags().StringVar(&o.Socket, "control", control.Socket, "control socket, if systemd passes none; empty for none")
 	allowEmpty(cmd, "recordings")
 	allowEmpty(cmd, "control")
-	cmd.Flags().StringVar(&o.Metrics, "metrics", "", "answer GET /metrics at this TCP `ADDRESS`, as 127.0.0.1:19787, to anybody")
+	cmd.Flags().StringVar(&o.Metrics, "metrics", "",
+		"answer GET /metrics at this TCP `ADDRESS`, such as 127.0.0.1:19787, to any client")
 	return cmd
 }

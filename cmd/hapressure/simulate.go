@@ -24,9 +24,13 @@ func simulateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "simulate SCENARIO -o FILE",
 		Short: "Try a policy on a model of a machine",
-		Long: `Simulate a unit's memory from a scenario, with a policy whose actions take effect in it, and record that into FILE for 'hapressure replay'.
-A SCENARIO named - is standard input.
-It is a simple model: it tells what a policy does, not how a machine behaves. The same scenario always gives the same recording.`,
+		Long: `Simulate a unit's memory from a scenario, with a policy whose actions take effect in the model, and write a
+recording to FILE for 'hapressure replay'. A SCENARIO named - is standard input.
+
+The model is simple: it shows what a policy does, not how a machine behaves. The same scenario always gives
+the same recording.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure simulate storm.yaml -o storm.rec && hapressure replay storm.rec --html storm.html",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,6 +69,6 @@ It is a simple model: it tells what a policy does, not how a machine behaves. Th
 	}
 	policyFlag(cmd, &files)
 	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write, - for standard output")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "let the policy decide, but nothing be done")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "let the policy decide, but execute no action")
 	return cmd
 }

@@ -22,16 +22,17 @@ func topCommand() *cobra.Command {
 	var ascii bool
 	cmd := &cobra.Command{
 		Use:   "top",
-		Short: "Watch memory, pressure, tiers and workers live, and purge by hand",
-		Long: `Show one target at a time, once a second: the last ten minutes of its memory under the limit, of its pressure (some and full, averages
-over 10 s) and of the tier it was in, its workers, and the last actions.
+		Short: "Watch memory, pressure, tiers and workers live, and purge",
+		Long: `Show one target at a time, updated once a second: the last ten minutes of its memory below the limit, of
+its pressure (some and full, averages over 10 s) and of its tier; its workers; and the last actions.
 
 ` + top.Keys + `
 
-The daemon is asked over its control socket, also to purge. Where it does not run, the command looks itself, needs root, and purges as
-'hapressure purge' does; there is no tier then, and no history but what it has seen itself. Colours are left out where NO_COLOR is set.
+top asks the daemon over its control socket, also to purge. If the daemon is not running, top inspects the
+host itself, which needs root, and purges as 'hapressure purge' does. There is no tier then, and the
+history begins with top. NO_COLOR turns colours off.
 
-Exit codes: 0 it was quit, 1 failed, 2 wrong usage.`,
+Exit codes: 0 quit, 1 failed, 2 wrong usage.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := host.UntilSignal(cmd.Context())
@@ -41,7 +42,7 @@ Exit codes: 0 it was quit, 1 failed, 2 wrong usage.`,
 				err = s.Init()
 			}
 			if err != nil {
-				return fmt.Errorf("preparing the terminal; 'hapressure status' needs none: %w", err)
+				return fmt.Errorf("preparing the terminal ('hapressure status' needs none): %w", err)
 			}
 			defer s.Fini()
 			var notes host.Notes
@@ -61,11 +62,11 @@ Exit codes: 0 it was quit, 1 failed, 2 wrong usage.`,
 		},
 	}
 	socketFlag(cmd, &socket)
-	cmd.Flags().BoolVar(&ascii, "ascii", false, "draw with ASCII characters only, as where the locale has no UTF-8")
+	cmd.Flags().BoolVar(&ascii, "ascii", false, "draw with ASCII characters only, as in a locale without UTF-8")
 	return cmd
 }
 
-// purgeOne has the daemon purge a worker, or does it where there is none.
+// purgeOne has the daemon purge a worker, or purges it if no daemon is running.
 func purgeOne(ctx context.Context, daemon *control.Client, target string, pid int, dryRun bool) (status.Purge, error) {
 	done, err := daemon.Purge(ctx, target, pid, dryRun)
 	if !errors.Is(err, control.ErrNoDaemon) {

@@ -16,12 +16,12 @@ func workersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "workers",
 		Short: "List HAProxy's workers, what they hold, and which are stopping",
-		Long: `List the masters of this host with their workers, the oldest generation first. It only looks: nothing is changed.
+		Long: `List the masters of this host with their workers, the oldest generation first. Nothing is changed.
 
-STATE is current, stopping, or unknown where it is not proven; PROOF says what it rests on. CACHE is what the TLS session cache
-of a stopping worker holds, SHARED all its shared memory, PRIVATE its other memory: measured, and not as RSS tells, which leaves
-the cache out up to HAProxy 3.0. HARD STOP is when HAProxy's own hard-stop-after would end the worker, by what the
-configuration files say now.
+STATE is current or stopping if that is proven, and otherwise unknown; PROOF is the evidence. CACHE is what
+the TLS session cache of a stopping worker holds, SHARED is all its shared memory and PRIVATE its other
+memory. They are measured: RSS lacks the cache up to HAProxy 3.0. HARD STOP is the time until HAProxy's
+own hard-stop-after terminates the worker, according to the present configuration files.
 
 Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure workers\n  hapressure workers --unit haproxy --json",

@@ -9,7 +9,8 @@ import (
 	"hapressure/controller/status"
 )
 
-// StateFile is a file or folder in the service's StateDirectory=, runtimeFile one in its RuntimeDirectory=; "" where there is none.
+// StateFile returns a path in the service's StateDirectory=, "" if there is none; runtimeFile one in its
+// RuntimeDirectory=.
 func StateFile(name string) string { return fileOf("STATE_DIRECTORY", name) }
 
 func runtimeFile(name string) string { return fileOf("RUNTIME_DIRECTORY", name) }
@@ -22,7 +23,7 @@ func fileOf(variable, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// keepRecordings has a controller record each target in a folder of its own, of so many MiB at most.
+// keepRecordings has a controller record each target in a folder of its own, of mib MiB at most.
 func keepRecordings(c *controller.Config, dir string, mib int) {
 	if dir == "" || mib <= 0 {
 		return

@@ -7,7 +7,7 @@ import (
 	"hapressure/systemd"
 )
 
-// closeJournal gives journald, should it hang, two seconds for what it was not told yet.
+// closeJournal waits at most two seconds for a journald that hangs to take the last entries.
 func closeJournal(j *systemd.Journal) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()

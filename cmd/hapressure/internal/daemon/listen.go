@@ -20,19 +20,20 @@ import (
 	"hapressure/controller/control"
 )
 
-// serve answers on the control socket, and with metrics alone where Prometheus is to scrape, until ctx ends. A control socket that systemd
-// gives us comes before one of our own. What cannot be listened on is told, and is no reason not to guard.
+// serve answers on the control socket, and with metrics only on the sockets for Prometheus, until ctx
+// ends. A control socket of systemd has precedence over that of the options. A socket that fails is
+// logged, and the daemon guards without it.
 func serve(ctx context.Context, all, metrics http.Handler, j controller.Journal, o Options) {
-	tell := func(what string, err error) {
+	report := func(what string, err error) {
 		if err != nil {
-			host.ReportMissing(j, what, "Going on without the "+what, err)
+			host.ReportMissing(j, what, "Continuing without the "+what, err)
 		}
 	}
 	given, err := activation.ListenersWithNames()
-	tell("sockets of systemd", err)
+	report("sockets of systemd", err)
 	add := func(name string, listen func(string) (net.Listener, error), addr string) {
 		l, err := listen(addr)
-		tell(name+" socket", err)
+		report(name+" socket", err)
 		if err == nil {
 			given[name] = append(given[name], l)
 		}
@@ -47,12 +48,12 @@ func serve(ctx context.Context, all, metrics http.Handler, j controller.Journal,
 	only.Handle("GET /metrics", metrics)
 	for name, h := range map[string]http.Handler{"control": all, "metrics": only} {
 		for _, l := range given[name] {
-			go func() { tell(name+" socket", control.Serve(ctx, l, h)) }()
+			go func() { report(name+" socket", control.Serve(ctx, l, h)) }()
 		}
 	}
 }
 
-// listenUnix listens at a path where a daemon that was killed may have left its socket.
+// listenUnix listens at a path. It replaces the socket of a daemon that was killed.
 func listenUnix(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -67,7 +68,7 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Where there is no such group, or we may not give it the socket, root is the only one.
+	// If there is no such group, or the socket cannot be given to it, only root has access.
 	if g, err := user.LookupGroup(control.Group); err == nil {
 		if gid, err := strconv.Atoi(g.Gid); err == nil && os.Chown(path, -1, gid) == nil {
 			return l, os.Chmod(path, 0o660)
@@ -76,10 +77,10 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, os.Chmod(path, 0o600)
 }
 
-// removeStaleSocket removes a socket at which no process listens. Anything else at path is left as it is: the error is
-// what it is. unlink(2) removes no directory, and a link is not followed.
+// removeStaleSocket removes a socket at which no process listens. Anything else at path stays, and the
+// error describes it. unlink(2) removes no directory and follows no link.
 func removeStaleSocket(path string) error {
-	const remedy = "give another path to --control, or remove it yourself"
+	const remedy = "give another path to --control, or remove it"
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -9,9 +9,10 @@ import (
 	"hapressure/haproxy/proc"
 )
 
-// LeaveHugePages executes the program anew if the kernel may give it transparent huge pages: of 2 MiB it would use little, and has some by
-// the time that it can say so. The setting survives execve(2) (PR_SET_THP_DISABLE(2const)). If that fails it goes on as it is. It must come before
-// signals are taken, which would be lost.
+// LeaveHugePages turns transparent huge pages off and executes the program again, because the runtime
+// already has some of them: the daemon would use little of each 2 MiB. The setting survives execve(2)
+// (PR_SET_THP_DISABLE(2const)). A failure changes nothing. Signals are lost during execve, so that it must
+// come before the program catches them.
 func LeaveHugePages() {
 	if off, err := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0); err != nil || off != 0 {
 		return
@@ -21,13 +22,14 @@ func LeaveHugePages() {
 	}
 }
 
-// lockResident locks what is used of the program, which is page cache, often on another group's account, and goes when the host thrashes. What only the
-// start needed is let go of first. Go's heap is given back all the same. Without the right to lock we are as slow as everybody else.
+// lockResident locks the touched pages of the executable, which a host that thrashes would drop. Pages
+// that only the start needed are dropped first. Go's heap is still freed. A failure only makes hapressure
+// slower under thrashing.
 func lockResident() {
 	exe, _ := os.Executable()
 	unused, _ := proc.ReadMaps(host.Procfs, os.Getpid(), func(m proc.Mapping) bool { return m.Path == exe && m.Perms[1] == '-' })
 	for _, m := range unused {
-		unix.Syscall(unix.SYS_MADVISE, uintptr(m.Start), uintptr(m.Len()), unix.MADV_DONTNEED) // it is read again where it is needed
+		unix.Syscall(unix.SYS_MADVISE, uintptr(m.Start), uintptr(m.Len()), unix.MADV_DONTNEED) // read again when needed
 	}
 	_ = unix.Mlockall(unix.MCL_CURRENT | unix.MCL_ONFAULT)
 }

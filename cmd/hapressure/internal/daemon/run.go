@@ -1,3 +1,5 @@
+// Package daemon is the service: it locks the host, guards the targets of the policy, and answers at the
+// control socket.
 package daemon
 
 import (
@@ -21,8 +23,10 @@ import (
 )
 
 const (
-	RecordingsMiB = 16      // the default of --recordings-size
-	maxRecordings = 1 << 20 // the most that it takes, in MiB: 1 TiB
+	// RecordingsMiB is the default of --recordings-size.
+	RecordingsMiB = 16
+	// maxRecordings is its maximum, in MiB: 1 TiB.
+	maxRecordings = 1 << 20
 )
 
 // Options are the flags of run.
@@ -36,10 +40,10 @@ type Options struct {
 	Metrics       string
 }
 
-// Check returns what is wrong with the flags.
+// Check returns a mistake in the flags.
 func (o Options) Check() error {
 	if o.RecordingsMiB < 1 || o.RecordingsMiB > maxRecordings {
-		return fmt.Errorf("--recordings-size %d: it takes a number of MiB from 1 to %d; to keep no recordings, use --recordings ''",
+		return fmt.Errorf("--recordings-size %d: it must be a number of MiB from 1 to %d; to keep no recordings, use --recordings ''",
 			o.RecordingsMiB, maxRecordings)
 	}
 	if o.Metrics == "" {
@@ -50,7 +54,7 @@ func (o Options) Check() error {
 		err = fmt.Errorf("the port %q is not a number from 1 to 65535", port)
 	}
 	if err != nil {
-		return fmt.Errorf("--metrics %q: it takes an address and a port, as 127.0.0.1:19787: %w", o.Metrics, err)
+		return fmt.Errorf("--metrics %q: it must be an address and a port, such as 127.0.0.1:19787: %w", o.Metrics, err)
 	}
 	return nil
 }
@@ -58,9 +62,9 @@ func (o Options) Check() error {
 // Run guards the targets of the policy until SIGTERM or SIGINT.
 func Run(ctx context.Context, o Options) error {
 	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP) // before systemd is told that we are ready for it
-	// Should journald crash, standard error is a broken pipe, of which a Go program dies unless somebody takes the signal. It is not
-	// ignored: what we start would inherit that.
+	signal.Notify(hup, syscall.SIGHUP) // before systemd learns that the daemon is ready for it
+	// If journald crashes, standard error is a broken pipe, which ends a Go program that does not catch
+	// SIGPIPE. It is not ignored, because child processes would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	journal := controller.NewJournal(os.Stderr)
 	defer closeJournal(journal)
@@ -69,12 +73,13 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	files := policyfiles.NewFollower(o.Policy, cmp.Or(StateFile("policy/in-force"), runtimeFile("policy/in-force")), journal)
+	lastGood := cmp.Or(StateFile("policy/in-force"), runtimeFile("policy/in-force"))
+	files := policyfiles.NewFollower(o.Policy, lastGood, journal)
 	p, from, mistakes := files.Begin()
 	if p == nil {
 		return mistakes
 	}
-	ctx, stop := host.UntilSignal(ctx) // from here on there is something to end in order
+	ctx, stop := host.UntilSignal(ctx) // from here on there is something to clean up
 	defer stop()
 	go files.KeepLast(ctx)
 	config, err := host.Config(p, journal)
@@ -101,7 +106,7 @@ func Run(ctx context.Context, o Options) error {
 		events.RightMissing(m)
 	}
 	if err := systemd.Ready(); err != nil {
-		return fmt.Errorf("telling systemd that we are ready: %w", err)
+		return fmt.Errorf("notifying systemd: %w", err)
 	}
 	lockResident()
 	go watchdog(ctx, c)
@@ -114,7 +119,7 @@ func Run(ctx context.Context, o Options) error {
 	return nil
 }
 
-// watchdog tells systemd that we are alive as long as no target goes unlooked at.
+// watchdog notifies systemd as long as the guards of all targets tick.
 func watchdog(ctx context.Context, c *controller.Controller) {
 	interval, ok := systemd.WatchdogInterval()
 	if !ok {

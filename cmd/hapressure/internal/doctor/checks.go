@@ -32,7 +32,7 @@ var checks = []struct {
 	{"targets", checkTargets}, {"memory", checkMemory}, {"haproxy", checkHAProxy},
 }
 
-// An old kernel shows by what rights find missing.
+// checkHost checks cgroup v2, memory and swap. checkRights finds what an old kernel lacks.
 func checkHost(_ context.Context, e *exam) {
 	if e.mountErr != nil {
 		e.say(problem, "boot with systemd.unified_cgroup_hierarchy=1", "%v", e.mountErr)
@@ -42,7 +42,7 @@ func checkHost(_ context.Context, e *exam) {
 	if err != nil {
 		e.say(problem, "", "%v", err)
 	} else if strings.Contains(string(swaps), "zram") {
-		e.say(warning, "", "some swap is zram: page-out frees less than it moves")
+		e.say(warning, "", "some swap is zram: page-out frees less than it writes")
 	} else {
 		e.say(fine, "", "%s of memory, %s of swap", render.Size(memory.Total), render.Size(memory.SwapTotal))
 	}
@@ -53,9 +53,9 @@ func checkPolicy(_ context.Context, e *exam) {
 	case e.policyErr != nil:
 		e.say(problem, "hapressure policy check", "%v", e.policyErr)
 	case s.Rejected != "":
-		e.say(problem, "systemctl reload hapressure", "%s is in force, for the files had mistakes: %s", s.Origin, s.Rejected)
+		e.say(problem, "systemctl reload hapressure", "%s is in force, because the files had mistakes: %s", s.Origin, s.Rejected)
 	case e.status.Daemon != nil && s.SHA256 != controller.Digest(e.policy):
-		e.say(warning, "systemctl reload hapressure", "%s is in force, which is not %s as it is now", s.Origin, policyfiles.Origin(e.files))
+		e.say(warning, "systemctl reload hapressure", "%s is in force, and %s has changed since", s.Origin, policyfiles.Origin(e.files))
 	default:
 		e.say(fine, "", "%s", policyfiles.Origin(e.files))
 	}
@@ -64,16 +64,16 @@ func checkPolicy(_ context.Context, e *exam) {
 func checkService(_ context.Context, e *exam) {
 	switch p := e.service; {
 	case len(p) == 0:
-		e.say(fine, "", "no systemd can be asked, as in a container")
+		e.say(fine, "", "systemd does not answer, as in a container")
 	case p["LoadState"] != "loaded":
 		e.say(warning, "install the package", "hapressure.service is %s", p["LoadState"])
 	case p["ActiveState"] != "active":
 		e.say(problem, "systemctl start hapressure", "hapressure.service is %s", p["ActiveState"])
 	case p["UnitFileState"] != "enabled":
-		e.say(warning, "systemctl enable hapressure", "hapressure.service is %s: it does not come back after a reboot", p["UnitFileState"])
+		e.say(warning, "systemctl enable hapressure", "hapressure.service is %s: it is not started after a reboot", p["UnitFileState"])
 	}
 	switch s := e.status.Systemd; {
-	case s.By == "": // it is not asked
+	case s.By == "": // the policy names no unit
 	case s.Why != "":
 		e.say(warning, "systemctl start dbus.socket", "units are found by %s: %s; %s", s.By, s.Why, s.Lacks)
 	default:
@@ -84,11 +84,11 @@ func checkService(_ context.Context, e *exam) {
 	case e.statusErr != nil && e.mountErr == nil:
 		e.say(warning, "", "%v", e.statusErr)
 	case d == nil:
-		e.say(warning, "systemctl start hapressure", "no daemon answers: nothing guards HAProxy")
+		e.say(warning, "systemctl start hapressure", "no daemon is running: HAProxy is not guarded")
 	case d.Version != e.version:
-		e.say(warning, "systemctl restart hapressure", "the daemon is hapressure %s, installed is %s", d.Version, e.version)
+		e.say(warning, "systemctl restart hapressure", "the daemon is hapressure %s, and %s is installed", d.Version, e.version)
 	case d.DryRun:
-		e.say(warning, "take --dry-run away", "the daemon only tells what it would do")
+		e.say(warning, "run it without --dry-run", "the daemon only reports what it would do")
 	default:
 		e.say(fine, "", "hapressure %s, up for %s", d.Version, render.Since(e.status.At, d.Started))
 	}
@@ -96,10 +96,10 @@ func checkService(_ context.Context, e *exam) {
 
 func checkRights(_ context.Context, e *exam) {
 	missing, whose := haproxy.MissingRights(e.procfs), "this command"
-	if d := e.status.Daemon; d != nil && d.MissingRights != nil { // an older one does not tell
+	if d := e.status.Daemon; d != nil && d.MissingRights != nil { // a daemon of an earlier release does not report them
 		missing, whose = d.MissingRights, "the daemon"
-	} else if e.say(warning, "start the daemon", "no daemon tells what it may do in its sandbox"); os.Geteuid() != 0 {
-		return // of itself, this command has none
+	} else if e.say(warning, "start the daemon", "no daemon reports the privileges of its sandbox"); os.Geteuid() != 0 {
+		return // this command has no privileges
 	}
 	for _, r := range missing {
 		level := problem
@@ -109,7 +109,7 @@ func checkRights(_ context.Context, e *exam) {
 		e.say(level, r.Remedy, "%s", r)
 	}
 	if len(missing) == 0 {
-		e.say(fine, "", "%s has all that actions need", whose)
+		e.say(fine, "", "%s has all privileges that actions need", whose)
 	}
 }
 
@@ -122,7 +122,7 @@ func checkRecordings(_ context.Context, e *exam) {
 	var st unix.Statfs_t
 	err := unix.Statfs(dir, &st)
 	if free := st.Bavail * uint64(st.Bsize); err == nil && (free < 64<<20 || st.Flags&unix.ST_RDONLY != 0) {
-		e.say(warning, "free some, or lower --recordings-size", "%s is full or read-only: %s are free", dir, render.Size(free))
+		e.say(warning, "free space, or lower --recordings-size", "%s is full or read-only: %s are free", dir, render.Size(free))
 	} else if err == nil && os.Geteuid() == 0 && unix.Access(dir, unix.W_OK) != nil {
 		e.say(warning, "see 'systemctl cat hapressure' for StateDirectory= and ProtectSystem=", "%s cannot be written", dir)
 	}
@@ -136,7 +136,7 @@ func checkStates(_ context.Context, e *exam) {
 	e.sayUsage(e.states, used, err, controller.StatesExceeded(used, len(e.status.Targets)), controller.StateBounds())
 }
 
-// sayUsage says how much the daemon keeps in a folder, and how much it may.
+// sayUsage reports how much the daemon stores in a folder, and the bound.
 func (e *exam) sayUsage(dir string, used controller.Usage, err error, over bool, bounds string) {
 	about := ""
 	if used.AtLeast {
@@ -145,9 +145,9 @@ func (e *exam) sayUsage(dir string, used controller.Usage, err error, over bool,
 	kept := fmt.Sprintf("%s: %s%s in %d files of %d targets", dir, about, render.Size(uint64(used.Bytes)), used.Files, used.Targets)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		e.say(fine, "", "%s: none were written yet", dir)
+		e.say(fine, "", "%s: nothing was written yet", dir)
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
-		e.say(fine, "", "%s can only be read by root", dir)
+		e.say(fine, "", "only root can read %s", dir)
 	case err != nil:
 		e.say(warning, "", "%s cannot be read: %v", dir, err)
 	case over:
@@ -162,7 +162,7 @@ func checkTargets(_ context.Context, e *exam) {
 	var covered []int // processes
 	for _, t := range e.status.Targets {
 		e.say(fine, "", "%s (cgroup %s)", t.Name, t.Cgroup)
-		if group, err := cgroup.Open(e.mount, t.Cgroup); err == nil { // else it is told with its memory
+		if group, err := cgroup.Open(e.mount, t.Cgroup); err == nil { // checkMemory reports the error
 			pids, _ := group.Procs()
 			covered = append(covered, pids...)
 			group.Close()
@@ -173,7 +173,7 @@ func checkTargets(_ context.Context, e *exam) {
 			name := selector.NameOf(t)
 			running := func(s status.Target) bool { hit, _ := path.Match(name, s.Name); return hit }
 			if !t.Disabled && !slices.ContainsFunc(e.status.Targets, running) {
-				e.say(warning, "name HAProxy's unit or cgroup in targets: of the policy", "%s of the policy does not run", name)
+				e.say(warning, "add HAProxy's unit or cgroup to targets: of the policy", "%s of the policy is not running", name)
 			}
 		}
 	}
@@ -183,7 +183,7 @@ func checkTargets(_ context.Context, e *exam) {
 	known := map[int]bool{}
 	for _, in := range e.found {
 		if !slices.Contains(covered, in.Master.PID) {
-			e.say(warning, "name its unit or cgroup in targets: of the policy", "HAProxy with master %d is no target", in.Master.PID)
+			e.say(warning, "add its unit or cgroup to targets: of the policy", "HAProxy with master %d is no target", in.Master.PID)
 		}
 		known[in.Master.PID] = true
 		for _, w := range in.Workers {
@@ -223,12 +223,12 @@ func checkMemory(_ context.Context, e *exam) {
 				if w.State != haproxy.StateCurrent.String() || w.SizeError != "" {
 					continue
 				}
-				// The configuration's check makes a cache as the new worker does: docs/operations.md.
-				each, do := *w.Shared+*w.Private, "raise the limit to three times that, or lower tune.ssl.cachesize"
+				// The check of the configuration makes a cache, and so does the new worker: docs/operations.md.
+				each, do := *w.Shared+*w.Private, "raise the limit to three times as much, or lower tune.ssl.cachesize"
 				if least/2 < each {
-					e.say(problem, do, "%s: a worker is %s, and not two of them fit into %s: reloads fail", t.Name, render.Size(each), render.Size(least))
+					e.say(problem, do, "%s: a worker holds %s, and two of them do not fit into %s: reloads fail", t.Name, render.Size(each), render.Size(least))
 				} else if least/3 < each {
-					e.say(warning, do, "%s: a worker is %s, and not three of them fit into %s: a reload is tight", t.Name, render.Size(each), render.Size(least))
+					e.say(warning, do, "%s: a worker holds %s, and three of them do not fit into %s: a reload may fail", t.Name, render.Size(each), render.Size(least))
 				}
 			}
 		}
@@ -240,7 +240,7 @@ func checkHAProxy(_ context.Context, e *exam) {
 	for _, in := range e.found {
 		name := fmt.Sprintf("master %d", in.Master.PID)
 		if in.CLIErr != nil {
-			e.say(warning, "", "%s: a worker cannot be asked: %v", name, in.CLIErr)
+			e.say(warning, "", "%s: the CLI of a worker does not answer: %v", name, in.CLIErr)
 		}
 		switch limit, set, err := haproxy.HardStopAfter(e.procfs, in); {
 		case err != nil:
@@ -248,12 +248,12 @@ func checkHAProxy(_ context.Context, e *exam) {
 		case set:
 			e.say(fine, "", "%s has hard-stop-after %s", name, render.Span(limit.Seconds()))
 		default:
-			e.say(fine, "", "%s has no hard-stop-after: only the policy bounds how long old workers stay", name)
+			e.say(fine, "", "%s has no hard-stop-after: only the policy bounds how long stopping workers run", name)
 		}
 		for i, w := range in.Workers {
 			if w.State == haproxy.StateCurrent && slices.ContainsFunc(in.Workers[i+1:], serves) {
-				e.say(warning, "nothing, if its grace time is not over; otherwise close that socket in what starts HAProxy",
-					"worker %d is not taken for stopping, though a younger worker serves: %s", w.PID, w.Why)
+				e.say(warning, "none within its grace time; after it, close that socket in the program that starts HAProxy",
+					"worker %d is not proven to be stopping, although a younger worker is current: %s", w.PID, w.Why)
 			}
 			e.checkWorker(w)
 		}
@@ -275,20 +275,21 @@ func (e *exam) checkWorker(w haproxy.Worker) {
 	}
 	switch {
 	case err == nil:
-		e.say(fine, "", "%s: its TLS session cache of %s is known (%s)", name, render.Size(cache.Before), cache.Layout)
+		e.say(fine, "", "%s: its TLS session cache of %s is recognised (%s)", name, render.Size(cache.Before), cache.Layout)
 	case haproxy.HasNoCache(err) && e.hasOneThread(w):
 		e.say(warning, "set nbthread to 2 or more, or use HAProxy 2.9 or later", "%s: no TLS session cache was found. "+
-			"It may be private memory, as up to HAProxy 2.8 with one thread, and is not purged then", name)
+			"Up to HAProxy 2.8 with one thread it is in private memory, and cannot be purged", name)
 	case haproxy.HasNoCache(err):
 		e.say(fine, "", "%s has no TLS session cache", name)
 	case errors.Is(err, haproxy.ErrBusy):
-		e.say(fine, "", "%s: its cache is in use and was not looked at", name)
+		e.say(fine, "", "%s: its cache is in use and was not checked", name)
 	default:
-		e.say(warning, "see Limits in README.md: the policy goes on to what else it has", "%s: its cache cannot be purged: %v", name, err)
+		e.say(warning, "see docs/compatibility.md; the other actions of the policy are still possible", "%s: its cache cannot be purged: %v", name, err)
 	}
 }
 
-// hasOneThread reports whether a worker may have a cache in private memory, as up to HAProxy 2.8 those with one thread have.
+// hasOneThread reports whether a worker may have its cache in private memory: up to HAProxy 2.8 those
+// with one thread do.
 func (e *exam) hasOneThread(w haproxy.Worker) bool {
 	threads, err := os.ReadDir(filepath.Join(e.procfs, strconv.Itoa(w.PID), "task"))
 	return err == nil && len(threads) == 1

@@ -22,7 +22,7 @@ import (
 	"hapressure/policy/language"
 )
 
-// ErrProblem says that what was printed has problems.
+// ErrProblem is the error of an examination that found a problem.
 var ErrProblem = errors.New("there are problems")
 
 // Examine checks this host. It asks the daemon at socket for its status. version is that of this program. The error is
@@ -39,7 +39,8 @@ func Examine(ctx context.Context, socket, version string) ([]Finding, error) {
 	return e.findings, e.verdict
 }
 
-// exam is what the checks read, and what they found. What could not be read has an error beside it.
+// exam is the input of the checks, and their findings. An input that cannot be read has an error
+// beside it.
 type exam struct {
 	procfs     string
 	version    string                // of this program
@@ -48,22 +49,22 @@ type exam struct {
 
 	mount     string // of cgroup v2
 	mountErr  error
-	policy    *policy.Policy // of the files as they are
+	policy    *policy.Policy // of the present files
 	files     []language.File
 	policyErr error
-	status    status.Status // told by the daemon, or looked up
+	status    status.Status // of the daemon, or of an inspection
 	statusErr error
-	found     []haproxy.Instance // all that there are
+	found     []haproxy.Instance // all of this host
 	pids      []int              // all processes
 	foundErr  error
-	service   map[string]any // properties of hapressure.service; empty where no systemd can be asked
+	service   map[string]any // properties of hapressure.service; none if systemd does not answer
 
-	check    string // the one under way
+	check    string // name of the present check
 	findings []Finding
 	verdict  error
 }
 
-// A finding is one line of the answer.
+// Finding is one line of the output.
 type Finding struct {
 	Level string `json:"level"` // ok, warning or problem
 	Check string `json:"check"`
@@ -99,7 +100,7 @@ func (e *exam) examine(ctx context.Context) {
 	}
 }
 
-// recordingsOf returns where a daemon records: the service's default if no daemon says so.
+// recordingsOf returns where a daemon records, the default of the service without a daemon.
 func recordingsOf(d *status.Daemon, version string) controller.Recordings {
 	switch {
 	case d == nil || d.Version != version:

@@ -85,29 +85,29 @@ func TestDoctorFinds(t *testing.T) {
 		"problem policy: the policy has mistakes": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.policy, e.policyErr = nil, errors.New("the policy has mistakes")
 		},
-		"problem policy: the policy test.yaml is in force, for the files had mistakes: line 3": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+		"problem policy: the policy test.yaml is in force, because the files had mistakes: line 3": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.status.Policy.Rejected = "line 3"
 		},
-		"warning policy: the policy test.yaml is in force, which is not": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Policy.SHA256 = "other" },
-		"warning service: hapressure.service is not-found":               func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["LoadState"] = "not-found" },
-		"problem service: hapressure.service is failed":                  func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["ActiveState"] = "failed" },
-		"warning service: hapressure.service is disabled":                func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["UnitFileState"] = "disabled" },
+		"warning policy: the policy test.yaml is in force, and": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Policy.SHA256 = "other" },
+		"warning service: hapressure.service is not-found":      func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["LoadState"] = "not-found" },
+		"problem service: hapressure.service is failed":         func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["ActiveState"] = "failed" },
+		"warning service: hapressure.service is disabled":       func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["UnitFileState"] = "disabled" },
 		"warning service: units are found by the cgroup tree: no D-Bus; no hooks": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.status.Systemd = status.Systemd{By: "the cgroup tree", Why: "no D-Bus", Lacks: "no hooks"}
 		},
-		"warning service: the daemon is hapressure 0.1, installed is": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Daemon.Version = "0.1" },
-		"warning service: the daemon only tells":                      func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Daemon.DryRun = true },
-		"warning service: the daemon says: nothing":                   func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.statusErr = errors.New("the daemon says: nothing") },
+		"warning service: the daemon is hapressure 0.1, and": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Daemon.Version = "0.1" },
+		"warning service: the daemon only reports":           func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Daemon.DryRun = true },
+		"warning service: the daemon says: nothing":          func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.statusErr = errors.New("the daemon says: nothing") },
 		"problem rights: ptrace(2): forbidden; needed to trace; purge-ssl-cache cannot be done": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.status.Daemon.MissingRights = []haproxy.Right{{Name: "ptrace(2)", Actions: []string{"purge-ssl-cache"}, Missing: "forbidden", Why: "trace"}}
 		},
 		"warning rights: pidfd_getfd(2): forbidden; needed to ask; purge-ssl-cache cannot be done without -S": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.status.Daemon.MissingRights = []haproxy.Right{{Name: "pidfd_getfd(2)", Actions: []string{"purge-ssl-cache"}, Where: "without -S", Missing: "forbidden", Why: "ask"}}
 		},
-		"warning targets: /none of the policy does not run": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+		"warning targets: /none of the policy is not running": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.policy.Targets = append(e.policy.Targets, policy.Target{Cgroup: "/none"})
 		},
-		"warning targets: /none.slice/lb of the policy does not run": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+		"warning targets: /none.slice/lb of the policy is not running": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			// The first one runs: a path in a policy need not begin with a slash.
 			e.policy.Targets = append(e.policy.Targets, policy.Target{Cgroup: "lb"}, policy.Target{Cgroup: "none.slice/lb"})
 		},
@@ -128,10 +128,10 @@ func TestDoctorFinds(t *testing.T) {
 			os.Remove(filepath.Join(tree.Mount, "lb/memory.high"))
 		},
 		"warning memory: /lb has no limit": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) { tree.Write("/lb", "memory.max", "max\n") },
-		"warning memory: /lb: a worker is 238 MiB, and not three": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
+		"warning memory: /lb: a worker holds 238 MiB, and three": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
 			tree.Write("/lb", "memory.max", "700000000\n")
 		},
-		"problem memory: /lb: a worker is 238 MiB, and not two": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
+		"problem memory: /lb: a worker holds 238 MiB, and two": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
 			tree.Write("/lb", "memory.max", "400000000\n")
 		},
 		"problem memory: opening cgroup": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) { tree.Remove("/lb") },
@@ -203,7 +203,7 @@ func TestDoctorWithoutDaemon(t *testing.T) {
 	e.status.Daemon = nil
 	e.examine(t.Context())
 	got := strings.Join(ills(e), "\n")
-	wants := []string{"warning service: no daemon answers", "warning rights: no daemon tells"}
+	wants := []string{"warning service: no daemon is running", "warning rights: no daemon reports"}
 	if os.Geteuid() == 0 {
 		wants = append(wants, "problem rights: kernel.yama.ptrace_scope: it is 3")
 	}
@@ -236,10 +236,10 @@ func TestDoctorLooksAtHAProxy(t *testing.T) {
 		want []string // of its own checks, with their levels
 	}{
 		{haproxytest.Config{CacheSize: 50_000, Global: "hard-stop-after 10m"}, []string{"ok master M has hard-stop-after 10m",
-			"ok worker W (current): its TLS session cache of 12 MiB is known", "ok worker W (stopping): its TLS session cache of 12 MiB is known"}},
+			"ok worker W (current): its TLS session cache of 12 MiB is recognised", "ok worker W (stopping): its TLS session cache of 12 MiB is recognised"}},
 		{haproxytest.Config{CLI: ",level,operator"}, []string{"ok master M has no hard-stop-after", "ok worker W (current) has no TLS session cache"}},
-		{haproxytest.Config{Files: []*os.File{leaked(t)}}, []string{"warning worker W is not taken for stopping, though a younger worker serves: it accepts connections on 127.0.0.1:"}},
-		{haproxytest.Config{CacheSize: 50_000, Threads: 1}, []string{"warning worker W (current): no TLS session cache was found. It may be private memory"}},
+		{haproxytest.Config{Files: []*os.File{leaked(t)}}, []string{"warning worker W is not proven to be stopping, although a younger worker is current: it accepts connections on 127.0.0.1:"}},
+		{haproxytest.Config{CacheSize: 50_000, Threads: 1}, []string{"warning worker W (current): no TLS session cache was found. Up to HAProxy 2.8"}},
 		{haproxytest.Config{NoCLI: true, Global: ".if 1\nhard-stop-after 1h\n.endif"}, []string{"it depends on a condition", "ok worker W (stopping)"}},
 		{haproxytest.Config{Sections: "cache c\n    total-max-size 4\n"}, []string{"warning worker W (stopping): its cache cannot be purged: an HTTP cache"}},
 	} {

@@ -9,7 +9,7 @@ import (
 	"hapressure/systemd"
 )
 
-// Stderr tells on standard error what concerns the recording: the target, missing sensors and failures to write. What would have been done is in it.
+// Stderr is a journal that prints entries about targets, sensors and files to standard error.
 type Stderr struct{}
 
 func (Stderr) Send(e systemd.Entry) error {
@@ -20,12 +20,12 @@ func (Stderr) Send(e systemd.Entry) error {
 	return nil
 }
 
-// ReportMissing tells that something cannot be had, which is no reason not to guard.
+// ReportMissing logs that hapressure continues without something.
 func ReportMissing(j controller.Journal, what, message string, err error) {
 	controller.Events{Journal: j}.Unavailable("", what, message+": "+err.Error(), err)
 }
 
-// Notes collects the log entries of a command that draws on the whole terminal, where log lines would be drawn over.
+// Notes is a journal for a command that draws on the whole terminal, which would hide log lines.
 type Notes struct {
 	mu    sync.Mutex
 	lines []string
@@ -39,7 +39,7 @@ func (n *Notes) Send(e systemd.Entry) error {
 	return nil
 }
 
-// Take returns the messages, and forgets them.
+// Take returns the messages since the last call.
 func (n *Notes) Take() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

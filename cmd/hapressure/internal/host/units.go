@@ -7,7 +7,7 @@ import (
 	"hapressure/systemd"
 )
 
-// Ways are how a unit is found, the best first. mount is that of cgroup v2.
+// Ways returns the ways to find units, the best first. mount is that of cgroup v2.
 func Ways(mount string) []controller.Way {
 	return []controller.Way{
 		{
@@ -28,7 +28,7 @@ func Ways(mount string) []controller.Way {
 	}
 }
 
-// units makes no interface of a nil pointer: it would not be nil.
+// units returns a nil interface with an error: one of a nil pointer would not be nil.
 func units(bus *systemd.Bus, err error) (controller.Units, error) {
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func units(bus *systemd.Bus, err error) (controller.Units, error) {
 	return bus, nil
 }
 
-// UnitProperties returns the properties of a unit, or none if systemd cannot be asked.
+// UnitProperties returns the properties of a unit, none if systemd does not answer.
 func UnitProperties(ctx context.Context, unit string) map[string]any {
 	for _, connect := range []func(context.Context) (*systemd.Bus, error){systemd.Connect, systemd.ConnectPrivate} {
 		bus, err := connect(ctx)

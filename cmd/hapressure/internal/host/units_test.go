@@ -7,7 +7,7 @@ import (
 	"hapressure/controller"
 )
 
-// units makes a nil interface of a nil pointer, whatever the way.
+// A way that fails returns a nil interface.
 func TestWaysThatFailAreNil(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
 	ways := Ways(t.TempDir())

@@ -1,3 +1,4 @@
+// Package inspect finds out the status of this host, with or without a daemon.
 package inspect
 
 import (
@@ -13,10 +14,11 @@ import (
 	"hapressure/controller/status"
 )
 
-// Inspector finds out the status again and again. It keeps one controller, which remembers what HAProxy has answered.
+// Inspector finds out the status repeatedly. It keeps one controller, which remembers what was proven of
+// workers.
 type Inspector struct {
 	Socket  string
-	Journal controller.Journal // takes what cannot be read
+	Journal controller.Journal // logs what cannot be read
 
 	c      *controller.Controller // nil until the host was first inspected
 	policy string                 // digest of the policy that c has
@@ -29,7 +31,7 @@ func (in *Inspector) Status(ctx context.Context) (status.Status, error) {
 		return s, err
 	}
 	if os.Geteuid() != 0 {
-		return s, fmt.Errorf("%w, and looking without it needs root: run this with sudo", err)
+		return s, fmt.Errorf("%w, and an inspection of the host needs root: run this with sudo", err)
 	}
 	p, files, err := policyfiles.Load()
 	if err != nil {

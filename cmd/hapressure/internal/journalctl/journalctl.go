@@ -1,3 +1,4 @@
+// Package journalctl reads hapressure's entries from the journal.
 package journalctl
 
 import (
@@ -18,26 +19,26 @@ import (
 	"hapressure/systemd"
 )
 
-// Read shows what journalctl finds, until that or ctx ends. The library that reads the journal's files, libsystemd, would need
-// cgo, and the program is static.
+// Read calls show with each entry that journalctl finds, until it exits or ctx ends. libsystemd, which
+// reads the files of the journal, would need cgo, and the program is static.
 func Read(ctx context.Context, args []string, stderr io.Writer, show func(time.Time, systemd.Entry) error) error {
 	own, cancel := context.WithCancel(ctx)
 	defer cancel()
 	journalctl := exec.CommandContext(own, "journalctl", args...)
 	journalctl.Stderr = stderr
-	journalctl.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: it is no failure
+	journalctl.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must not make it fail
 	out, err := journalctl.StdoutPipe()
 	if err != nil {
 		return err
 	}
 	if err := journalctl.Start(); errors.Is(err, exec.ErrNotFound) {
-		return errors.New("there is no journalctl here: without systemd's journal hapressure writes its entries to its standard error")
+		return errors.New("journalctl is not installed: without systemd's journal hapressure prints its entries to standard error")
 	} else if err != nil {
 		return fmt.Errorf("starting journalctl: %w", err)
 	}
 	for lines := bufio.NewReader(out); err == nil; {
 		var line []byte
-		if line, err = lines.ReadBytes('\n'); bytes.HasPrefix(line, []byte("{")) { // else it is the end, or that there is nothing
+		if line, err = lines.ReadBytes('\n'); bytes.HasPrefix(line, []byte("{")) { // otherwise the end, or "-- No entries --"
 			var at time.Time
 			var e systemd.Entry
 			if at, e, err = systemd.ParseEntry(line, controller.FieldPrefix); err == nil {
@@ -60,9 +61,10 @@ func Read(ctx context.Context, args []string, stderr io.Writer, show func(time.T
 	return nil
 }
 
-// numbers are the fields that are numbers in JSON.
+// numbers matches the fields that are numbers in JSON.
 var numbers = regexp.MustCompile(`^(.*_(pid|bytes|usec)|generation|sessions|left_out)$`)
 
+// JSON returns an entry as an object with the fields that docs/logging.md lists.
 func JSON(at time.Time, e systemd.Entry) map[string]any {
 	shape := map[string]any{}
 	for name, value := range e.Fields {

@@ -1,3 +1,4 @@
+// Package recordings makes recordings and replays them.
 package recordings
 
 import (
@@ -13,7 +14,7 @@ type NopCloser struct{ io.Writer }
 
 func (NopCloser) Close() error { return nil }
 
-// Record records on w until ctx ends. The error is that of a write, after which it ends.
+// Record records to w until ctx ends or a write fails.
 func Record(ctx context.Context, w io.Writer, config controller.Config) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

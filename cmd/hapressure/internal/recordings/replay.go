@@ -15,7 +15,7 @@ import (
 	"hapressure/policy/replay"
 )
 
-// recordingLimit bounds a recording, in bytes. The daemon's are of 16 MiB in half a day to two days.
+// recordingLimit bounds a recording, in bytes. The daemon's have 16 MiB in half a day to two days.
 const recordingLimit = 1 << 30
 
 // Play feeds recordings to runs.
@@ -29,7 +29,7 @@ func Play(files []string, runs []*replay.Run, stderr io.Writer) (*replay.View, e
 	return view, nil
 }
 
-// playFile feeds one recording to runs. It writes to stderr where a recording was cut off.
+// playFile feeds one recording to runs. If the recording was cut off, it says so on stderr.
 func playFile(name string, view *replay.View, runs []*replay.Run, stderr io.Writer) error {
 	f, err := input.OpenOrStdin(name, recordingLimit)
 	if err != nil {
@@ -43,7 +43,7 @@ func playFile(name string, view *replay.View, runs []*replay.Run, stderr io.Writ
 			break
 		}
 		if e.Begin != nil && view.Target != "" && e.Begin.Target != view.Target {
-			return fmt.Errorf("it is of target %q, and the recordings before it are of %q: replay them one at a time", e.Begin.Target, view.Target)
+			return fmt.Errorf("its target is %q, and that of the recordings before it is %q: replay them one at a time", e.Begin.Target, view.Target)
 		}
 		view.Play(e)
 		for _, run := range runs {
@@ -59,7 +59,7 @@ func playFile(name string, view *replay.View, runs []*replay.Run, stderr io.Writ
 	return nil
 }
 
-// totals tells how long a run was in which tier, and how often it did what.
+// totals sums up the time in each tier and the number of each action.
 func totals(r *replay.Run) string {
 	var parts string
 	for _, tier := range slices.Sorted(maps.Keys(r.Spent)) {
@@ -90,7 +90,7 @@ func Print(out io.Writer, view *replay.View, runs []*replay.Run) {
 		}
 		if i > 0 {
 			was, is := r.Differ(runs[0])
-			fmt.Fprintf(out, "First difference to what was recorded:\n  recorded: %s\n  %s: %s\n", was, r.Name, is)
+			fmt.Fprintf(out, "First difference from the recording:\n  recorded: %s\n  %s: %s\n", was, r.Name, is)
 		}
 	}
 	fmt.Fprintln(out)
@@ -98,6 +98,6 @@ func Print(out io.Writer, view *replay.View, runs []*replay.Run) {
 		fmt.Fprintf(out, "In all, %s:%s\n", r.Name, totals(r))
 	}
 	if len(runs) > 1 {
-		fmt.Fprintln(out, "What was not recorded is only a model: it counts as done after its typical time, and memory stays as it was recorded.")
+		fmt.Fprintln(out, "Actions that were not recorded are a model: they end after their typical time, and memory stays as recorded.")
 	}
 }

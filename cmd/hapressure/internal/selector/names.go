@@ -7,8 +7,8 @@ import (
 	"hapressure/policy"
 )
 
-// NameOf is what the status calls a target, or the pattern of such names: a unit, or the path of a cgroup, which begins
-// with a slash there and may not in the policy.
+// NameOf returns the name, or the pattern of names, of a target in the status. The path of a cgroup
+// begins with a slash there, and need not in the policy.
 func NameOf(t policy.Target) string {
 	if t.Cgroup != "" {
 		return path.Clean("/" + t.Cgroup)
@@ -16,7 +16,7 @@ func NameOf(t policy.Target) string {
 	return t.Unit
 }
 
-// Target is the target with a name: the path of a cgroup if there is a slash in it, which no unit has in its name.
+// Target returns the target with a name: a path of a cgroup if it has a slash, which no unit has.
 func Target(name string) policy.Target {
 	if strings.Contains(name, "/") {
 		return policy.Target{Cgroup: name}

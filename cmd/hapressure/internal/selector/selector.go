@@ -1,3 +1,4 @@
+// Package selector finds what users name: units, cgroups, masters and workers.
 package selector
 
 import (
@@ -23,7 +24,7 @@ type Selector struct {
 	PID  int    // only the worker with this pid, or the workers of the master with it; 0 = any
 }
 
-// Find returns the chosen workers, and all processes of the host whose memory maps can be read.
+// Find returns the chosen instances, and all processes of the host whose memory maps can be read.
 func (s Selector) Find(ctx context.Context, scanner *haproxy.Scanner) ([]haproxy.Instance, []int, error) {
 	pids, err := allPIDs()
 	if err != nil {
@@ -37,7 +38,7 @@ func (s Selector) Find(ctx context.Context, scanner *haproxy.Scanner) ([]haproxy
 		if of, err = unitPIDs(ctx, s.Unit); err != nil {
 			return nil, nil, err
 		}
-		among = of // anybody can run something that is called haproxy and keeps us waiting
+		among = of // any user can run a program that is called haproxy and does not answer
 	}
 	found, err := Scan(ctx, scanner, among)
 	if err != nil {
@@ -51,14 +52,14 @@ func (s Selector) Find(ctx context.Context, scanner *haproxy.Scanner) ([]haproxy
 	found = slices.DeleteFunc(found, func(i haproxy.Instance) bool { return len(i.Workers) == 0 })
 	if len(found) == 0 && s.PID != 0 {
 		return nil, nil, fmt.Errorf("pid %d is no worker or master of a HAProxy in master-worker mode (-W, -Ws): "+
-			"'hapressure workers' lists those there are", s.PID)
+			"'hapressure workers' lists all of them", s.PID)
 	}
 	return found, slices.DeleteFunc(pids, func(pid int) bool {
 		f, err := os.Open(filepath.Join(host.Procfs, strconv.Itoa(pid), "maps"))
 		if err == nil {
 			f.Close()
 		}
-		return err != nil // gone, or of a user namespace that we are not in: a worker's memory is not shared with it
+		return err != nil // exited, or in another user namespace: it shares no memory with a worker
 	}), nil
 }
 
@@ -66,10 +67,10 @@ func (s Selector) Find(ctx context.Context, scanner *haproxy.Scanner) ([]haproxy
 func Scan(ctx context.Context, s *haproxy.Scanner, pids []int) ([]haproxy.Instance, error) {
 	found, err := s.Scan(ctx, pids)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("looking at other users' processes needs root: run this with sudo (%w)", err)
+		return nil, fmt.Errorf("inspecting processes of other users needs root: run this with sudo (%w)", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("looking for HAProxy: %w", err)
+		return nil, fmt.Errorf("finding HAProxy: %w", err)
 	}
 	return found, nil
 }
@@ -95,7 +96,7 @@ func unitPIDs(ctx context.Context, name string) ([]int, error) {
 	}
 	mount, err := cgroup.Mount()
 	if err != nil {
-		return nil, fmt.Errorf("looking for the processes of %s: %w", name, err)
+		return nil, fmt.Errorf("finding the processes of %s: %w", name, err)
 	}
 	link, err := controller.Connect(ctx, host.Ways(mount))
 	if err != nil {
@@ -111,7 +112,7 @@ func unitPIDs(ctx context.Context, name string) ([]int, error) {
 	}
 	group, err := cgroup.Open(mount, at)
 	if err != nil {
-		return nil, fmt.Errorf("looking for the processes of %s: %w", name, err)
+		return nil, fmt.Errorf("finding the processes of %s: %w", name, err)
 	}
 	defer group.Close()
 	return group.Procs()

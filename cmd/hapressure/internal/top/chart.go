@@ -8,13 +8,15 @@ import (
 	"hapressure/policy"
 )
 
-// charted is how far back the charts go: what the daemon keeps.
+// charted is the time that the charts cover, which is the history of the daemon.
 const charted = 10 * time.Minute
 
-// lastsFor is how long a moment stands for what comes after it: while all is still the daemon looks each 10 s. After that there is a gap.
+// lastsFor is how long a moment stands for the time after it: a quiet daemon ticks every 10 s. Later there
+// is a gap.
 const lastsFor = 15 * time.Second
 
-// columns spreads what read gives of each moment over n columns up to now: in each the greatest, NaN where there is none.
+// columns spreads a value of each moment over n columns up to now. A column has the greatest of its
+// values, NaN if it has none.
 func columns(history []status.Moment, now time.Time, n int, read func(status.Moment) float64) []float64 {
 	values := make([]float64, n)
 	for i := range values {
@@ -39,7 +41,7 @@ func columns(history []status.Moment, now time.Time, n int, read func(status.Mom
 	return values
 }
 
-// number is a reading's value, NaN where it has none.
+// number returns a reading's value, NaN if it is absent.
 func number(r policy.Reading) float64 {
 	if r.Absent != "" {
 		return math.NaN()
@@ -47,13 +49,13 @@ func number(r policy.Reading) float64 {
 	return r.Value
 }
 
-// A ramp fills a cell from empty to full.
+// A ramp has the characters of a cell from empty to full.
 var (
 	blockRamp = []rune(" ▁▂▃▄▅▆▇█")
 	asciiRamp = []rune(" .:#")
 )
 
-// bars draws a value of each column from 0 up to top, as lines from above. What is there can be seen, even if it is 0.
+// bars draws values from 0 to top as lines from the top down. A value of 0 is visible, NaN is not.
 func bars(values []float64, top float64, height int, ramp []rune) [][]rune {
 	lines := make([][]rune, height)
 	full := len(ramp) - 1
@@ -70,7 +72,7 @@ func bars(values []float64, top float64, height int, ramp []rune) [][]rune {
 	return lines
 }
 
-// peak is the greatest of values, and at least the given one.
+// peak returns the greatest of values and least.
 func peak(values []float64, least float64) float64 {
 	for _, v := range values {
 		if v > least {

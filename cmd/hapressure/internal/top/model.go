@@ -13,12 +13,12 @@ import (
 	"hapressure/controller/status"
 )
 
-// learn takes in an answer. After one that failed the last good one is still shown.
+// learn takes an answer. After an error the last good answer stays on the screen.
 func (m *Model) learn(a answer, now time.Time) {
 	if m.err = a.err; a.err != nil {
 		return
 	}
-	if a.status.Daemon == nil { // it tells no history
+	if a.status.Daemon == nil { // an inspection has no history
 		for i := range a.status.Targets {
 			t := &a.status.Targets[i]
 			if old := slices.IndexFunc(m.status.Targets, func(o status.Target) bool { return o.Name == t.Name }); old >= 0 {
@@ -31,12 +31,12 @@ func (m *Model) learn(a answer, now time.Time) {
 	m.choose(0)
 }
 
-// shown is the index of the target shown: another one where it has gone. There is one at least.
+// shown returns the index of the target on the screen, 0 if that target has gone.
 func (m *Model) shown() int {
 	return max(0, slices.IndexFunc(m.status.Targets, func(t status.Target) bool { return t.Name == m.target }))
 }
 
-// turn shows another target, steps away.
+// turn shows the target that is steps away.
 func (m *Model) turn(steps int) {
 	if n := len(m.status.Targets); n > 0 {
 		m.target, m.pid, m.at = m.status.Targets[(m.shown()+steps+n)%n].Name, 0, 0
@@ -44,7 +44,7 @@ func (m *Model) turn(steps int) {
 	}
 }
 
-// workers are those of the target shown, in the order asked for.
+// workers returns the workers of the target on the screen in the chosen order.
 func (m *Model) workers() []status.Worker {
 	var all []status.Worker
 	for _, master := range m.status.Targets[m.shown()].Masters {
@@ -64,7 +64,7 @@ func (m *Model) workers() []status.Worker {
 	return all
 }
 
-// descending puts the greatest first, and what is not known last.
+// descending sorts the greatest first, and unknown values last.
 func descending[T cmp.Ordered](a, b *T) int {
 	switch {
 	case a == nil && b == nil:
@@ -77,7 +77,7 @@ func descending[T cmp.Ordered](a, b *T) int {
 	return cmp.Compare(*b, *a)
 }
 
-// choose chooses the worker that many rows below the one chosen, or in the row of one that has gone.
+// choose chooses the worker that is below rows under the chosen one. If that one has gone, its row counts.
 func (m *Model) choose(below int) {
 	if len(m.status.Targets) == 0 {
 		return
@@ -92,7 +92,7 @@ func (m *Model) choose(below int) {
 	}
 }
 
-// key does what a key is for. What it returns is to be run beside, and gives the next note.
+// key handles a key. The caller runs do in a goroutine; it returns the next note.
 func (m *Model) key(e *tcell.EventKey) (do func(context.Context) string) {
 	if e.Key() == tcell.KeyCtrlC {
 		m.quit = true
@@ -164,7 +164,7 @@ func (m *Model) beginPurge(dryRun bool) (do func(context.Context) string) {
 		return purgeText(done)
 	}
 	if dryRun {
-		m.note, m.busy = "Looking...", true
+		m.note, m.busy = "Checking...", true
 		return do
 	}
 	m.asking = do
@@ -175,7 +175,7 @@ func (m *Model) beginPurge(dryRun bool) (do func(context.Context) string) {
 func purgeText(p status.Purge) string {
 	switch p.Result {
 	case status.Purged:
-		return fmt.Sprintf("Worker %d: freed %s; its threads stood still for %.0f µs.", p.PID, render.Size(p.Before-min(p.Before, p.After)), p.Held)
+		return fmt.Sprintf("Worker %d: freed %s; its threads were frozen for %.0f µs.", p.PID, render.Size(p.Before-min(p.Before, p.After)), p.Held)
 	case status.WouldPurge:
 		return fmt.Sprintf("Worker %d: a purge would free up to %s (layout of HAProxy %s).", p.PID, render.Size(p.Before), p.Layout)
 	}

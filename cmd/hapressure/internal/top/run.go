@@ -1,3 +1,4 @@
+// Package top draws the live view of hapressure top.
 package top
 
 import (
@@ -9,32 +10,33 @@ import (
 	"hapressure/controller/status"
 )
 
-// Keys is a block of code to Markdown, of which the man page is made.
+// Keys describes the keys, indented as a block of code in Markdown.
 const Keys = `    Tab, left, right   another target
     up, down           choose a worker
     g c n a            sort by generation, cache, number of connections, age
-    d                  dry run: what purging the chosen worker would free
-    p                  purge its TLS session cache, after a question
+    d                  dry run: what a purge of the chosen worker would free
+    p                  purge its TLS session cache, after confirmation
     ?                  show the keys
     q                  quit`
 
-// askTime bounds one question: the daemon itself takes no longer than 10 s for its answer.
+// askTime bounds one request. The daemon answers within 10 s.
 const askTime = 15 * time.Second
 
 type answer struct {
 	status status.Status
-	note   string // what the look could not read
+	note   string // what an inspection could not read
 	err    error
 }
 
-// run shows the model until q or the end of ctx. Whatever may take long runs beside: keys are never held up.
+// Run shows the model until q or the end of ctx. Requests and purges run in goroutines, so that no key
+// waits for them.
 func (m *Model) Run(ctx context.Context, s tcell.Screen) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events, answers, notes := make(chan tcell.Event), make(chan answer), make(chan string, 1)
 	go s.ChannelEvents(events, ctx.Done())
 	go m.poll(ctx, answers)
-	tick := time.NewTicker(time.Second) // what is shown grows old
+	tick := time.NewTicker(time.Second) // the ages on the screen grow
 	defer tick.Stop()
 	for {
 		m.draw(s, time.Now())
@@ -49,7 +51,7 @@ func (m *Model) Run(ctx context.Context, s tcell.Screen) {
 			m.busy = false
 		case e := <-events:
 			switch e := e.(type) {
-			case nil: // the terminal has gone
+			case nil: // the terminal was closed
 				return
 			case *tcell.EventResize:
 				s.Sync()

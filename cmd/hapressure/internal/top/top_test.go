@@ -190,7 +190,7 @@ func TestTopNeverHangs(t *testing.T) {
 	s.press("py")
 	s.sees("Purging...")
 	s.press("p?")
-	s.sees("any key goes back")
+	s.sees("any key closes this")
 	s.press("x")
 	s.screen.InjectKey(tcell.KeyDown, 0, 0)
 	s.sees(">     2   849")
@@ -216,7 +216,7 @@ func TestTopGoesOn(t *testing.T) {
 	s.sees("Retrying every second. 'hapressure doctor' checks this host")
 	s.sees("haproxy.service  no tier")
 	s.sees("Cannot read systemd")
-	s.sees("error 3; trying again")
+	s.sees("error 3; retrying")
 	s.sees("haproxy.service  no tier")
 }
 

@@ -13,25 +13,26 @@ import (
 	"hapressure/controller/status"
 )
 
-// gutter is what stands left of the charts, in columns.
+// gutter is the width of the labels left of the charts, in columns.
 const gutter = 10
 
 var (
 	plain = tcell.StyleDefault
 	bold  = plain.Bold(true)
-	// tierStyles are by tier, from none; harsher ones have the last. What they say is told by digits, too.
-	tierStyles = []tcell.Style{plain.Foreground(tcell.ColorGreen), plain.Foreground(tcell.ColorYellow), plain.Foreground(tcell.ColorFuchsia), plain.Foreground(tcell.ColorRed)}
+	// tierStyles are by tier, from none; tiers beyond have the last. Digits show the tier as well.
+	tierStyles = []tcell.Style{plain.Foreground(tcell.ColorGreen), plain.Foreground(tcell.ColorYellow),
+		plain.Foreground(tcell.ColorFuchsia), plain.Foreground(tcell.ColorRed)}
 )
 
 func tierStyle(tier int) tcell.Style { return tierStyles[max(0, min(tier, len(tierStyles)-1))] }
 
-// page is a screen that is written from above.
+// page is a screen that is written from top to bottom.
 type page struct {
 	tcell.Screen
 	width, y int
 }
 
-// line writes one line. What is too long ends in dots.
+// line writes one line. If it is too long it ends in dots.
 func (p *page) line(style tcell.Style, text string) {
 	if r := []rune(render.Printable(text)); len(r) > p.width {
 		text = string(r[:max(0, p.width-3)]) + "..."
@@ -42,14 +43,14 @@ func (p *page) line(style tcell.Style, text string) {
 	p.y++
 }
 
-// text writes a text in as many lines as it needs.
+// text writes a text in several lines.
 func (p *page) text(text string) {
 	for line := range strings.Lines(render.Wrap(text, p.width, 0)) {
 		p.line(plain, strings.TrimRight(line, "\n"))
 	}
 }
 
-// draw shows all of it, as of now, on whatever size the screen has.
+// draw draws the model as of now, on a screen of any size.
 func (m *Model) draw(s tcell.Screen, now time.Time) {
 	s.Clear()
 	width, height := s.Size()
@@ -60,12 +61,12 @@ func (m *Model) draw(s tcell.Screen, now time.Time) {
 			p.line(plain, line)
 		}
 		p.line(plain, "")
-		p.line(plain, "    any key goes back")
+		p.line(plain, "    any key closes this")
 	case m.heard.IsZero() && m.err != nil:
 		p.text(m.err.Error())
 		p.text("Retrying every second. 'hapressure doctor' checks this host and prints what to do; q quits.")
 	case m.heard.IsZero():
-		p.line(plain, "hapressure top: asking...")
+		p.line(plain, "hapressure top: waiting for the status...")
 	case len(m.status.Targets) == 0:
 		p.line(plain, "No target of the policy is running.")
 	default:
@@ -74,7 +75,7 @@ func (m *Model) draw(s tcell.Screen, now time.Time) {
 	p.y = height - 2
 	note := m.note
 	if m.err != nil && !m.heard.IsZero() {
-		note = cmp.Or(note, fmt.Sprintf("%v; trying again", m.err))
+		note = cmp.Or(note, fmt.Sprintf("%v; retrying", m.err))
 	}
 	note = cmp.Or(note, m.unread)
 	p.line(bold, note)
@@ -97,7 +98,7 @@ func (m *Model) footer(now time.Time) string {
 	return text
 }
 
-// drawTarget shows the target down to the line before bottom.
+// drawTarget draws the target down to the line above bottom.
 func (m *Model) drawTarget(p *page, bottom int) {
 	t := m.status.Targets[m.shown()]
 	title := fmt.Sprintf("%s  %s", t.Name, render.Tier(t, m.status))
@@ -118,7 +119,7 @@ func (m *Model) drawTarget(p *page, bottom int) {
 		line(fmt.Sprintf("unknown %d", len(whys)), whys[0])
 	}
 	workers := m.workers()
-	left := max(0, bottom-p.y-1) // of it the charts and the actions get what the workers leave, or a part
+	left := max(0, bottom-p.y-1) // the charts and the actions share what the workers leave
 	actions := min(len(t.Actions), left/7)
 	left -= actions
 	if rows := min(len(workers), max(4, left/3)); left-rows >= 8 {
@@ -131,16 +132,18 @@ func (m *Model) drawTarget(p *page, bottom int) {
 	}
 }
 
-// charts draws the history in that many lines: memory, pressure, the tier and the time.
+// charts draws the history in height lines: memory, pressure, the tier and the time.
 func (m *Model) charts(p *page, t status.Target, height int) {
 	n := p.width - gutter
 	get := func(read func(status.Moment) float64) []float64 { return columns(t.History, m.status.At, n, read) }
 	tiers := get(func(o status.Moment) float64 { return float64(o.Tier) })
-	some, full := get(func(o status.Moment) float64 { return number(o.Some) }), get(func(o status.Moment) float64 { return number(o.Full) })
+	some := get(func(o status.Moment) float64 { return number(o.Some) })
+	full := get(func(o status.Moment) float64 { return number(o.Full) })
 	small := max(1, height/10)
 	high := min(height-3-2*small, 16)
-	// Each moment against its own limit: another one may be the nearest for a while.
-	m.chart(p, "100%", get(func(o status.Moment) float64 { return float64(o.Used) / float64(o.Limit) }), 1, high, tiers)
+	// Each moment has its own nearest limit.
+	used := get(func(o status.Moment) float64 { return float64(o.Used) / float64(o.Limit) })
+	m.chart(p, "100%", used, 1, high, tiers)
 	line := strings.Builder{}
 	for _, tier := range tiers {
 		switch {
@@ -153,9 +156,9 @@ func (m *Model) charts(p *page, t status.Target, height int) {
 		}
 	}
 	p.line(plain, fmt.Sprintf("%*s%s", -gutter, "tier", line.String()))
-	scale := max(peak(some, 10), peak(full, 10)) // percent: a little is to look little
-	p.line(plain, fmt.Sprintf("pressure  some %s, full %s over 10 s; %s, %s over 60 s; charted to %.0f%%", render.Percent(t.Some10), render.Percent(t.Full10),
-		render.Percent(t.Some60), render.Percent(t.Full60), scale))
+	scale := max(peak(some, 10), peak(full, 10)) // in percent, 10 at least: little pressure must look little
+	p.line(plain, fmt.Sprintf("pressure  some %s, full %s over 10 s; %s, %s over 60 s; charted to %.0f%%",
+		render.Percent(t.Some10), render.Percent(t.Full10), render.Percent(t.Some60), render.Percent(t.Full60), scale))
 	m.chart(p, "some", some, scale, small, tiers)
 	m.chart(p, "full", full, scale, small, tiers)
 	p.line(plain, fmt.Sprintf("%*s%-*s%s", -gutter, "", n/2, "10m ago", fmt.Sprintf("%-*s%s", n-n/2-3, "5m", "now")))
@@ -180,7 +183,7 @@ func (m *Model) chart(p *page, label string, values []float64, top float64, heig
 	}
 }
 
-// drawWorkers shows the table in that many lines, scrolled to the worker chosen.
+// drawWorkers draws the table in height lines, scrolled to the chosen worker.
 func (m *Model) drawWorkers(p *page, workers []status.Worker, height int) {
 	var b strings.Builder
 	render.Table(&b, "  ", render.WorkerTable(workers))
