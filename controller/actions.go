@@ -21,7 +21,7 @@ type result struct {
 	took     time.Duration // the action itself
 	since    time.Duration // since the tick that found it due; 0 if it is manual
 	held     time.Duration // how long the worker's threads were frozen
-	stall    time.Duration // how long at most its first thread did not wait for events; 0: not known
+	stall    time.Duration // of its first thread, at most, without waiting for events; 0: not known
 	sessions int           // shut down
 }
 
@@ -43,8 +43,8 @@ type actions struct {
 	report  func(ended) // gets what ended receives no more
 }
 
-// start performs an action by do and sends its outcome to ended. Once ctx has ended, as no goroutine may
-// receive it then, the outcome is only reported.
+// start performs an action by do and sends its outcome to ended. Once ctx has ended, as
+// no goroutine may receive it then, the outcome is only reported.
 func (a *actions) start(ctx context.Context, e ended, do func() result) {
 	a.running.Go(func() {
 		began := time.Now()
@@ -61,8 +61,8 @@ func (a *actions) start(ctx context.Context, e ended, do func() result) {
 	})
 }
 
-// perform performs an action on a worker: it proves again that the worker is stopping, acts, waits for
-// the end and measures what was freed.
+// perform performs an action on a worker: it proves again that the worker is stopping,
+// acts, waits for the end and measures what was freed.
 func (a *actions) perform(ctx context.Context, due policy.Due, w haproxy.Worker) result {
 	p, err := a.scanner.Recheck(ctx, w)
 	if errors.Is(err, haproxy.ErrGone) {
@@ -105,8 +105,8 @@ func failure(err error) result {
 	return result{Result: r, what: string(r), why: err.Error()}
 }
 
-// resultOf classifies the error of an action, of the policy or manual: Refused if every further attempt
-// would meet it, Failed if it may pass.
+// resultOf classifies the error of an action, of the policy or manual: Refused if every
+// further attempt would meet it, Failed if it may pass.
 func resultOf(err error) policy.Result {
 	if haproxy.Permanent(err) {
 		return policy.Refused
@@ -114,7 +114,9 @@ func resultOf(err error) policy.Result {
 	return policy.Failed
 }
 
-func (a *actions) purge(ctx context.Context, do func(context.Context, []int) (haproxy.Purged, error)) result {
+func (a *actions) purge(
+	ctx context.Context, do func(context.Context, []int) (haproxy.Purged, error),
+) result {
 	pids, err := a.group.Procs()
 	if err != nil {
 		return failure(err)
@@ -124,7 +126,8 @@ func (a *actions) purge(ctx context.Context, do func(context.Context, []int) (ha
 	if err != nil {
 		r = failure(err)
 	} else {
-		r.what = fmt.Sprintf("freed %s; its threads were frozen for %v", mib(done.Freed()), done.Held.Round(time.Microsecond))
+		r.what = fmt.Sprintf("freed %s; its threads were frozen for %v",
+			mib(done.Freed()), done.Held.Round(time.Microsecond))
 	}
 	r.freed, r.held = done.Freed(), done.Held
 	return r
@@ -147,20 +150,22 @@ func trimmed(done haproxy.Trimmed, err error) result {
 	switch {
 	case err != nil:
 	case done.Stall > 0:
-		r.what += fmt.Sprintf("; its first thread waited for events again after %v", done.Stall.Round(100*time.Microsecond))
+		r.what += fmt.Sprintf("; its first thread waited for events again after %v",
+			done.Stall.Round(100*time.Microsecond))
 	default:
-		r.what += fmt.Sprintf("; its first thread was not seen to wait for events within %v", haproxy.StallLimit)
+		r.what += fmt.Sprintf("; its first thread was not seen to wait for events within %v",
+			haproxy.StallLimit)
 	}
 	return r
 }
 
-// hardStopGrace is the pause of HAProxy's own hard stop between shutting the streams down and the exit
-// (src/proxy.c, hard_stop).
+// hardStopGrace is the pause of HAProxy's own hard stop between shutting the streams down
+// and the exit (src/proxy.c, hard_stop).
 const hardStopGrace = time.Second
 
-// hardStop does what HAProxy's hard-stop-after does, but spread over time: it shuts the sessions down, then
-// terminates the worker. If the CLI does not answer now, it fails and is retried. If the worker has no
-// CLI, the sessions end with it.
+// hardStop does what HAProxy's hard-stop-after does, but spread over time: it shuts the
+// sessions down, then terminates the worker. If the CLI does not answer now, it fails and
+// is retried. If the worker has no CLI, the sessions end with it.
 func (a *actions) hardStop(ctx context.Context, w haproxy.Replaced, pace haproxy.Pace) result {
 	freed := a.measure()
 	d, err := w.Drain(ctx, pace)
@@ -175,11 +180,12 @@ func (a *actions) hardStop(ctx context.Context, w haproxy.Replaced, pace haproxy
 	}
 	r := result{Result: policy.Done, freed: freed(), sessions: d.Sessions}
 	if noCLI {
-		r.what = "the worker ended with its sessions, which cannot be shut down one by one because there is no way to its CLI; " +
-			"freed " + mib(r.freed)
+		r.what = "the worker ended with its sessions, which cannot be shut down one by one " +
+			"because there is no way to its CLI; freed " + mib(r.freed)
 		return r
 	}
-	r.what = fmt.Sprintf("%d sessions shut down and the worker ended, freed %s", d.Sessions, mib(r.freed))
+	r.what = fmt.Sprintf("%d sessions shut down and the worker ended, freed %s",
+		d.Sessions, mib(r.freed))
 	if d.Left {
 		r.what += "; its last sessions ended with it"
 	}
@@ -201,8 +207,8 @@ func (a *actions) terminate(ctx context.Context, w haproxy.Replaced, grace time.
 	return r
 }
 
-// measure returns a function that returns how many bytes less the group uses than now; 0 if it uses more,
-// because others in it have grown.
+// measure returns a function that returns how many bytes less the group uses than now; 0
+// if it uses more, because others in it have grown.
 func (a *actions) measure() (freed func() uint64) {
 	before, berr := a.group.MemoryCurrent()
 	return func() uint64 {

@@ -1,8 +1,9 @@
-// Package controller guards HAProxy: it finds the targets of a policy, senses each of them, has the
-// policy decide, performs the actions and logs them.
+// Package controller guards HAProxy: it finds the targets of a policy, senses each of
+// them, has the policy decide, performs the actions and logs them.
 //
-// A [Controller] finds targets and has one guard for each. A guard is a loop, and owns parts that know
-// neither it nor the Controller: sensor, schedule, queue, actions, recording, persist.
+// A [Controller] finds targets and has one guard for each. A guard is a loop, and owns
+// parts that know neither it nor the Controller: sensor, schedule, queue, actions,
+// recording, persist.
 package controller
 
 import (
@@ -32,20 +33,21 @@ type Config struct {
 	Procfs  string         // the proc file system, /proc
 	Cgroups string         // the mount point of cgroup v2
 	Journal Journal
-	// Ways lead to systemd, the best first. The first that works is used until one before it works, or
-	// the connection is lost. Without any, only targets given as cgroups are found.
+	// Ways lead to systemd, the best first. The first that works is used until one before
+	// it works, or the connection is lost. Without any, only targets given as cgroups are
+	// found.
 	Ways []Way
 	// Status gets a line that describes the targets whenever it changes. May be nil.
 	Status func(string)
-	// StateDir is a folder for the state that a restarted daemon continues with. A reboot must empty
-	// it. "" persists nothing.
+	// StateDir is a folder for the state that a restarted daemon continues with. A reboot
+	// must empty it. "" persists nothing.
 	StateDir string
-	// Record opens the file of a target's next recording. A new file begins after RecordSize bytes.
-	// nil records nothing.
+	// Record opens the file of a target's next recording. A new file begins after
+	// RecordSize bytes. nil records nothing.
 	Record     func(target string) io.WriteCloser
 	RecordSize int64
-	// Recordings is the folder that Record writes into, if it has recordings of several targets. The
-	// oldest of targets that are no longer guarded are removed.
+	// Recordings is the folder that Record writes into, if it has recordings of several
+	// targets. The oldest of targets that are no longer guarded are removed.
 	Recordings Recordings
 
 	pauses pauses // for tests; zero means the usual ones
@@ -73,7 +75,8 @@ type Controller struct {
 	inForce status.Policy
 	systemd status.Systemd // of the last connection
 	status  string
-	// scanners are those of Inspect, by the target's name. They remember proofs, and silent workers.
+	// scanners are those of Inspect, by the target's name. They remember proofs, and
+	// silent workers.
 	scanners map[string]*haproxy.Scanner
 }
 
@@ -85,13 +88,15 @@ func New(c Config) *Controller {
 	notifier.disable = c.DryRun
 	return &Controller{
 		Config: c, events: events, tallies: newTallies(), notifier: notifier,
-		again: make(chan struct{}, 1), guards: map[string]*guard{}, scanners: map[string]*haproxy.Scanner{},
-		inForce: status.Policy{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
+		again: make(chan struct{}, 1), guards: map[string]*guard{},
+		scanners: map[string]*haproxy.Scanner{},
+		inForce:  status.Policy{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
 	}
 }
 
-// SetPolicy brings p into force from the next tick on. A target stays in its tier if p has a tier of that
-// name. A target that p does not have, or disables, is no longer guarded.
+// SetPolicy brings p into force from the next tick on. A target stays in its tier if p
+// has a tier of that name. A target that p does not have, or disables, is no longer
+// guarded.
 func (c *Controller) SetPolicy(p *policy.Policy, origin string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,13 +129,15 @@ func (c *Controller) policy() *policy.Policy {
 	return c.Policy
 }
 
-// Run guards until ctx ends. Then, in this order: the guards end, each as its run says; the queued signals
-// are sent and the queued hooks fail, because their context has ended. Nothing waits for the sweeps of
-// leftovers.
+// Run guards until ctx ends. Then, in this order: the guards end, each as its run says;
+// the queued signals are sent and the queued hooks fail, because their context has ended.
+// Nothing waits for the sweeps of leftovers.
 func (c *Controller) Run(ctx context.Context) {
 	c.notifier.start(ctx)
-	go c.sweepLeftovers(ctx, recordingStore, c.Recordings.Dir, openRecordings, recordingBounds(c.Recordings.PerTarget))
-	go c.sweepLeftovers(ctx, stateStore, c.StateDir, openStates, stateBounds)
+	go c.sweepLeftovers(ctx, leftovers{
+		recordingStore, c.Recordings.Dir, openRecordings, recordingBounds(c.Recordings.PerTarget),
+	})
+	go c.sweepLeftovers(ctx, leftovers{stateStore, c.StateDir, openStates, stateBounds})
 	for ctx.Err() == nil {
 		err := c.follow(ctx)
 		if ctx.Err() != nil || err == nil {
@@ -146,8 +153,8 @@ func (c *Controller) Run(ctx context.Context) {
 	c.notifier.close()
 }
 
-// follow looks up targets, at once and at each change, until ctx ends or there is a better way to
-// systemd. The error is the loss of systemd. Guards continue meanwhile.
+// follow looks up targets, at once and at each change, until ctx ends or there is a
+// better way to systemd. The error is the loss of systemd. Guards continue meanwhile.
 func (c *Controller) follow(ctx context.Context) error {
 	linked, cancel := context.WithCancel(ctx) // guards outlive the link: they have ctx
 	defer cancel()
@@ -197,13 +204,13 @@ func (c *Controller) follow(ctx context.Context) error {
 	}
 }
 
-// guardTargets starts a guard for each target that runs and has none. The error is that systemd does not
-// answer.
+// guardTargets starts a guard for each target that runs and has none. The error is that
+// systemd does not answer.
 func (c *Controller) guardTargets(ctx context.Context, units Units) error {
 	found, unanswered := c.find(ctx, units)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	guarded := map[string]bool{} // cgroups: two guards of one, by two names, would act against each other
+	guarded := map[string]bool{} // cgroups: one may have two names, and gets one guard
 	for _, g := range c.guards {
 		guarded[g.cgroup] = true
 	}
@@ -212,7 +219,7 @@ func (c *Controller) guardTargets(ctx context.Context, units Units) error {
 		switch {
 		case c.Policy.For(name) == nil: // the policy has just changed
 		case g != nil && g.cgroup != at:
-			g.stop() // the unit runs in another cgroup now; the lookup after the guard's end finds that
+			g.stop() // the unit runs elsewhere now, which the lookup after the guard's end finds
 		case g == nil && !guarded[at]:
 			c.start(ctx, name, at)
 			guarded[at] = true
@@ -231,7 +238,8 @@ func (c *Controller) group(name, at string) (*cgroup.Group, error) {
 }
 
 // errNoTarget is the reason logged when a guard is stopped on purpose.
-var errNoTarget = errors.New("hapressure stops, or its policy has no such target any more, or the unit runs in another cgroup")
+var errNoTarget = errors.New("hapressure stops, or its policy has no such target any more, " +
+	"or the unit runs in another cgroup")
 
 // start begins to guard a target. c.mu is held.
 func (c *Controller) start(ctx context.Context, name, at string) {
@@ -277,8 +285,8 @@ func (c *Controller) guarded(target string) bool {
 	return c.guards[target] != nil
 }
 
-// Healthy returns an error if a guard has not finished a tick within the given time, or within the longest
-// time between two ticks of a quiet target.
+// Healthy returns an error if a guard has not finished a tick within the given time, or
+// within the longest time between two ticks of a quiet target.
 func (c *Controller) Healthy(within time.Duration) error {
 	within = max(within, tickQuiet+probeEvery+senseTime)
 	c.mu.Lock()

@@ -13,7 +13,8 @@ import (
 	"hapressure/systemd"
 )
 
-// Identifier is the SYSLOG_IDENTIFIER of every entry, and FieldPrefix begins the names of its fields.
+// Identifier is the SYSLOG_IDENTIFIER of every entry, and FieldPrefix begins the names of
+// its fields.
 const (
 	Identifier  = "hapressure"
 	FieldPrefix = "HAPRESSURE_"
@@ -62,141 +63,197 @@ type kindRow struct {
 	limited  bool   // may repeat while something stays wrong, or comes and goes
 	fields   string // without FieldPrefix
 	subject  string
-	text     string // for the message catalog; a line is a paragraph
+	text     string // for the message catalog; a blank line separates paragraphs
 }
 
-// kinds has a row for each Kind. In subject and text, @X@ stands for the value of HAPRESSURE_X.
-// packaging/hapressure.catalog and the table in docs/logging.md are generated from it.
+// kinds has a row for each Kind. In subject and text, @X@ stands for the value of
+// HAPRESSURE_X. packaging/hapressure.catalog and the table in docs/logging.md are
+// generated from it.
 var kinds = [...]kindRow{
 	TierChanged: {
 		name: "tier-changed", id: "1eb33107bf134766876dbbac6f6d36de", priority: logNotice,
 		fields: "TARGET TIER TIER_FROM REASON USAGE_BYTES LIMIT_BYTES LIMIT " +
 			"USAGE_LIMIT USAGE_LIMIT_BYTES USAGE_LIMIT_USED_BYTES",
 		subject: "@TARGET@ is in tier @TIER@",
-		text: `The policy's tier of @TARGET@ changed from @TIER_FROM@ to @TIER@: @REASON@. ` +
-			`@USAGE_BYTES@ of @LIMIT_BYTES@ bytes of @LIMIT@ are used.
-In a tier hapressure performs the actions of that tier and of all milder tiers, on workers that a reload ` +
-			`left behind. Tiers that come and go with each reload are normal. If the harshest tier is entered often, ` +
-			`HAProxy needs more memory, smaller session caches (tune.ssl.cachesize), fewer reloads, or a hard-stop-after.`,
+		text: `
+The policy's tier of @TARGET@ changed from @TIER_FROM@ to @TIER@: @REASON@. @USAGE_BYTES@ of
+@LIMIT_BYTES@ bytes of @LIMIT@ are used.
+
+In a tier hapressure performs the actions of that tier and of all milder tiers, on workers that a
+reload left behind. Tiers that come and go with each reload are normal. If the harshest tier is
+entered often, HAProxy needs more memory, smaller session caches (tune.ssl.cachesize), fewer
+reloads, or a hard-stop-after.`,
 	},
 	Action: {
-		name: "action", id: "99f9166ac5dd452cbffeda1ae8d327f2", priority: logNotice, fields: actionFields,
+		name: "action", id: "99f9166ac5dd452cbffeda1ae8d327f2", priority: logNotice,
+		fields:  actionFields,
 		subject: "@ACTION@ on worker @WORKER_PID@: @RESULT@",
-		text: `A reload replaced worker @WORKER_PID@ of @TARGET@, and the worker waits for its last connections to end. ` +
-			`Tier @TIER@ of the policy asked for @ACTION@: @REASON@. It freed @FREED_BYTES@ bytes.
-hard-stop-after and terminate-oldest end connections of that worker; all other actions cost none. If connections ` +
-			`end too early, raise the thresholds of the tiers above the first, or disable those tiers ("hapressure policy ` +
-			`explain" prints when each acts). If the result is "skipped" the action was not performed: hapressure runs ` +
-			`with --dry-run.`,
+		text: `
+A reload replaced worker @WORKER_PID@ of @TARGET@, and the worker waits for its last connections
+to end. Tier @TIER@ of the policy asked for @ACTION@: @REASON@. It freed @FREED_BYTES@ bytes.
+
+hard-stop-after and terminate-oldest end connections of that worker; all other actions cost none.
+If connections end too early, raise the thresholds of the tiers above the first, or disable those
+tiers ("hapressure policy explain" prints when each acts). If the result is "skipped" the action
+was not performed: hapressure runs with --dry-run.`,
 	},
 	Refused: {
-		name: "refused", id: "352f0fbf000745c9ac4b2dcf45299f67", priority: logWarning, fields: actionFields,
+		name: "refused", id: "352f0fbf000745c9ac4b2dcf45299f67", priority: logWarning,
+		fields:  actionFields,
 		subject: "@ACTION@ was not safe on worker @WORKER_PID@ and was not performed",
-		text: `@ACTION@ was due, but hapressure could not prove that it is safe on worker @WORKER_PID@ of @TARGET@: ` +
-			`@ERROR@. Nothing of the worker was changed, and the policy continues with its other actions.
-A worker without a TLS session cache is always refused. If you expect it to have one, compare its release with those ` +
-			`in docs/compatibility.md. "hapressure workers" shows what is known of each worker.`,
+		text: `
+@ACTION@ was due, but hapressure could not prove that it is safe on worker @WORKER_PID@ of
+@TARGET@: @ERROR@. Nothing of the worker was changed, and the policy continues with its other
+actions.
+
+A worker without a TLS session cache is always refused. If you expect it to have one, compare its
+release with those in docs/compatibility.md. "hapressure workers" shows what is known of each
+worker.`,
 	},
 	Failed: {
-		name: "failed", id: "60c4c3e9e6624aa29913ec7e5c5f97d4", priority: logWarning, limited: true, fields: actionFields,
+		name: "failed", id: "60c4c3e9e6624aa29913ec7e5c5f97d4", priority: logWarning,
+		limited: true, fields: actionFields,
 		subject: "@ACTION@ on worker @WORKER_PID@ failed",
-		text: `@ACTION@ on worker @WORKER_PID@ of @TARGET@ failed: @ERROR@. HAProxy is not affected. hapressure retries ` +
-			`the action for as long as the tier lasts.
-If it fails repeatedly, check whether a process traces the worker (strace, gdb), whether kernel.yama.ptrace_scope is 3, ` +
-			`and whether a drop-in of hapressure.service takes a privilege away: "hapressure doctor" lists those that are missing.`,
+		text: `
+@ACTION@ on worker @WORKER_PID@ of @TARGET@ failed: @ERROR@. HAProxy is not affected. hapressure
+retries the action for as long as the tier lasts.
+
+If it fails repeatedly, check whether a process traces the worker (strace, gdb), whether
+kernel.yama.ptrace_scope is 3, and whether a drop-in of hapressure.service takes a privilege away:
+"hapressure doctor" lists those that are missing.`,
 	},
 	Withheld: {
-		name: "withheld", id: "a2ac9b99d8864338a14d755deea6bada", priority: logNotice, limited: true,
+		name: "withheld", id: "a2ac9b99d8864338a14d755deea6bada", priority: logNotice,
+		limited: true,
 		fields:  "TARGET TIER ACTION REASON HELD_BYTES USAGE_BYTES LIMIT_BYTES LIMIT",
 		subject: "No connection of @TARGET@ is cut for memory that it does not hold",
-		text: `Memory is short, and tier @TIER@ of the policy would perform @ACTION@: @REASON@. Other programs, or HAProxy's ` +
-			`current worker, hold the memory. Ending stopping workers would cut their connections and not end the shortage.
-Find what holds the memory: "systemd-cgtop -m" shows it by unit. The key "worth" of the action in the policy sets how ` +
-			`much stopping workers must hold; see docs/policy-reference.md. hapressure logs this once while the tier lasts.`,
+		text: `
+Memory is short, and tier @TIER@ of the policy would perform @ACTION@: @REASON@. Other programs,
+or HAProxy's current worker, hold the memory. Ending stopping workers would cut their connections
+and not end the shortage.
+
+Find what holds the memory: "systemd-cgtop -m" shows it by unit. The key "worth" of the action in
+the policy sets how much stopping workers must hold; see docs/policy-reference.md. hapressure logs
+this once while the tier lasts.`,
 	},
 	TargetFound: {
-		name: "target-found", id: "d0b9d84b3bba4ba2854a313c02732ab8", priority: logInfo, limited: true, fields: "TARGET CGROUP",
+		name: "target-found", id: "d0b9d84b3bba4ba2854a313c02732ab8", priority: logInfo,
+		limited: true, fields: "TARGET CGROUP",
 		subject: "@TARGET@ is guarded",
-		text:    `@TARGET@, which the policy names, runs, and hapressure now watches its memory.`,
+		text: `
+@TARGET@, which the policy names, runs, and hapressure now watches its memory.`,
 	},
 	TargetLost: {
-		name: "target-lost", id: "676def0cead1433c998ce9bf3c0a54c3", priority: logInfo, limited: true, fields: "TARGET REASON",
+		name: "target-lost", id: "676def0cead1433c998ce9bf3c0a54c3", priority: logInfo,
+		limited: true, fields: "TARGET REASON",
 		subject: "@TARGET@ is no longer guarded",
-		text: `hapressure no longer watches @TARGET@: @REASON@.
-If it was stopped or restarted there is nothing to do: hapressure finds it again as soon as it runs. If it runs and is ` +
-			`not found, compare its name with the targets of "hapressure policy show".`,
+		text: `
+hapressure no longer watches @TARGET@: @REASON@.
+
+If it was stopped or restarted there is nothing to do: hapressure finds it again as soon as it
+runs. If it runs and is not found, compare its name with the targets of "hapressure policy show".`,
 	},
 	SensorMissing: {
-		name: "sensor-missing", id: "213f5ccdcaeb48cca2c0a254d38202ab", priority: logWarning, limited: true,
+		name: "sensor-missing", id: "213f5ccdcaeb48cca2c0a254d38202ab", priority: logWarning,
+		limited: true,
 		fields:  "TARGET SENSOR REASON",
 		subject: "@SENSOR@ cannot be read",
-		text: `hapressure cannot read @SENSOR@: @REASON@. Conditions of the policy that need it are neither true nor false ` +
-			`until it can be read again; all others work. hapressure logs this once for each gap.
-If memory.pressure is missing, the kernel leaves pressure off: boot it with psi=1. If the memory controller is missing, ` +
-			`the unit needs MemoryAccounting=yes, and the host cgroup v2.`,
+		text: `
+hapressure cannot read @SENSOR@: @REASON@. Conditions of the policy that need it are neither true
+nor false until it can be read again; all others work. hapressure logs this once for each gap.
+
+If memory.pressure is missing, the kernel leaves pressure off: boot it with psi=1. If the memory
+controller is missing, the unit needs MemoryAccounting=yes, and the host cgroup v2.`,
 	},
 	StorageFailed: {
-		name: "storage-failed", id: "23dd67bd445345238889e505457baca2", priority: logWarning, limited: true,
+		name: "storage-failed", id: "23dd67bd445345238889e505457baca2", priority: logWarning,
+		limited: true,
 		fields:  "TARGET STORE REASON",
 		subject: "hapressure cannot store its @STORE@",
-		text: `hapressure could not write, read or remove a file of its own, the @STORE@ of @TARGET@: @REASON@. It guards ` +
-			`HAProxy all the same. Without a recording "hapressure replay" has nothing of that time. Without its state ` +
-			`hapressure starts without tiers and deadlines after a restart. hapressure logs this once for each reason.
-If there is no space left, free some below /var/lib/hapressure (recordings) or /run (state), or lower --recordings-size. ` +
-			`If the file system is read-only, check StateDirectory= and ProtectSystem= in "systemctl cat hapressure".`,
+		text: `
+hapressure could not write, read or remove a file of its own, the @STORE@ of @TARGET@: @REASON@.
+It guards HAProxy all the same. Without a recording "hapressure replay" has nothing of that time.
+Without its state hapressure starts without tiers and deadlines after a restart. hapressure logs
+this once for each reason.
+
+If there is no space left, free some below /var/lib/hapressure (recordings) or /run (state), or
+lower --recordings-size. If the file system is read-only, check StateDirectory= and ProtectSystem=
+in "systemctl cat hapressure".`,
 	},
 	ConnectionChanged: {
-		name: "connection-changed", id: "c262eba8427f41c0ace566887a9e87f9", priority: logWarning, limited: true,
+		name: "connection-changed", id: "c262eba8427f41c0ace566887a9e87f9", priority: logWarning,
+		limited: true,
 		fields:  "CONNECTION CONNECTION_FROM LACKS REASON",
 		subject: "Units are found by @CONNECTION@",
-		text: `hapressure finds the units of its policy by D-Bus. If D-Bus does not answer, it asks systemd at its private ` +
-			`socket. If that does not answer either, it searches the cgroup tree for the units' names. It now uses ` +
-			`@CONNECTION@ instead of @CONNECTION_FROM@. Targets stay guarded in all cases.
-If that is not D-Bus, the entry says what hapressure lacks and why D-Bus did not answer. hapressure tries D-Bus again ` +
-			`every 10 s. On a host that should have D-Bus, see "systemctl status dbus.socket dbus.service".`,
+		text: `
+hapressure finds the units of its policy by D-Bus. If D-Bus does not answer, it asks systemd at
+its private socket. If that does not answer either, it searches the cgroup tree for the units'
+names. It now uses @CONNECTION@ instead of @CONNECTION_FROM@. Targets stay guarded in all cases.
+
+If that is not D-Bus, the entry says what hapressure lacks and why D-Bus did not answer.
+hapressure tries D-Bus again every 10 s. On a host that should have D-Bus, see "systemctl status
+dbus.socket dbus.service".`,
 	},
 	RightMissing: {
-		name: "right-missing", id: "e71204987ab14a03b6bf9aee4e9f6304", priority: logWarning, fields: "RIGHT REASON ACTIONS REMEDY",
+		name: "right-missing", id: "e71204987ab14a03b6bf9aee4e9f6304", priority: logWarning,
+		fields:  "RIGHT REASON ACTIONS REMEDY",
 		subject: "hapressure lacks @RIGHT@",
-		text: `When it started, hapressure checked which privileges of its actions the kernel grants. @RIGHT@ is missing: ` +
-			`@REASON@. These actions are not possible without it: @ACTIONS@.
-What to do: @REMEDY@. Then restart hapressure. "hapressure doctor" shows whether all privileges are present.`,
+		text: `
+When it started, hapressure checked which privileges of its actions the kernel grants. @RIGHT@ is
+missing: @REASON@. These actions are not possible without it: @ACTIONS@.
+
+What to do: @REMEDY@. Then restart hapressure. "hapressure doctor" shows whether all privileges
+are present.`,
 	},
 	HookFailed: {
-		name: "hook-failed", id: "2154b09253864c5d9aa9538cca0af058", priority: logWarning, limited: true,
+		name: "hook-failed", id: "2154b09253864c5d9aa9538cca0af058", priority: logWarning,
+		limited: true,
 		fields:  "TARGET TIER TIER_FROM CHANGE HOOK ERROR",
 		subject: "The hook @HOOK@ failed",
-		text: `The tier of @TARGET@ changed from @TIER_FROM@ to @TIER@, and the policy has a hook for that, @HOOK@. It was ` +
-			`not run, or it failed: @ERROR@. hapressure does not retry it. The tier's actions do not depend on it.
-If the error names a unit, "journalctl --unit" with that name shows what the hook printed; "failed" may mean its ` +
-			`timeout. Hooks run one after the other: a slow one delays those behind it.`,
+		text: `
+The tier of @TARGET@ changed from @TIER_FROM@ to @TIER@, and the policy has a hook for that,
+@HOOK@. It was not run, or it failed: @ERROR@. hapressure does not retry it. The tier's actions do
+not depend on it.
+
+If the error names a unit, "journalctl --unit" with that name shows what the hook printed;
+"failed" may mean its timeout. Hooks run one after the other: a slow one delays those behind it.`,
 	},
 	PolicyLoaded: {
-		name: "policy-loaded", id: "f241d1f9ed1642b381172cc8eaca3bc1", priority: logNotice, fields: "POLICY",
+		name: "policy-loaded", id: "f241d1f9ed1642b381172cc8eaca3bc1", priority: logNotice,
+		fields:  "POLICY",
 		subject: "The policy was loaded",
-		text: `The policy's files have changed, and their new content is in force. "hapressure policy show" prints it, ` +
-			`"hapressure policy explain" prints what it means.`,
+		text: `
+The policy's files have changed, and their new content is in force. "hapressure policy show"
+prints it, "hapressure policy explain" prints what it means.`,
 	},
 	PolicyRejected: {
-		name: "policy-rejected", id: "ceedffe71a0c4649afb7fbb0a27bce36", priority: logErr, limited: true, fields: "POLICY",
+		name: "policy-rejected", id: "ceedffe71a0c4649afb7fbb0a27bce36", priority: logErr,
+		limited: true, fields: "POLICY",
 		subject: "The policy has mistakes",
-		text: `The entry names each mistake with its file, line and column. The policy that was in force stays in force, ` +
-			`also when the service restarts. If there is none, or a new version of hapressure does not accept it, systemd ` +
-			`restarts the service every second until the mistakes are corrected; HAProxy is not guarded meanwhile.
-Correct the mistakes; "hapressure policy check" shows whether any are left. hapressure loads the files as soon as they ` +
-			`have none.`,
+		text: `
+The entry names each mistake with its file, line and column. The policy that was in force stays in
+force, also when the service restarts. If there is none, or a new version of hapressure does not
+accept it, systemd restarts the service every second until the mistakes are corrected; HAProxy is
+not guarded meanwhile.
+
+Correct the mistakes; "hapressure policy check" shows whether any are left. hapressure loads the
+files as soon as they have none.`,
 	},
 	Started: {
-		name: "started", id: "dc6b867543df4cf69c50ca34ad5a1e9f", priority: logInfo, fields: "POLICY",
+		name: "started", id: "dc6b867543df4cf69c50ca34ad5a1e9f", priority: logInfo,
+		fields:  "POLICY",
 		subject: "hapressure has started",
-		text: `It uses @POLICY@, and logs each HAProxy that it finds. If it logs none, check whether HAProxy runs in ` +
-			`master-worker mode ("hapressure workers"), and as a unit that the policy names ("hapressure policy show").`,
+		text: `
+It uses @POLICY@, and logs each HAProxy that it finds. If it logs none, check whether HAProxy runs
+in master-worker mode ("hapressure workers"), and as a unit that the policy names ("hapressure
+policy show").`,
 	},
 	Stopped: {
 		name: "stopped", id: "07f31900a6804415912d1c423d2a27ae", priority: logInfo,
 		subject: "hapressure has stopped",
-		text: `systemd or a signal stopped it. HAProxy runs as before, but its memory is not watched until "systemctl ` +
-			`start hapressure". Workers whose caches were purged stay as they are.`,
+		text: `
+systemd or a signal stopped it. HAProxy runs as before, but its memory is not watched until
+"systemctl start hapressure". Workers whose caches were purged stay as they are.`,
 	},
 }
 
@@ -217,8 +274,8 @@ type Journal interface {
 	Send(systemd.Entry) error
 }
 
-// NewJournal returns the journal of this program. If it has to write lines of text it writes them to
-// stderr.
+// NewJournal returns the journal of this program. If it has to write lines of text it
+// writes them to stderr.
 func NewJournal(stderr io.Writer) *systemd.Journal {
 	return systemd.NewJournal(stderr, Identifier, FieldPrefix+"LEFT_OUT")
 }
@@ -228,8 +285,8 @@ type Events struct {
 	Journal Journal
 }
 
-// fields are the fields of an entry, without FieldPrefix. An empty value means that the field does
-// not apply.
+// fields are the fields of an entry, without FieldPrefix. An empty value means that the
+// field does not apply.
 type fields map[string]string
 
 // send writes an entry with the priority of its kind.
@@ -239,7 +296,8 @@ func (e Events) send(k Kind, message string, f fields) {
 
 func (e Events) sendAt(priority int, k Kind, message string, f fields) {
 	entry := systemd.Entry{
-		MessageID: k.ID(), Message: message, Priority: priority, PID: f["WORKER_PID"], Fields: map[string]string{},
+		MessageID: k.ID(), Message: message, Priority: priority, PID: f["WORKER_PID"],
+		Fields: map[string]string{},
 	}
 	if target := f["TARGET"]; !strings.HasPrefix(target, "/") {
 		entry.Unit = target
@@ -252,14 +310,16 @@ func (e Events) sendAt(priority int, k Kind, message string, f fields) {
 			entry.Fields[FieldPrefix+name] = value
 		}
 	}
-	// An entry that cannot be written must not stop a guard, and there is no other place to log it.
+	// An entry that cannot be written must not stop a guard, and there is no other place
+	// to log it.
 	_ = e.Journal.Send(entry)
 }
 
-// Started logs that the daemon starts with the policy of origin. mode is empty, or how the run
-// differs from a usual one.
+// Started logs that the daemon starts with the policy of origin. mode is empty, or how
+// the run differs from a usual one.
 func (e Events) Started(version, origin, mode string) {
-	e.send(Started, fmt.Sprintf("hapressure %s started with %s%s", version, origin, mode), fields{"POLICY": origin})
+	e.send(Started, fmt.Sprintf("hapressure %s started with %s%s", version, origin, mode),
+		fields{"POLICY": origin})
 }
 
 // Stopped logs that the daemon ends by request.
@@ -272,7 +332,8 @@ func (e Events) PolicyLoaded(origin string) {
 	e.send(PolicyLoaded, "Now in force: "+origin, fields{"POLICY": origin})
 }
 
-// PolicyRejected logs the mistakes of a policy. origin is empty if its files cannot be read.
+// PolicyRejected logs the mistakes of a policy. origin is empty if its files cannot be
+// read.
 func (e Events) PolicyRejected(origin, message string) {
 	e.send(PolicyRejected, message, fields{"POLICY": origin})
 }
@@ -285,17 +346,19 @@ func (e Events) RightMissing(r haproxy.Right) {
 	})
 }
 
-// SensorMissing logs that a sensor cannot be read. target is empty if the sensor is of no target.
+// SensorMissing logs that a sensor cannot be read. target is empty if the sensor is of no
+// target.
 func (e Events) SensorMissing(target, sensor string, err error) {
 	of := sensor
 	if target != "" {
 		of += " of " + target
 	}
-	e.Unavailable(target, sensor, fmt.Sprintf("Cannot read %s, continuing without it: %v", of, err), err)
+	message := fmt.Sprintf("Cannot read %s, continuing without it: %v", of, err)
+	e.Unavailable(target, sensor, message, err)
 }
 
-// Unavailable logs in words of its own that something cannot be used, and that hapressure continues
-// without it.
+// Unavailable logs in words of its own that something cannot be used, and that hapressure
+// continues without it.
 func (e Events) Unavailable(target, what, message string, err error) {
 	e.send(SensorMissing, message, fields{"TARGET": target, "SENSOR": what, "REASON": err.Error()})
 }
@@ -306,7 +369,8 @@ func (e Events) StorageFailed(target, store, message string, err error) {
 }
 
 func (e Events) targetFound(target, cgroup string) {
-	e.send(TargetFound, fmt.Sprintf("Guarding %s (cgroup %s)", target, cgroup), fields{"TARGET": target, "CGROUP": cgroup})
+	e.send(TargetFound, fmt.Sprintf("Guarding %s (cgroup %s)", target, cgroup),
+		fields{"TARGET": target, "CGROUP": cgroup})
 }
 
 func (e Events) targetLost(target string, why error) {
@@ -314,8 +378,8 @@ func (e Events) targetLost(target string, why error) {
 		fields{"TARGET": target, "REASON": why.Error()})
 }
 
-// linkChanged logs that units are found in another way than before. It is a warning unless that is
-// the first way.
+// linkChanged logs that units are found in another way than before. It is a warning
+// unless that is the first way.
 func (e Events) linkChanged(before string, l *Link, retry time.Duration) {
 	message, priority := fmt.Sprintf("Finding units by %s instead of %s", l.Name, before), logNotice
 	s := l.status()
@@ -336,7 +400,8 @@ func (e Events) tierChanged(target string, ch policy.Change, v view) {
 	}
 	e.send(TierChanged, fmt.Sprintf("%s %s of %s: %s", how, to, target, ch.Why), fields{
 		"TARGET": target, "TIER": to, "TIER_FROM": cmp.Or(ch.FromName, none), "REASON": ch.Why,
-		"LIMIT": v.nearest.String(), "LIMIT_BYTES": number(v.nearest.Bytes), "USAGE_BYTES": number(v.nearest.Usage),
+		"LIMIT": v.nearest.String(), "LIMIT_BYTES": number(v.nearest.Bytes),
+		"USAGE_BYTES": number(v.nearest.Usage),
 		"USAGE_LIMIT": v.most.String(), "USAGE_LIMIT_BYTES": number(v.most.Bytes),
 		"USAGE_LIMIT_USED_BYTES": number(v.most.Usage),
 	})
@@ -348,8 +413,9 @@ func (e Events) withheld(target string, w policy.Withheld, v view) {
 		of = v.most
 	}
 	e.send(Withheld, fmt.Sprintf("No connection of %s is cut: %s", target, w), fields{
-		"TARGET": target, "TIER": w.Tier, "ACTION": w.Kind, "REASON": w.String(), "HELD_BYTES": number(w.Gain),
-		"LIMIT": of.String(), "LIMIT_BYTES": number(of.Bytes), "USAGE_BYTES": number(of.Usage),
+		"TARGET": target, "TIER": w.Tier, "ACTION": w.Kind, "REASON": w.String(),
+		"HELD_BYTES": number(w.Gain),
+		"LIMIT":      of.String(), "LIMIT_BYTES": number(of.Bytes), "USAGE_BYTES": number(of.Usage),
 	})
 }
 
@@ -369,16 +435,18 @@ func (e Events) outcome(target string, due policy.Due, res result) {
 	case policy.Failed:
 		k = Failed
 	}
-	message := fmt.Sprintf("%s on worker %d (generation %d) of %s: %s", due.Kind, due.Worker.PID, due.Generation, target, res.what)
+	message := fmt.Sprintf("%s on worker %d (generation %d) of %s: %s",
+		due.Kind, due.Worker.PID, due.Generation, target, res.what)
 	if res.why != "" {
 		message += ": " + res.why
 	}
 	e.send(k, message+" ("+due.Why+")", fields{
 		"TARGET": target, "TIER": due.Tier, "ACTION": due.Kind, "RESULT": string(res.Result),
 		"WORKER_PID": strconv.Itoa(due.Worker.PID), "GENERATION": strconv.Itoa(due.Generation),
-		"FREED_BYTES": number(res.freed), "DURATION_USEC": usec(res.took), "HELD_USEC": usec(res.held),
-		"STALL_USEC": usec(res.stall), "SESSIONS": strconv.Itoa(res.sessions),
-		"REASON": due.Why, "ERROR": res.why,
+		"FREED_BYTES": number(res.freed), "DURATION_USEC": usec(res.took),
+		"HELD_USEC": usec(res.held), "STALL_USEC": usec(res.stall),
+		"SESSIONS": strconv.Itoa(res.sessions),
+		"REASON":   due.Why, "ERROR": res.why,
 	})
 }
 

@@ -78,7 +78,7 @@ func TestCatalogIsCurrent(t *testing.T) {
 			return variable.ReplaceAllString(text, "@"+FieldPrefix+"$1@")
 		}
 		fmt.Fprintf(&b, "\n-- %s\nSubject: %s\nDefined-By: hapressure\nDocumentation: man:hapressure(8)\n", row.id, expand(row.subject))
-		for paragraph := range strings.Lines(row.text) {
+		for paragraph := range strings.SplitSeq(row.text, "\n\n") {
 			fmt.Fprintf(&b, "\n%s\n", wrap(expand(paragraph)))
 		}
 	}

@@ -22,8 +22,9 @@ type target struct {
 	group  *cgroup.Group
 }
 
-// guard watches one target. The goroutine of run owns the state and the parts below it. Other
-// goroutines only wake the guard, change its policy, send it orders and read its snapshot.
+// guard watches one target. The goroutine of run owns the state and the parts below it.
+// Other goroutines only wake the guard, change its policy, send it orders and read its
+// snapshot.
 type guard struct {
 	target
 	events   Events
@@ -56,10 +57,13 @@ func newGuard(conf Config, t target, own *policy.Policy) *guard {
 	g.wakeups = wakeups{target: t, events: events, woken: make(chan struct{}, 1)}
 	g.sensor = newSensor(t, events, conf.Procfs)
 	g.actions = &actions{
-		group: t.group, scanner: g.sensor.scanner, dryRun: conf.DryRun, ended: make(chan ended), report: g.report,
+		group: t.group, scanner: g.sensor.scanner, dryRun: conf.DryRun,
+		ended: make(chan ended), report: g.report,
 	}
 	storage := newStorage(t.name, events)
-	g.recording = recording{target: t.name, open: conf.Record, size: conf.RecordSize, storage: storage}
+	g.recording = recording{
+		target: t.name, open: conf.Record, size: conf.RecordSize, storage: storage,
+	}
 	g.persist = newPersist(conf.StateDir, t.name, storage)
 	g.published.last.at = time.Now()
 	if state, workers, found := g.persist.restore(own); found {
@@ -70,8 +74,8 @@ func newGuard(conf Config, t target, own *policy.Policy) *guard {
 	return g
 }
 
-// sinceBoot is the time since the machine was started, suspends included. A daemon that continues
-// after a restart has the same clock.
+// sinceBoot is the time since the machine was started, suspends included. A daemon that
+// continues after a restart has the same clock.
 func sinceBoot() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
@@ -80,10 +84,10 @@ func sinceBoot() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// run guards the target until ctx ends or the cgroup is gone, and returns why it ended. Then, in this
-// order: the state is persisted; the recording is closed; ctx ends for the actions that run, each of
-// which is bounded, and for the wake-ups; run waits for them. Outcomes of these actions are only
-// logged: the next daemon treats them as interrupted.
+// run guards the target until ctx ends or the cgroup is gone, and returns why it ended.
+// Then, in this order: the state is persisted; the recording is closed; ctx ends for the
+// actions that run, each of which is bounded, and for the wake-ups; run waits for them.
+// Outcomes of these actions are only logged: the next daemon treats them as interrupted.
 func (g *guard) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
@@ -97,8 +101,9 @@ func (g *guard) run(ctx context.Context) error {
 	return why
 }
 
-// loop ticks at once, when the schedule says so, and after each wake-up, outcome and order. After a
-// tick it rests for tickLeast: wake-ups and outcomes of that time lead to one tick together.
+// loop ticks at once, when the schedule says so, and after each wake-up, outcome and
+// order. After a tick it rests for tickLeast: wake-ups and outcomes of that time lead to
+// one tick together.
 func (g *guard) loop(ctx context.Context, tick func(context.Context) error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -188,35 +193,38 @@ func (g *guard) tick(ctx context.Context) error {
 	return nil
 }
 
-// decide steps the policy and the schedule. changed means that the state has changed in a way that a
-// restart must not lose.
+// decide steps the policy and the schedule. changed means that the state has changed in a
+// way that a restart must not lose.
 func (g *guard) decide(p *policy.Policy, v view) (d policy.Decision, changed bool) {
 	known := len(g.state.Workers)
 	d = policy.Step(p, &g.state, v.Sample)
 	if d.Confirm {
 		g.wakeups.wake() // the next sample, tickLeast from now, decides
 	}
-	changed = len(d.Changes) > 0 || len(d.Actions) > 0 || len(d.Withheld) > 0 || len(g.state.Workers) != known
+	changed = len(d.Changes)+len(d.Actions)+len(d.Withheld) > 0 || len(g.state.Workers) != known
 	held := d.Tier > 0 && p.Tiers[d.Tier-1].Enter.Op != policy.Always
 	g.schedule.tick(v, d.Tier, held, changed || g.state.Pending(p) || g.endsSoon(p, v))
 	return d, changed
 }
 
-// endsSoon reports whether a worker's hard-stop-after ends before the next tick of a quiet target.
+// endsSoon reports whether a worker's hard-stop-after ends before the next tick of a
+// quiet target.
 func (g *guard) endsSoon(p *policy.Policy, v view) bool {
 	limit, ok := g.state.HardStopAfter(p)
 	return ok && slices.ContainsFunc(v.Workers, func(w policy.Worker) bool {
-		return w.State == policy.Stopping && w.StoppingFor < limit && w.StoppingFor > limit-tickQuiet-probeEvery
+		return w.State == policy.Stopping &&
+			w.StoppingFor < limit && w.StoppingFor > limit-tickQuiet-probeEvery
 	})
 }
 
-// probeIsEnough reports whether a probe replaces the tick that is due. It probes only if nothing has
-// happened for long enough, and every event would wake the guard.
+// probeIsEnough reports whether a probe replaces the tick that is due. It probes only if
+// nothing has happened for long enough, and every event would wake the guard.
 func (g *guard) probeIsEnough(now time.Duration, probe func(now time.Duration) view) bool {
 	return g.schedule.quiet(now) && !g.wakeups.blind.Load() && !g.schedule.moved(probe(now))
 }
 
-// tidy frees the memory that the last event took, once it is over: the next may be hours away.
+// tidy frees the memory that the last event took, once it is over: the next may be hours
+// away.
 func (g *guard) tidy() {
 	if g.tidied != g.schedule.event {
 		g.tidied = g.schedule.event
@@ -238,7 +246,8 @@ func (g *guard) startNext(ctx context.Context) {
 	}
 }
 
-// finish records an outcome. A tick follows, so memory is measured before the next decision.
+// finish records an outcome. A tick follows, so memory is measured before the next
+// decision.
 func (g *guard) finish(e ended) {
 	g.queue.done(e.lane)
 	now := sinceBoot()
@@ -275,9 +284,11 @@ func (g *guard) obey(ctx context.Context, o order) {
 	}
 	g.queue.take(purgeLane)
 	due := policy.Due{
-		Tier: "by hand", Kind: policy.PurgeSSLCache, Worker: policy.WorkerID(w.ID), Generation: w.Generation, Why: o.why,
+		Tier: "by hand", Kind: policy.PurgeSSLCache,
+		Worker: policy.WorkerID(w.ID), Generation: w.Generation, Why: o.why,
 	}
-	g.actions.start(ctx, ended{lane: purgeLane, due: queued{Due: due}, manual: true}, func() result {
+	e := ended{lane: purgeLane, due: queued{Due: due}, manual: true}
+	g.actions.start(ctx, e, func() result {
 		p := ManualPurge(ctx, g.sensor.scanner, w, pids, o.dryRun || g.actions.dryRun)
 		o.done <- p
 		return manualResult(p)

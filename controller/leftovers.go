@@ -16,31 +16,33 @@ import (
 	"time"
 )
 
-// leftoverBounds are the bounds of what is left in a store of targets that are no longer guarded. A host
-// whose targets are containers leaves a recording and a state with every container, so they are bounded
-// over all such targets. What belongs to a target that is guarded now is no leftover.
+// leftoverBounds bound the files in a store whose targets are no longer guarded. Every
+// container that is a target leaves a recording and a state, so the bounds are over all
+// such targets. Files of a target that is guarded now do not count.
 type leftoverBounds struct {
 	age     time.Duration // since the file was last written
 	targets int           // the last ones that were guarded
 	bytes   int64
 }
 
-// recordingBounds are those of recordings, with a bound for the recordings of one target in bytes. They
-// answer "what happened?", which is asked within days: two weeks leave room for a holiday. One glob has
-// at most matchLimit targets at a time, so the last of each stays. The bytes are those of 16 targets,
-// 256 MiB by default: a fraction of what /var of a small host has.
+// recordingBounds are the bounds of recordings; perTarget bounds those of one target, in
+// bytes. Recordings answer "what happened?", which is asked within days: two weeks leave
+// room for a holiday. One glob has at most matchLimit targets at a time, so the last
+// recording of each stays. The bytes are those of 16 targets, 256 MiB by default: a
+// fraction of /var on a small host.
 func recordingBounds(perTarget int64) leftoverBounds {
 	return leftoverBounds{age: 14 * 24 * time.Hour, targets: matchLimit, bytes: 16 * perTarget}
 }
 
-// stateBounds are those of states. The workers in the state of a target that has gone are gone, too, but
-// a unit that is started again within a day continues with its tier. /run is memory, so the bytes are few;
-// a state has some hundred bytes for each worker.
+// stateBounds are the bounds of states. The workers in the state of a stopped target have
+// exited, but a unit that is started again within a day continues with its tier. /run is
+// memory, so the bytes are few; a state has some hundred bytes for each worker.
 var stateBounds = leftoverBounds{age: 24 * time.Hour, targets: matchLimit, bytes: 4 << 20}
 
 const (
 	sweepEvery = 5 * time.Minute
-	// listMost bounds the directory entries that one sweep reads. What is left is met by a later one.
+	// listMost bounds the directory entries that one sweep reads. A later sweep reads the
+	// others.
 	listMost = 10_000
 )
 
@@ -79,8 +81,8 @@ type store struct {
 	left    int          // entries that may still be read
 }
 
-// openRecordings lists a folder that has a folder for each target, named by its target, with recordings
-// in it. The error of a folder that is not there is fs.ErrNotExist.
+// openRecordings lists a folder that has a folder for each target, named by its target,
+// with recordings in it. The error of a folder that is not there is fs.ErrNotExist.
 func openRecordings(dir string) (*store, error) {
 	s, entries, err := openStore(dir)
 	if err != nil {
@@ -107,8 +109,8 @@ func openRecordings(dir string) (*store, error) {
 	return s, nil
 }
 
-// openStates lists a folder that has a state for each target. A state that was not written to its end is
-// one as well.
+// openStates lists a folder that has a state for each target. A state that was not
+// written to its end is one as well.
 func openStates(dir string) (*store, error) {
 	s, entries, err := openStore(dir)
 	if err != nil {
@@ -154,15 +156,19 @@ func (s *store) list(folder string) ([]fs.DirEntry, error) {
 	return entries, err
 }
 
-// add takes up a file if it is one that a guard wrote: a regular file, no link, of this user.
+// add takes up a file if it is one that a guard wrote: a regular file, no link, of this
+// user.
 func (s *store) add(target, path string) {
 	if info, err := s.root.Lstat(path); err == nil && info.Mode().IsRegular() && ownedByUs(info) {
 		s.files = append(s.files, storedFile{target, path, info.Size(), info.ModTime()})
 	}
 }
 
-// sweep removes the leftovers that exceed the bounds, and the folders that are empty then.
-func (s *store) sweep(b leftoverBounds, guarded func(target string) bool, now time.Time) (err error) {
+// sweep removes the leftovers that exceed the bounds, and the folders that are empty
+// then.
+func (s *store) sweep(
+	b leftoverBounds, guarded func(target string) bool, now time.Time,
+) (err error) {
 	left := map[string]int{} // files of a target
 	for _, f := range s.files {
 		left[f.target]++
@@ -178,8 +184,10 @@ func (s *store) sweep(b leftoverBounds, guarded func(target string) bool, now ti
 		}
 		return true
 	}
-	isGuarded := func(f storedFile) bool { return guarded(f.target) }
-	for _, f := range slices.Backward(b.excess(slices.DeleteFunc(slices.Clone(s.files), isGuarded), now)) {
+	old := slices.DeleteFunc(slices.Clone(s.files), func(f storedFile) bool {
+		return guarded(f.target)
+	})
+	for _, f := range slices.Backward(b.excess(old, now)) {
 		if remove(f) {
 			left[f.target]--
 		}
@@ -192,8 +200,8 @@ func (s *store) sweep(b leftoverBounds, guarded func(target string) bool, now ti
 	return err
 }
 
-// targetOf returns the target whose recordings or state have a name. A target is a unit, which has a dot,
-// or a cgroup's path: lost+found is none.
+// targetOf returns the target whose recordings or state have a name. A target is a unit,
+// which has a dot, or a cgroup's path: lost+found is none.
 func targetOf(name string) (target string, ok bool) {
 	target, err := url.PathUnescape(name)
 	ok = err == nil && url.PathEscape(target) == name && !strings.HasPrefix(target, ".") &&
@@ -227,11 +235,12 @@ func (s *store) usage() Usage {
 	return u
 }
 
-// Usage returns what there is of recordings. The error of a folder that is not there is fs.ErrNotExist.
+// Usage returns what there is of recordings. The error of a folder that is not there is
+// fs.ErrNotExist.
 func (r Recordings) Usage() (Usage, error) { return usage(r.Dir, openRecordings) }
 
-// StateUsage returns what there is of states in a folder. The error of a folder that is not there is
-// fs.ErrNotExist.
+// StateUsage returns what there is of states in a folder. The error of a folder that is
+// not there is fs.ErrNotExist.
 func StateUsage(dir string) (Usage, error) { return usage(dir, openStates) }
 
 func usage(dir string, open func(string) (*store, error)) (Usage, error) {
@@ -243,18 +252,21 @@ func usage(dir string, open func(string) (*store, error)) (Usage, error) {
 	return s.usage(), nil
 }
 
-// Exceeded reports whether there is more than there may be while so many targets are guarded.
+// Exceeded reports whether there is more than there may be while so many targets are
+// guarded.
 func (r Recordings) Exceeded(u Usage, guarded int) bool {
 	b := recordingBounds(r.PerTarget)
 	return u.Targets > guarded+b.targets || u.Bytes > int64(guarded)*r.PerTarget+b.bytes
 }
 
-// StatesExceeded reports whether there are more states than there may be while so many targets are guarded.
+// StatesExceeded reports whether there are more states than there may be while so many
+// targets are guarded.
 func StatesExceeded(u Usage, guarded int) bool { return u.Targets > guarded+stateBounds.targets }
 
 // Bounds describes the bounds of recordings.
 func (r Recordings) Bounds() string {
-	return fmt.Sprintf("%s for each target that is guarded; for all others %s", mib(uint64(r.PerTarget)), recordingBounds(r.PerTarget))
+	return fmt.Sprintf("%s for each target that is guarded; for all others %s",
+		mib(uint64(r.PerTarget)), recordingBounds(r.PerTarget))
 }
 
 // StateBounds describes the bounds of states.
@@ -264,10 +276,18 @@ func (b leftoverBounds) String() string {
 	return fmt.Sprintf("%s, %d targets, %d hours", mib(uint64(b.bytes)), b.targets, b.age/time.Hour)
 }
 
-// sweepLeftovers removes leftovers of a store until ctx ends. Each store has a goroutine that nothing waits
-// for: a disk that hangs holds up neither a guard nor the other store. The first sweep comes when the
-// targets that run have been found.
-func (c *Controller) sweepLeftovers(ctx context.Context, store, dir string, open func(string) (*store, error), b leftoverBounds) {
+// leftovers are the files of a store whose targets are no longer guarded.
+type leftovers struct {
+	store  string // as the journal names it
+	dir    string // "" has none
+	open   func(dir string) (*store, error)
+	bounds leftoverBounds
+}
+
+// sweepLeftovers removes leftovers of a store until ctx ends. Each store has a goroutine
+// that nothing waits for: a disk that hangs delays neither a guard nor the other store.
+// The first sweep comes after the targets that run have been found.
+func (c *Controller) sweepLeftovers(ctx context.Context, l leftovers) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	reported := ""
@@ -277,26 +297,27 @@ func (c *Controller) sweepLeftovers(ctx context.Context, store, dir string, open
 			return
 		case <-tick.C:
 		}
-		err := sweep(dir, open, b, c.guarded)
+		err := l.sweep(c.guarded)
 		if err != nil && err.Error() != reported {
-			message := fmt.Sprintf("Old files in %s are not removed: %v; retrying every %v", dir, err, sweepEvery)
-			c.events.StorageFailed("", store, message, err)
+			message := fmt.Sprintf("Old files in %s are not removed: %v; retrying every %v",
+				l.dir, err, sweepEvery)
+			c.events.StorageFailed("", l.store, message, err)
 		}
 		reported = text(err)
 	}
 }
 
-func sweep(dir string, open func(string) (*store, error), b leftoverBounds, guarded func(string) bool) error {
-	if dir == "" {
+func (l leftovers) sweep(guarded func(target string) bool) error {
+	if l.dir == "" {
 		return nil
 	}
-	s, err := open(dir)
-	if errors.Is(err, fs.ErrNotExist) { // nothing was written yet
+	s, err := l.open(l.dir)
+	if errors.Is(err, fs.ErrNotExist) { // no guard has written there yet
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer s.root.Close()
-	return s.sweep(b, guarded, time.Now())
+	return s.sweep(l.bounds, guarded, time.Now())
 }

@@ -129,7 +129,7 @@ func TestOnlyOurOwnFilesAreRemoved(t *testing.T) {
 	}
 	nothing := leftoverBounds{}
 	none := func(string) bool { return false }
-	if err := sweep(dir, openRecordings, nothing, none); err != nil {
+	if err := (leftovers{recordingStore, dir, openRecordings, nothing}).sweep(none); err != nil {
 		t.Error(err)
 	}
 	for _, name := range kept {
@@ -150,7 +150,7 @@ func TestSweepIsBounded(t *testing.T) {
 	}
 	none := func(string) bool { return false }
 	for _, want := range []int{10, 0} {
-		if err := sweep(dir, openStates, leftoverBounds{}, none); err != nil {
+		if err := (leftovers{stateStore, dir, openStates, leftoverBounds{}}).sweep(none); err != nil {
 			t.Fatal(err)
 		}
 		if left, err := os.ReadDir(dir); err != nil || len(left) != want {

@@ -11,8 +11,8 @@ import (
 	"hapressure/systemd"
 )
 
-// Units is what the controller needs of systemd: *systemd.Bus and *systemd.Tree. Methods that a way to
-// systemd does not have return [errors.ErrUnsupported].
+// Units is what the controller needs of systemd: *systemd.Bus and *systemd.Tree. Methods
+// that a way to systemd does not have return [errors.ErrUnsupported].
 type Units interface {
 	ControlGroup(ctx context.Context, unit string) (string, error)
 	Match(ctx context.Context, glob string) ([]string, error)
@@ -38,7 +38,8 @@ type Link struct {
 	Changed <-chan string // names of units that have changed; closed when the connection is lost
 }
 
-// Connect connects by the first of the ways by which systemd answers. The link ends with ctx.
+// Connect connects by the first of the ways by which systemd answers. The link ends with
+// ctx.
 func Connect(ctx context.Context, ways []Way) (*Link, error) {
 	var failed error
 	for _, w := range ways {
@@ -55,7 +56,8 @@ func Connect(ctx context.Context, ways []Way) (*Link, error) {
 	return nil, failed
 }
 
-// link connects. An answer of the bus is not enough: at boot the bus answers before systemd does.
+// link connects. An answer of the bus is not enough: at boot the bus answers before
+// systemd does.
 func (w Way) link(ctx context.Context) (*Link, error) {
 	units, err := w.Connect(ctx)
 	if err != nil {
@@ -69,7 +71,8 @@ func (w Way) link(ctx context.Context) (*Link, error) {
 	return &Link{Units: units, Way: w, Changed: changed}, nil
 }
 
-// link connects to systemd and reports a change of the way. It returns nil if the policy names no unit.
+// link connects to systemd and reports a change of the way. It returns nil if the policy
+// names no unit.
 func (c *Controller) link(ctx context.Context) (*Link, error) {
 	if len(c.Ways) == 0 || !c.namesUnits() {
 		return nil, nil
@@ -105,8 +108,8 @@ func (l *Link) status() status.Systemd {
 	return s
 }
 
-// await returns a channel that is closed when systemd answers by a better way than that of the link. It
-// returns nil if there is no better way.
+// await returns a channel that is closed when systemd answers by a better way than that
+// of the link. It returns nil if there is no better way.
 func (c *Controller) await(ctx context.Context, link *Link) <-chan struct{} {
 	better := c.Ways[:slices.IndexFunc(c.Ways, func(w Way) bool { return w.Name == link.Name })]
 	if len(better) == 0 {

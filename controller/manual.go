@@ -11,9 +11,11 @@ import (
 	"hapressure/policy"
 )
 
-// ManualPurge purges the TLS session cache of one worker, which may share memory with pids. A dry run
-// checks everything and writes nothing.
-func ManualPurge(ctx context.Context, s *haproxy.Scanner, w haproxy.Worker, pids []int, dryRun bool) status.Purge {
+// ManualPurge purges the TLS session cache of one worker, which may share memory with
+// pids. A dry run checks everything and writes nothing.
+func ManualPurge(
+	ctx context.Context, s *haproxy.Scanner, w haproxy.Worker, pids []int, dryRun bool,
+) status.Purge {
 	result := status.Purged
 	var done haproxy.Purged
 	p, err := s.Recheck(ctx, w)
@@ -36,14 +38,16 @@ func ManualPurge(ctx context.Context, s *haproxy.Scanner, w haproxy.Worker, pids
 		result = string(resultOf(err))
 	}
 	return status.Purge{
-		PID: w.PID, Generation: w.Generation, Result: result, Reason: text(err), Layout: done.Layout,
-		Before: done.Before, After: done.After, Held: float64(done.Held.Nanoseconds()) / 1000, Tries: done.Tries,
+		PID: w.PID, Generation: w.Generation, Result: result, Reason: text(err),
+		Layout: done.Layout, Before: done.Before, After: done.After,
+		Held: float64(done.Held.Nanoseconds()) / 1000, Tries: done.Tries,
 	}
 }
 
 // manualResult returns the result of a manual purge as that of an action.
 func manualResult(p status.Purge) result {
-	r := result{what: p.Result, why: p.Reason, held: time.Duration(p.Held * float64(time.Microsecond))}
+	held := time.Duration(p.Held * float64(time.Microsecond))
+	r := result{what: p.Result, why: p.Reason, held: held}
 	switch p.Result {
 	case status.Purged:
 		r.Result, r.freed = policy.Done, p.Before-min(p.Before, p.After)
@@ -69,9 +73,11 @@ type order struct {
 // ErrNoWorker means that a target has no such worker.
 var ErrNoWorker = errors.New("no such worker")
 
-// Purge purges a worker of a target manually, between the actions of the policy: it waits for a purge that
-// runs. why is for the journal.
-func (c *Controller) Purge(ctx context.Context, target string, pid int, dryRun bool, why string) (status.Purge, error) {
+// Purge purges a worker of a target manually, between the actions of the policy: it waits
+// for a purge that runs. why is for the journal.
+func (c *Controller) Purge(
+	ctx context.Context, target string, pid int, dryRun bool, why string,
+) (status.Purge, error) {
 	c.mu.Lock()
 	g := c.guards[target]
 	c.mu.Unlock()

@@ -17,51 +17,85 @@ import (
 	"hapressure/policy"
 )
 
-// Metrics answers with what Prometheus scrapes: what the last tick of each target sensed, so that a scrape asks nobody, and what was counted
-// since. A reading that is absent has no sample.
+// Metrics returns a handler for Prometheus. It answers with what the last tick of each
+// target sensed and with counters, so a scrape asks no process. A reading that is absent
+// has no sample.
 func (c *Controller) Metrics() http.Handler {
 	all := prometheus.NewRegistry()
 	all.MustRegister(collector{c})
-	return promhttp.HandlerFor(all, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 5 * time.Second, DisableCompression: true})
+	return promhttp.HandlerFor(all, promhttp.HandlerOpts{
+		MaxRequestsInFlight: 4, Timeout: 5 * time.Second, DisableCompression: true,
+	})
 }
 
-// metrics are those that are read off the guards, with their labels. Counters end in _total.
+// metrics are those that are read from the guards' snapshots: name, help and labels.
+// Counters end in _total. docs/metrics.md is generated from them.
 var metrics = describe([][]string{
-	{"build_info", "Always 1, with the versions of hapressure and of Go that built it.", "version", "goversion"},
-	{"resident_memory_bytes", "What hapressure itself has in RAM."},
-	{"dry_run", "1 if no worker is touched, else 0."},
-	{"policy_info", "Always 1, with where the policy in force is from.", "origin"},
-	{"policy_rejected", "1 if the policy's files have mistakes as they are now, so that an older policy is in force, else 0."},
+	{"build_info", "Always 1, with the versions of hapressure and of Go that built it.",
+		"version", "goversion"},
+	{"resident_memory_bytes", "Memory of hapressure itself in RAM."},
+	{"dry_run", "1 if no worker is changed, otherwise 0."},
+	{"policy_info", "Always 1, with the files of the policy in force.", "origin"},
+	{"policy_rejected",
+		"1 if the policy's files have mistakes now, so an older policy is in force, otherwise 0."},
 
-	{"last_tick_timestamp_seconds", "When the target was last looked at, in Unix time.", "target"},
-	{"tier", "Number of the tier that the target is in; 1 is the policy's first, 0 is none.", "target"},
-	{"tier_active", "1 for the tier that the target is in and for each below it, 0 for the others.", "target", "tier"},
-	{"memory_limit_bytes", "The limit with the least headroom: memory.high or memory.max of the group or of one above it, or MemAvailable, the host's memory.",
-		"target", "kind", "cgroup"},
-	{"memory_used_bytes", "What is used of hapressure_memory_limit_bytes.", "target", "kind", "cgroup"},
-	{"usage_ratio", "The policy's usage signal: the largest share used of any limit, hapressure_usage_limit_bytes; above 1 if that is exceeded.", "target"},
-	{"usage_limit_bytes", "The limit that hapressure_usage_ratio is of: the one that is used most. Its cgroup is empty for the host's memory.",
-		"target", "kind", "cgroup"},
-	{"reload_room", "The policy's reload-room signal: how many more reloads fit under hapressure_memory_limit_bytes.", "target"},
-	{"time_to_limit_seconds", "The policy's limit-in signal: time until hapressure_memory_limit_bytes is reached at the slope of the last seconds; no sample while usage does not rise.",
+	{"last_tick_timestamp_seconds", "Time of the target's last tick, in Unix time.", "target"},
+	{"tier",
+		"Number of the tier that the target is in; 1 is the policy's first, 0 is none.", "target"},
+	{"tier_active", "1 for the tier that the target is in and for each milder tier, otherwise 0.",
+		"target", "tier"},
+	{"memory_limit_bytes",
+		"The limit with the least headroom: memory.high or memory.max of the group " +
+			"or of an ancestor, or MemAvailable, the host's memory.", "target", "kind", "cgroup"},
+	{"memory_used_bytes",
+		"What is used of hapressure_memory_limit_bytes.", "target", "kind", "cgroup"},
+	{"usage_ratio", "The policy's usage signal: the largest used share of any limit, " +
+		"hapressure_usage_limit_bytes; above 1 if that is exceeded.", "target"},
+	{"usage_limit_bytes",
+		"The limit that hapressure_usage_ratio is measured against. Its cgroup is " +
+			"empty for the host's memory.", "target", "kind", "cgroup"},
+	{"reload_room", "The policy's reload-room signal: how many more reloads fit under " +
+		"hapressure_memory_limit_bytes.", "target"},
+	{"time_to_limit_seconds",
+		"The policy's limit-in signal: time until hapressure_memory_limit_bytes " +
+			"is reached at the slope of the last seconds; no sample while usage does not rise.",
 		"target"},
-	{"pressure_stall_seconds_total", "Time in which some or all (full) tasks of the group waited for memory, of memory.pressure.", "target", "stall"},
-	{"pressure_ratio", "Share of the window in which some or all (full) tasks of the group waited for memory: the averages of memory.pressure.",
-		"target", "stall", "window"},
-	{"memory_events_total", "The group's memory.events since it was made, by the kernel's name.", "target", "event"},
+	{"pressure_stall_seconds_total",
+		"Time in which some or all (full) tasks of the group waited for " +
+			"memory, from memory.pressure.", "target", "stall"},
+	{"pressure_ratio",
+		"Share of the window in which some or all (full) tasks of the group waited for " +
+			"memory: the averages of memory.pressure.", "target", "stall", "window"},
+	{"memory_events_total", "The group's memory.events since it was created, by the kernel's name.",
+		"target", "event"},
 	{"swap_bytes", "The group's memory.swap.current.", "target"},
-	{"swap_room_bytes", "What the group could still swap out.", "target"},
-	{"shmem_bytes", "Shared memory of the group, shmem of memory.stat: session caches are most of it.", "target"},
-	{"workers", "Workers by what is proven of them: current, stopping or unknown. No sample while they cannot be listed, as during a reload.",
-		"target", "state"},
-	{"worker_private_bytes", "Private memory of the workers, in RAM or swapped out. Workers of which it is not known are left out.", "target", "state"},
-	{"stopping_cache_bytes", "What the TLS session caches of stopping workers hold. Caches of which it is not known are left out.", "target"},
-	{"stopping_caches_unknown", "Stopping workers left out of hapressure_stopping_cache_bytes.", "target"},
-	{"oldest_stopping_seconds", "For how long the oldest stopping worker has been stopping; no sample where none is.", "target"},
-	{"hard_stop_after_seconds", "The effective hard-stop-after that the tiers held give stopping workers; no sample where none gives one.", "target"},
-	{"withheld", "1 while an action that costs connections is not done because stopping workers hold too little of the memory that is short.",
-		"target", "tier", "action"},
-	{"sensor_missing", "1 while a sensor cannot be read, 0 once it can be again; no sample of one that never failed.", "target", "sensor"},
+	{"swap_room_bytes", "What the group can still swap out.", "target"},
+	{"shmem_bytes",
+		"Shared memory of the group, shmem of memory.stat: mostly session caches.", "target"},
+	{"workers",
+		"Workers by their proof: current, stopping or unknown. No sample while they cannot be " +
+			"listed, as during a reload.", "target", "state"},
+	{"worker_private_bytes",
+		"Private memory of the workers, in RAM or swapped out, without workers " +
+			"of which it is not known.", "target", "state"},
+	{"stopping_cache_bytes",
+		"What the TLS session caches of stopping workers hold, without caches of " +
+			"which it is not known.", "target"},
+	{"stopping_caches_unknown",
+		"Stopping workers that hapressure_stopping_cache_bytes does not count.",
+		"target"},
+	{"oldest_stopping_seconds",
+		"How long the oldest stopping worker has been stopping; no sample if " +
+			"there is none.", "target"},
+	{"hard_stop_after_seconds",
+		"The effective hard-stop-after of the tiers that the target is in; no " +
+			"sample if they have none.", "target"},
+	{"withheld",
+		"1 while an action that cuts connections is withheld, because stopping workers hold " +
+			"too little of the memory that is short.", "target", "tier", "action"},
+	{"sensor_missing",
+		"1 while a sensor cannot be read, 0 once it can be read again; no sample of one " +
+			"that never failed.", "target", "sensor"},
 })
 
 func describe(rows [][]string) map[string]*prometheus.Desc {
@@ -83,7 +117,8 @@ func (ch samples) put(name string, value float64, labels ...string) {
 	ch <- prometheus.MustNewConstMetric(metrics[name], kind, value, labels...)
 }
 
-// read puts a reading, which is in the unit-th part of the metric's unit, unless it is absent.
+// read puts a reading, which is in the unit-th part of the metric's unit, unless it is
+// absent.
 func (ch samples) read(name string, r policy.Reading, unit float64, labels ...string) {
 	if r.Absent == "" {
 		ch.put(name, r.Value/unit, labels...)
@@ -113,8 +148,10 @@ func (ch samples) ofTarget(name string, l snapshot) {
 	ch.read("pressure_stall_seconds_total", v.SomeTotal, 1e6, name, "some")
 	ch.read("pressure_stall_seconds_total", v.FullTotal, 1e6, name, "full")
 	for i, window := range []string{"10s", "60s", "300s"} {
-		ch.read("pressure_ratio", []policy.Reading{v.Some10, v.Some60, v.Some300}[i], 100, name, "some", window)
-		ch.read("pressure_ratio", []policy.Reading{v.Full10, v.Full60, v.Full300}[i], 100, name, "full", window)
+		some := []policy.Reading{v.Some10, v.Some60, v.Some300}[i]
+		full := []policy.Reading{v.Full10, v.Full60, v.Full300}[i]
+		ch.read("pressure_ratio", some, 100, name, "some", window)
+		ch.read("pressure_ratio", full, 100, name, "full", window)
 	}
 	for event, n := range v.Events {
 		ch.read("memory_events_total", n, 1, name, event)
@@ -200,7 +237,7 @@ func (m collector) Collect(ch chan<- prometheus.Metric) {
 	samples(ch).put("policy_info", 1, inForce.Origin)
 	samples(ch).put("policy_rejected", truth(inForce.Rejected != ""))
 	for name, g := range guards {
-		if l := g.published.get(); l.policy != nil { // it has looked
+		if l := g.published.get(); l.policy != nil { // it had a tick
 			samples(ch).ofTarget(name, l)
 		}
 	}
@@ -209,8 +246,8 @@ func (m collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// residentMemory returns what this process has in RAM, in bytes: the second number of /proc/self/statm
-// is in pages (proc_pid_statm(5)).
+// residentMemory returns what this process has in RAM, in bytes: the second number of
+// /proc/self/statm is in pages (proc_pid_statm(5)).
 func residentMemory() (int, error) {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
@@ -223,7 +260,7 @@ func residentMemory() (int, error) {
 	return resident * os.Getpagesize(), nil
 }
 
-// tallies count what happens, for Metrics. Those of a target are forgotten with it.
+// tallies are the counters of Metrics. Those of a target are dropped with the target.
 type tallies struct {
 	changes, actions, freed, sessions *prometheus.CounterVec
 	tick, held                        prometheus.Histogram
@@ -232,31 +269,45 @@ type tallies struct {
 
 func newTallies() tallies {
 	count := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "hapressure", Name: name, Help: help}, append([]string{"target"}, labels...))
+		opts := prometheus.CounterOpts{Namespace: "hapressure", Name: name, Help: help}
+		return prometheus.NewCounterVec(opts, append([]string{"target"}, labels...))
 	}
 	times := func(name, help string, buckets ...float64) prometheus.HistogramOpts {
-		return prometheus.HistogramOpts{Namespace: "hapressure", Name: name, Help: help, Buckets: buckets}
+		return prometheus.HistogramOpts{
+			Namespace: "hapressure", Name: name, Help: help, Buckets: buckets,
+		}
 	}
 	byAction := []string{"action"}
+	actionTimes := []float64{.001, .005, .025, .1, .5, 1, 5, 15, 60, 300}
 	return tallies{
-		changes: count("tier_changes_total", "Changes to a tier, or to none, from below (up) or from above (down).", "tier", "direction"),
-		actions: count("actions_total", "Actions that ended, by how: done, refused, failed, or skipped in a dry run.", "tier", "action", "result"),
-		freed:   count("freed_bytes_total", "What actions freed, as measured.", "action"),
-		sessions: count("sessions_shut_down_total", "Sessions of stopping workers that the policy's hard-stop-after shut down one by one; those that ended with "+
-			"their worker are not counted."),
-		tick: prometheus.NewHistogram(times("tick_duration_seconds", "Time that one look at a target and the decision take.",
+		changes: count("tier_changes_total",
+			"Changes to a tier, or to none, from a milder one (up) or a harsher one (down).",
+			"tier", "direction"),
+		actions: count("actions_total",
+			"Actions that ended, by result: done, refused, failed, or skipped in a dry run.",
+			"tier", "action", "result"),
+		freed: count("freed_bytes_total", "Memory that actions freed, as measured.", "action"),
+		sessions: count("sessions_shut_down_total",
+			"Sessions of stopping workers that the policy's hard-stop-after shut down one by "+
+				"one, without those that ended with their worker."),
+		tick: prometheus.NewHistogram(times("tick_duration_seconds", "Duration of a tick.",
 			.001, .0025, .005, .01, .025, .05, .1, .25, 1, 10)),
-		held: prometheus.NewHistogram(times("worker_held_seconds", "Time for which the threads of a stopping worker stood still for a purge.",
+		held: prometheus.NewHistogram(times("worker_held_seconds",
+			"Time for which the threads of a stopping worker were frozen for a purge.",
 			.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .1)),
-		took: prometheus.NewHistogramVec(times("action_duration_seconds", "Time from the begin of an action to its end, done or failed.",
-			.001, .005, .025, .1, .5, 1, 5, 15, 60, 300), byAction),
-		reaction: prometheus.NewHistogramVec(times("reaction_seconds", "Time from the tick whose sample made an action due to the end of that action, "+
-			"waiting for those before it included; of those that were done.", .001, .005, .025, .1, .5, 1, 5, 15, 60, 300), byAction),
+		took: prometheus.NewHistogramVec(times("action_duration_seconds",
+			"Duration of actions that were done or failed.", actionTimes...), byAction),
+		reaction: prometheus.NewHistogramVec(times("reaction_seconds",
+			"Time from the tick that found "+
+				"an action due to the end of that action, if it was done; the wait for earlier "+
+				"ones is included.", actionTimes...), byAction),
 	}
 }
 
 func (t tallies) all() []prometheus.Collector {
-	return []prometheus.Collector{t.changes, t.actions, t.freed, t.sessions, t.tick, t.held, t.took, t.reaction}
+	return []prometheus.Collector{
+		t.changes, t.actions, t.freed, t.sessions, t.tick, t.held, t.took, t.reaction,
+	}
 }
 
 const none = "none" // as a tier
@@ -284,9 +335,9 @@ func (t tallies) outcome(target string, due policy.Due, r result) {
 	}
 }
 
-// expect begins the counters of what may happen to a target under a policy, so that the first time is
-// seen as a rise from 0. It is called when the target is found and when its policy changes, with c.mu
-// held: a target that has been forgotten meanwhile gets no new series.
+// expect makes the counters of what may happen to a target under a policy, so that the
+// first event is a rise from 0. The Controller calls it, with c.mu held, when it finds
+// the target and when its policy changes: a target that is gone gets no new series.
 func (t tallies) expect(target string, p *policy.Policy) {
 	t.sessions.WithLabelValues(target)
 	t.changes.WithLabelValues(target, none, "down")

@@ -28,8 +28,8 @@ const (
 	tierMember = busName + ".Monitor.TierChanged"
 )
 
-// tierSignal has the arguments of TierChanged. from and to are names of tiers, usage and limit bytes of the
-// nearest limit.
+// tierSignal has the arguments of TierChanged. from and to are names of tiers, usage and
+// limit bytes of the nearest limit.
 type tierSignal struct {
 	target, from, to, reason string
 	usage, limit             uint64
@@ -39,8 +39,8 @@ func (s tierSignal) emit(units Units) error {
 	return units.Emit(busPath, tierMember, s.target, s.from, s.to, s.reason, s.usage, s.limit)
 }
 
-// notifier notifies other programs of changes of tier, by a D-Bus signal and by the tiers' hooks. No guard
-// waits for it: both have a queue and a goroutine.
+// notifier notifies other programs of changes of tier, by a D-Bus signal and by the
+// tiers' hooks. No guard waits for it: both have a queue and a goroutine.
 type notifier struct {
 	events  Events
 	disable bool // in a dry run
@@ -53,16 +53,18 @@ type notifier struct {
 func newNotifier(events Events) *notifier {
 	return &notifier{
 		events:  events,
-		signals: make(chan tierSignal, notifyLimit), hooks: make(chan systemd.Transient, notifyLimit),
+		signals: make(chan tierSignal, notifyLimit),
+		hooks:   make(chan systemd.Transient, notifyLimit),
 	}
 }
 
-// start sends signals and runs hooks, one after the other, until close. Hooks end with ctx.
+// start sends signals and runs hooks, one after the other, until close. Hooks end with
+// ctx.
 func (n *notifier) start(ctx context.Context) {
 	n.running.Go(func() {
 		for s := range n.signals {
 			if units := n.units.Load(); units != nil {
-				_ = s.emit(*units) // an error means that the connection is lost, which follow reports
+				_ = s.emit(*units) // after an error the connection is lost, which follow reports
 			}
 		}
 	})
@@ -88,15 +90,16 @@ func (n *notifier) close() {
 	n.running.Wait()
 }
 
-// tierChanged queues the signal and the hooks of a change. was is the policy of the tick before.
+// tierChanged queues the signal and the hooks of a change. was is the policy of the tick
+// before.
 func (n *notifier) tierChanged(target string, was, p *policy.Policy, ch policy.Change, v view) {
 	if n.disable {
 		return
 	}
 	select {
 	case n.signals <- tierSignal{
-		target: target, from: cmp.Or(ch.FromName, none), to: cmp.Or(ch.ToName, none), reason: ch.Why,
-		usage: v.nearest.Usage, limit: v.nearest.Bytes,
+		target: target, from: cmp.Or(ch.FromName, none), to: cmp.Or(ch.ToName, none),
+		reason: ch.Why, usage: v.nearest.Usage, limit: v.nearest.Bytes,
 	}:
 	default: // a bus that hangs has no receivers
 	}
@@ -106,8 +109,8 @@ func (n *notifier) tierChanged(target string, was, p *policy.Policy, ch policy.C
 			Description: fmt.Sprintf("Hook of tier %s of %s, %s", s.tier.Name, target, s.change),
 			Command:     s.tier.Hook.Command, Timeout: s.tier.Hook.Timeout,
 			Environment: map[string]string{
-				"HAPRESSURE_TARGET": target, "HAPRESSURE_TIER": s.to, "HAPRESSURE_TIER_FROM": s.from,
-				"HAPRESSURE_CHANGE": s.change, "HAPRESSURE_REASON": ch.Why,
+				"HAPRESSURE_TARGET": target, "HAPRESSURE_REASON": ch.Why, "HAPRESSURE_TIER": s.to,
+				"HAPRESSURE_TIER_FROM": s.from, "HAPRESSURE_CHANGE": s.change,
 			},
 		}
 		select {
@@ -125,9 +128,9 @@ type step struct {
 	from, to string // the tiers before and after it
 }
 
-// steps splits a change into its tiers. A change to a harsher tier enters every tier in between, from the
-// mildest. If the policy has changed as well, a tier that it no longer has is left, by the hook of the
-// policy before.
+// steps splits a change into its tiers. A change to a harsher tier enters every tier in
+// between, from the mildest. If the policy has changed as well, a tier that it no longer
+// has is left, by the hook of the policy before.
 func steps(was, p *policy.Policy, ch policy.Change) (all []step) {
 	before, after := was.Tiers[:min(ch.From, len(was.Tiers))], p.Tiers[:ch.To]
 	at := cmp.Or(ch.FromName, none)

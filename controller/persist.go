@@ -15,8 +15,9 @@ import (
 	"hapressure/policy"
 )
 
-// persisted is the state of a guard that a restarted daemon continues with. It lies in /run, so it does
-// not outlive the clock of its times. It has no proofs: a new daemon proves again what is stopping.
+// persisted is the state of a guard that a restarted daemon continues with. It lies in
+// /run, so it does not outlive the clock of its times. It has no proofs: a new daemon
+// proves again what is stopping.
 type persisted struct {
 	Version int             `json:"Version"`
 	Policy  string          `json:"Policy"` // its source
@@ -26,7 +27,8 @@ type persisted struct {
 
 const persistedVersion = 2
 
-// persistedLimit bounds the persisted state of a target, in bytes. A worker takes about 200.
+// persistedLimit bounds the persisted state of a target, in bytes. A worker takes about
+// 200.
 const persistedLimit = 4 << 20
 
 // persist stores the state of one guard.
@@ -42,7 +44,8 @@ func newPersist(dir, target string, s storage) persist {
 	return persist{filepath.Join(dir, url.PathEscape(target)+stateSuffix), s}
 }
 
-// save stores the tier, its deadlines and the workers' generations. The guard continues after a failure.
+// save stores the tier, its deadlines and the workers' generations. The guard continues
+// after a failure.
 func (p persist) save(under *policy.Policy, s policy.State, workers []haproxy.Known) {
 	if p.file == "" {
 		return
@@ -62,7 +65,9 @@ func (p persist) save(under *policy.Policy, s policy.State, workers []haproxy.Kn
 }
 
 // restore returns what an earlier guard of the target has saved.
-func (p persist) restore(under *policy.Policy) (s policy.State, workers []haproxy.Known, found bool) {
+func (p persist) restore(
+	under *policy.Policy,
+) (s policy.State, workers []haproxy.Known, found bool) {
 	if p.file == "" {
 		return s, nil, false
 	}
@@ -98,7 +103,8 @@ func readPersisted(name string) (persisted, error) {
 		return persisted{}, fmt.Errorf("reading %s: %w", name, err)
 	}
 	if k.Version != persistedVersion {
-		return persisted{}, fmt.Errorf("reading %s: version %d, not %d", name, k.Version, persistedVersion)
+		return persisted{}, fmt.Errorf("reading %s: version %d, not %d",
+			name, k.Version, persistedVersion)
 	}
 	return k, nil
 }
@@ -115,12 +121,12 @@ const (
 	stateStore     = "state"
 )
 
-// storage reports failures of the stores of one target, each once for as long as its reason stays the
-// same.
+// storage reports failures of the stores of one target, each once for as long as its
+// reason stays the same.
 type storage struct {
 	target string
 	events Events
-	why    map[string]string // by store: the reason that was reported last; none if its last file was written
+	why    map[string]string // by store: the last reason; none if its last file was written
 }
 
 func newStorage(target string, events Events) storage {

@@ -10,7 +10,8 @@ import (
 // A lane is a queue of actions of some kinds, one of which runs at a time.
 type lane int
 
-// A purge takes an instant and a drain takes its time; an urgent termination must wait for neither.
+// A purge takes an instant and a drain takes its time; an urgent termination must wait
+// for neither.
 const (
 	purgeLane lane = iota
 	reliefLane
@@ -20,8 +21,9 @@ const (
 	lanes // how many there are
 )
 
-// laneOf returns the lane of a kind of action. A kind without a lane is an error of this program: no
-// other lane may take it, because a drain among the purges would delay every purge behind it.
+// laneOf returns the lane of a kind of action. A kind without a lane is an error of this
+// program: no other lane may take it, because a drain among the purges would delay every
+// purge behind it.
 func laneOf(kind string) lane {
 	switch kind {
 	case policy.PurgeSSLCache, policy.PurgeHTTPCache:
@@ -53,7 +55,8 @@ func (q *queue) add(a queued) {
 	l.waiting = append(l.waiting, a)
 }
 
-// next takes the next action of a lane, if the lane is idle and one waits. Call done after its end.
+// next takes the next action of a lane, if the lane is idle and one waits. Call done
+// after its end.
 func (q *queue) next(n lane) (a queued, found bool) {
 	l := &q[n]
 	if l.running || len(l.waiting) == 0 {

@@ -15,7 +15,8 @@ import (
 	"hapressure/policy/record"
 )
 
-// recording records one target. An error ends the recording for recordRetry and has no other effect.
+// recording records one target. An error ends the recording for recordRetry and has no
+// other effect.
 type recording struct {
 	target  string
 	open    func(target string) io.WriteCloser // nil if nothing is recorded
@@ -30,8 +31,8 @@ type recording struct {
 // recordRetry is the pause after an error: a full disk stays full for a while.
 const recordRetry = time.Minute
 
-// begin begins a file. Its first line is the state before the next tick, so call begin before the first
-// tick under a policy, or after a tick.
+// begin begins a file. Its first line is the state before the next tick, so call begin
+// before the first tick under a policy, or after a tick.
 func (r *recording) begin(p *policy.Policy, s policy.State, now time.Duration) {
 	if r.close(now); r.open == nil || now < r.retry {
 		return
@@ -39,7 +40,8 @@ func (r *recording) begin(p *policy.Policy, s policy.State, now time.Duration) {
 	var err error
 	r.to = r.open(r.target)
 	r.w, err = record.NewWriter(r.to, record.Begin{
-		Target: r.target, Policy: p.Source, NewPolicy: !s.Under(p), State: s, At: now, Wall: time.Now(),
+		Target: r.target, Policy: p.Source, NewPolicy: !s.Under(p), State: s,
+		At: now, Wall: time.Now(),
 	})
 	r.note(now, err)
 }
@@ -66,8 +68,8 @@ func (r *recording) close(now time.Duration) {
 	r.w, r.to = nil, nil
 }
 
-// note ends the recording after an error. Only a file that was written completely resets the report: a
-// disk that stays full, on which each new file fails, is reported once.
+// note ends the recording after an error. Only a file that was written completely resets
+// the report: a disk that stays full, on which each new file fails, is reported once.
 func (r *recording) note(now time.Duration, err error) {
 	if err != nil {
 		r.w, r.retry = nil, now+recordRetry
@@ -75,14 +77,15 @@ func (r *recording) note(now time.Duration, err error) {
 	}
 }
 
-// Recordings is the folder that a daemon records into, with a folder in it for each target.
+// Recordings is the folder that a daemon records into, with a folder in it for each
+// target.
 type Recordings struct {
 	Dir       string // "" records nothing
 	PerTarget int64  // bound of each target's recordings, in bytes
 }
 
-// FileSize is the size in bytes after which a new file begins: the oldest eighth of a target's
-// recordings is removed at a time.
+// FileSize is the size in bytes after which a new file begins: the oldest eighth of a
+// target's recordings is removed at a time.
 func (r Recordings) FileSize() int64 { return r.PerTarget / 8 }
 
 // Open makes the file of a target's next recording.
@@ -90,15 +93,15 @@ func (r Recordings) Open(target string) io.WriteCloser {
 	return NewFile(filepath.Join(r.Dir, url.PathEscape(target)), r.FileSize(), r.PerTarget)
 }
 
-// file is a file that a goroutine writes, so a slow disk does not delay its user. It is not synced: the
-// page cache outlives this program.
+// file is a file that a goroutine writes, so a slow disk does not delay its user. It is
+// not synced: the page cache outlives this program.
 type file struct {
 	lines chan []byte
 	err   chan error // the first error; closed at the end
 }
 
-// NewFile makes a file for a recording in dir, named by the time. It removes the oldest recordings there,
-// so that with a file of size bytes they have max bytes at most.
+// NewFile makes a file for a recording in dir, named by the time. It removes the oldest
+// recordings there, so that with a file of size bytes they have max bytes at most.
 func NewFile(dir string, size, max int64) io.WriteCloser {
 	f := file{make(chan []byte, 256), make(chan error, 1)}
 	go func() {
@@ -110,7 +113,8 @@ func NewFile(dir string, size, max int64) io.WriteCloser {
 	return f
 }
 
-// makeRoom removes the oldest recordings of a folder, so that the others have keep bytes at most.
+// makeRoom removes the oldest recordings of a folder, so that the others have keep bytes
+// at most.
 func makeRoom(dir string, keep int64) error {
 	s, entries, err := openStore(dir)
 	if err != nil {
@@ -135,8 +139,9 @@ func makeRoom(dir string, keep int64) error {
 	return nil
 }
 
-// create makes the file of a recording that begins now. The sweep of leftovers may remove its folder at
-// the same moment, if the target was gone for long; then create makes the folder again.
+// create makes the file of a recording that begins now. The sweep of leftovers may remove
+// its folder at the same moment, if the target was gone for long; then create makes the
+// folder again.
 func create(dir string) (*os.File, error) {
 	name := filepath.Join(dir, time.Now().UTC().Format(recordingTime)+recordingSuffix)
 	w, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
@@ -167,7 +172,8 @@ func (f file) write(dir string, keep int64) error {
 
 var errSlow = errors.New("the disk is too slow")
 
-// Write queues a line. It returns the error of an earlier line, after which it must not be called.
+// Write queues a line. It returns the error of an earlier line, after which it must not
+// be called.
 func (f file) Write(line []byte) (int, error) {
 	select {
 	case err := <-f.err:

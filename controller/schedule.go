@@ -12,27 +12,27 @@ const (
 	tickBusy  = 500 * time.Millisecond // while it is in a tier
 	tickLeast = 100 * time.Millisecond // wake-ups of this time are one tick
 
-	// If there was no event, change or action for quietAfter, a probe of usage and pressure every
-	// probeEvery replaces the ticks, except for one tick every tickQuiet. All other readings have an
-	// event that wakes the guard, or change slowly.
+	// If there was no event, change or action for quietAfter, a probe of usage and
+	// pressure every probeEvery replaces the ticks, except for one tick every tickQuiet.
+	// All other readings have an event that wakes the guard, or change slowly.
 	quietAfter = 10 * time.Second
 	probeEvery = 2 * time.Second
 	tickQuiet  = 10 * time.Second
 
-	// somePressure is percent of some avg10. It is less than the kernel's trigger, which wakes the
-	// guard, because policies can ask for less than the trigger.
+	// somePressure is percent of some avg10. It is less than the kernel's trigger, which
+	// wakes the guard, because policies can ask for less than the trigger.
 	somePressure = 1
 )
 
 // schedule decides when a guard ticks and probes next. It reads no clock.
 type schedule struct {
 	tier  int
-	held  bool          // the target is in the tier because of a reading, not because the tier is always entered
+	held  bool          // in the tier because of a reading: the tier is not always entered
 	last  time.Duration // of the last tick
 	event time.Duration // when anything last happened
 
-	// As of then: usage, and the headroom of the nearest limit in bytes, which may be another limit
-	// than the one of usage.
+	// As of then: usage, and the headroom of the nearest limit in bytes, which may be
+	// another limit than the one of usage.
 	usage policy.Reading
 	room  uint64
 }
@@ -45,8 +45,8 @@ func (s *schedule) tick(v view, tier int, held, happened bool) {
 	}
 }
 
-// moved reports whether there is pressure, or usage or headroom has changed by a tenth of what was left
-// to the limit.
+// moved reports whether there is pressure, or usage or headroom has changed by a tenth of
+// what was left to the limit.
 func (s *schedule) moved(v view) bool {
 	usage, room := v.Usage, v.nearest.Headroom()
 	return v.Some10.Value >= somePressure || usage.Absent != s.usage.Absent ||

@@ -19,7 +19,8 @@ import (
 // senseTime bounds the readings of one tick.
 const senseTime = 10 * time.Second
 
-// view is what one tick senses: the sample that the policy decides on, and what reports add to it.
+// view is what one tick senses: the sample that the policy decides on, and what reports
+// add to it.
 type view struct {
 	policy.Sample
 	nearest cgroup.Limit // the one with the least headroom
@@ -36,8 +37,8 @@ type sensor struct {
 	gaps    gaps
 	slope   slope
 
-	// footprint is what the last worker known to be current holds, in bytes; 0 = not known yet. It
-	// stays while a reload makes the workers' states unknown.
+	// footprint is what the last worker known to be current holds, in bytes; 0 = not
+	// known yet. It stays while a reload makes the workers' states unknown.
 	footprint   uint64
 	workers     []haproxy.Worker // as last sensed
 	cliAnswered time.Duration    // when every worker that was asked last answered, or the start
@@ -72,8 +73,8 @@ func (g gaps) note(sensor string, err error) {
 	}
 }
 
-// sense reads everything, for senseTime at most. Only the end of the cgroup is an error: every other
-// reading that fails is absent and says why.
+// sense reads everything, for senseTime at most. Only the end of the cgroup is an error:
+// every other reading that fails is absent and says why.
 func (s *sensor) sense(ctx context.Context, now time.Duration) (view, error) {
 	ctx, cancel := context.WithTimeout(ctx, senseTime)
 	defer cancel()
@@ -106,7 +107,8 @@ func (s *sensor) sense(ctx context.Context, now time.Duration) (view, error) {
 	return v, nil
 }
 
-// probe reads only what may change without an event: usage and pressure. The slope continues.
+// probe reads only what may change without an event: usage and pressure. The slope
+// continues.
 func (s *sensor) probe(now time.Duration) view {
 	v := view{Sample: policy.Sample{Now: now}}
 	s.limits(&v)
@@ -116,7 +118,9 @@ func (s *sensor) probe(now time.Duration) view {
 
 // worker returns a worker as last sensed.
 func (s *sensor) worker(id policy.WorkerID) haproxy.Worker {
-	i := slices.IndexFunc(s.workers, func(w haproxy.Worker) bool { return policy.WorkerID(w.ID) == id })
+	i := slices.IndexFunc(s.workers, func(w haproxy.Worker) bool {
+		return policy.WorkerID(w.ID) == id
+	})
 	if i < 0 {
 		return haproxy.Worker{ID: haproxy.ID(id), Why: "the last tick did not find it"}
 	}
@@ -132,8 +136,8 @@ func (s *sensor) workerOfPID(pid int) (w haproxy.Worker, found bool) {
 	return s.workers[i], true
 }
 
-// limitOf describes a limit to the policy. The limit counts as the target's own also if the target
-// holds at least half of what is used of it.
+// limitOf describes a limit to the policy. The limit counts as the target's own also if
+// the target holds at least half of what is used of it.
 func (s *sensor) limitOf(l cgroup.Limit, held uint64) policy.Limit {
 	if l.Kind == "" {
 		return policy.Limit{} // none is known
@@ -142,7 +146,8 @@ func (s *sensor) limitOf(l cgroup.Limit, held uint64) policy.Limit {
 	return policy.Limit{Name: limitName(l, s.cgroup), Bytes: l.Bytes, Own: own}
 }
 
-// limitName names a limit in messages. The kind alone means the limit of the target's own cgroup.
+// limitName names a limit in messages. The kind alone means the limit of the target's own
+// cgroup.
 func limitName(l cgroup.Limit, own string) string {
 	switch l.Group {
 	case "":
@@ -197,7 +202,8 @@ func (s *sensor) limits(v *view) {
 	case s.footprint == 0:
 		v.ReloadRoom = absent("the current worker's memory is not known")
 	case s.footprint > host.Total:
-		v.ReloadRoom = absent("the current worker's memory reads as " + mib(s.footprint) + ", more than the host has")
+		v.ReloadRoom = absent("the current worker's memory reads as " + mib(s.footprint) +
+			", more than the host has")
 	default:
 		v.ReloadRoom = policy.Reading{Value: float64(v.nearest.Headroom()) / float64(s.footprint)}
 	}
@@ -205,22 +211,25 @@ func (s *sensor) limits(v *view) {
 	v.SwapRoom = s.swapRoom(host)
 }
 
-// bindingLimits reads the limits that bind the group. It skips and reports a limit of 0: not even the
-// current worker fits under it, so nothing that hapressure could free would help. It fails if one
-// limit cannot be read, or is used more than the host has memory: the others would look like calm.
+// bindingLimits reads the limits that bind the group. It skips and reports a limit of 0:
+// not even the current worker fits under it, so nothing that hapressure could free would
+// help. It fails if one limit cannot be read, or is used more than the host has memory:
+// the others would look like calm.
 func (s *sensor) bindingLimits(host cgroup.HostMemory) ([]cgroup.Limit, error) {
 	limits, err := s.group.Limits()
 	s.gaps.note("memory.max", err)
-	if err != nil && !errors.Is(err, cgroup.ErrAbsent) { // without the memory controller there are none
+	if err != nil && !errors.Is(err, cgroup.ErrAbsent) { // no memory controller has no limits
 		return nil, err
 	}
 	var zero, wrong error
 	limits = slices.DeleteFunc(limits, func(l cgroup.Limit) bool {
 		if l.Bytes == 0 {
-			zero = errors.Join(zero, fmt.Errorf("%s is 0: nothing fits under it, so it is ignored", l))
+			zero = errors.Join(zero,
+				fmt.Errorf("%s is 0: nothing fits under it, so it is ignored", l))
 		}
 		if l.Usage > host.Total {
-			wrong = fmt.Errorf("memory.current of %s is %s, more than the host has", l.Group, mib(l.Usage))
+			wrong = fmt.Errorf("memory.current of %s is %s, more than the host has",
+				l.Group, mib(l.Usage))
 		}
 		return l.Bytes == 0
 	})
@@ -229,12 +238,12 @@ func (s *sensor) bindingLimits(host cgroup.HostMemory) ([]cgroup.Limit, error) {
 	return limits, wrong
 }
 
-// swapRoom returns how many bytes the group can still swap out: the host's free swap, or less if the
-// group or an ancestor has a limit.
+// swapRoom returns how many bytes the group can still swap out: the host's free swap, or
+// less if the group or an ancestor has a limit.
 func (s *sensor) swapRoom(host cgroup.HostMemory) policy.Reading {
 	room := host.SwapFree
 	limits, err := s.group.SwapLimits()
-	if err != nil && !errors.Is(err, cgroup.ErrAbsent) { // a kernel without swap accounting has no limits
+	if err != nil && !errors.Is(err, cgroup.ErrAbsent) { // no swap accounting has no limits
 		return absent(err.Error())
 	}
 	for _, l := range limits {
@@ -284,18 +293,19 @@ func (s *sensor) scan(ctx context.Context, v *view) {
 		}
 		v.Workers = append(v.Workers, policy.Worker{
 			ID: policy.WorkerID(w.ID), Generation: w.Generation,
-			State: proven[w.State], StoppingFor: w.StoppingFor, Cache: cacheOf(w), CacheBytes: w.Cache,
-			Private: w.Private, RAM: w.RAM, Files: w.Files,
+			State: proven[w.State], StoppingFor: w.StoppingFor,
+			Cache: cacheOf(w), CacheBytes: w.Cache, Private: w.Private, RAM: w.RAM, Files: w.Files,
 		})
 	}
 	s.workers = v.workers
 }
 
-// cliPatience is how long workers may not answer before that is reported: a busy worker does not answer
-// for a while.
+// cliPatience is how long workers may not answer before that is reported: a busy worker
+// does not answer for a while.
 const cliPatience = time.Minute
 
-// noteCLIs reports the workers' CLIs that do not answer, and forgets those of masters that have exited.
+// noteCLIs reports the workers' CLIs that do not answer, and forgets those of masters
+// that have exited.
 func (s *sensor) noteCLIs(now time.Duration, found []haproxy.Instance) {
 	const cliOf = "worker CLI of "
 	there := map[string]bool{}
@@ -305,7 +315,8 @@ func (s *sensor) noteCLIs(now time.Duration, found []haproxy.Instance) {
 		if in.CLIErr == nil {
 			s.cliAnswered = now
 		}
-		if in.CLIErr == nil || errors.Is(in.CLIErr, haproxy.ErrNoCLI) || now-s.cliAnswered > cliPatience {
+		if in.CLIErr == nil || errors.Is(in.CLIErr, haproxy.ErrNoCLI) ||
+			now-s.cliAnswered > cliPatience {
 			s.gaps.note(sensor, in.CLIErr)
 		}
 	}
@@ -322,8 +333,8 @@ var proven = map[haproxy.State]policy.WorkerState{
 // emptyCache is what an emptied cache may still hold: its first page, of at most 64 KiB.
 const emptyCache = 64 << 10
 
-// cacheOf returns what there is to purge. A cache that is not recognised counts as full: a purge of it is
-// refused once, with the reason, and the policy remembers that.
+// cacheOf returns what there is to purge. A cache that is not recognised counts as full:
+// a purge of it is refused once, with the reason, and the policy remembers that.
 func cacheOf(w haproxy.Worker) policy.Cache {
 	switch {
 	case w.State != haproxy.StateStopping:
@@ -348,7 +359,8 @@ func (v view) line(name, tier string) string {
 			stopping++
 		}
 	}
-	s := fmt.Sprintf("%s: tier %s, %.0f%% of %s used", name, cmp.Or(tier, "none"), v.nearest.Percent(), mib(v.nearest.Bytes))
+	s := fmt.Sprintf("%s: tier %s, %.0f%% of %s used",
+		name, cmp.Or(tier, none), v.nearest.Percent(), mib(v.nearest.Bytes))
 	if v.RoomOf.Name != "" {
 		s += " (" + v.RoomOf.Name + ")"
 	}

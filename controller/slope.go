@@ -21,8 +21,8 @@ type point struct {
 	usage uint64
 }
 
-// limitIn adds the usage of a limit and returns the seconds until usage reaches the limit at the slope of
-// the last slopeOver.
+// limitIn adds the usage of a limit and returns the seconds until usage reaches the limit
+// at the slope of the last slopeOver.
 func (s *slope) limitIn(now time.Duration, l cgroup.Limit) policy.Reading {
 	if s.limit != l.String() { // usage of another limit has another slope
 		s.limit, s.points = l.String(), s.points[:0]

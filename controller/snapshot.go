@@ -11,14 +11,16 @@ import (
 	"hapressure/policy"
 )
 
-// Bounds of a snapshot. The history is that of the last ten minutes, or of more if the target is quiet.
+// Bounds of a snapshot. The history is that of the last ten minutes, or of more if the
+// target is quiet.
 const (
 	historyEvery = 2 * time.Second
 	historySize  = 300
 	actionsSize  = 20
 )
 
-// snapshot is what a guard publishes. Its parts are replaced or appended to, never changed.
+// snapshot is what a guard publishes. Its parts are replaced or appended to, never
+// changed.
 type snapshot struct {
 	at      time.Time
 	line    string
@@ -50,7 +52,9 @@ func (p *published) get() snapshot {
 }
 
 // tick publishes what a tick of the target has sensed and decided.
-func (p *published) tick(name string, v view, under *policy.Policy, s *policy.State, missing map[string]string) {
+func (p *published) tick(
+	name string, v view, under *policy.Policy, s *policy.State, missing map[string]string,
+) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l := &p.last
@@ -74,13 +78,15 @@ func (p *published) tick(name string, v view, under *policy.Policy, s *policy.St
 	}
 	for _, w := range s.Withheld {
 		l.withheld = append(l.withheld, status.Withheld{
-			Tier: w.Tier, Action: w.Kind, Since: l.at.Add(w.Since - v.Now), Held: w.Gain, Why: w.String(),
+			Tier: w.Tier, Action: w.Kind, Since: l.at.Add(w.Since - v.Now),
+			Held: w.Gain, Why: w.String(),
 		})
 	}
 	n := len(l.history)
 	if n == 0 || l.at.Sub(l.history[n-1].At) >= historyEvery || l.history[n-1].Tier != s.Tier {
 		l.history = appendLast(historySize, l.history, status.Moment{
-			At: l.at, Used: v.nearest.Usage, Limit: v.nearest.Bytes, Some: v.Some10, Full: v.Full10, Tier: s.Tier,
+			At: l.at, Used: v.nearest.Usage, Limit: v.nearest.Bytes,
+			Some: v.Some10, Full: v.Full10, Tier: s.Tier,
 		})
 	}
 }
@@ -90,13 +96,14 @@ func (p *published) action(e ended) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last.actions = appendLast(actionsSize, p.last.actions, status.Action{
-		At: time.Now(), Tier: e.due.Tier, Action: e.due.Kind, PID: e.due.Worker.PID, Generation: e.due.Generation,
-		Result: e.result.Result, Freed: e.result.freed, Seconds: e.result.took.Seconds(),
-		What: e.result.what, Error: e.result.why,
+		At: time.Now(), Tier: e.due.Tier, Action: e.due.Kind,
+		PID: e.due.Worker.PID, Generation: e.due.Generation, Result: e.result.Result,
+		Freed: e.freed, Seconds: e.took.Seconds(), What: e.what, Error: e.why,
 	})
 }
 
-// appendLast appends an element, and now and then drops the oldest, so that n to 2n are left.
+// appendLast appends an element, and now and then drops the oldest, so that n to 2n are
+// left.
 func appendLast[T any](n int, all []T, e T) []T {
 	if len(all) >= 2*n {
 		all = slices.Clone(all[n:])

@@ -18,12 +18,13 @@ import (
 // Digest identifies a policy.
 func Digest(p *policy.Policy) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(p.Source))) }
 
-// targetStatus describes a target by its snapshot, and asks its stopping workers for what a tick does not
-// ask.
+// targetStatus describes a target by its snapshot, and asks its stopping workers for what
+// a tick does not ask.
 func targetStatus(ctx context.Context, procfs string, t target, l snapshot) status.Target {
 	v := l.view
 	s := status.Target{
-		Name: t.name, Cgroup: t.cgroup, At: l.at, Tier: l.tier, TierWhy: l.why, TierLeave: l.leave, Withheld: l.withheld,
+		Name: t.name, Cgroup: t.cgroup, At: l.at,
+		Tier: l.tier, TierWhy: l.why, TierLeave: l.leave, Withheld: l.withheld,
 		Limit: limitStatus(v.nearest), UsageLimit: limitStatus(v.most),
 		Usage: v.Usage, ReloadRoom: v.ReloadRoom, LimitIn: v.LimitIn,
 		Some10: v.Some10, Some60: v.Some60, Full10: v.Full10, Full60: v.Full60,
@@ -51,7 +52,8 @@ func limitStatus(l cgroup.Limit) status.Limit {
 	return status.Limit{Name: l.String(), Bytes: l.Bytes, Used: l.Usage}
 }
 
-// statusTime bounds one answer: a worker that does not answer must not delay the others for ever.
+// statusTime bounds one answer: a worker that does not answer must not delay the others
+// for ever.
 const statusTime = 10 * time.Second
 
 // State returns the state of all targets that had a tick.
@@ -60,7 +62,8 @@ func (c *Controller) State(ctx context.Context) status.Status {
 	defer cancel()
 	c.mu.Lock()
 	s := status.Status{
-		At: time.Now(), Daemon: c.Daemon, Policy: c.inForce, Systemd: c.systemd, Targets: []status.Target{},
+		At: time.Now(), Daemon: c.Daemon, Policy: c.inForce, Systemd: c.systemd,
+		Targets: []status.Target{},
 	}
 	guards := maps.Clone(c.guards)
 	c.mu.Unlock()
@@ -73,9 +76,10 @@ func (c *Controller) State(ctx context.Context) status.Status {
 	return s
 }
 
-// Inspect returns the state of all targets without a daemon: it finds the targets and senses each once. It
-// does not know what only time shows, such as tiers and slopes. A later call asks workers only for what
-// an earlier one has not learned. Calls must not overlap.
+// Inspect returns the state of all targets without a daemon: it finds the targets and
+// senses each once. It does not know what only time shows, such as tiers and slopes. A
+// later call asks workers only for what an earlier one has not learned. Calls must not
+// overlap.
 func (c *Controller) Inspect(ctx context.Context) status.Status {
 	s := status.Status{At: time.Now(), Policy: c.inForce, Targets: []status.Target{}}
 	var units Units
@@ -120,16 +124,22 @@ func (c *Controller) Inspect(ctx context.Context) status.Status {
 // describeTime bounds one DescribeMasters. A silent worker takes 2 s of it.
 const describeTime = 3 * time.Second
 
-var errNoDescribeTime = fmt.Errorf("not asked: other workers took more than %v to answer", describeTime)
+var errNoDescribeTime = fmt.Errorf("not asked: other workers took more than %v to answer",
+	describeTime)
 
-// DescribeMasters describes instances, and asks their stopping workers for what a scan does not ask, for
-// describeTime at most. limit is the policy's effective hard-stop-after in seconds, nil for none.
-func DescribeMasters(ctx context.Context, procfs string, found []haproxy.Instance, limit *float64) []status.Master {
+// DescribeMasters describes instances, and asks their stopping workers for what a scan
+// does not ask, for describeTime at most. limit is the policy's effective hard-stop-after
+// in seconds, nil for none.
+func DescribeMasters(
+	ctx context.Context, procfs string, found []haproxy.Instance, limit *float64,
+) []status.Master {
 	ctx, cancel := context.WithTimeoutCause(ctx, describeTime, errNoDescribeTime)
 	defer cancel()
 	masters := []status.Master{}
 	for _, in := range found {
-		m := status.Master{PID: in.Master.PID, CLIError: text(in.CLIErr), Workers: []status.Worker{}}
+		m := status.Master{
+			PID: in.Master.PID, CLIError: text(in.CLIErr), Workers: []status.Worker{},
+		}
 		own, set, err := haproxy.HardStopAfter(procfs, in)
 		m.HardStopError = text(err)
 		if set {
@@ -141,7 +151,8 @@ func DescribeMasters(ctx context.Context, procfs string, found []haproxy.Instanc
 				if limit == nil || row.StoppingFor == nil {
 					continue
 				}
-				if in := max(0, *limit-*row.StoppingFor); row.HardStopIn == nil || in < *row.HardStopIn {
+				in := max(0, *limit-*row.StoppingFor)
+				if row.HardStopIn == nil || in < *row.HardStopIn {
 					row.HardStopIn = &in
 				}
 			}
@@ -153,7 +164,10 @@ func DescribeMasters(ctx context.Context, procfs string, found []haproxy.Instanc
 }
 
 func describeWorker(ctx context.Context, w haproxy.Worker) status.Worker {
-	row := status.Worker{PID: w.PID, Generation: w.Generation, State: w.State.String(), Proof: w.Why, Age: w.Age.Seconds()}
+	row := status.Worker{
+		PID: w.PID, Generation: w.Generation, State: w.State.String(), Proof: w.Why,
+		Age: w.Age.Seconds(),
+	}
 	if w.State == haproxy.StateStopping {
 		row.StoppingFor = new(w.StoppingFor.Seconds())
 		if row.CacheError = text(w.CacheErr); w.CacheErr == nil {

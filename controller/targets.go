@@ -20,13 +20,16 @@ import (
 // matchLimit bounds the targets that one glob finds.
 const matchLimit = 64
 
-// namesUnits reports whether the policy names units. Otherwise systemd is not needed: a container has
-// none.
+// namesUnits reports whether the policy names units. Otherwise systemd is not needed: a
+// container has none.
 func (c *Controller) namesUnits() bool {
-	return slices.ContainsFunc(c.policy().Targets, func(t policy.Target) bool { return t.Unit != "" })
+	return slices.ContainsFunc(c.policy().Targets, func(t policy.Target) bool {
+		return t.Unit != ""
+	})
 }
 
-// concerns reports whether a unit is, or may become, a target. On a host many others come and go.
+// concerns reports whether a unit is, or may become, a target. On a host many others come
+// and go.
 func (c *Controller) concerns(unit string) bool {
 	return slices.ContainsFunc(c.policy().Targets, func(t policy.Target) bool {
 		ok, err := path.Match(t.Unit, unit)
@@ -34,9 +37,12 @@ func (c *Controller) concerns(unit string) bool {
 	})
 }
 
-// find returns the cgroups of the targets that exist now, by name. If systemd does not answer, that is
-// the error, it is not asked again, and the cgroups that are found are still returned.
-func (c *Controller) find(ctx context.Context, units Units) (found map[string]string, unanswered error) {
+// find returns the cgroups of the targets that exist now, by name. If systemd does not
+// answer, that is the error, it is not asked again, and the cgroups that are found are
+// still returned.
+func (c *Controller) find(
+	ctx context.Context, units Units,
+) (found map[string]string, unanswered error) {
 	found = map[string]string{}
 	p := c.policy()
 	for _, t := range p.Targets {
@@ -50,9 +56,11 @@ func (c *Controller) find(ctx context.Context, units Units) (found map[string]st
 	return found, unanswered
 }
 
-// places resolves one target to cgroups by name. A target that does not run now has none. The error is
-// that systemd does not answer.
-func (c *Controller) places(ctx context.Context, units Units, t policy.Target) (map[string]string, error) {
+// places resolves one target to cgroups by name. A target that does not run now has none.
+// The error is that systemd does not answer.
+func (c *Controller) places(
+	ctx context.Context, units Units, t policy.Target,
+) (map[string]string, error) {
 	if t.Cgroup != "" {
 		return c.groups(t.Cgroup), nil
 	}
@@ -101,8 +109,8 @@ func (c *Controller) groups(pattern string) map[string]string {
 	}
 	places := map[string]string{}
 	for _, dir := range dirs {
-		// A glob also matches files of a group, and groups without HAProxy: a node of Kubernetes has
-		// more containers than hapressure could guard.
+		// A glob also matches files of a group, and groups without HAProxy: a node of
+		// Kubernetes has more containers than hapressure could guard.
 		at := strings.TrimPrefix(dir, c.Cgroups)
 		if !printable(at) {
 			continue
@@ -120,8 +128,9 @@ func (c *Controller) groups(pattern string) map[string]string {
 	return places
 }
 
-// printable reports whether a path can be a target's name, which is part of logs and metrics: Prometheus's
-// library panics at invalid UTF-8. No program that makes cgroups gives them other names.
+// printable reports whether a path can be a target's name, which is part of logs and
+// metrics: Prometheus's library panics at invalid UTF-8. No program that makes cgroups
+// gives them other names.
 func printable(path string) bool {
 	return utf8.ValidString(path) &&
 		!strings.ContainsFunc(path, func(r rune) bool { return !strconv.IsPrint(r) })

@@ -23,7 +23,8 @@ func (w *wakeups) wake() {
 	}
 }
 
-// watch wakes the guard at each event of the cgroup, until ctx ends or the cgroup is gone.
+// watch wakes the guard at each event of the cgroup, until ctx ends or the cgroup is
+// gone.
 func (w *wakeups) watch(ctx context.Context) {
 	blindTo := map[string]bool{}
 	missing := func(sensor string, err error) {

@@ -1,5 +1,5 @@
-// Package systemd is what hapressure needs of systemd: the cgroups of units over D-Bus, notifications to the service manager, and the
-// journal.
+// Package systemd is what hapressure needs of systemd: the cgroups of units over D-Bus,
+// notifications to the service manager, and the journal.
 package systemd
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// ErrNoUnit says that systemd has no such unit loaded, or no file for it.
+// ErrNoUnit means that systemd has no such unit loaded, or no file for it.
 var ErrNoUnit = errors.New("no such unit")
 
 const (
@@ -26,20 +26,23 @@ const (
 	propertiesChanged = "org.freedesktop.DBus.Properties.PropertiesChanged"
 )
 
-// patience is for each answer of the bus or systemd, as long as sd-bus has it (sd_bus_get_method_call_timeout(3)). A test has less.
+// patience bounds each answer of the bus or systemd. It is that of sd-bus
+// (sd_bus_get_method_call_timeout(3)). Tests have less.
 var patience = 25 * time.Second
 
-// A Bus is a connection to systemd, by way of the system bus ([Connect]) or of systemd's own socket
-// ([ConnectPrivate]). It does not reconnect: when [Bus.Changes] closes its channel, make another. What
-// the bus or systemd does not answer within 25 s fails with [context.DeadlineExceeded].
+// A Bus is a connection to systemd, over the system bus ([Connect]) or systemd's private
+// socket ([ConnectPrivate]). It does not reconnect: when [Bus.Changes] closes its
+// channel, make another Bus. A call that is not answered within 25 s fails with
+// [context.DeadlineExceeded].
 type Bus struct {
 	conn    *sd.Conn   // calls
-	raw     *dbus.Conn // signals, and what sd has no call for
-	private bool       // there is no bus in between, so no names, no matches and no other receivers
+	raw     *dbus.Conn // signals, and calls that sd does not have
+	private bool       // no bus: no names, no matches, no other receivers
 	end     context.CancelFunc
 }
 
-// Connect connects to the system bus. The connection ends with ctx, so this is to be the context of the daemon's life, not of the call.
+// Connect connects to the system bus. The connection ends with ctx: pass the context of
+// the daemon, not of the call.
 func Connect(ctx context.Context) (*Bus, error) {
 	bus, err := newBus(ctx, func(ctx context.Context) (*dbus.Conn, error) {
 		return dbus.ConnectSystemBus(dbus.WithContext(ctx))
@@ -50,13 +53,13 @@ func Connect(ctx context.Context) (*Bus, error) {
 	return bus, nil
 }
 
-// newBus makes a Bus of the connections that dial makes, for as long as ctx lasts.
+// newBus makes a Bus of the connections that dial makes. It ends with ctx.
 func newBus(ctx context.Context, dial func(context.Context) (*dbus.Conn, error)) (*Bus, error) {
 	ctx, end := context.WithCancel(ctx)
 	late := time.AfterFunc(patience, end)
 	var raw *dbus.Conn
-	// sd asks for two connections. We keep hold of one of them: of it sd tells neither that it was lost nor, without polling, which unit
-	// has changed.
+	// sd dials two connections. One of them is kept here, because sd reports neither its
+	// loss nor, without polling, which unit has changed.
 	conn, err := sd.NewConnection(func() (*dbus.Conn, error) {
 		c, err := dial(ctx)
 		raw = c
@@ -78,7 +81,7 @@ func (b *Bus) Close() {
 	b.end()
 }
 
-// inTime asks the bus or systemd something.
+// inTime bounds a call by patience.
 func inTime(ctx context.Context, ask func(context.Context) error) error {
 	ctx, done := context.WithTimeout(ctx, patience)
 	defer done()
@@ -91,8 +94,8 @@ func inTime(ctx context.Context, ask func(context.Context) error) error {
 
 func unanswered(err error) error { return fmt.Errorf("no answer within %v: %w", patience, err) }
 
-// ControlGroup is the cgroup of a service unit, as in /proc/PID/cgroup, and empty when it is not running. The error is [ErrNoUnit]
-// where there is no such unit.
+// ControlGroup returns the cgroup of a service unit, as in /proc/PID/cgroup; "" if the
+// unit does not run. The error is [ErrNoUnit] if there is no such unit.
 func (b *Bus) ControlGroup(ctx context.Context, name string) (group string, err error) {
 	err = inTime(ctx, func(ctx context.Context) (err error) {
 		group, err = b.controlGroup(ctx, name)
@@ -105,9 +108,11 @@ func (b *Bus) ControlGroup(ctx context.Context, name string) (group string, err 
 }
 
 func (b *Bus) controlGroup(ctx context.Context, name string) (group string, err error) {
-	// Reading a property makes systemd load the unit if need be, which it reports as a change: who asks at each change would ask for
-	// ever. GetUnit does not load anything.
-	err = b.raw.Object(service, managerPath).CallWithContext(ctx, service+".Manager.GetUnit", 0, name).Err
+	// To read a property systemd loads the unit if necessary and reports that as a
+	// change, so a caller that reads at each change would never stop. GetUnit does not
+	// load it.
+	manager := b.raw.Object(service, managerPath)
+	err = manager.CallWithContext(ctx, service+".Manager.GetUnit", 0, name).Err
 	var refused dbus.Error
 	if errors.As(err, &refused) && refused.Name == service+".NoSuchUnit" {
 		return "", fmt.Errorf("%w: %w", ErrNoUnit, err)
@@ -119,7 +124,7 @@ func (b *Bus) controlGroup(ctx context.Context, name string) (group string, err 
 	if err != nil {
 		return "", fmt.Errorf("reading LoadState: %w", err)
 	}
-	if load.Value.Value() == "not-found" { // another unit names it, so systemd knows of it
+	if load.Value.Value() == "not-found" { // another unit refers to it
 		return "", fmt.Errorf("%w: no file for it", ErrNoUnit)
 	}
 	property, err := b.conn.GetServicePropertyContext(ctx, name, "ControlGroup")
@@ -132,7 +137,8 @@ func (b *Bus) controlGroup(ctx context.Context, name string) (group string, err 
 	return group, nil
 }
 
-// Properties are those that any unit has, such as LoadState, which is not-found for one that is not installed.
+// Properties returns the properties that every unit has, such as LoadState, which is
+// not-found for a unit that is not installed.
 func (b *Bus) Properties(ctx context.Context, name string) (properties map[string]any, err error) {
 	err = inTime(ctx, func(ctx context.Context) (err error) {
 		properties, err = b.conn.GetUnitPropertiesContext(ctx, name)
@@ -141,7 +147,8 @@ func (b *Bus) Properties(ctx context.Context, name string) (properties map[strin
 	return properties, err
 }
 
-// Match returns the names of the loaded service units that match a glob such as haproxy@*.service, in order.
+// Match returns the names of the loaded service units that match a glob such as
+// haproxy@*.service, in order.
 func (b *Bus) Match(ctx context.Context, glob string) ([]string, error) {
 	var units []sd.UnitStatus
 	err := inTime(ctx, func(ctx context.Context) (err error) {

@@ -9,8 +9,9 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Changes tells the name of every unit, of whatever type, whose state has changed: started, stopped, reloading, reloaded. A unit that
-// changes several times before it is taken from the channel is told once. The channel closes when ctx ends or the bus is lost.
+// Changes reports the name of each unit, of any type, whose state has changed: started,
+// stopped, reloading, reloaded. Several changes of a unit that nothing has received yet
+// are one. The channel closes when ctx ends or the bus is lost.
 func (b *Bus) Changes(ctx context.Context) (<-chan string, error) {
 	signals := make(chan *dbus.Signal, 64)
 	b.raw.Signal(signals)
@@ -27,8 +28,9 @@ func (b *Bus) Changes(ctx context.Context) (<-chan string, error) {
 	return names, nil
 }
 
-// subscribe makes systemd send the changes of units, and the bus deliver them. On its own socket systemd
-// sends every signal without being asked (src/core/dbus.c, bus_foreach_bus), and answers no match.
+// subscribe makes systemd send the changes of units, and the bus deliver them. At its
+// private socket systemd always sends every signal (src/core/dbus.c, bus_foreach_bus),
+// and does not answer AddMatch.
 func (b *Bus) subscribe(ctx context.Context) error {
 	if b.private {
 		return nil
@@ -39,19 +41,23 @@ func (b *Bus) subscribe(ctx context.Context) error {
 		dbus.WithMatchPathNamespace(unitNamespace),
 		dbus.WithMatchArg(0, unitInterface),
 	}
-	if err := inTime(ctx, func(ctx context.Context) error { return b.raw.AddMatchSignalContext(ctx, match...) }); err != nil {
+	if err := inTime(ctx, func(ctx context.Context) error {
+		return b.raw.AddMatchSignalContext(ctx, match...)
+	}); err != nil {
 		return fmt.Errorf("matching changes of units: %w", err)
 	}
-	// systemd sends no signals before somebody has subscribed.
+	// systemd sends no signals before a client has subscribed.
 	if err := inTime(ctx, func(ctx context.Context) error {
-		return b.raw.Object(service, managerPath).CallWithContext(ctx, service+".Manager.Subscribe", 0).Err
+		manager := b.raw.Object(service, managerPath)
+		return manager.CallWithContext(ctx, service+".Manager.Subscribe", 0).Err
 	}); err != nil {
 		return fmt.Errorf("subscribing to changes of units: %w", err)
 	}
 	return nil
 }
 
-// forward never lets signals wait for the reader of names: godbus would keep each of them in a goroutine of its own.
+// forward never lets signals wait for the reader of names: godbus would keep each of them
+// in a goroutine of its own.
 func (b *Bus) forward(ctx context.Context, signals <-chan *dbus.Signal, names chan<- string) {
 	changed := make(map[string]bool)
 	for {
@@ -79,14 +85,15 @@ func (b *Bus) forward(ctx context.Context, signals <-chan *dbus.Signal, names ch
 	}
 }
 
-// changedUnit is the unit that a signal reports as changed. systemd reports each change twice, also for
-// the interface of the unit's type; that signal does not count.
+// changedUnit is the unit that a signal reports as changed. systemd reports each change
+// twice, also for the interface of the unit's type; that signal does not count.
 func changedUnit(s *dbus.Signal) (string, bool) {
 	escaped, isUnit := strings.CutPrefix(string(s.Path), string(unitNamespace)+"/")
 	if s.Name != propertiesChanged || !isUnit || len(s.Body) == 0 || s.Body[0] != unitInterface {
 		return "", false
 	}
-	// sd-bus writes a byte that a path may not hold as _2e, a URL as %2e; of underscores and percent signs neither is left as it is.
+	// sd-bus writes a byte that a path may not hold as _2e, a URL as %2e; of underscores
+	// and percent signs neither is left as it is.
 	name, err := url.PathUnescape(strings.ReplaceAll(escaped, "_", "%"))
 	return name, err == nil
 }

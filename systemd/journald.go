@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// write writes an entry to journald or, if that fails, as a line. After an error the entry is lost.
+// write writes an entry to journald or, if that fails, as a line. After an error the
+// entry is lost.
 func (j *Journal) write(e queued) error {
 	fields := map[string]string{}
 	maps.Copy(fields, e.Fields)
@@ -32,9 +33,9 @@ func (j *Journal) write(e queued) error {
 	return err
 }
 
-// toJournald waits for as long as journald's socket is full. The socket of go-systemd's journal.Send
-// is not connected, so the kernel does not notify it of room: it retries in a loop, which takes a
-// whole CPU until journald continues.
+// toJournald waits for as long as journald's socket is full. The socket of go-systemd's
+// journal.Send is not connected, so the kernel does not notify it of room: it retries in
+// a loop, which takes a whole CPU until journald continues.
 func (j *Journal) toJournald(entry []byte) error {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.socket, Net: "unixgram"})
 	if err != nil {
@@ -45,8 +46,8 @@ func (j *Journal) toJournald(entry []byte) error {
 	return err
 }
 
-// native encodes an entry in journald's protocol: of each field its name, the length of its value and
-// its value (https://systemd.io/JOURNAL_NATIVE_PROTOCOL).
+// native encodes an entry in journald's protocol: of each field its name, the length of
+// its value and its value (https://systemd.io/JOURNAL_NATIVE_PROTOCOL).
 func (j *Journal) native(e Entry, fields map[string]string) (b []byte) {
 	all := map[string]string{
 		"MESSAGE": e.Message, "MESSAGE_ID": e.MessageID, "SYSLOG_IDENTIFIER": j.identifier,

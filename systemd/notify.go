@@ -8,8 +8,9 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Ready tells the service manager that the daemon has started, or has its new policy; see sd_notify(3). As with all that is told so, it is
-// no error that there is no service manager (no NOTIFY_SOCKET).
+// Ready notifies the service manager that the daemon has started or reloaded
+// (sd_notify(3)). As with all notifications, it is no error if there is no service
+// manager (no NOTIFY_SOCKET).
 func Ready() error { return notify(daemon.SdNotifyReady) }
 
 // Status sets the line that systemctl status shows.
@@ -18,22 +19,24 @@ func Status(text string) error {
 	return notify("STATUS=" + strings.ReplaceAll(text, "\n", " "))
 }
 
-// Watchdog says that the daemon is alive. It is to be called at least twice in [WatchdogInterval].
+// Watchdog notifies that the daemon is alive. Call it at least twice per
+// [WatchdogInterval].
 func Watchdog() error { return notify(daemon.SdNotifyWatchdog) }
 
-// Reloading says that the daemon has begun to reload its policy; Ready ends it.
+// Reloading notifies that the daemon reloads; Ready ends it.
 func Reloading() error {
-	// Units of Type=notify-reload are told apart by this time, which has to be newer than that of the request.
+	// For Type=notify-reload this time must be later than the request.
 	return notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 }
 
-// Stopping says that the daemon has begun to stop.
+// Stopping notifies that the daemon stops.
 func Stopping() error { return notify(daemon.SdNotifyStopping) }
 
-// WatchdogInterval is the time after which the service manager kills a daemon that did not call Watchdog; false where it does not watch
-// this process.
+// WatchdogInterval returns the time after which the service manager kills a daemon that
+// did not call Watchdog; false if it does not watch this process.
 func WatchdogInterval() (time.Duration, bool) {
-	// The library's error means WATCHDOG_USEC is not a time. systemd would not set such a one, so nobody who could be notified has set it.
+	// The library's error means that WATCHDOG_USEC is not a time, so systemd did not set
+	// it.
 	interval, err := daemon.SdWatchdogEnabled(false)
 	return interval, err == nil && interval > 0
 }

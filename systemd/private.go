@@ -9,13 +9,14 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// privateSocket is where systemd itself answers, to root only (src/core/dbus.c, bus_init_private),
-// also before D-Bus is started and while it is down. Tests use a socket of their own.
+// privateSocket is where systemd itself answers, to root only (src/core/dbus.c,
+// bus_init_private), also before D-Bus is started and while it is down. Tests use a
+// socket of their own.
 var privateSocket = "/run/systemd/private"
 
-// ConnectPrivate connects to systemd without the bus, otherwise as [Connect]. Units, their changes and
-// transient units work as over the bus. No other program is connected there, so no program receives
-// signals of [Bus.Emit].
+// ConnectPrivate connects to systemd without the bus, otherwise as [Connect]. Units,
+// their changes and transient units work as over the bus. No other program is connected
+// there, so no program receives signals of [Bus.Emit].
 func ConnectPrivate(ctx context.Context) (*Bus, error) {
 	bus, err := newBus(ctx, dialPrivate)
 	if err != nil {

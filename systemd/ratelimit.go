@@ -23,7 +23,8 @@ type limit struct {
 	leftOut int
 }
 
-// take reports whether an entry is to be written, and how many entries before it were left out.
+// take reports whether an entry is to be written, and how many entries before it were
+// left out.
 func (l *limits) take(now time.Time, e Entry) (leftOut int, ok bool) {
 	if key := e.Limit; key != "" {
 		if len(l.by) >= limitMost { // keys come and go, with what they are about

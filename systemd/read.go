@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// ParseEntry parses an entry as "journalctl --output=json --all" prints it, one in a line, and
-// returns when journald received it:
+// ParseEntry parses an entry as "journalctl --output=json --all" prints it, one in a
+// line, and returns when journald received it:
 //
-//	{"MESSAGE":"Entering tier purge","MESSAGE_ID":"1eb3...","X_TIER":"purge","__REALTIME_TIMESTAMP":"1795417306378705"}
+//	{"MESSAGE":"hello","MESSAGE_ID":"1eb3","X_A":"b","__REALTIME_TIMESTAMP":"17954173063"}
 //
-// Of the fields it returns those whose names begin with prefix. It leaves out the priority.
+// Of the fields it returns those whose names begin with prefix. It leaves out the
+// priority.
 func ParseEntry(line []byte, prefix string) (time.Time, Entry, error) {
 	var all map[string]value
 	if err := json.Unmarshal(line, &all); err != nil {
@@ -21,9 +22,13 @@ func ParseEntry(line []byte, prefix string) (time.Time, Entry, error) {
 	}
 	usec, err := strconv.ParseInt(string(all["__REALTIME_TIMESTAMP"]), 10, 64)
 	if err != nil {
-		return time.Time{}, Entry{}, fmt.Errorf("parsing the time of the journal entry %.80q: %w", line, err)
+		err = fmt.Errorf("parsing the time of the journal entry %.80q: %w", line, err)
+		return time.Time{}, Entry{}, err
 	}
-	e := Entry{MessageID: string(all["MESSAGE_ID"]), Message: string(all["MESSAGE"]), Fields: map[string]string{}}
+	e := Entry{
+		MessageID: string(all["MESSAGE_ID"]), Message: string(all["MESSAGE"]),
+		Fields: map[string]string{},
+	}
 	for name, v := range all {
 		if strings.HasPrefix(name, prefix) {
 			e.Fields[name] = string(v)
@@ -32,9 +37,9 @@ func ParseEntry(line []byte, prefix string) (time.Time, Entry, error) {
 	return time.UnixMicro(usec), e, nil
 }
 
-// value is the value of a field: a string, or an array of bytes if it is not printable text. If the
-// entry has the field several times it is an array of these, of which the first counts
-// (journalctl(1), --output=json).
+// value is the value of a field: a string, or an array of bytes if it is not printable
+// text. If the entry has the field several times it is an array of these, of which the
+// first counts (journalctl(1), --output=json).
 type value string
 
 func (v *value) UnmarshalJSON(text []byte) error {

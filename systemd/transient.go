@@ -12,8 +12,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// A Transient is a command that systemd runs as a unit of its own: outside of the caller's sandbox
-// and memory limits, and it outlives the caller.
+// A Transient is a command that systemd runs as a unit of its own: outside of the
+// caller's sandbox and memory limits, and it outlives the caller.
 type Transient struct {
 	Unit        string // its name without .service, and without the number that makes it unique
 	Description string
@@ -25,9 +25,9 @@ type Transient struct {
 // transientKill is how long a command may continue after its timeout and SIGTERM.
 const transientKill = 5 * time.Second
 
-// RunTransient starts a transient unit (systemd.service(5), Type=oneshot) and waits for its end, but
-// not much longer than its Timeout. The error is of the start, or names the result of its job
-// (org.freedesktop.systemd1(5), JobRemoved).
+// RunTransient starts a transient unit (systemd.service(5), Type=oneshot) and waits for
+// its end, but not much longer than its Timeout. The error is of the start, or names the
+// result of its job (org.freedesktop.systemd1(5), JobRemoved).
 func (b *Bus) RunTransient(ctx context.Context, t Transient) error {
 	ctx, cancel := context.WithTimeout(ctx, t.Timeout+transientKill+time.Minute)
 	defer cancel()

@@ -14,8 +14,8 @@ import (
 	"unicode/utf8"
 )
 
-// A Tree finds running service units by the names of their cgroups, without systemd. It knows no
-// aliases, reports no changes and runs no hooks.
+// A Tree finds running service units by the names of their cgroups, without systemd. It
+// knows no aliases, reports no changes and runs no hooks.
 type Tree struct {
 	mount string
 }
@@ -23,13 +23,15 @@ type Tree struct {
 // NewTree makes a Tree of the cgroups below the mount point of cgroup v2.
 func NewTree(mount string) *Tree { return &Tree{mount} }
 
-// slicesLimit bounds the slices that are read for one question. Those near the root come first: a node
-// of Kubernetes has one slice for each pod, and pods are deeper than the units of the system.
+// slicesLimit bounds the slices that are read for one question. Those near the root come
+// first: a node of Kubernetes has one slice for each pod, and pods are deeper than the
+// units of the system.
 const slicesLimit = 512
 
 var errNoSystemd = fmt.Errorf("there is no connection to systemd: %w", errors.ErrUnsupported)
 
-// ControlGroup is the cgroup of a running service unit. The error is [ErrNoUnit] if there is none.
+// ControlGroup is the cgroup of a running service unit. The error is [ErrNoUnit] if there
+// is none.
 func (t *Tree) ControlGroup(_ context.Context, name string) (group string, err error) {
 	err = t.walk(func(unit, at string) bool {
 		if unit == name {
@@ -46,7 +48,8 @@ func (t *Tree) ControlGroup(_ context.Context, name string) (group string, err e
 	return group, nil
 }
 
-// Match returns the names of the running service units that match a glob (path.Match), in order.
+// Match returns the names of the running service units that match a glob (path.Match), in
+// order.
 func (t *Tree) Match(_ context.Context, glob string) ([]string, error) {
 	var names []string
 	if err := t.walk(func(unit, _ string) bool {
@@ -61,9 +64,9 @@ func (t *Tree) Match(_ context.Context, glob string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// walk visits the cgroups of service units until visit returns false. systemd puts each unit below
-// slices only, and only root can make a cgroup in a slice: the cgroups within units are not visited, as
-// a container or a user may call them what it likes.
+// walk visits the cgroups of service units until visit returns false. systemd puts each
+// unit below slices only, and only root can make a cgroup in a slice: the cgroups within
+// units are not visited, as a container or a user may call them what it likes.
 func (t *Tree) walk(visit func(unit, at string) bool) error {
 	all := []string{"/"}
 	for i := 0; i < min(len(all), slicesLimit); i++ {
@@ -81,7 +84,8 @@ func (t *Tree) walk(visit func(unit, at string) bool) error {
 			case kind == ".slice":
 				all = append(all, at)
 			case kind == ".service":
-				// systemd puts _ before what begins as a file of the kernel does (cg_escape).
+				// systemd puts _ before what begins as a file of the kernel does
+				// (cg_escape).
 				if !visit(strings.TrimPrefix(e.Name(), "_"), at) {
 					return nil
 				}

@@ -27,7 +27,9 @@ type Client struct{ http http.Client }
 func NewClient(path string) *Client {
 	var d net.Dialer
 	return &Client{http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", path)
+		},
 	}}}
 }
 
@@ -43,8 +45,12 @@ func (c *Client) Status(ctx context.Context) (s status.Status, err error) {
 }
 
 // Purge purges a worker of a target.
-func (c *Client) Purge(ctx context.Context, target string, pid int, dryRun bool) (done status.Purge, err error) {
-	q := url.Values{"target": {target}, "pid": {strconv.Itoa(pid)}, "dry-run": {strconv.FormatBool(dryRun)}}
+func (c *Client) Purge(
+	ctx context.Context, target string, pid int, dryRun bool,
+) (done status.Purge, err error) {
+	q := url.Values{
+		"target": {target}, "pid": {strconv.Itoa(pid)}, "dry-run": {strconv.FormatBool(dryRun)},
+	}
 	err = c.ask(ctx, http.MethodPost, "/v1/purge?"+q.Encode(), into(&done))
 	return done, err
 }
@@ -60,7 +66,8 @@ func (c *Client) Metrics(ctx context.Context) (text []byte, err error) {
 	return text, err
 }
 
-// Reload makes the daemon reload the policy. The error is its mistakes; then the policy in force stays.
+// Reload makes the daemon reload the policy. The error is its mistakes; then the policy
+// in force stays.
 func (c *Client) Reload(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -80,9 +87,11 @@ func (c *Client) ask(ctx context.Context, method, path string, read func(io.Read
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w (%w)", ErrNoDaemon, err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("asking the daemon requires root or membership in the group %s: run this with sudo (%w)", Group, err)
+		return fmt.Errorf("asking the daemon requires root or membership in the group %s: "+
+			"run this with sudo (%w)", Group, err)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("asking the daemon: it closed the connection, as it does if one user has %d already (%w)", maxOfUser, err)
+		return fmt.Errorf("asking the daemon: it closed the connection, as it does if one user "+
+			"has %d already (%w)", maxOfUser, err)
 	case err != nil:
 		return fmt.Errorf("asking the daemon: %w", err)
 	}

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peer is the user at the other end of a Unix socket when the connection was made, as the kernel reports
-// it (unix(7), SO_PEERCRED).
+// peer is the user at the other end of a Unix socket when the connection was made, as the
+// kernel reports it (unix(7), SO_PEERCRED).
 type peer struct {
 	uid    int
 	groups []uint32 // its group and supplementary groups
@@ -61,8 +61,8 @@ func (l *peers) Accept() (net.Conn, error) {
 	}
 }
 
-// count counts a connection of a user that begins or ends. It returns false, and does not count, if the
-// user has too many.
+// count counts a connection of a user that begins or ends. It returns false, and does not
+// count, if the user has too many.
 func (l *peers) count(uid, change int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,7 +83,8 @@ func peerOf(c *net.UnixConn) (p peer, err error) {
 	}
 	cerr := raw.Control(func(fd uintptr) {
 		var cred *unix.Ucred
-		if cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err != nil {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err != nil {
 			return
 		}
 		p.uid = int(cred.Uid)
@@ -112,7 +113,8 @@ func peerGroups(fd uintptr) ([]uint32, error) {
 	}
 }
 
-// limited is a listener with at most cap(slots) connections at a time. The kernel queues more.
+// limited is a listener with at most cap(slots) connections at a time. The kernel queues
+// more.
 type limited struct {
 	net.Listener
 	slots chan struct{}
@@ -140,7 +142,8 @@ func (c limitedConn) Close() error {
 
 var lookupGroup = user.LookupGroup // a variable for tests
 
-// allowed reports whether the peer is root, the user of this process, or a member of Group.
+// allowed reports whether the peer is root, the user of this process, or a member of
+// Group.
 func (p peer) allowed() bool {
 	if p.uid == 0 || p.uid == os.Geteuid() {
 		return true

@@ -1,10 +1,10 @@
-// Package control is the daemon's control socket: HTTP over a Unix socket, for root and the members of a
-// group.
+// Package control is the daemon's control socket: HTTP over a Unix socket, for root and
+// the members of a group.
 //
-//	GET  /v1/status                                      status.Status
-//	POST /v1/purge?target=NAME&pid=PID[&dry-run=true]    status.Purge
-//	POST /v1/reload                                      reloads the policy; the error is its mistakes
-//	GET  /metrics                                        for Prometheus
+//	GET  /v1/status                                     status.Status
+//	POST /v1/purge?target=NAME&pid=PID[&dry-run=true]   status.Purge
+//	POST /v1/reload                                     the error has the mistakes
+//	GET  /metrics                                       for Prometheus
 package control
 
 import (
@@ -36,14 +36,18 @@ const (
 	answerTime     = 60 * time.Second // a purge waits for one that runs
 )
 
-// Handler answers for a controller: to root, to the user of this process, and to members of Group. It
-// answers no client whose user is unknown, as over TCP. reload reloads the policy; it and metrics may be
-// nil.
-func Handler(c *controller.Controller, reload func(context.Context) error, metrics http.Handler) http.Handler {
+// Handler answers for a controller: to root, to the user of this process, and to members
+// of Group. It answers no client whose user is unknown, as over TCP. reload reloads the
+// policy; it and metrics may be nil.
+func Handler(
+	c *controller.Controller, reload func(context.Context) error, metrics http.Handler,
+) http.Handler {
 	return guarded(routes(c, reload, metrics))
 }
 
-func routes(c *controller.Controller, reload func(context.Context) error, metrics http.Handler) http.Handler {
+func routes(
+	c *controller.Controller, reload func(context.Context) error, metrics http.Handler,
+) http.Handler {
 	mux := http.NewServeMux()
 	if reload != nil {
 		mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
@@ -139,19 +143,21 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	if err := s.Serve(limited{l, make(chan struct{}, maxConnections)}); !errors.Is(err, http.ErrServerClosed) {
+	err := s.Serve(limited{l, make(chan struct{}, maxConnections)})
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving %s: %w", l.Addr(), err)
 	}
 	return nil
 }
 
-// guarded checks the client again, although the socket's mode should have kept others out: the mode may
-// have been changed, or another program may have made the socket.
+// guarded checks the client again, although the socket's mode should have kept others
+// out: the mode may have been changed, or another program may have made the socket.
 func guarded(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, ok := r.Context().Value(peerKey{}).(peer)
 		if !ok || !p.allowed() {
-			answer(w, http.StatusForbidden, failure{"only root and members of the group " + Group + " may ask"})
+			answer(w, http.StatusForbidden,
+				failure{"only root and members of the group " + Group + " may ask"})
 			return
 		}
 		h.ServeHTTP(w, r)

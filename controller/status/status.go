@@ -1,8 +1,9 @@
 // Package status is the JSON that the daemon answers at its control socket and that
 // "hapressure status --json" prints: types only.
 //
-// Sizes are in bytes. A reading is a number, or a string that says why there is none. null means
-// not known or not set. docs/status.md is generated from the comments of the fields.
+// Sizes are in bytes. A reading is a number, or a string that says why there is none.
+// null means not known or not set. docs/status.md is generated from the comments of the
+// fields.
 package status
 
 import (
@@ -27,7 +28,8 @@ type Daemon struct {
 	PID     int       `json:"pid"`     // its process
 	Started time.Time `json:"started"` // when it started
 	DryRun  bool      `json:"dry_run"` // it changes no worker
-	// What the kernel must allow and does not, as the daemon found at its start in its sandbox.
+	// What the kernel must allow and does not, as the daemon found at its start in its
+	// sandbox.
 	MissingRights []haproxy.Right `json:"missing_rights"`
 	// Where it records samples, decisions and outcomes; null: nowhere.
 	Recordings *Recordings `json:"recordings"`
@@ -41,17 +43,21 @@ type Recordings struct {
 
 // Systemd describes how units are found.
 type Systemd struct {
-	By    string `json:"by"`              // D-Bus, systemd's private socket or the cgroup tree; empty if the policy names no unit
+	// D-Bus, systemd's private socket or the cgroup tree; empty if the policy names no
+	// unit
+	By    string `json:"by"`
 	Lacks string `json:"lacks,omitempty"` // what is not possible that way
 	Why   string `json:"why,omitempty"`   // why it is not D-Bus
 }
 
 // Policy describes the policy in force.
 type Policy struct {
-	Origin   string    `json:"origin"`             // its files, in words
-	SHA256   string    `json:"sha256"`             // of its source, drop-ins included
-	Since    time.Time `json:"since"`              // when it came into force
-	Rejected string    `json:"rejected,omitempty"` // the mistakes in the files as they are now, because of which an older policy is in force
+	Origin string    `json:"origin"` // its files, in words
+	SHA256 string    `json:"sha256"` // of its source, drop-ins included
+	Since  time.Time `json:"since"`  // when it came into force
+	// The mistakes in the files as they are now, because of which an older policy is in
+	// force
+	Rejected string `json:"rejected,omitempty"`
 }
 
 // Target is the state of one target.
@@ -60,37 +66,46 @@ type Target struct {
 	Cgroup string    `json:"cgroup"` // path below the mount point of cgroup v2
 	At     time.Time `json:"at"`     // of the last tick
 
-	Tier      int        `json:"tier"`       // 0 = none, 1 = the first of tiers
-	Tiers     []string   `json:"tiers"`      // their names, the mildest first
-	TierSince *time.Time `json:"tier_since"` // of the last change, also to none; null: there was none
-	TierWhy   string     `json:"tier_why"`   // the values that decided it
-	// The condition that leaves the tier, and the values now; left out: no tier, or one without such a condition.
+	Tier  int      `json:"tier"`  // 0 = none, 1 = the first of tiers
+	Tiers []string `json:"tiers"` // their names, the mildest first
+	// Of the last change, also to none; null: there was none
+	TierSince *time.Time `json:"tier_since"`
+	TierWhy   string     `json:"tier_why"` // the values that decided it
+	// The condition that leaves the tier, and the values now; left out: no tier, or one
+	// without such a condition.
 	TierLeave string     `json:"tier_leave,omitempty"`
 	Withheld  []Withheld `json:"withheld"` // actions that would cut connections but free too little
 
-	Limit      Limit          `json:"limit"`              // the one with the least headroom
-	UsageLimit Limit          `json:"usage_limit"`        // the one of which the largest share is used
-	Usage      policy.Reading `json:"usage_percent"`      // of usage_limit
-	ReloadRoom policy.Reading `json:"reload_room"`        // how many more reloads fit under limit
-	LimitIn    policy.Reading `json:"limit_in_seconds"`   // until limit is reached at the present slope
-	Some10     policy.Reading `json:"some_avg10_percent"` // of memory.pressure
-	Some60     policy.Reading `json:"some_avg60_percent"` // of memory.pressure
-	Full10     policy.Reading `json:"full_avg10_percent"` // of memory.pressure
-	Full60     policy.Reading `json:"full_avg60_percent"` // of memory.pressure
-	Swap       policy.Reading `json:"swap_bytes"`         // memory.swap.current
-	Shmem      policy.Reading `json:"shmem_bytes"`        // of memory.stat: all caches, and other shared memory
+	Limit Limit `json:"limit"` // the one with the least headroom
+	// The one of which the largest share is used
+	UsageLimit Limit          `json:"usage_limit"`
+	Usage      policy.Reading `json:"usage_percent"` // of usage_limit
+	ReloadRoom policy.Reading `json:"reload_room"`   // how many more reloads fit under limit
+	// Until limit is reached at the present slope
+	LimitIn policy.Reading `json:"limit_in_seconds"`
+	Some10  policy.Reading `json:"some_avg10_percent"` // of memory.pressure
+	Some60  policy.Reading `json:"some_avg60_percent"` // of memory.pressure
+	Full10  policy.Reading `json:"full_avg10_percent"` // of memory.pressure
+	Full60  policy.Reading `json:"full_avg60_percent"` // of memory.pressure
+	Swap    policy.Reading `json:"swap_bytes"`         // memory.swap.current
+	// Of memory.stat: all caches, and other shared memory
+	Shmem policy.Reading `json:"shmem_bytes"`
 
-	Events  map[string]policy.Reading `json:"events"`  // counts of memory.events since the cgroup was made
+	// Counts of memory.events since the cgroup was made
+	Events  map[string]policy.Reading `json:"events"`
 	Missing map[string]string         `json:"missing"` // sensors that cannot be read, and why
 
-	HardStopAfter *float64 `json:"hard_stop_after_seconds"`  // the effective one of all tiers that the target is in
-	Masters       []Master `json:"masters"`                  // one, unless the cgroup holds several
-	WorkersAbsent string   `json:"workers_absent,omitempty"` // why workers cannot be listed now; then these are of an earlier tick
-	Actions       []Action `json:"actions"`                  // the last ones, the newest last
-	History       []Moment `json:"history"`                  // the last minutes, the newest last
+	// The effective one of all tiers that the target is in
+	HardStopAfter *float64 `json:"hard_stop_after_seconds"`
+	Masters       []Master `json:"masters"` // one, unless the cgroup holds several
+	// Why workers cannot be listed now; then these are of an earlier tick
+	WorkersAbsent string   `json:"workers_absent,omitempty"`
+	Actions       []Action `json:"actions"` // the last ones, the newest last
+	History       []Moment `json:"history"` // the last minutes, the newest last
 }
 
-// Withheld is an action that would cut connections but free too little, so it is not done.
+// Withheld is an action that would cut connections but free too little, so it is not
+// done.
 type Withheld struct {
 	Tier   string    `json:"tier"`       // whose action it is
 	Action string    `json:"action"`     // as the policy calls it
@@ -122,7 +137,8 @@ type Action struct {
 
 // Moment is one point of the history.
 type Moment struct {
-	At    time.Time      `json:"at"`                 // of the tick: 2 s apart, 10 s while the target is quiet, and at each change of tier
+	// Of the tick: 2 s apart, 10 s while the target is quiet, and at each change of tier
+	At    time.Time      `json:"at"`
 	Used  uint64         `json:"used_bytes"`         // of the limit that was nearest then
 	Limit uint64         `json:"limit_bytes"`        // its size
 	Some  policy.Reading `json:"some_avg10_percent"` // of memory.pressure
@@ -130,32 +146,40 @@ type Moment struct {
 	Tier  int            `json:"tier"`               // 0 = none
 }
 
-// Master is a master and its workers. If a value of a Master or a Worker is null because it cannot
-// be read, the field of the same name with _error says why.
+// Master is a master and its workers. If a value of a Master or a Worker is null because
+// it cannot be read, the field of the same name with _error says why.
 type Master struct {
-	PID           int      `json:"pid"`                             // of the master
-	CLIError      string   `json:"cli_error,omitempty"`             // why a worker that may be stopping cannot be asked
-	HardStopAfter *float64 `json:"hard_stop_after_seconds"`         // of HAProxy's configuration files as they are now
+	PID int `json:"pid"` // of the master
+	// Why a worker that may be stopping cannot be asked
+	CLIError string `json:"cli_error,omitempty"`
+	// Of HAProxy's configuration files as they are now
+	HardStopAfter *float64 `json:"hard_stop_after_seconds"`
 	HardStopError string   `json:"hard_stop_after_error,omitempty"` // why that is not known
 	Workers       []Worker `json:"workers"`                         // the oldest first
 }
 
 // Worker is one worker of a Master.
 type Worker struct {
-	PID         int      `json:"pid"`                         // of the worker
-	Generation  int      `json:"generation"`                  // 1 is the oldest that hapressure has seen
-	State       string   `json:"state"`                       // current, stopping or unknown
-	Proof       string   `json:"proof"`                       // the evidence for that
-	Age         float64  `json:"age_seconds"`                 // since its process started
-	StoppingFor *float64 `json:"stopping_for_seconds"`        // since it was first known to be stopping
-	HardStopIn  *float64 `json:"hard_stop_in_seconds"`        // by its own hard-stop-after or the policy's, whichever comes first
-	Connections *int     `json:"connections"`                 // of clients, of a stopping worker; others are not asked
-	ConnError   string   `json:"connections_error,omitempty"` // why they are not known
-	Cache       *uint64  `json:"cache_bytes"`                 // the session cache of a stopping worker
-	CacheError  string   `json:"cache_error,omitempty"`       // why it is not known
-	Private     *uint64  `json:"private_bytes"`               // memory of its own
-	Shared      *uint64  `json:"shared_bytes"`                // shared anonymous memory, the session cache included
-	SizeError   string   `json:"size_error,omitempty"`        // why these two are not known
+	PID int `json:"pid"` // of the worker
+	// 1 is the oldest that hapressure has seen
+	Generation int     `json:"generation"`
+	State      string  `json:"state"`       // current, stopping or unknown
+	Proof      string  `json:"proof"`       // the evidence for that
+	Age        float64 `json:"age_seconds"` // since its process started
+	// Since it was first known to be stopping
+	StoppingFor *float64 `json:"stopping_for_seconds"`
+	// By its own hard-stop-after or the policy's, whichever comes first
+	HardStopIn *float64 `json:"hard_stop_in_seconds"`
+	// Of clients, of a stopping worker; others are not asked
+	Connections *int   `json:"connections"`
+	ConnError   string `json:"connections_error,omitempty"` // why they are not known
+	// The session cache of a stopping worker
+	Cache      *uint64 `json:"cache_bytes"`
+	CacheError string  `json:"cache_error,omitempty"` // why it is not known
+	Private    *uint64 `json:"private_bytes"`         // memory of its own
+	// Shared anonymous memory, the session cache included
+	Shared    *uint64 `json:"shared_bytes"`
+	SizeError string  `json:"size_error,omitempty"` // why these two are not known
 }
 
 // Purge is the outcome of a manual purge.
