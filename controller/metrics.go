@@ -193,7 +193,9 @@ func (ch samples) ofWorkers(name string, workers []haproxy.Worker) {
 			unknown++
 		}
 	}
-	for _, state := range []haproxy.State{haproxy.StateUnknown, haproxy.StateCurrent, haproxy.StateStopping} {
+	for _, state := range []haproxy.State{
+		haproxy.StateUnknown, haproxy.StateCurrent, haproxy.StateStopping,
+	} {
 		ch.put("workers", count[state], name, state.String())
 		ch.put("worker_private_bytes", private[state], name, state.String())
 	}

@@ -37,8 +37,9 @@ func NewScanner(procfs string) *Scanner {
 // out.
 type Known struct {
 	ID
-	Generation int
-	Since      uint64 // clock tick since boot since which it has been stopping; 0 = not known
+	Generation int `json:"Generation"`
+	// Since is the clock tick since boot since which it has been stopping; 0 = not known.
+	Since uint64 `json:"Since"`
 }
 
 // Known returns what is known of the workers that there are.
