@@ -15,13 +15,14 @@ func doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check this host, its HAProxy and hapressure itself, and print remedies",
-		Long: `Check what hapressure needs of the kernel and of systemd, whether the policy covers each HAProxy of this
-host, whether its memory could be freed, and whether the service has the privileges that its actions need.
-Nothing is changed.
+		Long: `Check what hapressure needs of the kernel and of systemd, whether the policy
+covers each HAProxy of this host, whether its memory could be freed, and whether the service has
+the privileges that its actions need. Nothing is changed.
 
-Each line is ok, a warning or a problem, with a remedy. With a warning hapressure can do less than it could;
-with a problem it cannot act. Without root doctor checks what it can. The privileges are those of the daemon
-in its sandbox or, if it is not running, those of this command.
+Each line is ok, a warning or a problem, with a remedy. With a warning hapressure can do less
+than it could; with a problem it cannot act. Without root doctor checks what it can. The
+privileges are those of the daemon in its sandbox or, if it is not running, those of this
+command.
 
 Exit codes: 0 no problem, with or without warnings; 1 failed; 2 wrong usage; 3 problems.`,
 		Example: "  hapressure doctor\n  hapressure doctor --json | jq '.findings[] | select(.level != \"ok\")'",

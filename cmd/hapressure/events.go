@@ -31,15 +31,16 @@ func eventsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events",
 		Short: "Show what hapressure observed and did, from the journal",
-		Long: `Show hapressure's journal entries, the oldest first. If a flag is repeated, entries of any of its values are
-shown. Different flags must all match.
+		Long: `Show hapressure's journal entries, the oldest first. If a flag is repeated,
+entries of any of its values are shown. Different flags must all match.
 
-With --json each entry is an object on a line of its own: time, message, kind, and the fields that
-docs/logging.md lists, in lower case and without HAPRESSURE_. The kinds are
-` + render.Wrap(strings.Join(slices.Sorted(maps.Values(controller.Kinds())), ", "), 100, 0) + `.
+With --json each entry is an object on a line of its own: time, message, kind, and the fields
+that docs/logging.md lists, in lower case and without HAPRESSURE_.
 
-Entries that a process of another user than root logged under hapressure's name are left out. Root and the
-members of the group systemd-journal may read the journal.
+` + render.Wrap("The kinds are "+strings.Join(slices.Sorted(maps.Values(controller.Kinds())), ", ")+".", 96, 0) + `
+
+Entries that a process of another user than root logged under hapressure's name are left out. Root
+and the members of the group systemd-journal may read the journal.
 
 Exit codes: 0 shown, even if there are no entries, 1 failed, 2 wrong usage.`,
 		Example: `  hapressure events --follow

@@ -39,7 +39,7 @@ func policyFlag(cmd *cobra.Command, files *[]string) {
 }
 
 func socketFlag(cmd *cobra.Command, socket *string) {
-	cmd.Flags().StringVar(socket, "socket", control.Socket, "control socket of the daemon")
+	cmd.Flags().StringVar(socket, "socket", control.Socket, "`PATH` of the daemon's control socket")
 }
 
 // errNoDaemon is the error of a status without a daemon, after it was printed.
@@ -50,8 +50,8 @@ var errNoDaemon = errors.New("the daemon is not running")
 func instanceFlags(cmd *cobra.Command) *selector.Selector {
 	var s selector.Selector
 	var everything bool
-	cmd.Flags().StringVarP(&s.Unit, "unit", "u", "", "only HAProxy of this systemd unit")
-	cmd.Flags().IntVar(&s.PID, "pid", 0, "only the worker with this pid, or the workers of the master with it")
+	cmd.Flags().StringVarP(&s.Unit, "unit", "u", "", "only HAProxy of this systemd `UNIT`")
+	cmd.Flags().IntVar(&s.PID, "pid", 0, "only the worker with this `PID`, or the workers of the master with it")
 	cmd.Flags().BoolVar(&everything, "all", false, "all HAProxy on this host, as without these flags")
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		pid, all := cmd.Flags().Changed("pid"), cmd.Flags().Changed("all")

@@ -16,8 +16,8 @@ func metricsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "metrics",
 		Short: "Print the daemon's metrics, or write them for node_exporter's textfile collector",
-		Long: `Print the daemon's metrics in the text format of Prometheus. docs/metrics.md describes them, and how
-Prometheus scrapes the daemon without this command.
+		Long: `Print the daemon's metrics in the text format of Prometheus. docs/metrics.md
+describes them, and how Prometheus scrapes the daemon without this command.
 
 With --output the file is replaced in one step, so that no reader finds half of it.
 

@@ -16,8 +16,8 @@ import (
 func policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "policy", Short: "Work with policy files", Args: usage(cobra.NoArgs),
-		Long: `Work with policy files. Several files are one policy: all but the first are drop-ins, merged in this order.
-Without a file the policy is that of this host: ` + policyfiles.SystemFile + ` or the built-in policy, with the
+		Long: `Work with policy files. Several files are one policy: all but the first are
+drop-ins, merged in this order. Without a file the policy is that of this host: ` + policyfiles.SystemFile + ` or the built-in policy, with the
 drop-ins in ` + policyfiles.DropIns[0] + `, ` + policyfiles.DropIns[1] + ` and
 ` + policyfiles.DropIns[2] + `.
 
@@ -28,8 +28,8 @@ A FILE named - is standard input. Policies are read from regular files only, of 
 	check := &cobra.Command{
 		Use:   "check [FILE...]",
 		Short: "Check a policy and print each mistake with its position",
-		Long: `Check a policy. Each mistake is printed as FILE:LINE:COLUMN with what would be correct. 'hapressure policy
---help' describes FILE.
+		Long: `Check a policy. Each mistake is printed as FILE:LINE:COLUMN with what would be
+correct. 'hapressure policy --help' describes FILE.
 
 Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong usage.`,
 		Example: "  hapressure policy check /etc/hapressure/policy.yaml",
@@ -40,8 +40,8 @@ Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong u
 	cmd.AddCommand(check, &cobra.Command{
 		Use:   "show [FILE...]",
 		Short: "Print the merged policy, with the origin of each value",
-		Long: `Print the policy as one file: drop-ins are merged, defaults are written out, and the file and line of each
-value stand beside it.`,
+		Long: `Print the policy as one file: drop-ins are merged, defaults are written out, and
+the file and line of each value stand beside it.`,
 		RunE: printing(func(p *policy.Policy) string { return p.Source }),
 	}, &cobra.Command{
 		Use:   "explain [FILE...]",

@@ -22,18 +22,20 @@ func purgeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "purge",
 		Short: "Empty the TLS session caches of stopping workers, once and now",
-		Long: `Empty the TLS session caches of workers that are proven to be stopping, in place, and free the memory. No
-connection is closed and no other worker is changed. purge needs neither a policy nor the daemon.
+		Long: `Empty the TLS session caches of workers that are proven to be stopping, in place,
+and free the memory. No connection is closed and no other worker is changed. purge needs neither
+a policy nor the daemon.
 
-HELD is the time for which the worker's threads were frozen. --dry-run checks everything, but neither
-writes nor freezes; it prints what a purge would free at most. If a worker has no TLS session cache, there
-is nothing to purge.
+HELD is the time for which the worker's threads were frozen. --dry-run checks everything, but
+neither writes nor freezes; it prints what a purge would free at most. If a worker has no TLS
+session cache, there is nothing to purge.
 
-A purge is refused if a retry would change nothing: the memory is not recognised, or the worker is not
-proven to be stopping. A purge fails on an obstacle that may pass: a busy cache, a tracer, another process
-that shares the memory.
+A purge is refused if a retry would change nothing: the memory is not recognised, or the worker
+is not proven to be stopping. A purge fails on an obstacle that may pass: a busy cache, a
+tracer, another process that shares the memory.
 
-Exit codes: 0 done, or nothing to do; 1 a purge failed; 2 wrong usage; 3 a purge was refused and none failed.`,
+Exit codes: 0 done, or nothing to do; 1 a purge failed; 2 wrong usage; 3 a purge was refused and
+none failed.`,
 		Example: "  hapressure purge --dry-run\n  hapressure purge --unit haproxy\n  hapressure purge --pid 4711 --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -24,12 +24,12 @@ func recordCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "record -o FILE",
 		Short: "Record a target without changing it",
-		Long: `Sense and decide as the daemon does, change no worker, and write samples and decisions to FILE until SIGINT
-or SIGTERM. 'hapressure replay' reads the recording. The daemon may run at the same time; its own recordings
-are in /var/lib/hapressure/recordings.
+		Long: `Sense and decide as the daemon does, change no worker, and write samples and
+decisions to FILE until SIGINT or SIGTERM. 'hapressure replay' reads the recording. The daemon
+may run at the same time; its own recordings are in /var/lib/hapressure/recordings.
 
-If the target is not running, record fails; with --wait the recording begins when the target starts. If
-FILE cannot be written, record exits.
+If the target is not running, record fails; with --wait the recording begins when the target
+starts. If FILE cannot be written, record exits.
 
 Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure record -o storm.rec --target haproxy.service\n" +
@@ -74,9 +74,9 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage.`,
 		},
 	}
 	policyFlag(cmd, &files)
-	cmd.Flags().StringVar(&target, "target", "", "unit or path of a cgroup to record instead of the policy's targets")
+	cmd.Flags().StringVar(&target, "target", "", "`UNIT` or path of a cgroup to record instead of the policy's targets")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the target is running")
-	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write, - for standard output")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "`FILE` to write, - for standard output")
 	return cmd
 }
 

@@ -18,22 +18,23 @@ func replayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay FILE...",
 		Short: "Run a policy over a recording and print what it would have done",
-		Long: `Run the policy engine over recordings of one target: those of the daemon in their order, of 'hapressure
-record' or of 'hapressure simulate'. A FILE named - is standard input. A recording without an end was cut
-off or is still being written: it is replayed up to that point, with a warning on standard error.
+		Long: `Run the policy engine over recordings of one target: those of the daemon in their
+order, of 'hapressure record' or of 'hapressure simulate'. A FILE named - is standard input. A
+recording without an end was cut off or is still being written: it is replayed up to that point,
+with a warning on standard error.
 
-Without --policy the recorded policy decides again, and must decide as recorded. With --policy the given
-policy decides on the recorded samples, and replay prints the first difference. Actions of that policy were
-not executed, so their effect is a model: each action ends after its typical time, a terminated worker is in
-no later sample, and a purged cache is empty. Memory and pressure stay as recorded, with all that the
-recorded actions freed.
+Without --policy the recorded policy decides again, and must decide as recorded. With --policy
+the given policy decides on the recorded samples, and replay prints the first difference.
+Actions of that policy were not executed, so their effect is a model: each action ends after its
+typical time, a terminated worker is in no later sample, and a purged cache is empty. Memory and
+pressure stay as recorded, with all that the recorded actions freed.
 
-A recording may have 1,000,000 lines, 2 GiB of decompressed text and 1000 beginnings: eleven days with a
-sample each second. The decisions and actions of each policy may take 128 MiB of memory. Beyond these
-bounds replay fails with the file and the line.
+A recording may have 1,000,000 lines, 2 GiB of decompressed text and 1000 beginnings: eleven
+days with a sample each second. The decisions and actions of each policy may take 128 MiB of
+memory. Beyond these bounds replay fails with the file and the line.
 
-Exit codes: 0 done; 1 the recorded policy decides otherwise than recorded, or a file cannot be read; 2 wrong
-usage.`,
+Exit codes: 0 done; 1 the recorded policy decides otherwise than recorded, or a file cannot be
+read; 2 wrong usage.`,
 		Example: "  hapressure replay /var/lib/hapressure/recordings/haproxy.service/*\n" +
 			"  hapressure replay storm.rec --policy gentle.yaml --policy small-vps.yaml --html storm.html",
 		Args: usage(cobra.MinimumNArgs(1)),
@@ -71,8 +72,8 @@ usage.`,
 			return err
 		},
 	}
-	cmd.Flags().StringArrayVarP(&policies, "policy", "p", nil, "policy file to try; may be repeated")
-	cmd.Flags().StringVar(&page, "html", "", "write a page with the timeline to this file, - for standard output")
+	cmd.Flags().StringArrayVarP(&policies, "policy", "p", nil, "policy `FILE` to try; may be repeated")
+	cmd.Flags().StringVar(&page, "html", "", "write a page with the timeline to `FILE`, - for standard output")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

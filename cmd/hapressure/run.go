@@ -13,8 +13,9 @@ func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Guard HAProxy until stopped; the service runs this",
-		Long: `Guard the targets of the policy until SIGTERM or SIGINT. Each change of tier and each action is one entry
-in the journal. If standard error is not the journal, each entry is one line there.
+		Long: `Guard the targets of the policy until SIGTERM or SIGINT. Each change of tier and
+each action is one entry in the journal. If standard error is not the journal, each entry is one
+line there.
 
 Without --policy, the policy is ` + policyfiles.SystemFile + ` or, if there is no such file, the built-in policy,
 which guards haproxy.service. Drop-ins in ` + policyfiles.DropIns[0] + ` override parts of it.
@@ -35,10 +36,10 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 another daemon is 
 	policyFlag(cmd, &o.Policy)
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "decide and report, but change no worker")
 	cmd.Flags().StringVar(&o.Recordings, "recordings", daemon.StateFile("recordings"),
-		"folder for recordings of samples, decisions and outcomes; empty for none")
+		"`FOLDER` for recordings of samples, decisions and outcomes; empty for none")
 	cmd.Flags().IntVar(&o.RecordingsMiB, "recordings-size", daemon.RecordingsMiB,
-		"bound of each target's recordings, in MiB; recordings of former targets may take 16 times as much")
-	cmd.Flags().StringVar(&o.Socket, "control", control.Socket, "control socket, if systemd passes none; empty for none")
+		"bound of each target's recordings, in `MIB`; recordings of former targets may take 16 times as much")
+	cmd.Flags().StringVar(&o.Socket, "control", control.Socket, "`PATH` of the control socket, if systemd passes none; empty for none")
 	allowEmpty(cmd, "recordings")
 	allowEmpty(cmd, "control")
 	cmd.Flags().StringVar(&o.Metrics, "metrics", "",

@@ -24,11 +24,12 @@ func simulateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "simulate SCENARIO -o FILE",
 		Short: "Try a policy on a model of a machine",
-		Long: `Simulate a unit's memory from a scenario, with a policy whose actions take effect in the model, and write a
-recording to FILE for 'hapressure replay'. A SCENARIO named - is standard input.
+		Long: `Simulate a unit's memory from a scenario, with a policy whose actions take effect
+in the model, and write a recording to FILE for 'hapressure replay'. A SCENARIO named - is
+standard input.
 
-The model is simple: it shows what a policy does, not how a machine behaves. The same scenario always gives
-the same recording.
+The model is simple: it shows what a policy does, not how a machine behaves. The same scenario
+always gives the same recording.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure simulate storm.yaml -o storm.rec && hapressure replay storm.rec --html storm.html",
@@ -68,7 +69,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		},
 	}
 	policyFlag(cmd, &files)
-	cmd.Flags().StringVarP(&out, "output", "o", "", "file to write, - for standard output")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "`FILE` to write, - for standard output")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "let the policy decide, but execute no action")
 	return cmd
 }

@@ -29,13 +29,14 @@ func statusCommand() *cobra.Command {
   - its workers with their connections and caches, and when they are terminated;
   - the last actions with the memory that they freed.
 
-A value that does not apply or is unknown is shown as -, and the lines "unknown" give the reasons.
+A value that does not apply or is unknown is shown as -, and the lines "unknown" give the
+reasons.
 
-status asks the daemon over its control socket. If the daemon is not running, status inspects the host
-itself, which needs root. There is no tier then.
+status asks the daemon over its control socket. If the daemon is not running, status inspects
+the host itself, which needs root. There is no tier then.
 
-docs/status.md (/usr/share/doc/hapressure/status.md) describes the fields of --json. Fields may be added;
-none is removed or renamed.
+docs/status.md (/usr/share/doc/hapressure/status.md) describes the fields of --json. Fields may
+be added; none is removed or renamed.
 
 Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but the daemon is not running.`,
 		Example: "  hapressure status\n  hapressure status --json | jq '.targets[].tier'",

@@ -23,8 +23,9 @@ func topCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top",
 		Short: "Watch memory, pressure, tiers and workers live, and purge",
-		Long: `Show one target at a time, updated once a second: the last ten minutes of its memory below the limit, of
-its pressure (some and full, averages over 10 s) and of its tier; its workers; and the last actions.
+		Long: `Show one target at a time, updated once a second: the last ten minutes of its
+memory below the limit, of its pressure (some and full, averages over 10 s) and of its tier; its
+workers; and the last actions.
 
 ` + top.Keys + `
 

@@ -16,12 +16,14 @@ func workersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "workers",
 		Short: "List HAProxy's workers, what they hold, and which are stopping",
-		Long: `List the masters of this host with their workers, the oldest generation first. Nothing is changed.
+		Long: `List the masters of this host with their workers, the oldest generation first.
+Nothing is changed.
 
-STATE is current or stopping if that is proven, and otherwise unknown; PROOF is the evidence. CACHE is what
-the TLS session cache of a stopping worker holds, SHARED is all its shared memory and PRIVATE its other
-memory. They are measured: RSS lacks the cache up to HAProxy 3.0. HARD STOP is the time until HAProxy's
-own hard-stop-after terminates the worker, according to the present configuration files.
+STATE is current or stopping if that is proven, and otherwise unknown; PROOF is the evidence.
+CACHE is what the TLS session cache of a stopping worker holds, SHARED is all its shared memory
+and PRIVATE its other memory. They are measured: RSS lacks the cache up to HAProxy 3.0. HARD
+STOP is the time until HAProxy's own hard-stop-after terminates the worker, according to the
+present configuration files.
 
 Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure workers\n  hapressure workers --unit haproxy --json",

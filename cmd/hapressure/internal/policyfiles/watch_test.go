@@ -20,12 +20,12 @@ import (
 
 // follower is a Follower at work, the policies that it put in force, and its entries.
 type follower struct {
-	t    *testing.T
-	file string
-	hup  chan os.Signal
-	set  chan *policy.Policy
+	t      *testing.T
+	file   string
+	hup    chan os.Signal
+	set    chan *policy.Policy
 	logged chan systemd.Entry
-	ask  func(context.Context) error
+	ask    func(context.Context) error
 }
 
 func (f *follower) SetPolicy(p *policy.Policy, _ string) { f.set <- p }
