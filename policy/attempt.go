@@ -44,7 +44,7 @@ type Attempt struct {
 	After    Holding       `json:"After"`    // of the worker in the first sample after the end
 }
 
-// Holding is what an action could make a worker release; zero = not known. The action is
+// Holding is what an action could make a worker free; zero = not known. The action is
 // not repeated while this is about the same as after the last attempt.
 type Holding struct {
 	Bytes uint64 `json:"Bytes"`

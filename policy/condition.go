@@ -65,7 +65,7 @@ func (n *ConditionState) part(i int) *ConditionState {
 // step evaluates c for a new sample: whether it has been true for its For. It must be
 // called exactly once in each step.
 func (c *Condition) step(n *ConditionState, s *Sample) truth {
-	return n.hold(c.observe(n, s), c.For, s.Now)
+	return n.sustain(c.observe(n, s), c.For, s.Now)
 }
 
 // observe does what step does, except for the For of c itself.
@@ -111,9 +111,9 @@ func (c *Condition) combine(part func(i int) truth) truth {
 	return unknown
 }
 
-// hold delays yes until it has lasted for a length. An unknown interrupts it as a no
+// sustain delays yes until it has lasted for a length. An unknown interrupts it as a no
 // does: unseen time does not count.
-func (n *ConditionState) hold(t truth, length, now time.Duration) truth {
+func (n *ConditionState) sustain(t truth, length, now time.Duration) truth {
 	if length == 0 {
 		return t
 	}

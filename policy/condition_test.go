@@ -111,14 +111,14 @@ func TestConditionFor(t *testing.T) {
 		want  Truth
 		why   string
 	}{
-		{0, have(80), No, "usage 80% > 70% (held 0s of 3s)"},
-		{2 * time.Second, have(80), No, "usage 80% > 70% (held 2s of 3s)"},
-		{3 * time.Second, have(80), Yes, "usage 80% > 70% (held 3s of 3s)"},
+		{0, have(80), No, "usage 80% > 70% (true for 0s of 3s)"},
+		{2 * time.Second, have(80), No, "usage 80% > 70% (true for 2s of 3s)"},
+		{3 * time.Second, have(80), Yes, "usage 80% > 70% (true for 3s of 3s)"},
 		{4 * time.Second, have(60), No, "usage 60% <= 70%"},
-		{5 * time.Second, have(80), No, "usage 80% > 70% (held 0s of 3s)"},
+		{5 * time.Second, have(80), No, "usage 80% > 70% (true for 0s of 3s)"},
 		{7 * time.Second, gone, Undecided, "usage unknown (gone)"}, // what was not seen was not held
-		{8 * time.Second, have(80), No, "usage 80% > 70% (held 0s of 3s)"},
-		{11 * time.Second, have(80), Yes, "usage 80% > 70% (held 3s of 3s)"},
+		{8 * time.Second, have(80), No, "usage 80% > 70% (true for 0s of 3s)"},
+		{11 * time.Second, have(80), Yes, "usage 80% > 70% (true for 3s of 3s)"},
 	} {
 		s := calm(tt.now)
 		s.Usage = tt.usage

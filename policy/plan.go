@@ -30,8 +30,8 @@ type planner struct {
 	tier int // from 0
 }
 
-// plan adds the due actions of all held tiers to the decision, beginning with the mildest
-// tier.
+// plan adds the due actions of all entered tiers to the decision, beginning with the
+// mildest tier.
 func plan(p *Policy, st *State, s *Sample, d *Decision) {
 	purging, waiting := false, false // for a tier below
 	for i := range p.Tiers[:st.Tier] {
@@ -51,7 +51,7 @@ func plan(p *Policy, st *State, s *Sample, d *Decision) {
 // act adds what is due of one action, ordered by generation.
 func (pl *planner) act(a *Action) {
 	if kinds[a.Kind].cuts && !pl.st.confirmed[pl.tier].Short {
-		return // the tier is held for the rest of its leave time, but memory is sufficient
+		return // the target only stays in the tier: memory is sufficient
 	}
 	first := len(pl.d.Actions)
 	switch a.Kind {
@@ -110,7 +110,7 @@ func (pl *planner) hardStop(a *Action) {
 		due := w.StoppingFor >= limit && pl.admits(a.Only, w) &&
 			!h.ending() && drain.ready(pl.s.Now)
 		switch {
-		case due && pl.weighs(a.HardStop.Worth) && w.held() == 0:
+		case due && pl.weighs(a.HardStop.Worth) && w.footprint() == 0:
 			unknown = true
 		case due && (oldest == nil || w.Generation < oldest.Generation):
 			oldest, its = w, h
@@ -168,7 +168,7 @@ func (pl *planner) terminate(generation int, a *Action) bool {
 			pl.withhold(*withheld)
 			return true // no generation is worth it
 		}
-		if pl.weighs(a.Terminate.Worth) && w.held() == 0 {
+		if pl.weighs(a.Terminate.Worth) && w.footprint() == 0 {
 			continue // without a known gain no connection is cut
 		}
 		given = true

@@ -163,7 +163,7 @@ tiers:
 	b.expect(30 * sec)
 	b.workers = []Worker{stopping(1, 1, CacheFull)}
 	due := b.expect(10*sec, "purge 11")
-	if want := "its session cache holds memory; stopping for 10s; tier purge has been held for 40s, which is left when " +
+	if want := "its session cache holds memory; stopping for 10s; tier purge was entered 40s ago, which is left when " +
 		"(usage below 60% and reload-room above 8) for 30s: usage 23.47% < 60%; not met: reload-room 7.47 <= 8"; due[0].Why != want {
 		t.Errorf("why %q, want %q", due[0].Why, want)
 	}
@@ -177,8 +177,8 @@ tiers:
 	b.usage = 65
 	p.Tiers[1].Leave.For = time.Minute
 	b.workers[0].ID.PID = 13
-	if due, want := b.expect(sec, "purge 13"), "tier purge has been held for 43s and is below tier more, which is left when usage below 85% for 1m: "+
-		"usage 65% < 85% (held 0s of 1m)"; !strings.HasSuffix(due[0].Why, want) {
+	if due, want := b.expect(sec, "purge 13"), "tier purge was entered 43s ago and is milder than tier more, which is left when usage below 85% for 1m: "+
+		"usage 65% < 85% (true for 0s of 1m)"; !strings.HasSuffix(due[0].Why, want) {
 		t.Errorf("why %q, want %q", due[0].Why, want)
 	}
 }

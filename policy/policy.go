@@ -95,13 +95,13 @@ type Hook struct {
 const (
 	PurgeSSLCache   = "purge-ssl-cache"  // empty the TLS session cache of stopping workers
 	PurgeHTTPCache  = "purge-http-cache" // empty the HTTP caches (cache) of stopping workers
-	TrimPools       = "trim-pools"       // make stopping workers return unused pool memory
+	TrimPools       = "trim-pools"       // make stopping workers free unused pool memory
 	PageOut         = "page-out"         // move the memory of stopping workers to swap
 	HardStopAfter   = "hard-stop-after"  // shorten the hard-stop-after of stopping workers
 	TerminateOldest = "terminate-oldest" // terminate the oldest stopping generation
 )
 
-// kinds holds the properties of each kind.
+// kinds has the properties of each kind.
 var kinds = map[string]struct {
 	why  string // why a worker gets it, for the journal
 	cuts bool   // it cuts connections: never done while memory is sufficient
@@ -133,12 +133,12 @@ type Only struct {
 	OlderThan     int           // at least this many younger generations are stopping
 }
 
-// HardStop holds the settings of hard-stop-after. The action has the name of HAProxy's
+// HardStop has the settings of hard-stop-after. The action has the name of HAProxy's
 // keyword, which HAProxy reads only once, when the soft stop begins, and therefore cannot
 // shorten itself.
 type HardStop struct {
 	Limit      time.Duration // how long a worker may be stopping
-	HalveEvery time.Duration // halve Limit each time the tier was held this long; 0 = never
+	HalveEvery time.Duration // halve Limit after each such time in the tier; 0 = never
 	Floor      time.Duration // never halve Limit below this
 	Spread     time.Duration // shut down the sessions of a worker over this time
 	PerSecond  int           // shut down at most this many sessions a second; 0 = no bound
@@ -147,15 +147,15 @@ type HardStop struct {
 	Worth float64
 }
 
-// limit returns the effective hard-stop-after when the tier has been held for a time.
-func (h HardStop) limit(held time.Duration) time.Duration {
+// limit returns the effective hard-stop-after after a time in the tier.
+func (h HardStop) limit(passed time.Duration) time.Duration {
 	if h.HalveEvery <= 0 {
 		return h.Limit
 	}
-	return max(h.Limit>>max(held/h.HalveEvery, 0), h.Floor)
+	return max(h.Limit>>max(passed/h.HalveEvery, 0), h.Floor)
 }
 
-// Terminate holds the settings of terminate-oldest.
+// Terminate has the settings of terminate-oldest.
 type Terminate struct {
 	Grace  time.Duration // between SIGTERM and SIGKILL
 	Settle time.Duration // between the end of one generation and the termination of the next

@@ -46,17 +46,17 @@ func (c *Condition) reasons(n *ConditionState, s *Sample, want truth, r *reasons
 		}
 	}
 	if c.For > 0 && n.Held {
-		held := FormatDuration((s.Now - n.Since).Round(100 * time.Millisecond))
-		held = fmt.Sprintf("held %s of %s", held, FormatDuration(c.For))
+		lasted := FormatDuration((s.Now - n.Since).Round(100 * time.Millisecond))
+		lasted = fmt.Sprintf("true for %s of %s", lasted, FormatDuration(c.For))
 		if len(r.met) == before+1 {
-			r.met[before] += " (" + held + ")"
+			r.met[before] += " (" + lasted + ")"
 		} else {
-			r.met = append(r.met, held)
+			r.met = append(r.met, lasted)
 		}
 	}
 }
 
-// trace returns what the comparison read and how that compares with its limit.
+// trace returns what the comparison read and how that compares with its threshold.
 func (c *Comparison) trace(n *ConditionState, s *Sample) string {
 	v, absent := c.read(n, s)
 	if absent != "" {
@@ -70,7 +70,7 @@ func (c *Comparison) trace(n *ConditionState, s *Sample) string {
 	if result == no {
 		sign = map[string]string{">": "<=", "<": ">=", ">=": "<"}[sign]
 	}
-	read := c.name() + " " + c.format(v) + " " + sign + " " + c.format(c.Limit)
+	read := c.name() + " " + c.format(v) + " " + sign + " " + c.format(c.Threshold)
 	return read + c.span() + c.against(s)
 }
 
@@ -88,22 +88,22 @@ func (c *Comparison) against(s *Sample) string {
 	return ""
 }
 
-// because returns why the tier of index i is held: its enter, if that is true now;
-// otherwise since when it has been held, and what would leave it.
+// because returns why the target is in the tier of index i: the enter of the tier, if
+// that is true now; otherwise when the tier was entered, and what would leave it.
 func (st *State) because(p *Policy, i int, s *Sample) string {
 	t, n := &p.Tiers[i], &st.Tiers[i]
 	if t.Enter.now(&n.Enter, s) == yes {
 		return "tier " + t.Name + ": " + t.Enter.why(&n.Enter, s)
 	}
-	held := FormatDuration((s.Now - st.Entered[i]).Round(time.Second))
-	held = fmt.Sprintf("tier %s has been held for %s", t.Name, held)
+	since := FormatDuration((s.Now - st.Entered[i]).Round(time.Second))
+	why := fmt.Sprintf("tier %s was entered %s ago", t.Name, since)
 	if i+1 < st.Tier {
-		held += " and is below tier " + st.TierName
+		why += " and is milder than tier " + st.TierName
 	}
 	if leave := st.Leaving(p, s); leave != "" {
-		held += ", which is left when " + leave
+		why += ", which is left when " + leave
 	}
-	return held
+	return why
 }
 
 // Leaving returns the condition that leaves the present tier, and which parts of it are
@@ -148,7 +148,7 @@ func (c Condition) String() string {
 // String returns the comparison in words.
 func (c Comparison) String() string {
 	how := map[string]string{">": " above ", "<": " below ", ">=": " at least "}
-	return c.name() + how[c.sign()] + c.format(c.Limit) + c.span()
+	return c.name() + how[c.sign()] + c.format(c.Threshold) + c.span()
 }
 
 // name returns the name of the signal in journal entries.

@@ -16,15 +16,15 @@ const (
 	Shmem      = "shmem"       // bytes
 )
 
-// Comparison compares one signal with a limit: pressure and events by "at least", the
+// Comparison compares one signal with a threshold: pressure and events by "at least", the
 // others by above or below.
 type Comparison struct {
-	Signal  string
-	Of      string // pressure: some or full; events: the kernel's key
-	Below   bool
-	Limit   float64       // in the unit of the signal
-	Window  time.Duration // pressure and events: measured over exactly this time
-	Average time.Duration // pressure: instead of Window, the kernel's average of 10, 60 or 300 s
+	Signal    string
+	Of        string // pressure: some or full; events: the kernel's key
+	Below     bool
+	Threshold float64       // in the unit of the signal
+	Window    time.Duration // pressure and events: measured over exactly this time
+	Average   time.Duration // pressure: instead of Window, the kernel's average of 10, 60 or 300 s
 }
 
 func (c *Comparison) truth(n *ConditionState, s *Sample) truth {
@@ -32,12 +32,12 @@ func (c *Comparison) truth(n *ConditionState, s *Sample) truth {
 	if absent != "" {
 		return unknown
 	}
-	met := v > c.Limit
+	met := v > c.Threshold
 	switch c.sign() {
 	case "<":
-		met = v < c.Limit
+		met = v < c.Threshold
 	case ">=":
-		met = v >= c.Limit
+		met = v >= c.Threshold
 	}
 	switch {
 	case met:
@@ -48,7 +48,7 @@ func (c *Comparison) truth(n *ConditionState, s *Sample) truth {
 	return no
 }
 
-// sign returns how the value compares with the limit when the comparison is met.
+// sign returns how the value compares with the threshold when the comparison is met.
 func (c *Comparison) sign() string {
 	switch {
 	case c.Below:
@@ -59,7 +59,7 @@ func (c *Comparison) sign() string {
 	return ">"
 }
 
-// read returns the value of the signal in the unit of Limit, or why there is none.
+// read returns the value of the signal in the unit of Threshold, or why there is none.
 func (c *Comparison) read(n *ConditionState, s *Sample) (v float64, absent string) {
 	r := c.reading(s)
 	switch {

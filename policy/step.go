@@ -19,7 +19,7 @@ type State struct {
 	Now      time.Duration   `json:"Now"`     // of the last step
 	Changed  time.Duration   `json:"Changed"` // when the tier last changed
 	Why      string          `json:"Why"`     // why it changed
-	Entered  []time.Duration `json:"Entered"` // when each held tier was entered, from 0
+	Entered  []time.Duration `json:"Entered"` // by tier, from 0: when it was entered
 	Tiers    []TierState     `json:"Nodes"`   // by tier, from 0
 	Workers  []WorkerHistory `json:"Workers"` // of the workers that were sensed as stopping
 
@@ -30,7 +30,7 @@ type State struct {
 	// terminated.
 	TerminatedAt time.Duration   `json:"TerminatedAt"`
 	Terminations []time.Duration `json:"Terminations"`      // times of those of the last minute
-	Withheld     []Withheld      `json:"Withheld,omitzero"` // of the held tiers
+	Withheld     []Withheld      `json:"Withheld,omitzero"` // of the entered tiers
 
 	policy      *Policy          // the policy that Entered and Tiers belong to
 	confirmed   []Moment         // by tier, from 0: true in this step and in the previous one
@@ -146,7 +146,7 @@ func (st *State) Interrupted(at time.Duration) {
 	}
 }
 
-// HardStopAfter returns the effective hard-stop-after that the held tiers give workers,
+// HardStopAfter returns the shortest effective hard-stop-after of the entered tiers,
 // false if there is none.
 func (st *State) HardStopAfter(p *Policy) (limit time.Duration, ok bool) {
 	for i := range min(st.Tier, len(p.Tiers)) {
@@ -213,7 +213,7 @@ func (st *State) move(p *Policy, s *Sample, d *Decision) {
 			leave = no // otherwise the tier would be entered again at once
 		}
 		is := Moment{
-			Enter:  n.Enter.hold(enter, t.Enter.For, s.Now) == yes,
+			Enter:  n.Enter.sustain(enter, t.Enter.For, s.Now) == yes,
 			Short:  leave != yes || t.Enter.now(&n.Enter, s) == yes,
 			Urgent: t.Urgent.step(&n.Urgent, s) == yes,
 		}
@@ -227,7 +227,7 @@ func (st *State) move(p *Policy, s *Sample, d *Decision) {
 		}
 		d.Confirm = d.Confirm || unconfirmed
 		st.confirmed[i], n.Last = twice, is
-		if leave = n.Leave.hold(leave, t.Leave.For, s.Now); i+1 == st.Tier {
+		if leave = n.Leave.sustain(leave, t.Leave.For, s.Now); i+1 == st.Tier {
 			fall = leave == yes
 		}
 	}

@@ -68,7 +68,7 @@ func TestTierWalk(t *testing.T) {
 	w.step(sec, have(74), 2)
 	w.step(19*sec, have(74), 2)
 	w.step(sec, have(74), 1)
-	if got, want := w.d.Changes, (Change{2, 1, "two", "one", "usage 74% < 75% (held 20s of 20s)"}); len(got) != 1 || got[0] != want {
+	if got, want := w.d.Changes, (Change{2, 1, "two", "one", "usage 74% < 75% (true for 20s of 20s)"}); len(got) != 1 || got[0] != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	w.step(sec, have(50), 1)

@@ -52,10 +52,10 @@ func (w Withheld) String() string {
 		w.Kind, w.Tier, known, FormatNumber(w.Worth))
 }
 
-// held returns what the worker is known to hold, in bytes: private memory, in RAM or
+// footprint returns what the worker is known to hold, in bytes: private memory, in RAM or
 // swapped out, and shared memory by its TLS session cache or its page tables. 0 = not
 // known.
-func (w *Worker) held() uint64 {
+func (w *Worker) footprint() uint64 {
 	if w.Private == 0 {
 		return 0
 	}
@@ -70,8 +70,8 @@ func (pl *planner) unworthy(kind string, percent float64) *Withheld {
 	}
 	w := &Withheld{Tier: pl.p.Tiers[pl.tier].Name, Kind: kind, Since: pl.s.Now, Worth: percent}
 	for worker := range pl.stopping {
-		if held := worker.held(); held > 0 {
-			w.Gain += held
+		if bytes := worker.footprint(); bytes > 0 {
+			w.Gain += bytes
 		} else {
 			w.Unknown++
 		}
@@ -85,13 +85,14 @@ func (pl *planner) unworthy(kind string, percent float64) *Withheld {
 }
 
 // weighs reports whether the tier compares the gain with what is short. A tier that is
-// always held does not: it bounds the age of workers, not memory.
+// always entered does not: it bounds the age of workers, not memory.
 func (pl *planner) weighs(percent float64) bool {
 	return percent > 0 && pl.p.Tiers[pl.tier].Enter.Op != Always
 }
 
-// short returns the limits because of which the tier is held: those of the comparisons
-// that enter it now, or keep it from being left, or the limit that is used most.
+// short returns the limits because of which the target is in the tier: those of the
+// comparisons that enter it now, or those that keep leave from being true, or the limit
+// that is used most.
 func (pl *planner) short() []Limit {
 	t, n := &pl.p.Tiers[pl.tier], &pl.st.Tiers[pl.tier]
 	limits := t.Enter.limits(&n.Enter, pl.s, yes, nil)
@@ -148,14 +149,14 @@ func (pl *planner) withhold(w Withheld) {
 	pl.st.Withheld[i] = w
 }
 
-// dropWithheld removes the withheld actions that are due now, and those of tiers that are
-// not held any more.
+// dropWithheld removes the withheld actions that are due now, and those of tiers that
+// were left.
 func (st *State) dropWithheld(p *Policy, d *Decision) {
 	st.Withheld = slices.DeleteFunc(st.Withheld, func(w Withheld) bool {
-		held := slices.ContainsFunc(p.Tiers[:st.Tier], func(t Tier) bool {
+		entered := slices.ContainsFunc(p.Tiers[:st.Tier], func(t Tier) bool {
 			return t.Name == w.Tier
 		})
-		return !held || slices.ContainsFunc(d.Actions, func(due Due) bool {
+		return !entered || slices.ContainsFunc(d.Actions, func(due Due) bool {
 			return due.Tier == w.Tier && due.Kind == w.Kind
 		})
 	})

@@ -97,16 +97,16 @@ func conditionOf(v *value) policy.Condition {
 
 // comparisonOf builds a comparison of the value of a signal's key.
 func comparisonOf(v *value) policy.Comparison {
-	limit := v.one()
+	key := v.one()
 	c := policy.Comparison{
-		Signal: v.of, Below: limit == "below", Limit: v.get(limit).amount(),
+		Signal: v.of, Below: key == "below", Threshold: v.get(key).amount(),
 		Window: v.get("window").duration(), Average: v.get("average").duration(),
 	}
 	switch v.of {
 	case policy.Pressure, policy.Events:
-		c.Of = limit
+		c.Of = key
 	case policy.LimitIn:
-		c.Limit = v.get(limit).duration().Seconds()
+		c.Threshold = v.get(key).duration().Seconds()
 	}
 	return c
 }

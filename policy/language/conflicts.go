@@ -12,7 +12,7 @@ import (
 // placed is one comparison with its place in a condition.
 type placed struct {
 	policy.Comparison
-	written  string // its limit, as written
+	written  string // the threshold, as written
 	at       place
 	positive bool          // not under a not
 	alone    bool          // it alone makes the whole condition true
@@ -57,10 +57,10 @@ func (p placed) String() string {
 	return "not " + p.Comparison.String()
 }
 
-// measured returns what the comparison reads, without its limit.
+// measured returns what the comparison reads, without its threshold.
 func (p placed) measured() policy.Comparison {
 	c := p.Comparison
-	c.Limit, c.Below = 0, false
+	c.Threshold, c.Below = 0, false
 	return c
 }
 
@@ -97,7 +97,7 @@ func (d *decoder) overlaps(enter, leave []placed) {
 				up, down = l, e
 			}
 			switch {
-			case e.up() != l.up() && down.Limit <= up.Limit:
+			case e.up() != l.up() && down.Threshold <= up.Threshold:
 			case slices.Index(d.files, e.at.file) > slices.Index(d.files, l.at.file):
 				// A drop-in overrides only enter.
 				d.errorf(e.at, "enter %s overlaps leave %s (%s): change leave as well", e, l, l.at)
@@ -122,12 +122,12 @@ func (p placed) remedy() string {
 // possible reports comparisons that are never true, by themselves or joined by all.
 func (d *decoder) possible(all []placed) {
 	for _, down := range all {
-		if down.Below && down.positive && down.Limit == 0 {
+		if down.Below && down.positive && down.Threshold == 0 {
 			d.errorf(down.at, "%s is never true: write more than 0", down)
 		}
 		for _, up := range all {
 			if down.joined != nil && down.joined == up.joined && !down.up() && up.up() &&
-				up.measured() == down.measured() && down.Limit <= up.Limit {
+				up.measured() == down.measured() && down.Threshold <= up.Threshold {
 				d.errorf(down.at, "%s and %s (%s) are never true together: join them with any",
 					down, up, up.at)
 			}
@@ -142,9 +142,9 @@ func implies(a, b []placed) bool {
 	stricter := false
 	for _, x := range a {
 		i := slices.IndexFunc(b, func(y placed) bool {
-			harder := x.Limit >= y.Limit
+			harder := x.Threshold >= y.Threshold
 			if x.Below {
-				harder = x.Limit <= y.Limit
+				harder = x.Threshold <= y.Threshold
 			}
 			return y.alone && harder && x.wait >= y.wait &&
 				x.measured() == y.measured() && x.Below == y.Below
@@ -152,7 +152,7 @@ func implies(a, b []placed) bool {
 		if !x.alone || i < 0 {
 			return false
 		}
-		stricter = stricter || x.Limit != b[i].Limit || x.wait != b[i].wait
+		stricter = stricter || x.Threshold != b[i].Threshold || x.wait != b[i].wait
 	}
 	return stricter
 }

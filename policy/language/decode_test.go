@@ -82,13 +82,13 @@ tiers:
 		}, {
 			Name: "second",
 			Enter: policy.Condition{Op: policy.Any, For: 3 * time.Second, Parts: []policy.Condition{
-				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Pressure, Of: "some", Limit: 5.5, Window: 10 * time.Second}},
-				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Pressure, Of: "full", Limit: 1, Average: time.Minute}},
-				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.LimitIn, Below: true, Limit: 90}, For: 2 * time.Second},
+				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Pressure, Of: "some", Threshold: 5.5, Window: 10 * time.Second}},
+				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Pressure, Of: "full", Threshold: 1, Average: time.Minute}},
+				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.LimitIn, Below: true, Threshold: 90}, For: 2 * time.Second},
 			}},
 			Leave: policy.Condition{Op: policy.Not, Parts: []policy.Condition{{Op: policy.Any, Parts: []policy.Condition{
-				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Events, Of: "oom_kill", Limit: 2, Window: 30 * time.Second}},
-				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Shmem, Limit: 1 << 30}},
+				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Events, Of: "oom_kill", Threshold: 2, Window: 30 * time.Second}},
+				{Op: policy.Compare, Comparison: policy.Comparison{Signal: policy.Shmem, Threshold: 1 << 30}},
 			}}}},
 			Urgent: policy.Condition{Op: policy.Always},
 			Actions: []policy.Action{
@@ -206,7 +206,7 @@ func checkCondition(t *testing.T, c policy.Condition) {
 	case policy.Not:
 		sound = sound && len(c.Parts) == 1
 	case policy.Compare:
-		sound = sound && c.Comparison.Signal != "" && c.Comparison.Limit >= 0 && len(c.Parts) == 0
+		sound = sound && c.Comparison.Signal != "" && c.Comparison.Threshold >= 0 && len(c.Parts) == 0
 		if c.Comparison.Signal == policy.Pressure {
 			sound = sound && (c.Comparison.Window == 0) != (c.Comparison.Average == 0) && c.Comparison.Of != ""
 		}

@@ -121,7 +121,7 @@ func merge(v, over *value) *value {
 		}
 	}
 	if over.get("enter").word() == "always" {
-		out.fields["leave"] = over.fields["leave"] // a tier that is always held has none
+		out.fields["leave"] = over.fields["leave"] // such a tier is never left
 	}
 	return &out
 }
