@@ -55,6 +55,7 @@ func goFor(t *testing.T, arch string, args ...string) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	lab.Close()
 	if !testing.Short() {
 		if dir, err := built(); err == nil {
 			os.RemoveAll(dir)
@@ -143,9 +144,7 @@ func specOf(suite string) guest.Spec {
 // runOn is runInGuest on a machine of its own kind.
 func runOn(t *testing.T, spec guest.Spec, policy, script string) machine {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a guest: left out under -short")
-	}
+	needGuest(t)
 	dir := programs(t, cmp.Or(spec.Arch, runtime.GOARCH))
 	files := map[string]string{
 		"hapressure":           filepath.Join(dir, "hapressure"),
@@ -165,11 +164,14 @@ func runOn(t *testing.T, spec guest.Spec, policy, script string) machine {
 	return boot(t, spec)
 }
 
-// boot runs a guest to its end, and reads hapressure's journal.
+// lab has the guest that the tests share; each test finds it as if just booted.
+var lab guest.Lab
+
+// boot runs a script in a guest and reads hapressure's journal.
 func boot(t *testing.T, spec guest.Spec) machine {
 	t.Helper()
 	spec.Live = &logLines{t: t}
-	res, err := guest.Boot(t.Context(), spec)
+	res, err := lab.Run(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}

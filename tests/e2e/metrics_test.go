@@ -13,6 +13,7 @@ import (
 
 // A Prometheus scrapes the service, in its sandbox, over the socket that systemd gives it; the script is in metrics.sh.
 func TestMetricsInGuest(t *testing.T) {
+	needGuest(t)
 	deb := pack(t, "1")
 	script, err := os.ReadFile("metrics.sh")
 	if err != nil {
@@ -22,7 +23,7 @@ func TestMetricsInGuest(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v (make setup installs it)", err)
 	}
-	res, err := guest.Boot(t.Context(), guest.Spec{
+	res, err := lab.Run(t.Context(), guest.Spec{
 		Suite: "trixie",
 		Files: map[string]string{
 			"1.deb":      filepath.Join(deb, "hapressure_1-1_"+runtime.GOARCH+".deb"),

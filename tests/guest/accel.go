@@ -73,18 +73,15 @@ func chooseAccel(ctx context.Context, image, arch string) (accel, error) {
 }
 
 func tryKVM(ctx context.Context, image string) ([]byte, error) {
-	dir, err := os.MkdirTemp("", "guest-kvm-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	result, err := run(ctx, image, kvm, dir, withDefaults(Spec{Run: "true", Timeout: trialTimeout}))
+	spec := withDefaults(Spec{Timeout: trialTimeout})
+	m, err := startOn(ctx, image, kvm, spec)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err != nil || result.ExitStatus != 0 {
+	if err != nil {
 		return []byte(tcg), nil
 	}
+	m.close()
 	return []byte(kvm), nil
 }
 

@@ -1,6 +1,6 @@
-// Package guest runs a bash script on a throwaway Debian machine: QEMU with
-// cgroup v2's memory controller, systemd as PID 1 and HAProxy, whatever the
-// machine under it has. A guest has no network and no swap, its disks are
+// Package guest runs bash scripts on a throwaway Debian machine: QEMU with
+// cgroup v2's memory controller, systemd as PID 1 and HAProxy, independent of
+// the machine below it. A guest has no network and no swap, its disks are
 // forgotten when it ends, and HAProxy is installed but not started.
 package guest
 
@@ -10,63 +10,98 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"time"
 )
 
-// ErrCrashed says that a guest ended without powering itself off: its kernel
-// panicked, or QEMU did not get as far as a kernel.
+// ErrCrashed says that a guest ended before its script: its kernel panicked,
+// or QEMU did not get as far as a kernel.
 var ErrCrashed = errors.New("guest crashed")
 
 // Spec is a guest and what to run in it.
 type Spec struct {
 	Suite     string            // Debian release, such as "trixie"
-	Arch      string            // as Go and Debian name it: amd64 or arm64; "" is this machine's, another is emulated
+	Arch      string            // amd64 or arm64; "" is the host's, another is emulated
 	MemoryMiB int               // 0 is 3072
 	CPUs      int               // 0 is 2
-	Kernel    string            // more of its command line
-	Files     map[string]string // name below /payload in the guest to a file on this machine, whose mode is kept
-	Run       string            // bash script, run as root in /payload by a service of its own, outside any limit
-	Timeout   time.Duration     // for boot and run, counted once no other guest runs; 0 is 10 minutes
-	Live      io.Writer         // gets what Run prints, as it prints it; may be nil
+	Kernel    string            // appended to the kernel's command line
+	Files     map[string]string // name below /payload to a file on the host, whose mode is kept
+	Run       string            // bash script, run as root in /payload in a service without limits
+	Timeout   time.Duration     // for boot and run, once no other guest runs; 0 is 10 minutes
+	Live      io.Writer         // gets the output of Run as it is printed; may be nil
 }
 
-// Result is what came of a Run.
+// Result is the outcome of a Run.
 type Result struct {
-	ExitStatus int    // of Run; 1 where a signal ended it
+	ExitStatus int    // of Run; 1 if a signal ended it
 	Output     string // stdout and stderr of Run
-	Dir        string // what Run left in /out, and journal.export, journal.txt (short-precise), exit-status
-	Console    string // path of the console's log
+	Dir        string // what Run left in /out, and journal.export, journal.txt, exit-status
 }
 
-// Remove deletes the result's files. Who boots a guest calls it when done.
-func (r *Result) Remove() error { return os.RemoveAll(filepath.Dir(r.Dir)) }
+// Remove deletes the result's files.
+func (r *Result) Remove() error { return os.RemoveAll(r.Dir) }
 
-// Boot runs spec in a fresh guest and waits for its end; guests of several
-// processes run one after another. An error means that the guest failed, see
-// [ErrCrashed] and [context.DeadlineExceeded]: a Run that exits non-zero is
-// an ExitStatus. When ctx ends, so does the guest.
+// Boot runs spec in a fresh guest and waits for its end. An error means that
+// the guest failed, see [ErrCrashed] and [context.DeadlineExceeded]. A Run that
+// exits non-zero is no error: see ExitStatus. When ctx ends, so does the guest.
 func Boot(ctx context.Context, spec Spec) (*Result, error) {
-	spec = withDefaults(spec)
-	image, err := prepare(ctx, spec.Suite, spec.Arch, io.Discard)
-	if err != nil {
-		return nil, err
-	}
-	accel, err := chooseAccel(ctx, image, spec.Arch)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "guest-")
-	if err != nil {
-		return nil, fmt.Errorf("making a folder for the guest: %w", err)
-	}
-	return run(ctx, image, accel, dir, spec)
+	var lab Lab
+	defer lab.Close()
+	return lab.Run(ctx, spec)
 }
 
-// Prepare builds the suite's image for this machine's architecture unless it is cached, and finds out whether
-// KVM boots it; progress gets what is being done. The cache is
-// $HAPRESSURE_GUEST_CACHE, or hapressure/guest in [os.UserCacheDir].
+// Lab runs one script after another, each as if on a guest that has just
+// booted. It boots a guest once and then resets it to a snapshot, as long as
+// the specs ask for the same kind of guest (suite, architecture, memory, CPUs,
+// kernel). The zero Lab is ready to use, by one goroutine at a time.
+type Lab struct {
+	current *machine
+}
+
+// Run is [Boot] in this Lab.
+func (l *Lab) Run(ctx context.Context, spec Spec) (*Result, error) {
+	spec = withDefaults(spec)
+	if l.current != nil && l.current.kind != kindOf(spec) {
+		l.Close()
+	}
+	if l.current == nil {
+		m, err := start(ctx, spec)
+		if err != nil {
+			return nil, err
+		}
+		l.current = m
+	} else if err := l.current.reset(ctx); err != nil {
+		l.Close()
+		return nil, err
+	}
+	result, err := l.current.run(ctx, spec)
+	if err != nil {
+		l.Close()
+	}
+	return result, err
+}
+
+// Close switches the guest off, if one runs.
+func (l *Lab) Close() {
+	if l.current != nil {
+		l.current.close()
+		l.current = nil
+	}
+}
+
+// kind is what tells guests apart that cannot stand in for each other.
+type kind struct {
+	suite, arch, kernel string
+	memoryMiB, cpus     int
+}
+
+func kindOf(spec Spec) kind {
+	return kind{spec.Suite, spec.Arch, spec.Kernel, spec.MemoryMiB, spec.CPUs}
+}
+
+// Prepare builds the suite's image for the host's architecture unless it is
+// cached, and finds out whether KVM boots it; it reports to progress. The cache
+// is $HAPRESSURE_GUEST_CACHE, or hapressure/guest in [os.UserCacheDir].
 func Prepare(ctx context.Context, suite string, progress io.Writer) error {
 	image, err := prepare(ctx, suite, runtime.GOARCH, progress)
 	if err != nil {
@@ -94,28 +129,4 @@ func withDefaults(spec Spec) Spec {
 		spec.Timeout = 10 * time.Minute
 	}
 	return spec
-}
-
-// run boots the image once, as the only guest of this user's, with its files in dir.
-func run(ctx context.Context, image string, accel accel, dir string, spec Spec) (*Result, error) {
-	unlock, err := lock(ctx, filepath.Join(filepath.Dir(image), "running.lock"))
-	if err != nil {
-		return nil, fmt.Errorf("waiting for another guest to end: %w", err)
-	}
-	defer unlock()
-
-	m := machine{image: image, accel: accel, dir: dir}
-	defer m.removeDisks()
-	if err := m.makeDisks(ctx, spec); err != nil {
-		return nil, err
-	}
-	output, err := m.power(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	status, err := m.results()
-	if err != nil {
-		return nil, fmt.Errorf("reading the guest's results: %w; %s", err, m.consoleEnd())
-	}
-	return &Result{ExitStatus: status, Output: output, Dir: m.out(), Console: m.console()}, nil
 }

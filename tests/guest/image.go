@@ -42,6 +42,9 @@ func prepare(ctx context.Context, suite, arch string, progress io.Writer) (strin
 	if arch != runtime.GOARCH {
 		took = "some five minutes"
 	}
+	if progress == nil {
+		progress = io.Discard
+	}
 	fmt.Fprintf(progress, "building the guest %s for %s, %s\n", suite, arch, took)
 	building, err := os.MkdirTemp(cache, suite+"-building-")
 	if err != nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,161 +15,244 @@ import (
 	"time"
 )
 
-// cmdline: psi=1 as Debian's kernels may leave PSI off; panic=-1 ends QEMU at
-// a panic (-no-reboot). nohz and highres: under TCG a timer's interrupt to an
-// idle CPU was once lost, and that CPU then slept for ever (the console told of
-// RCU stalls, "timer wakeup didn't happen"); with a periodic tick the next one
-// wakes it. The others save seconds that emulation makes of mitigations, of the
-// kernel's tests of itself and of security modules (systemd loads a BPF program
-// where it finds that one).
-const cmdline = "root=/dev/vda rw quiet psi=1 panic=-1 nohz=off highres=off mitigations=off tsc=reliable no_timer_check" +
-	" nokaslr cryptomgr.notests random.trust_cpu=on lsm=capability audit=0"
+// cmdline is the kernel's command line.
+//
+// psi=1, because Debian's kernels may leave PSI off. panic=-1 ends QEMU at a
+// panic (-no-reboot). nohz and highres: under TCG a timer's interrupt to an
+// idle CPU was once lost, and that CPU then slept for ever (the console had RCU
+// stalls, "timer wakeup didn't happen"); with a periodic tick the next one wakes
+// it. The others save seconds that emulation spends on mitigations, on the
+// kernel's tests of itself and on security modules (systemd loads a BPF program
+// if it finds that one). nowatchdog, because a CPU that the host holds up is no fault.
+const cmdline = "root=/dev/vda rw quiet psi=1 panic=-1 nohz=off highres=off mitigations=off" +
+	" tsc=reliable no_timer_check nokaslr cryptomgr.notests random.trust_cpu=on" +
+	" lsm=capability audit=0 nowatchdog"
 
-// machine is one run of QEMU, with its files in dir.
-type machine struct {
-	image string
-	accel accel
-	dir   string
-}
-
-func (m machine) console() string     { return filepath.Join(m.dir, "console.log") }
-func (m machine) out() string         { return filepath.Join(m.dir, "out") }
-func (m machine) payloadDisk() string { return filepath.Join(m.dir, "payload.img") }
-func (m machine) resultsDisk() string { return filepath.Join(m.dir, "results.img") }
-
-// The emulated first CPU now and then loses its timer for good while the kernel probes for devices, about once in forty boots (QEMU 10.0 by TCG; the
-// kernel's log in the guest's memory ends in the middle, and the emulator idles). That is before anything of Run's: its disks are as
-// they were made, so the machine is switched on again.
+// The emulated first CPU now and then loses its timer for good while the kernel
+// probes for devices, about once in forty boots (QEMU 10.0 by TCG; the kernel's
+// log in the guest's memory ends in the middle, and the emulator idles). No
+// script has run by then, so the machine is switched on again.
 const (
-	startLimit = 5 * time.Minute // a machine that boots has started Run within half a minute, on a busy host in two
+	startLimit = 5 * time.Minute // a boot takes half a minute, on a busy host two
 	startTries = 3
 )
 
-var errNotStarted = errors.New("guest did not get as far as starting Run")
+var errNotStarted = errors.New("guest did not become ready")
 
-// power runs QEMU until the guest powers off, and returns what Run printed.
-func (m machine) power(ctx context.Context, spec Spec) (string, error) {
-	for try := 1; ; try++ {
-		output, err := m.powerOnce(ctx, spec)
-		if !errors.Is(err, errNotStarted) || try == startTries {
-			return output, err
-		}
-	}
+// machine is one run of QEMU that has booted and waits for a script.
+//
+// The guest's side of the two ports is image/usr/local/libexec/guest-run.
+type machine struct {
+	image   string
+	accel   accel
+	kind    kind
+	dir     string // of its files
+	unlock  func() // lets the next guest start
+	output  *stream
+	control net.Conn      // takes "go", gives the results as a tar
+	kill    func()        // ends QEMU
+	exited  chan struct{} // closed when QEMU has ended
+	err     error         // of QEMU, once it has
 }
 
-func (m machine) powerOnce(ctx context.Context, spec Spec) (string, error) {
+func (m *machine) console() string       { return filepath.Join(m.dir, "console.log") }
+func (m *machine) payloadDisk() string   { return filepath.Join(m.dir, "payload.img") }
+func (m *machine) controlSocket() string { return filepath.Join(m.dir, "control") }
+func (m *machine) monitorSocket() string { return filepath.Join(m.dir, "monitor") }
+
+// start boots a guest of spec's kind, as the only one of this user, and waits
+// until it is ready for a script.
+func start(ctx context.Context, spec Spec) (*machine, error) {
+	image, err := prepare(ctx, spec.Suite, spec.Arch, nil)
+	if err != nil {
+		return nil, err
+	}
+	accel, err := chooseAccel(ctx, image, spec.Arch)
+	if err != nil {
+		return nil, err
+	}
+	return startOn(ctx, image, accel, spec)
+}
+
+func startOn(ctx context.Context, image string, accel accel, spec Spec) (*machine, error) {
+	unlock, err := lock(ctx, filepath.Join(filepath.Dir(image), "running.lock"))
+	if err != nil {
+		return nil, fmt.Errorf("waiting for another guest to end: %w", err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, spec.Timeout)
 	defer cancel()
-	ctx, notStarted := context.WithCancelCause(ctx)
-	defer notStarted(nil)
-	qemu, err := tool(boards[spec.Arch].qemu)
-	if err != nil {
-		return "", err
-	}
-	output := &stream{live: spec.Live, started: make(chan struct{})}
-	watch := time.AfterFunc(startLimit, func() {
-		select {
-		case <-output.started:
-		default:
-			notStarted(errNotStarted)
+	for try := 1; ; try++ {
+		m := &machine{image: image, accel: accel, kind: kindOf(spec), unlock: unlock}
+		err := m.powerOn(ctx)
+		if err == nil {
+			return m, nil
 		}
-	})
-	defer watch.Stop()
-	var stderr strings.Builder
-	cmd := exec.CommandContext(ctx, qemu, m.args(spec)...)
-	cmd.Stdout = output
-	cmd.Stderr = &stderr
-	// A killed test must not leave a guest behind. The kernel ties this signal to the thread, not the process.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-
-	err = cmd.Run()
-	if err := context.Cause(ctx); errors.Is(err, errNotStarted) {
-		return "", fmt.Errorf("%w within %v; %s", err, startLimit, m.consoleEnd())
+		m.powerOff()
+		if !errors.Is(err, errNotStarted) || try == startTries {
+			unlock()
+			return nil, err
+		}
 	}
-	if ctx.Err() != nil {
-		return "", fmt.Errorf("guest killed before its end (timeout %v): %w; it had printed:\n%s\n%s",
-			spec.Timeout, ctx.Err(), lastLines(output.all.String(), 10), m.consoleEnd())
-	}
-	if err != nil {
-		return "", fmt.Errorf("%w: QEMU: %w: %s; %s", ErrCrashed, err, stderr.String(), m.consoleEnd())
-	}
-	log, err := os.ReadFile(m.console())
-	if err != nil {
-		return "", fmt.Errorf("reading the guest's console: %w", err)
-	}
-	if !strings.Contains(string(log), "reboot: Power down") {
-		return "", fmt.Errorf("%w: %s", ErrCrashed, m.consoleEnd())
-	}
-	return output.all.String(), nil
 }
 
-func (m machine) args(spec Spec) []string {
-	board := boards[spec.Arch]
+// powerOn starts QEMU and waits until the guest is ready.
+func (m *machine) powerOn(ctx context.Context) (err error) {
+	if m.dir, err = os.MkdirTemp("", "guest-"); err != nil {
+		return fmt.Errorf("making a folder for the guest: %w", err)
+	}
+	if err := makePayloadDisk(m.payloadDisk()); err != nil {
+		return err
+	}
+	if err := m.startQEMU(); err != nil {
+		return err
+	}
+	limit := time.NewTimer(startLimit)
+	defer limit.Stop()
+	select {
+	case <-m.output.mark:
+	case <-m.exited:
+		return m.crash()
+	case <-limit.C:
+		return fmt.Errorf("%w within %v; %s", errNotStarted, startLimit, m.consoleEnd())
+	case <-ctx.Done():
+		return m.timeout(ctx)
+	}
+	if m.control, err = net.Dial("unix", m.controlSocket()); err != nil {
+		return fmt.Errorf("connecting to the guest: %w", err)
+	}
+	return m.monitor(ctx, "savevm booted")
+}
+
+func (m *machine) startQEMU() error {
+	qemu, err := tool(boards[m.kind.arch].qemu)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.kill, m.exited = cancel, make(chan struct{})
+	m.output = newStream()
+	var stderr strings.Builder
+	cmd := exec.CommandContext(ctx, qemu, m.args()...)
+	cmd.Stdout, cmd.Stderr = m.output, &stderr
+	// A killed test must not leave a guest behind.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	go func() {
+		// The kernel ties the signal to the thread that started QEMU.
+		runtime.LockOSThread()
+		defer close(m.exited)
+		if err := cmd.Run(); err != nil {
+			m.err = fmt.Errorf("QEMU: %w: %s", err, stderr.String())
+		}
+	}()
+	return nil
+}
+
+// reset takes the guest back to the moment when it had booted.
+func (m *machine) reset(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	return m.monitor(ctx, "loadvm booted")
+}
+
+// run runs spec's script and gathers its results.
+func (m *machine) run(ctx context.Context, spec Spec) (*Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, spec.Timeout)
+	defer cancel()
+	if err := writePayload(m.payloadDisk(), spec); err != nil {
+		return nil, fmt.Errorf("writing the payload: %w", err)
+	}
+	m.output.begin(spec.Live)
+	if _, err := m.control.Write([]byte("go\n")); err != nil {
+		return nil, m.crash()
+	}
+	select {
+	case <-m.output.mark:
+	case <-m.exited:
+		return nil, m.crash()
+	case <-ctx.Done():
+		return nil, m.timeout(ctx)
+	}
+	defer context.AfterFunc(ctx, func() { m.control.SetReadDeadline(time.Now()) })()
+	result, err := readResults(m.control)
+	if err != nil {
+		return nil, fmt.Errorf("reading the guest's results: %w; %s", err, m.consoleEnd())
+	}
+	result.Output = m.output.text()
+	return result, nil
+}
+
+func (m *machine) crash() error {
+	<-m.exited
+	return fmt.Errorf("%w: %w; %s", ErrCrashed, m.err, m.consoleEnd())
+}
+
+func (m *machine) timeout(ctx context.Context) error {
+	return fmt.Errorf("guest did not end in time: %w; it had printed:\n%s\n%s",
+		context.Cause(ctx), lastLines(m.output.text(), 10), m.consoleEnd())
+}
+
+// powerOff ends QEMU and removes its files.
+func (m *machine) powerOff() {
+	if m.control != nil {
+		m.control.Close()
+	}
+	if m.kill != nil {
+		m.kill()
+		<-m.exited
+	}
+	os.RemoveAll(m.dir)
+}
+
+func (m *machine) close() {
+	m.powerOff()
+	m.unlock()
+}
+
+func (m *machine) args() []string {
+	board := boards[m.kind.arch]
 	accel, cpu := "tcg,thread=multi,tb-size=1024", board.cpu
 	if m.accel == kvm {
 		accel, cpu = "kvm", "host"
 	}
+	escape := func(file string) string { return strings.ReplaceAll(file, ",", ",,") }
 	drive := func(file, options string) string {
-		return "file=" + strings.ReplaceAll(file, ",", ",,") + ",format=raw,if=virtio," + options
+		return "file=" + escape(file) + ",format=raw,if=virtio," + options
 	}
 	return append(board.args,
-		"-accel", accel, "-cpu", cpu, "-smp", strconv.Itoa(spec.CPUs), "-m", strconv.Itoa(spec.MemoryMiB),
+		"-accel", accel, "-cpu", cpu,
+		"-smp", strconv.Itoa(m.kind.cpus), "-m", strconv.Itoa(m.kind.memoryMiB),
 		"-nodefaults", "-display", "none", "-no-reboot", "-net", "none",
-		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initrd"), "-append", "console="+board.console+" "+cmdline+" "+spec.Kernel,
+		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initrd"),
+		"-append", "console="+board.console+" "+cmdline+" "+m.kind.kernel,
 		"-drive", drive(filepath.Join(m.image, "root.img"), "snapshot=on"),
-		"-drive", drive(m.payloadDisk(), "cache=unsafe"),
-		"-drive", drive(m.resultsDisk(), "cache=unsafe"),
+		"-drive", drive(m.payloadDisk(), "readonly=on"),
 		"-serial", "file:"+m.console(),
-		// Not chardev stdio: that also reads, finds stdin at its end, and tells the guest that nobody listens.
+		// Not chardev stdio: that also reads, finds stdin at its end, and closes the port.
 		"-chardev", "file,id=output,path=/dev/stdout",
-		"-device", "virtio-serial", "-device", "virtserialport,chardev=output",
+		"-chardev", "socket,id=control,server=on,wait=off,path="+escape(m.controlSocket()),
+		"-device", "virtio-serial",
+		"-device", "virtserialport,chardev=output",
+		"-device", "virtserialport,chardev=control",
+		"-qmp", "unix:"+escape(m.monitorSocket())+",server=on,wait=off",
 	)
 }
 
-// consoleEnd tells how the console ended, for an error: 40 lines, and all since a panic, whose first line is the cause.
-func (m machine) consoleEnd() string {
+// consoleEnd is how the console ended, for an error: 40 lines, or all since a
+// panic, whose first line is the cause.
+func (m *machine) consoleEnd() string {
 	log, err := os.ReadFile(m.console())
 	if err != nil {
 		return fmt.Sprintf("it has no console: %v", err)
 	}
 	end := lastLines(string(log), 40)
-	if before, panicked, found := strings.Cut(string(log), "Kernel panic"); found && !strings.Contains(end, "Kernel panic") {
+	before, panicked, found := strings.Cut(string(log), "Kernel panic")
+	if found && !strings.Contains(end, "Kernel panic") {
 		end = lastLines(before, 1) + "Kernel panic" + panicked
 	}
-	return fmt.Sprintf("the end of its console, %s:\n%s", m.console(), end)
+	return fmt.Sprintf("the end of its console:\n%s", end)
 }
 
 func lastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}
-
-// startLine is what a guest prints right before Run.
-const startLine = "guest has started\n"
-
-// stream keeps what the guest prints after startLine and passes it on. It takes whatever comes, even when live does not, or the guest
-// would wait for it.
-type stream struct {
-	all     strings.Builder
-	live    io.Writer
-	started chan struct{} // closed after startLine
-	head    int           // bytes of startLine that have come
-}
-
-func (s *stream) Write(p []byte) (int, error) {
-	n := len(p)
-	if skip := min(len(startLine)-s.head, n); skip > 0 {
-		if s.head, p = s.head+skip, p[skip:]; s.head == len(startLine) {
-			close(s.started)
-		}
-	}
-	s.all.Write(p)
-	if s.live != nil && len(p) > 0 {
-		if _, err := s.live.Write(p); err != nil {
-			s.live = nil
-		}
-	}
-	return n, nil
 }

@@ -25,7 +25,7 @@ func TestOldQEMUIsRefused(t *testing.T) {
 	}
 }
 
-func TestStageKeepsModesAndStaysInside(t *testing.T) {
+func TestPayloadKeepsModesAndStaysInside(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "source")
 	if err := os.WriteFile(source, []byte("content"), 0o640); err != nil {
 		t.Fatal(err)
@@ -33,18 +33,38 @@ func TestStageKeepsModesAndStaysInside(t *testing.T) {
 	if err := os.Chmod(source, 0o751); err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(t.TempDir(), "payload")
-	size, err := stage(dir, Spec{Files: map[string]string{"a/b/c": source}, Run: "true"})
-	if err != nil || size != int64(len("content")) {
-		t.Fatalf("stage = %d, %v", size, err)
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := makePayloadDisk(disk); err != nil {
+		t.Fatal(err)
 	}
-	info, err := os.Stat(filepath.Join(dir, "a", "b", "c"))
-	if err != nil || info.Mode().Perm() != 0o751 {
-		t.Errorf("staged file is %v, %v; want mode 751", info, err)
+	write := func(name, script string) error {
+		return writePayload(disk, Spec{Files: map[string]string{name: source}, Run: script})
+	}
+	for _, script := range []string{strings.Repeat("true\n", 1000), "true"} { // the second is shorter
+		if err := write("a/b/c", script); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		dir := t.TempDir()
+		if err := unpack(file, dir); err != nil {
+			t.Fatal(err)
+		}
+		contains(t, filepath.Join(dir, "a/b/c"), "content")
+		if b, err := os.ReadFile(filepath.Join(dir, runScript)); string(b) != script {
+			t.Errorf("the script has %d bytes, %v; want %d", len(b), err, len(script))
+		}
+		info, err := os.Stat(filepath.Join(dir, "a/b/c"))
+		if err != nil || info.Mode().Perm() != 0o751 {
+			t.Errorf("the file is %v, %v; want mode 751", info, err)
+		}
 	}
 	for _, name := range []string{"../c", "/c", runScript, ""} {
-		if _, err := stage(filepath.Join(t.TempDir(), "payload"), Spec{Files: map[string]string{name: source}}); err == nil {
-			t.Errorf("a file named %q was staged", name)
+		if err := write(name, "true"); err == nil {
+			t.Errorf("a file named %q was accepted", name)
 		}
 	}
 }
@@ -108,7 +128,7 @@ func TestLockIsExclusiveAndWaitingEnds(t *testing.T) {
 
 func TestConsoleEndHasThePanicsCause(t *testing.T) {
 	for lines, want := range map[int]string{3: "early", 30: "early", 60: "] Kernel panic - why\n"} {
-		m := machine{dir: t.TempDir()}
+		m := &machine{dir: t.TempDir()}
 		log := "early\n[ 1.0] Kernel panic - why\n" + strings.Repeat("trace\n", lines)
 		if err := os.WriteFile(m.console(), []byte(log), 0o644); err != nil {
 			t.Fatal(err)
@@ -126,18 +146,19 @@ func TestLiveThatFailsDoesNotStopTheGuest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer live.Close()
-	s := &stream{live: live, started: make(chan struct{})}
-	for _, part := range []string{startLine[:3], startLine[3:] + "one ", "two"} {
+	s := newStream()
+	s.begin(live)
+	for _, part := range []string{"one ", "two\x00"} {
 		if n, err := s.Write([]byte(part)); n != len(part) || err != nil {
 			t.Errorf("Write(%q) = %d, %v", part, n, err)
 		}
 	}
-	if s.all.String() != "one two" {
-		t.Errorf("kept %q", s.all.String())
+	if s.text() != "one two" {
+		t.Errorf("kept %q", s.text())
 	}
 	select {
-	case <-s.started:
+	case <-s.mark:
 	default:
-		t.Error("it does not know that the guest has started")
+		t.Error("the mark was not seen")
 	}
 }
