@@ -19,10 +19,10 @@ import (
 	"hapressure/tests/policytest"
 )
 
-// With HAPRESSURE_LONG=1 the property tests do some million steps each, in minutes.
+// With HAPRESSURE_TESTS=all the property tests do some million steps each, in minutes.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if os.Getenv("HAPRESSURE_LONG") == "1" {
+	if os.Getenv("HAPRESSURE_TESTS") == "all" {
 		if err := flag.Set("rapid.checks", "60000"); err != nil {
 			panic(err)
 		}

@@ -49,17 +49,9 @@ func (m machine) measured(t *testing.T, name string) map[string]int {
 	return values
 }
 
-func long(t *testing.T) {
-	t.Helper()
-	if os.Getenv("HAPRESSURE_LONG") != "1" {
-		t.Skip("takes its time: make test-guests runs it")
-	}
-}
-
 // What the daemon holds after a storm, and what it uses while nothing happens. Its use of the CPU is only told: an emulated one is many
 // times slower. make bench has that of a real one.
 func TestFootprint(t *testing.T) {
-	long(t)
 	m := runStorm(t, "", measure+`
 echo always > /sys/kernel/mm/transparent_hugepage/enabled
 systemctl start hapressure
@@ -99,7 +91,6 @@ wait $storm
 // While something else takes all the host's memory, again and again until the kernel kills it, and all its CPUs, hapressure does what it is
 // there for, and is neither killed nor found dead by its watchdog.
 func TestActsWhileTheHostThrashes(t *testing.T) {
-	long(t)
 	m := runStorm(t, "", measure+`
 systemctl start hapressure
 for i in 1 2; do systemd-run --unit=spin$i sh -c 'while :; do :; done'; done

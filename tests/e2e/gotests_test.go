@@ -16,13 +16,11 @@ func TestPackagesInGuest(t *testing.T) {
 	for _, suite := range suites() {
 		t.Run(suite, func(t *testing.T) {
 			packages, tests := []string{"cgroup", "systemd"}, "^TestReal"
-			if os.Getenv("HAPRESSURE_LONG") != "" || strings.Contains(suite, ":") {
+			if os.Getenv("HAPRESSURE_TESTS") == "all" || strings.Contains(suite, ":") {
 				packages, tests = append(packages, "haproxy", "controller", "controller/control", "cmd/hapressure", "cmd/hapressure/internal/daemon",
 					"cmd/hapressure/internal/doctor", "cmd/hapressure/internal/host", "cmd/hapressure/internal/policyfiles"), "^Test"
 			}
-			if testing.Short() {
-				t.Skip("needs a guest: left out under -short")
-			}
+			needGuest(t)
 			spec := specOf(suite)
 			spec.Files, spec.Timeout = tree(t), time.Hour
 			for _, pkg := range packages {

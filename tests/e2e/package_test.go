@@ -96,6 +96,7 @@ func TestPackagesPassLint(t *testing.T) {
 
 // The whole life of the .deb on a real machine; the script is in package.sh.
 func TestDebInGuest(t *testing.T) {
+	needGuest(t)
 	old, young := pack(t, "1"), pack(t, "2")
 	script, err := os.ReadFile("package.sh")
 	if err != nil {

@@ -1,0 +1,37 @@
+#!/bin/bash
+# parts.sh LANE...: makes the targets of each lane in order, and all lanes at
+# the same time. A lane is a list of targets, as in 'lint test-host'. A part's
+# output is printed when it ends. At the end the time of each part is printed;
+# the exit status is 1 if a part has failed. The parts after it run all the same.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+trap 'exit 1' INT TERM HUP
+
+part() { # TARGET
+	local began=$SECONDS result=ok
+	${MAKE:-make} --no-print-directory "$1" >"$logs/$1" 2>&1 || result=FAILED
+	{
+		flock 9
+		echo "== $1: $result"
+		cat "$logs/$1"
+		printf '%-14s %6d s  %s\n' "$1" $((SECONDS - began)) "$result" >>"$logs/.times"
+	} 9>"$logs/.lock"
+}
+
+lane() { # TARGET...
+	local target
+	for target; do part "$target"; done
+}
+
+: >"$logs/.times"
+for targets; do
+	# shellcheck disable=SC2086 # a lane is a list of words
+	lane $targets &
+done
+wait
+echo "== time of each part"
+cat "$logs/.times"
+printf '%-14s %6d s\n' all $SECONDS
+! grep --quiet FAILED "$logs/.times"
