@@ -27,12 +27,15 @@ func TestWorkerInItsGraceIsCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 		listeners := map[string]string{
-			"Unix":      "frontend f\n    bind unix@" + h.Inside("f.sock") + "\n    default_backend b\n",
-			"abstract":  "frontend f\n    bind abns@" + filepath.Base(h.Dir) + "\n    default_backend b\n",
+			"Unix": "frontend f\n    bind unix@" + h.Inside("f.sock") +
+				"\n    default_backend b\n",
+			"abstract": "frontend f\n    bind abns@" + filepath.Base(h.Dir) +
+				"\n    default_backend b\n",
 			"datagrams": "log-forward f\n    dgram-bind " + addr + "\n    log 127.0.0.1:9 local0\n",
 		}
 		if h.Built("QUIC") {
-			listeners["QUIC"] = "frontend f\n    mode http\n    bind quic4@" + addr + " ssl crt " + h.Inside("site.pem") + "\n    http-request return status 200\n"
+			listeners["QUIC"] = "frontend f\n    mode http\n    bind quic4@" + addr + " ssl crt " +
+				h.Inside("site.pem") + "\n    http-request return status 200\n"
 		}
 		for name, listener := range listeners {
 			t.Run(name, func(t *testing.T) { inItsGrace(t, h, listener) })
@@ -45,7 +48,8 @@ func TestWorkerInItsGraceIsCurrent(t *testing.T) {
 	})
 	t.Run("namespace", func(t *testing.T) { // the host's HAProxy: the roots of others have no /proc
 		h := haproxytest.Start(t, haproxytest.Config{})
-		inItsGrace(t, h, "frontend f\n    bind 127.0.0.1:80 namespace "+netns(t)+"\n    default_backend b\n")
+		inItsGrace(t, h,
+			"frontend f\n    bind 127.0.0.1:80 namespace "+netns(t)+"\n    default_backend b\n")
 	})
 }
 
@@ -71,7 +75,8 @@ func inItsGrace(t *testing.T, h *haproxytest.HAProxy, listener string) {
 	if strings.Contains(listener, "quic4@") {
 		limited = "    limited-quic\n"
 	}
-	config := "global\n    grace 1h\n" + limited + "defaults\n    mode tcp\n    timeout connect 1s\n    timeout client 1h\n    timeout server 1h\n" +
+	config := "global\n    grace 1h\n" + limited +
+		"defaults\n    mode tcp\n    timeout connect 1s\n    timeout client 1h\n    timeout server 1h\n" +
 		listener + "backend b\n    server s 127.0.0.1:9\n"
 	if err := os.WriteFile(filepath.Join(h.Dir, "haproxy.cfg"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -79,13 +84,15 @@ func inItsGrace(t *testing.T, h *haproxytest.HAProxy, listener string) {
 	before := h.Children()
 	h.SignalReload()
 	in := scan(t, s, h, "the only worker serves", func(in Instance) bool {
-		return slices.Equal(states(in), []State{StateCurrent}) && !slices.Contains(before, in.Workers[0].PID)
+		return slices.Equal(states(in), []State{StateCurrent}) && !slices.Contains(before,
+			in.Workers[0].PID)
 	})
 	h.WriteConfig("")
 	h.SignalReload()
 	old := in.Workers[0].ID
 	in = scan(t, s, h, "its successor serves, and it is stopping", func(in Instance) bool {
-		return slices.Equal(states(in), []State{StateCurrent, StateCurrent}) && in.Workers[0].ID == old &&
+		return slices.Equal(states(in), []State{StateCurrent, StateCurrent}) &&
+			in.Workers[0].ID == old &&
 			h.Ask(fmt.Sprintf("@!%d show info", old.PID), "\nStopping: 1\n")
 	})
 	w := in.Workers[0]
@@ -108,7 +115,8 @@ func netns(t *testing.T) string {
 	}
 	name := fmt.Sprintf("hapressure-test-%d", os.Getpid())
 	at := filepath.Join("/var/run/netns", name)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, nil, 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, nil,
+		0o600)); err != nil {
 		t.Fatal(err)
 	}
 	made := make(chan error)
@@ -116,7 +124,8 @@ func netns(t *testing.T) string {
 		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
-			err = unix.Mount(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), at, "", unix.MS_BIND, "")
+			err = unix.Mount(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), at, "",
+				unix.MS_BIND, "")
 		}
 		made <- err
 	}()
@@ -144,7 +153,8 @@ func TestSocketsOfAStoppingWorker(t *testing.T) {
 			t.Fatal(err)
 		}
 		conf := haproxytest.Config{Release: release, Files: []*os.File{file},
-			Global: "stats socket abns@" + t.Name() + "-" + addrs[0] + " level admin expose-fd listeners\n    log 127.0.0.1:9 local0\n    localpeer here",
+			Global: "stats socket abns@" + t.Name() + "-" + addrs[0] +
+				" level admin expose-fd listeners\n    log 127.0.0.1:9 local0\n    localpeer here",
 			Sections: "resolvers r\n    nameserver n 127.0.0.1:9\n" +
 				"peers p\n    peer here " + addrs[0] + "\n    peer there " + addrs[1] + "\n" +
 				"log-forward l\n    dgram-bind " + addrs[2] + "\n    log 127.0.0.1:9 local0\n" +

@@ -77,7 +77,8 @@ func TestWorkersAreReachedWithoutAMasterCLI(t *testing.T) {
 func drainOld(t *testing.T, h *haproxytest.HAProxy) {
 	t.Helper()
 	s := NewScanner("/proc")
-	w := scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping, StateCurrent)).Workers[0]
+	w := scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping,
+		StateCurrent)).Workers[0]
 	if n, err := w.Connections(t.Context()); err != nil || n != 1 {
 		t.Errorf("%d connections, %v, want 1", n, err)
 	}
@@ -108,7 +109,8 @@ func TestHungWorkerTakesNoSlot(t *testing.T) {
 		for range 12 {
 			for _, s := range []*Scanner{daemon, NewScanner("/proc")} {
 				found, err := s.Scan(t.Context(), h.Pids())
-				if err != nil || len(found) != 1 || !slices.Equal(states(found[0]), []State{StateUnknown, StateCurrent}) {
+				if err != nil || len(found) != 1 || !slices.Equal(states(found[0]),
+					[]State{StateUnknown, StateCurrent}) {
 					t.Fatalf("%+v, %v, want an unknown and a current worker", found, err)
 				}
 			}
@@ -128,7 +130,8 @@ func TestHungWorkerTakesNoSlot(t *testing.T) {
 		if err := haproxytest.Echo(tunnel.(haproxytest.Tunnel)); err != nil {
 			t.Errorf("tunnel: %v", err)
 		}
-		scan(t, NewScanner("/proc"), h, "the worker is stopping once it answers", hasStates(StateStopping, StateCurrent))
+		scan(t, NewScanner("/proc"), h, "the worker is stopping once it answers",
+			hasStates(StateStopping, StateCurrent))
 	})
 }
 
@@ -204,7 +207,8 @@ func TestLoadingWorkerIsLeftAlone(t *testing.T) {
 		})
 		before := masterFiles(t, h)
 		for range 20 {
-			scan(t, NewScanner("/proc"), h, "the loading worker is unknown", hasStates(StateStopping, StateCurrent, StateUnknown))
+			scan(t, NewScanner("/proc"), h, "the loading worker is unknown",
+				hasStates(StateStopping, StateCurrent, StateUnknown))
 		}
 		if after := masterFiles(t, h); after != before {
 			t.Errorf("the master has %d descriptors, had %d", after, before)
@@ -217,7 +221,8 @@ func TestLoadingWorkerIsLeftAlone(t *testing.T) {
 		h.WriteConfig("")
 		h.Tunnel()
 		h.SignalReload()
-		scan(t, NewScanner("/proc"), h, "the next reload is obeyed", hasStates(StateStopping, StateStopping, StateCurrent))
+		scan(t, NewScanner("/proc"), h, "the next reload is obeyed", hasStates(StateStopping,
+			StateStopping, StateCurrent))
 	})
 }
 

@@ -24,8 +24,10 @@ func TestParseHardStopAfter(t *testing.T) {
 			t.Errorf("%q: %v, %v, %v, want %v", text, d, ok, err, want)
 		}
 	}
-	for _, bad := range []string{"hard-stop-after\n", "hard-stop-after x\n", "hard-stop-after 5w\n", "hard-stop-after ${T}\n",
-		".if defined(X)\nhard-stop-after 5s\n.endif\n", "hard-stop-after 99999999999s\n", "hard-stop-after 25d\n", "hard-stop-after 10000000h\n"} {
+	for _, bad := range []string{"hard-stop-after\n", "hard-stop-after x\n", "hard-stop-after 5w\n",
+		"hard-stop-after ${T}\n",
+		".if defined(X)\nhard-stop-after 5s\n.endif\n", "hard-stop-after 99999999999s\n",
+		"hard-stop-after 25d\n", "hard-stop-after 10000000h\n"} {
 		if d, _, err := parseHardStopAfter(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q: %v, want an error", bad, d)
 		}
@@ -35,14 +37,16 @@ func TestParseHardStopAfter(t *testing.T) {
 func FuzzParseHardStopAfter(f *testing.F) {
 	f.Add("global\n    log /dev/log local0\n    hard-stop-after 30s\ndefaults\n    timeout client 1h\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		if d, ok, err := parseHardStopAfter(strings.NewReader(text)); d < 0 || err != nil && (ok || d != 0) {
+		if d, ok, err := parseHardStopAfter(strings.NewReader(text)); d < 0 || err != nil && (ok ||
+			d != 0) {
 			t.Errorf("%v, %v, %v", d, ok, err)
 		}
 	})
 }
 
 func TestConfigArgs(t *testing.T) {
-	got := configArgs([]string{"haproxy", "-Ws", "-f", "/etc/a.cfg", "-p", "/run/p", "-f", "b", "-sf", "12", "--", "c", "d"})
+	got := configArgs([]string{"haproxy", "-Ws", "-f", "/etc/a.cfg", "-p", "/run/p", "-f", "b",
+		"-sf", "12", "--", "c", "d"})
 	if strings.Join(got, " ") != "/etc/a.cfg b c d" {
 		t.Errorf("%q", got)
 	}

@@ -31,9 +31,15 @@ func halts(group string) []halt {
 	return []halt{
 		// To that thread, so that it is the one that takes it, after its call; then all
 		// stop.
-		{"SIGSTOP", func(int) error { return nil }, func(pid, holder int) error { return unix.Tgkill(pid, holder, unix.SIGSTOP) }},
+		{"SIGSTOP", func(int) error { return nil }, func(pid,
+			holder int) error {
+			return unix.Tgkill(pid, holder, unix.SIGSTOP)
+		}},
 		{"freezer",
-			func(pid int) error { return os.WriteFile(group+"/cgroup.procs", fmt.Append(nil, pid), 0) },
+			func(pid int) error {
+				return os.WriteFile(group+"/cgroup.procs", fmt.Append(nil, pid),
+					0)
+			},
 			func(int, int) error { return os.WriteFile(group+"/cgroup.freeze", []byte("1"), 0) }},
 	}
 }
@@ -80,7 +86,10 @@ func TestPurgeHaltedAnywhere(t *testing.T) {
 					step = 1 + round*steps/rounds
 				}
 				v := &victim{halt: how, calls: map[int]uint64{}}
-				proc.OnThread(0, func() { err = v.run(fmt.Sprintf("purge %d %d", p.w.PID, h.Master), step, false) })
+				proc.OnThread(0, func() {
+					err = v.run(fmt.Sprintf("purge %d %d", p.w.PID, h.Master),
+						step, false)
+				})
 				switch {
 				case errors.Is(err, errOwnTimer):
 				case err != nil:
@@ -231,7 +240,8 @@ func freezeCold(p *Stopping) error {
 		return h.Clear()
 	})
 	unix.Getrusage(unix.RUSAGE_SELF, &all)
-	fmt.Printf("%d of %d major faults and %d minor ones while threads were held for %v\n", after.Majflt-before.Majflt, all.Majflt,
+	fmt.Printf("%d of %d major faults and %d minor ones while threads were held for %v\n",
+		after.Majflt-before.Majflt, all.Majflt,
 		after.Minflt-before.Minflt, held)
 	return err
 }
@@ -243,10 +253,12 @@ func evictProgram() error {
 	if err != nil {
 		return err
 	}
-	maps, err := proc.ReadMaps("/proc", os.Getpid(), func(m proc.Mapping) bool { return m.Path == exe && m.Perms[1] == '-' })
+	maps, err := proc.ReadMaps("/proc", os.Getpid(),
+		func(m proc.Mapping) bool { return m.Path == exe && m.Perms[1] == '-' })
 	for _, m := range maps {
 		for _, advice := range []uintptr{unix.MADV_RANDOM, unix.MADV_PAGEOUT} {
-			if _, _, errno := unix.Syscall(unix.SYS_MADVISE, uintptr(m.Start), uintptr(m.Len()), advice); errno != 0 {
+			if _, _, errno := unix.Syscall(unix.SYS_MADVISE, uintptr(m.Start), uintptr(m.Len()),
+				advice); errno != 0 {
 				return fmt.Errorf("madvise %d of %+v: %w", advice, m, errno)
 			}
 		}

@@ -58,7 +58,8 @@ func TestProcessInTheSameMemoryIsRefused(t *testing.T) {
 	p := startLookalike(t, "shared")
 	p.tell("vfork")
 	var child int
-	for end := time.Now().Add(haproxytest.Deadline); child == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(haproxytest.Deadline); child == 0 &&
+		time.Now().Before(end); time.Sleep(time.Millisecond) {
 		tids, err := p.p.Threads()
 		if err != nil {
 			t.Fatal(err)
@@ -73,7 +74,8 @@ func TestProcessInTheSameMemoryIsRefused(t *testing.T) {
 	}
 	t.Cleanup(func() { syscall.Kill(child, syscall.SIGKILL) })
 	before := sharedSums(t, p.Stopping)
-	if _, err := p.PurgeSSLCache(t.Context(), []int{p.w.PID, child}); !errors.Is(err, ErrManyOwners) {
+	if _, err := p.PurgeSSLCache(t.Context(), []int{p.w.PID, child}); !errors.Is(err,
+		ErrManyOwners) {
 		t.Errorf("%v, want refusal %q", err, ErrManyOwners)
 	}
 	// One that is not asked for, in another cgroup, say: the thread that waits for it
@@ -95,7 +97,8 @@ func TestWorkerInAPidNamespaceOfItsOwn(t *testing.T) {
 	if err != nil || len(found) != 1 || len(found[0].Workers) != 1 {
 		t.Fatalf("%+v, %v, want one worker", found, err)
 	}
-	if w := found[0].Workers[0]; w.State != StateUnknown || !strings.Contains(w.Why, "pid namespace") {
+	if w := found[0].Workers[0]; w.State != StateUnknown || !strings.Contains(w.Why,
+		"pid namespace") {
 		t.Errorf("%v: %s", w.State, w.Why)
 	}
 }
@@ -123,10 +126,12 @@ func TestOtherProgramGetsNoSignal(t *testing.T) {
 	}
 	defer p.Close()
 	io.WriteString(in, "\n")
-	for end := time.Now().Add(haproxytest.Deadline); p.p.CheckProgram(sh) == nil && time.Now().Before(end); {
+	for end := time.Now().Add(haproxytest.Deadline); p.p.CheckProgram(sh) == nil &&
+		time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
-	if _, err := (Replaced{p}).Terminate(t.Context(), time.Minute); !errors.Is(err, ErrNotStopping) {
+	if _, err := (Replaced{p}).Terminate(t.Context(), time.Minute); !errors.Is(err,
+		ErrNotStopping) {
 		t.Errorf("Terminate: %v, want ErrNotStopping", err)
 	}
 	if _, err := NewScanner("/proc").Recheck(t.Context(), w); !errors.Is(err, ErrNotStopping) {
@@ -162,9 +167,13 @@ func TestFakeHAProxyHarmsOnlyItself(t *testing.T) {
 		if err != nil || len(found) != 2 {
 			return fmt.Errorf("%+v, %v", found, err)
 		}
-		slices.SortFunc(found, func(a, b Instance) int { return map[bool]int{true: -1, false: 1}[a.Master.PID == fake.w.PID] })
+		slices.SortFunc(found, func(a, b Instance) int {
+			return map[bool]int{true: -1,
+				false: 1}[a.Master.PID == fake.w.PID]
+		})
 		mine = found[0].Workers
-		if !slices.Equal(states(found[1]), []State{StateCurrent}) || !slices.Equal(states(found[0]), []State{StateStopping, StateCurrent}) {
+		if !slices.Equal(states(found[1]), []State{StateCurrent}) || !slices.Equal(states(found[0]),
+			[]State{StateStopping, StateCurrent}) {
 			return fmt.Errorf("%+v", found)
 		}
 		return nil
@@ -213,8 +222,10 @@ func fakeMaster() error {
 		}
 		pids = append(pids, cmd.Process.Pid)
 	}
-	note := fmt.Sprintf("|type=w;fd=%d;cfd=%d;pid=%d|type=w;fd=%[1]d;pid=1", ends[0], ends[1], pids[0])
-	if err := errors.Join(os.Setenv("HAPRESSURE_LOOKALIKE", "master again"), os.Setenv("HAPROXY_PROCESSES", note)); err != nil {
+	note := fmt.Sprintf("|type=w;fd=%d;cfd=%d;pid=%d|type=w;fd=%[1]d;pid=1", ends[0], ends[1],
+		pids[0])
+	if err := errors.Join(os.Setenv("HAPRESSURE_LOOKALIKE", "master again"),
+		os.Setenv("HAPROXY_PROCESSES", note)); err != nil {
 		return err
 	}
 	return unix.Exec("/proc/self/exe", os.Args, os.Environ())
@@ -223,7 +234,8 @@ func fakeMaster() error {
 // fakeMasterAgain answers in the name of its worker, which its environment has.
 func fakeMasterAgain() error {
 	var fd, cfd, pid int
-	if _, err := fmt.Sscanf(os.Getenv("HAPROXY_PROCESSES"), "|type=w;fd=%d;cfd=%d;pid=%d|", &fd, &cfd, &pid); err != nil {
+	if _, err := fmt.Sscanf(os.Getenv("HAPROXY_PROCESSES"), "|type=w;fd=%d;cfd=%d;pid=%d|", &fd,
+		&cfd, &pid); err != nil {
 		return err
 	}
 	sessions := "0x1: fe=f\n0xffffffffffffffff: fe=f\n"
@@ -234,7 +246,8 @@ func fakeMasterAgain() error {
 	go haproxytest.ServePair(worker, func(conn net.Conn) {
 		switch haproxytest.Command(conn) {
 		case "show info":
-			fmt.Fprintf(conn, "Pid: %d\nCurrConns: -5\nStopping: 1\nListeners: 1\nUnstoppable Jobs: 1\n", pid)
+			fmt.Fprintf(conn,
+				"Pid: %d\nCurrConns: -5\nStopping: 1\nListeners: 1\nUnstoppable Jobs: 1\n", pid)
 		case "show sess":
 			io.WriteString(conn, sessions+"\n")
 			sessions = ""
@@ -263,8 +276,10 @@ func TestLinksLeadNowhereElse(t *testing.T) {
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
 	secret := filepath.Join(dir, "secret")
-	if err := errors.Join(os.WriteFile(secret, []byte("hard-stop-after 1s\n"), 0o600), os.Mkdir(root, 0o755),
-		os.Symlink(secret, root+"/absolute"), os.Symlink("../secret", root+"/up"), os.Symlink("../../../../../.."+secret, root+"/far")); err != nil {
+	if err := errors.Join(os.WriteFile(secret, []byte("hard-stop-after 1s\n"), 0o600),
+		os.Mkdir(root, 0o755),
+		os.Symlink(secret, root+"/absolute"), os.Symlink("../secret", root+"/up"),
+		os.Symlink("../../../../../.."+secret, root+"/far")); err != nil {
 		t.Fatal(err)
 	}
 	p := startLookalike(t, "chroot "+root)
@@ -280,9 +295,12 @@ func TestConfigurationThatIsNone(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	if err := errors.Join(unix.Mkfifo(at("fifo"), 0o600),
-		unix.Mknod(at("device"), unix.S_IFCHR|0o600, int(unix.Mkdev(240, 99))), // no such driver: to open it is an error
-		os.Mkdir(at("loop"), 0o755), os.Symlink(".", at("loop/a.cfg")), os.Symlink(".", at("loop/b.cfg")), os.Symlink("/", at("loop/c.cfg")),
-		os.Mkdir(at("empty"), 0o755), os.WriteFile(at("huge"), nil, 0o600), os.Truncate(at("huge"), 1<<40)); err != nil {
+		// no such driver: to open it is an error
+		unix.Mknod(at("device"), unix.S_IFCHR|0o600, int(unix.Mkdev(240, 99))),
+		os.Mkdir(at("loop"), 0o755), os.Symlink(".", at("loop/a.cfg")), os.Symlink(".",
+			at("loop/b.cfg")), os.Symlink("/", at("loop/c.cfg")),
+		os.Mkdir(at("empty"), 0o755), os.WriteFile(at("huge"), nil, 0o600), os.Truncate(at("huge"),
+			1<<40)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("sleep", "1000")
@@ -292,8 +310,10 @@ func TestConfigurationThatIsNone(t *testing.T) {
 	}
 	defer func() { cmd.Process.Kill(); cmd.Wait() }()
 	for name, want := range map[string]string{
-		at("fifo"): "neither a file nor a directory", at("device"): "neither a file nor a directory",
-		at("loop"): "", at("empty"): "", fmt.Sprintf("/proc/%d/environ", cmd.Process.Pid): "", at("huge"): "too long", at("\x1b[2J\n"): "no such file",
+		at("fifo"):   "neither a file nor a directory",
+		at("device"): "neither a file nor a directory",
+		at("loop"):   "", at("empty"): "", fmt.Sprintf("/proc/%d/environ", cmd.Process.Pid): "",
+		at("huge"): "too long", at("\x1b[2J\n"): "no such file",
 	} {
 		c := config{procfs: "/proc", pid: os.Getpid(), left: configLimit}
 		err := c.read(name)
@@ -351,7 +371,8 @@ func clientOf(t *testing.T, serve func(net.Conn)) *cli.Client {
 	dir := filepath.Join(procfs, strconv.Itoa(pid))
 	note := fmt.Sprintf("HAPROXY_PROCESSES=|type=w;fd=%d;pid=%d|\x00", ends[0], status.NSPID)
 	err = errors.Join(os.Mkdir(dir, 0o755), os.Symlink("/proc/self/stat", dir+"/stat"),
-		os.Symlink("/proc/self/status", dir+"/status"), os.WriteFile(dir+"/environ", []byte(note), 0o644))
+		os.Symlink("/proc/self/status", dir+"/status"), os.WriteFile(dir+"/environ", []byte(note),
+			0o644))
 	if err != nil {
 		t.Fatal(err)
 	}

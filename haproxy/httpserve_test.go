@@ -92,7 +92,8 @@ type visitors struct {
 var sizes = []int{1, 700, 1024, 5_000, 70_000, 400_000}
 
 func (v *visitors) run(ctx context.Context, slow bool) {
-	tr := &http.Transport{DisableCompression: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	tr := &http.Transport{DisableCompression: true, DialContext: func(ctx context.Context, network,
+		addr string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 		if err == nil && slow {
 			err = c.(*net.TCPConn).SetReadBuffer(32 << 10)
@@ -155,7 +156,8 @@ func (v *visitors) visit(ctx context.Context, tr *http.Transport, slow bool) err
 		want, err = want[:min(len(want), len(got))], nil
 	}
 	if err != nil || !bytes.Equal(got, want) {
-		return fmt.Errorf("%s, hit %q: %d bytes of %d, the same %v, %w", path, res.Header.Get("X-Hit"), len(got), len(want),
+		return fmt.Errorf("%s, hit %q: %d bytes of %d, the same %v, %w", path,
+			res.Header.Get("X-Hit"), len(got), len(want),
 			bytes.Equal(got, want), err)
 	}
 	v.served.Add(1)
@@ -230,7 +232,8 @@ func freeTCPAddr(t *testing.T) string {
 func (v *visitors) more(h *haproxytest.HAProxy, n int64, hits bool) {
 	served, hit := v.served.Load(), v.hits.Load()
 	h.Eventually("responses are served", func() error {
-		if v.fails.Load() > 0 || v.served.Load() >= served+n && (!hits || v.hits.Load() >= hit+n/4) {
+		if v.fails.Load() > 0 || v.served.Load() >= served+n && (!hits ||
+			v.hits.Load() >= hit+n/4) {
 			return nil
 		}
 		return fmt.Errorf("%d, %d of them hits", v.served.Load()-served, v.hits.Load()-hit)
@@ -264,9 +267,11 @@ func openHTTPCaches(t *testing.T, p *Stopping) (files []*cacheFile, caches []*sh
 
 // withHTTPCache runs fn on the whole mapping while the worker's threads are stopped and
 // nobody is inside. nbav is what it must be then.
-func withHTTPCache(t *testing.T, c *cacheFile, cache *shctx.Cache, nbav uint32, fn func(mem []byte, h *shctx.Header)) {
+func withHTTPCache(t *testing.T, c *cacheFile, cache *shctx.Cache, nbav uint32, fn func(mem []byte,
+	h *shctx.Header)) {
 	t.Helper()
-	mem, err := syscall.Mmap(int(c.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	mem, err := syscall.Mmap(int(c.Fd()), 0, int(c.Mapping.Len()),
+		syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,14 +332,16 @@ backend site
 `, addr, strings.TrimPrefix(s.URL, "http://"))})
 			get := func(path, hit string) *http.Response {
 				t.Helper()
-				tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+				tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn,
+					error) {
 					c, err := net.Dial("tcp", addr)
 					if err == nil {
 						err = c.(*net.TCPConn).SetReadBuffer(32 << 10)
 					}
 					return c, err
 				}}
-				res, err := tr.RoundTrip(must(http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+path, nil)))
+				res, err := tr.RoundTrip(must(http.NewRequestWithContext(t.Context(),
+					http.MethodGet, "http://"+addr+path, nil)))
 				if err != nil || res.Header.Get("X-Hit") != hit {
 					t.Fatalf("%s: %v, %v, want hit %q", path, res, err, hit)
 				}
@@ -353,7 +360,8 @@ backend site
 			h.Tunnel()
 			sc := NewScanner("/proc")
 			h.SignalReload()
-			old := scan(t, sc, h, "one stopping and one current worker", hasStates(StateStopping, StateCurrent)).Workers[0]
+			old := scan(t, sc, h, "one stopping and one current worker", hasStates(StateStopping,
+				StateCurrent)).Workers[0]
 			p, err := sc.Recheck(t.Context(), old)
 			if err != nil {
 				t.Fatal(err)
@@ -378,7 +386,8 @@ backend site
 				}
 				return err
 			})
-			if res, err := p.PurgeHTTPCaches(t.Context(), h.Pids()); err != nil || res.Freed() != 0 || res.Tries != 0 {
+			if res, err := p.PurgeHTTPCaches(t.Context(), h.Pids()); err != nil ||
+				res.Freed() != 0 || res.Tries != 0 {
 				t.Errorf("purged again: %+v, %v", res, err)
 			}
 		})
@@ -402,8 +411,10 @@ func inHand(mem []byte, h *shctx.Header) (int, error) {
 	free, prev := 0, h.Start+shctx.OffAvail
 	for addr := *word64(h, shctx.OffAvail); addr != h.Start+shctx.OffAvail; free++ {
 		off := int(addr - h.Start)
-		if (off-h.Layout.FirstBlock)%shctx.HTTPStride != 0 || off+shctx.HTTPStride > len(mem) || *word64(h, off+8) != prev {
-			return 0, fmt.Errorf("block %d of the list is at offset %d, back to %#x, not %#x", free, off, *word64(h, off+8), prev)
+		if (off-h.Layout.FirstBlock)%shctx.HTTPStride != 0 || off+shctx.HTTPStride > len(mem) ||
+			*word64(h, off+8) != prev {
+			return 0, fmt.Errorf("block %d of the list is at offset %d, back to %#x, not %#x", free,
+				off, *word64(h, off+8), prev)
 		}
 		prev, addr = addr, *word64(h, off)
 	}
@@ -429,14 +440,16 @@ func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 			defer p.Close()
 			v.more(h, 80, true)
 			files, caches := openHTTPCaches(t, p)
-			mem, err := syscall.Mmap(int(files[0].Fd()), 0, int(files[0].Mapping.Len()), syscall.PROT_READ, syscall.MAP_SHARED)
+			mem, err := syscall.Mmap(int(files[0].Fd()), 0, int(files[0].Mapping.Len()),
+				syscall.PROT_READ, syscall.MAP_SHARED)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer syscall.Munmap(mem)
 			hd := caches[0].Header(mem, files[0].Mapping.Start)
 			idle, busy := 0, 0
-			for end := time.Now().Add(haproxytest.Deadline); (idle < 20*rounds() || busy < 20) && v.fails.Load() == 0 && time.Now().Before(end); {
+			for end := time.Now().Add(haproxytest.Deadline); (idle < 20*rounds() || busy < 20) &&
+				v.fails.Load() == 0 && time.Now().Before(end); {
 				pace(t.Context(), time.Millisecond)
 				_, err := hold(p.p, func() error {
 					if hd.Idle() != nil {
@@ -458,7 +471,8 @@ func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 			if idle < 20 || busy < 20 {
 				t.Errorf("%d idle looks, %d busy ones", idle, busy)
 			}
-			t.Logf("HAProxy %s: %d idle looks, %d busy ones, %d responses", h.Version, idle, busy, v.served.Load())
+			t.Logf("HAProxy %s: %d idle looks, %d busy ones, %d responses", h.Version, idle, busy,
+				v.served.Load())
 		})
 	}
 }
@@ -489,7 +503,8 @@ func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 			}
 			var held []time.Duration
 			busy := 0
-			for end := time.Now().Add(3 * haproxytest.Deadline); len(held) < rounds() && v.fails.Load() == 0 && time.Now().Before(end); {
+			for end := time.Now().Add(3 * haproxytest.Deadline); len(held) < rounds() &&
+				v.fails.Load() == 0 && time.Now().Before(end); {
 				if busy == 0 {
 					v.more(h, 80, true)
 				}
@@ -503,12 +518,14 @@ func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 				}
 				busy = 0
 				held = append(held, res.Held)
-				if n := len(held); n == 1 && res.Freed() < 12<<20-4*pageSize || res.After > 2*pageSize {
+				if n := len(held); n == 1 && res.Freed() < 12<<20-4*pageSize ||
+					res.After > 2*pageSize {
 					t.Errorf("purge %d: %+v", n, res)
 				}
 				v.more(h, 40, false)
 				withHTTPCache(t, files[0], caches[0], 0, func(mem []byte, _ *shctx.Header) {
-					cachetest.WriteHTTP(mem, caches[0].Layout, files[0].Mapping.Start, int(caches[0].Blocks), pagesLimit)
+					cachetest.WriteHTTP(mem, caches[0].Layout, files[0].Mapping.Start,
+						int(caches[0].Blocks), pagesLimit)
 				})
 			}
 			v.more(h, 80, true)
@@ -520,7 +537,8 @@ func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 				t.Errorf("workers %v, want %v", got, worker)
 			}
 			slices.Sort(held)
-			t.Logf("HAProxy %s (%s): %d purges, %d responses, %d hits, held median %v, worst %v", h.Version, caches[0].Layout.Name, len(held),
+			t.Logf("HAProxy %s (%s): %d purges, %d responses, %d hits, held median %v, worst %v",
+				h.Version, caches[0].Layout.Name, len(held),
 				v.served.Load(), v.hits.Load(), held[len(held)/2], held[len(held)-1])
 		})
 	}
@@ -557,7 +575,8 @@ func TestHTTPCacheLivesWithEveryStoreBeingTheLast(t *testing.T) {
 					rest = 0
 				}
 				withHTTPCache(t, c, cache, rest, func(mem []byte, _ *shctx.Header) {
-					cachetest.WriteHTTP(mem, cache.Layout, c.Mapping.Start, int(cache.Blocks), pagesLimit)
+					cachetest.WriteHTTP(mem, cache.Layout, c.Mapping.Start, int(cache.Blocks),
+						pagesLimit)
 				})
 				if v.fails.Load() > 0 {
 					t.Fatalf("after %d stores", n)
@@ -567,14 +586,16 @@ func TestHTTPCacheLivesWithEveryStoreBeingTheLast(t *testing.T) {
 			if got := h.Children(); !slices.Equal(got, worker) {
 				t.Errorf("workers %v, want %v", got, worker)
 			}
-			t.Logf("HAProxy %s: %d cuts, %d responses, %d hits", h.Version, len(stores), v.served.Load(), v.hits.Load())
+			t.Logf("HAProxy %s: %d cuts, %d responses, %d hits", h.Version, len(stores),
+				v.served.Load(), v.hits.Load())
 		})
 	}
 }
 
 func TestHTTPCacheWithVaryIsRefused(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
-		h := haproxytest.Start(t, haproxytest.Config{Release: release, Sections: "cache v\n    total-max-size 4\n    process-vary on\n"})
+		h := haproxytest.Start(t, haproxytest.Config{Release: release,
+			Sections: "cache v\n    total-max-size 4\n    process-vary on\n"})
 		p, err := unproven(h.Children()[len(h.Children())-1])
 		if err != nil {
 			t.Fatal(err)

@@ -41,7 +41,10 @@ func TestStoppedWorkerStaysStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tid := range tids {
-		h.Eventually("the thread is stopped as before", func() error { return inState(p, tid, 'T') })
+		h.Eventually("the thread is stopped as before", func() error {
+			return inState(p, tid,
+				'T')
+		})
 	}
 	if err := p.signal(unix.SIGCONT); err != nil {
 		t.Fatal(err)
@@ -62,7 +65,8 @@ func inState(p *Stopping, tid int, want byte) error {
 // sleepDeep never returns: the thread waits in vfork(2), in uninterruptible sleep, for a
 // child that does nothing.
 func sleepDeep() {
-	child, _, _ := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	child, _, _ := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0, 0,
+		0, 0)
 	for child == 0 {
 		unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
 	}
@@ -109,11 +113,13 @@ func anyInState(p *Stopping, want byte) error {
 // kept.
 func TestThreadThatDoesNotStop(t *testing.T) {
 	p := startSleeper(t)
-	_, err := p.p.Freeze(HoldLimit, never, func() error { t.Error("it was taken for stopped"); return nil })
+	_, err := p.p.Freeze(HoldLimit, never,
+		func() error { t.Error("it was taken for stopped"); return nil })
 	if !errors.Is(err, ErrCannotStop) || !strings.Contains(err.Error(), "did not stop within") {
 		t.Errorf("holding it still: %v", err)
 	}
-	haproxytest.Eventually(t, "all its threads are let go", func() error { return free(p.w.PID) }) // the last by the end of ours
+	// the last by the end of ours
+	haproxytest.Eventually(t, "all its threads are let go", func() error { return free(p.w.PID) })
 }
 
 // A thread that takes the cache's lock, or blocks of the cache, while the last thread has
@@ -138,11 +144,13 @@ func TestFreezeEndsWhenTheCacheIsTaken(t *testing.T) {
 			if err := h.Idle(); err != nil {
 				t.Fatalf("before it is taken: %v", err)
 			}
-			_, err := p.p.Freeze(HoldLimit, check, func() error { t.Error("all were taken for stopped"); return nil })
+			_, err := p.p.Freeze(HoldLimit, check,
+				func() error { t.Error("all were taken for stopped"); return nil })
 			if !errors.Is(err, ErrBusy) {
 				t.Errorf("freeze: %v; want it to end because the cache is in use", err)
 			}
-			haproxytest.Eventually(t, "all its threads are released", func() error { return free(p.w.PID) })
+			haproxytest.Eventually(t, "all its threads are released",
+				func() error { return free(p.w.PID) })
 		})
 	}
 }

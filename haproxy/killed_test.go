@@ -59,7 +59,8 @@ func doAct(ctx context.Context, act []string) error {
 		if err != nil || len(found) != 1 {
 			return fmt.Errorf("scanning: %d instances, %w", len(found), err)
 		}
-		w = found[0].Workers[slices.IndexFunc(found[0].Workers, func(w Worker) bool { return w.PID == p.w.PID })]
+		w = found[0].Workers[slices.IndexFunc(found[0].Workers,
+			func(w Worker) bool { return w.PID == p.w.PID })]
 		w.cli.Timeout = haproxytest.Deadline // it is stopped at each system call
 	}
 	unix.Getpgid(0) // mark; see killBefore
@@ -99,8 +100,10 @@ const mark = unix.SYS_GETPGID
 
 // idle are calls by which Go's runtime waits, or wakes its own threads: they come at any
 // time and in any number.
-var idle = []uint64{unix.SYS_FUTEX, unix.SYS_EPOLL_PWAIT, unix.SYS_NANOSLEEP, unix.SYS_SCHED_YIELD, unix.SYS_RT_SIGPROCMASK,
-	unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_GETPID, unix.SYS_TGKILL, unix.SYS_MADVISE, unix.SYS_GETTID}
+var idle = []uint64{unix.SYS_FUTEX, unix.SYS_EPOLL_PWAIT, unix.SYS_NANOSLEEP, unix.SYS_SCHED_YIELD,
+	unix.SYS_RT_SIGPROCMASK,
+	unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_GETPID, unix.SYS_TGKILL, unix.SYS_MADVISE,
+	unix.SYS_GETTID}
 
 // victim is a run of doAct under ptrace(2), to be killed at some step, or to be halted.
 type victim struct {
@@ -205,7 +208,8 @@ func (v *victim) run(act string, n int, single bool) error {
 		switch {
 		case err != nil:
 			return err
-		case tid == v.pid && ws.Exited() && ws.ExitStatus() == 0: // the last of its threads, as the kernel tells it
+		case tid == v.pid && ws.Exited() &&
+			ws.ExitStatus() == 0: // the last of its threads, as the kernel tells it
 			return nil
 		case tid == v.pid && ws.Signaled() && ws.Signal() == unix.SIGKILL:
 			return errOwnTimer
@@ -266,7 +270,8 @@ func (v *victim) call(tid int) (step bool) {
 // PTRACE_GET_SYSCALL_INFO).
 func syscallInfo(tid int) ([88]byte, error) {
 	var info [88]byte
-	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
+	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid),
+		unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
 	if errno != 0 {
 		return info, errno
 	}
@@ -282,7 +287,8 @@ func (v *victim) stepThrough(n int) error {
 			return err
 		}
 		var code [2]byte
-		if _, err := unix.PtracePeekText(v.holder, uintptr(binary.NativeEndian.Uint64(info[8:])), code[:]); err != nil {
+		if _, err := unix.PtracePeekText(v.holder, uintptr(binary.NativeEndian.Uint64(info[8:])),
+			code[:]); err != nil {
 			return err
 		}
 		if code == [2]byte{0x0f, 0x05} { // amd64, SYSCALL
@@ -306,7 +312,8 @@ func (v *victim) kill() error {
 	for {
 		var ws unix.WaitStatus
 		tid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD, nil)
-		if err != nil || tid == v.pid && ws.Signaled() { // its other threads have been told of by then
+		if err != nil || tid == v.pid &&
+			ws.Signaled() { // its other threads have been told of by then
 			return err
 		}
 	}
@@ -324,7 +331,8 @@ func free(pid int) error {
 		if err != nil {
 			return err
 		}
-		if s := string(b); !strings.Contains(s, "TracerPid:\t0\n") || strings.Contains(s, "State:\tt") || strings.Contains(s, "State:\tT") {
+		if s := string(b); !strings.Contains(s, "TracerPid:\t0\n") || strings.Contains(s,
+			"State:\tt") || strings.Contains(s, "State:\tT") {
 			return fmt.Errorf("thread %s: %.200s", tid, s)
 		}
 	}
@@ -416,7 +424,8 @@ func TestActionsKilledAnywhere(t *testing.T) {
 				held = h.Tunnel()
 				h.SignalReload()
 				in := scan(t, s, h, "a stopping and a current worker", func(in Instance) bool {
-					return slices.Contains(states(in), StateStopping) && states(in)[len(in.Workers)-1] == StateCurrent
+					return slices.Contains(states(in), StateStopping) &&
+						states(in)[len(in.Workers)-1] == StateCurrent
 				})
 				old, tunnel = in.Workers[len(in.Workers)-2], h.Tunnel()
 			}

@@ -35,12 +35,16 @@ func TestScanOfAMasterInExec(t *testing.T) {
 	procfs := t.TempDir()
 	put := func(pid, ppid int, cmdline string) {
 		dir := filepath.Join(procfs, fmt.Sprint(pid))
-		stat := fmt.Sprintf("%d (haproxy) S %d%s %d 0", pid, ppid, strings.Repeat(" 0", 17), 1000+pid)
-		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(dir+"/stat", []byte(stat), 0o644),
-			os.WriteFile(dir+"/cmdline", []byte(cmdline), 0o644), os.WriteFile(dir+"/status", []byte(statusText), 0o644)); err != nil {
+		stat := fmt.Sprintf("%d (haproxy) S %d%s %d 0", pid, ppid, strings.Repeat(" 0", 17),
+			1000+pid)
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(dir+"/stat", []byte(stat),
+			0o644),
+			os.WriteFile(dir+"/cmdline", []byte(cmdline), 0o644), os.WriteFile(dir+"/status",
+				[]byte(statusText), 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Symlink("/usr/sbin/haproxy", dir+"/exe"); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := os.Symlink("/usr/sbin/haproxy", dir+"/exe"); err != nil && !errors.Is(err,
+			os.ErrExist) {
 			t.Fatal(err)
 		}
 	}
@@ -50,11 +54,13 @@ func TestScanOfAMasterInExec(t *testing.T) {
 	s := NewScanner(procfs)
 	pids := []int{master, worker}
 	found, err := s.Scan(t.Context(), pids)
-	if err != nil || len(found) != 1 || len(found[0].Workers) != 1 || found[0].Workers[0].State != StateUnknown {
+	if err != nil || len(found) != 1 || len(found[0].Workers) != 1 ||
+		found[0].Workers[0].State != StateUnknown {
 		t.Fatalf("%+v, %v, want one worker of which nothing is known", found, err)
 	}
 	put(master, 1, "")
-	if found, err := s.Scan(t.Context(), pids); err != nil || len(found) != 1 || len(found[0].Workers) != 1 {
+	if found, err := s.Scan(t.Context(), pids); err != nil || len(found) != 1 ||
+		len(found[0].Workers) != 1 {
 		t.Errorf("%+v, %v, want the master as it was", found, err)
 	}
 	put(master, 1, "haproxy\x00-W\x00")

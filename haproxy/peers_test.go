@@ -22,8 +22,9 @@ type peer struct {
 }
 
 type dialer interface {
-	Connect() error                       // TCP only
-	Handshake() (resumed bool, err error) // of the oldest such connection; echoes a message and closes it
+	Connect() error // TCP only
+	// of the oldest such connection; echoes a message and closes it
+	Handshake() (resumed bool, err error)
 }
 
 // newBarriers makes two clients, one for each address that peers connect to.
@@ -38,7 +39,8 @@ func newBarriers(h *haproxytest.HAProxy) []peer {
 // newPeers makes one client for each way in which TLS uses the cache, or does without.
 func newPeers(h *haproxytest.HAProxy) []peer {
 	client := func(addr string, version uint16, resumes bool) *tlsClient {
-		conf := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", MinVersion: version, MaxVersion: version}
+		conf := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", MinVersion: version,
+			MaxVersion: version}
 		if resumes {
 			conf.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 		}

@@ -32,7 +32,7 @@ import (
 //
 // HAProxy sets SO_REUSEADDR on every listener that it binds itself (src/sock_inet.c,
 // sock_inet_bind_receiver): for datagrams those of QUIC and of log-forward. Other
-// datagram sockets are no listeners, and do not look like any: those that it sends log
+// datagram sockets are no listeners, and none resembles one: those that it sends log
 // lines from are shut down for reading (src/log.c); those of resolvers are connected, or
 // from 3.5 bound to any port without SO_REUSEADDR (src/dns.c); those of single QUIC
 // connections are connected; and those to /dev/log have no address. A datagram listener

@@ -14,10 +14,14 @@ func TestJudge(t *testing.T) {
 		want State
 		why  string
 	}{
-		"stopping":                            {info: cli.Info{Stopping: true, Listeners: 1, Unstoppable: 1}, want: StateStopping},
-		"not stopping":                        {info: cli.Info{Listeners: 1, Unstoppable: 1}, want: StateUnknown, why: "Stopping: 0"},
-		"in its grace, on sockets not seen":   {info: cli.Info{Stopping: true, Listeners: 2, Unstoppable: 1}, want: StateUnknown, why: "counts 1 listeners"},
-		"in its grace, not stopping any more": {info: cli.Info{Listeners: 7, Unstoppable: 1}, want: StateUnknown, why: "Stopping: 0"},
+		"stopping": {info: cli.Info{Stopping: true, Listeners: 1,
+			Unstoppable: 1}, want: StateStopping},
+		"not stopping": {info: cli.Info{Listeners: 1, Unstoppable: 1},
+			want: StateUnknown, why: "Stopping: 0"},
+		"in its grace, on sockets not seen": {info: cli.Info{Stopping: true, Listeners: 2,
+			Unstoppable: 1}, want: StateUnknown, why: "counts 1 listeners"},
+		"in its grace, not stopping any more": {info: cli.Info{Listeners: 7, Unstoppable: 1},
+			want: StateUnknown, why: "Stopping: 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			state, why := judge(tt.info)

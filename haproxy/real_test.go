@@ -25,7 +25,8 @@ import (
 const cacheSize = 50_000 // blocks of 248 bytes: 12 MiB a worker
 
 // scan waits until a scan of h satisfies cond, and returns its instance.
-func scan(t *testing.T, s *Scanner, h *haproxytest.HAProxy, what string, cond func(Instance) bool) Instance {
+func scan(t *testing.T, s *Scanner, h *haproxytest.HAProxy, what string,
+	cond func(Instance) bool) Instance {
 	t.Helper()
 	var in Instance
 	h.Eventually(what, func() error {
@@ -61,7 +62,8 @@ func hasStates(want ...State) func(Instance) bool {
 func reload(t *testing.T, s *Scanner, h *haproxytest.HAProxy) Worker {
 	t.Helper()
 	h.SignalReload()
-	return scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping, StateCurrent)).Workers[0]
+	return scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping,
+		StateCurrent)).Workers[0]
 }
 
 func TestScanFollowsGenerations(t *testing.T) {
@@ -72,7 +74,8 @@ func TestScanFollowsGenerations(t *testing.T) {
 			scan(t, s, h, "one current worker", hasStates(StateCurrent))
 			h.Tunnel()
 			h.SignalReload()
-			in := scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping, StateCurrent))
+			in := scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping,
+				StateCurrent))
 			if in.Master.PID != h.Master {
 				t.Errorf("master %d, want %d", in.Master.PID, h.Master)
 			}
@@ -87,11 +90,13 @@ func TestScanFollowsGenerations(t *testing.T) {
 				t.Errorf("old worker's cache: %d, %v", old.Cache, old.CacheErr)
 			}
 			if cur.SizeErr != nil || cur.Shared < cacheSize*shctx.BlockStride || cur.Private == 0 {
-				t.Errorf("current worker's size: %d shared, %d private, %v", cur.Shared, cur.Private, cur.SizeErr)
+				t.Errorf("current worker's size: %d shared, %d private, %v", cur.Shared,
+					cur.Private, cur.SizeErr)
 			}
 			h.Tunnel()
 			h.SignalReload()
-			in = scan(t, s, h, "two stopping workers", hasStates(StateStopping, StateStopping, StateCurrent))
+			in = scan(t, s, h, "two stopping workers", hasStates(StateStopping, StateStopping,
+				StateCurrent))
 			if g := in.Workers[2].Generation; g != 3 {
 				t.Errorf("generation %d, want 3", g)
 			}
@@ -114,13 +119,15 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 			h.WriteConfig("nonsense")
 			h.SignalReload()
 			h.Eventually("the reload has failed", func() error {
-				if log := h.Log(); !strings.Contains(log, "failure!") && !strings.Contains(log, "Failed to load worker") { // up to 3.0, and since
+				if log := h.Log(); !strings.Contains(log, "failure!") && !strings.Contains(log,
+					"Failed to load worker") { // up to 3.0, and since
 					return errors.New("no failure in the log yet")
 				}
 				return nil
 			})
 			in := scan(t, s, h, "the live worker is current", hasStates(StateCurrent))
-			if len(in.Workers) != 1 || in.Workers[0].ID != live.ID || in.Workers[0].State == StateStopping {
+			if len(in.Workers) != 1 || in.Workers[0].ID != live.ID ||
+				in.Workers[0].State == StateStopping {
 				t.Fatalf("after a failed reload: %+v", in.Workers)
 			}
 			// Not even a wrong proof lets it be touched: it listens.
@@ -128,7 +135,8 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 				w := in.Workers[0]
 				w.State = state
 				if _, err := s.Recheck(t.Context(), w); !errors.Is(err, ErrNotStopping) {
-					t.Errorf("Recheck of the live worker as %v: %v, want ErrNotStopping", state, err)
+					t.Errorf("Recheck of the live worker as %v: %v, want ErrNotStopping", state,
+						err)
 				}
 			}
 		})
@@ -213,7 +221,8 @@ func refill(t *testing.T, p *Stopping) {
 		t.Fatalf("after a purge: %+v", c.cache)
 	}
 	l := c.cache.Layout
-	mem, err := syscall.Mmap(int(c.Fd()), 0, int(c.Mapping.Len()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	mem, err := syscall.Mmap(int(c.Fd()), 0, int(c.Mapping.Len()),
+		syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +230,8 @@ func refill(t *testing.T, p *Stopping) {
 	fresh := make([]byte, len(mem))
 	copy(fresh, mem[:l.FirstBlock])
 	cachetest.WriteTLS(fresh, l, c.Mapping.Start, cacheSize)
-	copy(mem[l.FirstBlock:], fresh[l.FirstBlock:]) // nothing leads to the blocks yet, so only what follows needs the threads still
+	// nothing leads to the blocks yet, so only what follows needs the threads still
+	copy(mem[l.FirstBlock:], fresh[l.FirstBlock:])
 	lock := (*uint64)(unsafe.Pointer(&mem[shctx.OffLock]))
 	for done := false; !done; {
 		_, err := hold(p.p, func() error {
@@ -270,7 +280,8 @@ func TestStillStopsEveryThread(t *testing.T) {
 }
 
 func TestHTTPCacheIsRefused(t *testing.T) {
-	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 0, Sections: "cache big\n    total-max-size 20\n"})
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 0,
+		Sections: "cache big\n    total-max-size 20\n"})
 	p, err := unproven(h.Children()[0])
 	if err != nil {
 		t.Fatal(err)
@@ -300,7 +311,8 @@ func TestSharedCacheIsRefused(t *testing.T) {
 	}
 	defer c.Close()
 	if !slices.Contains(p.w.shared[old.PID], c.Mapping.Inode) {
-		t.Errorf("the cache's inode %d is not among those remembered of its worker: %v", c.Mapping.Inode, p.w.shared)
+		t.Errorf("the cache's inode %d is not among those remembered of its worker: %v",
+			c.Mapping.Inode, p.w.shared)
 	}
 	// We become the second owner ourselves.
 	mem, err := syscall.Mmap(int(c.Fd()), 0, int(pageSize), syscall.PROT_READ, syscall.MAP_SHARED)
@@ -388,7 +400,8 @@ func TestDrainAndTerminate(t *testing.T) {
 			t.Errorf("tunnel %d is still open", i)
 		}
 	}
-	if _, err := (Replaced{p}).Terminate(t.Context(), haproxytest.Deadline); err != nil || p.p.Alive() {
+	if _, err := (Replaced{p}).Terminate(t.Context(), haproxytest.Deadline); err != nil ||
+		p.p.Alive() {
 		t.Errorf("terminate: %v", err)
 	}
 	if err := haproxytest.Echo(young); err != nil {

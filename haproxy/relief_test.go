@@ -23,7 +23,8 @@ func stoppingWorker(t *testing.T, h *haproxytest.HAProxy) *Stopping {
 	t.Helper()
 	s := NewScanner("/proc")
 	h.SignalReload()
-	in := scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping, StateCurrent))
+	in := scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping,
+		StateCurrent))
 	p, err := s.Recheck(t.Context(), in.Workers[0])
 	if err != nil {
 		t.Fatal(err)
@@ -104,8 +105,10 @@ func TestTrimPoolsMeasuresTheStall(t *testing.T) {
 	}
 	stopped := time.Since(pending)
 	res := <-done
-	if res.err != nil || res.Stall != 0 && res.Stall < stopped { // 0 on a machine that is too busy for it to be seen
-		t.Errorf("trimming took %v, %v; want at least the %v for which the worker was stopped", res.Stall, res.err, stopped)
+	if res.err != nil || res.Stall != 0 &&
+		res.Stall < stopped { // 0 on a machine that is too busy for it to be seen
+		t.Errorf("trimming took %v, %v; want at least the %v for which the worker was stopped",
+			res.Stall, res.err, stopped)
 	}
 	if err := haproxytest.Echo(tunnel); err != nil {
 		t.Errorf("tunnel: %v", err)
@@ -134,7 +137,8 @@ func TestTrimPoolsLeavesAWorkerWhoseStderrIsFull(t *testing.T) {
 	for err == nil {
 		_, err = unix.Write(fd, make([]byte, 512))
 	}
-	if _, err := p.TrimPools(t.Context()); err == nil || Permanent(err) || !strings.Contains(err.Error(), "no process has read") {
+	if _, err := p.TrimPools(t.Context()); err == nil || Permanent(err) ||
+		!strings.Contains(err.Error(), "no process has read") {
 		t.Errorf("trimming: %v, want an error that may pass", err)
 	}
 	for _, c := range tunnels {
@@ -197,7 +201,8 @@ func swapOn(t *testing.T) bool {
 		t.Fatalf("mkswap: %v\n%s", err, out)
 	}
 	name, _ := unix.BytePtrFromString(file)
-	if _, _, errno := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(name)), 0, 0); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(name)), 0,
+		0); errno != 0 {
 		t.Logf("no swap can be had here (%v): only that nothing is lost is tested", errno)
 		return false
 	}

@@ -41,7 +41,8 @@ func without(t *testing.T, test, right, env string) []byte {
 		t.Fatal(err)
 	}
 	out := t.TempDir() + "/out"
-	cmd := exec.Command("setpriv", "--bounding-set="+bounds, "--", self, "-test.run=^"+test+"$", "-test.count=1")
+	cmd := exec.Command("setpriv", "--bounding-set="+bounds, "--", self, "-test.run=^"+test+"$",
+		"-test.count=1")
 	cmd.Env = append(os.Environ(), env, "HAPRESSURE_OUT="+out, "HAPRESSURE_FILTER="+filtered)
 	if log, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, log)
@@ -63,12 +64,14 @@ func filter(t *testing.T, call uint32) {
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0x00050000 | uint32(unix.EPERM)}, // SECCOMP_RET_ERRNO
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000},                      // SECCOMP_RET_ALLOW
 	}
-	runtime.LockOSThread() // the first call is for the thread that makes the second, which is for all
+	// the first call is for the thread that makes the second, which is for all
+	runtime.LockOSThread()
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog))); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog))); errno != 0 {
 		t.Fatal(errno)
 	}
 }
@@ -95,9 +98,12 @@ func child(t *testing.T) (tell func(any), ok bool) {
 
 // calls are the system calls of rights.
 var calls = map[string]int{
-	"pidfd_open(2)": unix.SYS_PIDFD_OPEN, "pidfd_send_signal(2)": unix.SYS_PIDFD_SEND_SIGNAL, "ptrace(2)": unix.SYS_PTRACE,
-	"fallocate(2)": unix.SYS_FALLOCATE, "process_madvise(2)": unix.SYS_PROCESS_MADVISE, "pidfd_getfd(2)": unix.SYS_PIDFD_GETFD,
-	"openat2(2)": unix.SYS_OPENAT2, "setpriority(2)": unix.SYS_SETPRIORITY, "timer_create(2)": unix.SYS_TIMER_CREATE,
+	"pidfd_open(2)": unix.SYS_PIDFD_OPEN, "pidfd_send_signal(2)": unix.SYS_PIDFD_SEND_SIGNAL,
+	"ptrace(2)":    unix.SYS_PTRACE,
+	"fallocate(2)": unix.SYS_FALLOCATE, "process_madvise(2)": unix.SYS_PROCESS_MADVISE,
+	"pidfd_getfd(2)": unix.SYS_PIDFD_GETFD,
+	"openat2(2)":     unix.SYS_OPENAT2, "setpriority(2)": unix.SYS_SETPRIORITY,
+	"timer_create(2)": unix.SYS_TIMER_CREATE,
 }
 
 // tried is what a child with some rights came to.
@@ -138,13 +144,15 @@ func TestRightsAreWhatActionsNeed(t *testing.T) {
 			if err := json.Unmarshal(without(t, t.Name(), r.Name, env), &got); err != nil {
 				t.Fatal(err)
 			}
-			if r.Name != "" && r.Name != "CAP_SYS_RESOURCE" && !slices.Equal(got.Missing, []string{r.Name}) || r.Name == "" && len(got.Missing) > 0 {
+			if r.Name != "" && r.Name != "CAP_SYS_RESOURCE" && !slices.Equal(got.Missing,
+				[]string{r.Name}) || r.Name == "" && len(got.Missing) > 0 {
 				t.Errorf("%+v: without %s, missing are %q", kind.conf, r.Name, got.Missing)
 			}
 			for _, action := range anyAction {
 				lost := slices.Contains(r.Actions, action) && (r.Where == "" || kind.where[r.Name])
 				if err := got.Errors[action]; (err != "") != lost {
-					t.Errorf("%+v: without %s, %s: %q; want it to fail: %v", kind.conf, r.Name, action, err, lost)
+					t.Errorf("%+v: without %s, %s: %q; want it to fail: %v", kind.conf, r.Name,
+						action, err, lost)
 				}
 			}
 		}
@@ -192,15 +200,31 @@ func tryActions(t *testing.T) tried {
 		return persevere(func() error { _, err := p.PurgeSSLCache(t.Context(), pids); return err })
 	})
 	do(first, "purge-http-cache", func(p *Stopping) error {
-		return persevere(func() error { _, err := p.PurgeHTTPCaches(t.Context(), pids); return err })
+		return persevere(func() error {
+			_, err := p.PurgeHTTPCaches(t.Context(),
+				pids)
+			return err
+		})
 	})
-	do(first, "trim-pools", func(p *Stopping) error { _, err := p.TrimPools(t.Context()); return err })
+	do(first, "trim-pools", func(p *Stopping) error {
+		_,
+			err := p.TrimPools(t.Context())
+		return err
+	})
 	do(first, "page-out", func(p *Stopping) error { _, err := p.PageOut(t.Context()); return err })
 	// What it does is Drain, then Terminate. A drained worker is often faster than a
 	// signal: another shows whether that comes.
-	do(first, "hard-stop-after", func(p *Stopping) error { _, err := (Replaced{p}).Drain(t.Context(), Pace{}); return err })
+	do(first, "hard-stop-after", func(p *Stopping) error {
+		_,
+			err := (Replaced{p}).Drain(t.Context(), Pace{})
+		return err
+	})
 	do(second, "hard-stop-after", func(p *Stopping) error { return p.signal(unix.SIGQUIT) })
-	do(second, "terminate-oldest", func(p *Stopping) error { _, err := (Replaced{p}).Terminate(t.Context(), 0); return err })
+	do(second, "terminate-oldest", func(p *Stopping) error {
+		_,
+			err := (Replaced{p}).Terminate(t.Context(), 0)
+		return err
+	})
 	return got
 }
 
@@ -209,7 +233,8 @@ func tryActions(t *testing.T) tried {
 func persevere(purge func() error) error {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
 		err := purge()
-		if err == nil || !strings.Contains(err.Error(), "did not stop within") || time.Now().After(end) {
+		if err == nil || !strings.Contains(err.Error(), "did not stop within") ||
+			time.Now().After(end) {
 			return err
 		}
 	}
@@ -223,10 +248,12 @@ func TestMissingRightsReadsYama(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, scope := range []string{"1", "3"} {
-		if err := os.WriteFile(filepath.Join(dir, "ptrace_scope"), []byte(scope+"\n"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "ptrace_scope"), []byte(scope+"\n"),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
-		missing := slices.ContainsFunc(MissingRights(procfs), func(r Right) bool { return r.Name == "kernel.yama.ptrace_scope" })
+		missing := slices.ContainsFunc(MissingRights(procfs),
+			func(r Right) bool { return r.Name == "kernel.yama.ptrace_scope" })
 		if missing != (scope == "3") {
 			t.Errorf("scope %s: missing is %v", scope, missing)
 		}
@@ -261,13 +288,15 @@ func TestRightsAreDocumented(t *testing.T) {
 		if len(r.Actions) == len(anyAction) {
 			actions = "all"
 		}
-		want = append(want, fmt.Sprintf("| %s | %s | %s |", r.Name, strings.TrimSpace(actions+" "+r.Where), r.Why))
+		want = append(want, fmt.Sprintf("| %s | %s | %s |", r.Name,
+			strings.TrimSpace(actions+" "+r.Where), r.Why))
 		if strings.HasPrefix(r.Name, "CAP_") {
 			caps = append(caps, r.Name)
 		}
 	}
 	if !slices.Equal(rows, want) {
-		t.Errorf("docs/packaging.md has\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(want, "\n"))
+		t.Errorf("docs/packaging.md has\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(want,
+			"\n"))
 	}
 	has := strings.Fields(regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.*)$`).FindStringSubmatch(string(unit))[1])
 	slices.Sort(has)

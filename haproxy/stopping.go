@@ -125,7 +125,7 @@ func Permanent(err error) bool {
 	return err == errNoHandler || err == errStderrMayBlock
 }
 
-// Errors of TrimPools that every further attempt meets.
+// Permanent errors of TrimPools.
 var (
 	errNoHandler      = errors.New("worker does not handle the signal")
 	errStderrMayBlock = errors.New("worker's standard error may block")

@@ -27,7 +27,8 @@ func TestOnlyAProofChangesAWorker(t *testing.T) {
 	without.exe = ""
 	unknown := old
 	unknown.State = StateUnknown
-	for name, w := range map[string]Worker{"made up": made, "without a program": without, "unknown": unknown} {
+	for name, w := range map[string]Worker{"made up": made, "without a program": without,
+		"unknown": unknown} {
 		if p, err := s.Recheck(t.Context(), w); !errors.Is(err, ErrNotStopping) {
 			t.Errorf("%s: %+v, %v, want ErrNotStopping", name, p, err)
 		}
@@ -36,7 +37,8 @@ func TestOnlyAProofChangesAWorker(t *testing.T) {
 
 // The last worker that serves is never drained or ended: its master would end with it.
 func TestReplacedNeedsASuccessor(t *testing.T) {
-	workers := []Worker{{State: StateStopping}, {State: StateStopping}, {State: StateCurrent}, {State: StateUnknown}}
+	workers := []Worker{{State: StateStopping}, {State: StateStopping}, {State: StateCurrent},
+		{State: StateUnknown}}
 	markSuccessors(workers)
 	for i, want := range []bool{true, true, false, false} {
 		_, err := (&Stopping{w: workers[i]}).Replaced()

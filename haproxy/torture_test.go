@@ -18,7 +18,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-var torturePurges = flag.Int("torture", 3, "purges of each kind of worker, for each HAProxy release and nbthread")
+var torturePurges = flag.Int("torture", 3,
+	"purges of each kind of worker, for each HAProxy release and nbthread")
 
 // halfOpen is how many connections of each peer wait with their handshake, half of them
 // until the purge and half until after it.
@@ -42,21 +43,25 @@ type torment struct {
 func TestTorture(t *testing.T) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "release\tnbthread\tworker\tpurges\trefused\tbusy tries\theld median\theld worst\thandshakes\tresumed")
+	fmt.Fprintln(w,
+		"release\tnbthread\tworker\tpurges\trefused\tbusy tries\theld median\theld worst\thandshakes\tresumed")
 	for _, release := range haproxytest.Releases() {
 		for _, threads := range []int{1, 2, 4} {
 			for _, kind := range []string{"stopping", "current"} {
-				t.Run(fmt.Sprintf("%s/%d/%s", cmp.Or(release, "host"), threads, kind), func(t *testing.T) {
-					h := haproxytest.Start(t, haproxytest.Config{Release: release, CacheSize: cacheSize, Threads: threads})
-					m := &torment{t: t, h: h, s: NewScanner("/proc"), threads: threads, peers: newPeers(h), traffic: traffic{t: t}}
-					if kind == "stopping" {
-						m.stopping(*torturePurges)
-					} else {
-						m.current(*torturePurges)
-					}
-					m.complaints()
-					m.row(w, kind)
-				})
+				t.Run(fmt.Sprintf("%s/%d/%s", cmp.Or(release, "host"), threads, kind),
+					func(t *testing.T) {
+						h := haproxytest.Start(t, haproxytest.Config{Release: release,
+							CacheSize: cacheSize, Threads: threads})
+						m := &torment{t: t, h: h, s: NewScanner("/proc"), threads: threads,
+							peers: newPeers(h), traffic: traffic{t: t}}
+						if kind == "stopping" {
+							m.stopping(*torturePurges)
+						} else {
+							m.current(*torturePurges)
+						}
+						m.complaints()
+						m.row(w, kind)
+					})
 			}
 		}
 	}
@@ -155,7 +160,8 @@ func (m *torment) purge(p *Stopping) bool {
 	var err error
 	m.h.Eventually("the purge finds the cache free", func() error {
 		res, err = p.PurgeSSLCache(m.t.Context(), m.h.Pids())
-		if errors.Is(err, ErrBusy) || errors.Is(err, ErrCannotStop) { // a busy machine may take its time
+		// a busy machine may take its time
+		if errors.Is(err, ErrBusy) || errors.Is(err, ErrCannotStop) {
 			m.busy++
 			return err
 		}
@@ -178,7 +184,8 @@ func (m *torment) checkResult(res Purged, err error) (purged bool) {
 	if m.threads == 1 && m.h.Before(2, 9) {
 		m.refusals++
 		if !shctx.IsRefusal(err, shctx.NoCache) {
-			m.t.Errorf("purge of a private cache: %+v, %v, want refusal %q", res, err, shctx.NoCache)
+			m.t.Errorf("purge of a private cache: %+v, %v, want refusal %q", res, err,
+				shctx.NoCache)
 		}
 		return false
 	}
@@ -187,7 +194,8 @@ func (m *torment) checkResult(res Purged, err error) (purged bool) {
 	}
 	// A thread that has just looked up a session may read its page, and get an empty one,
 	// until it is through.
-	if res.Freed() < cacheSize*shctx.BlockStride-2*pageSize || res.After > uint64(1+m.threads)*pageSize || res.Held == 0 {
+	if res.Freed() < cacheSize*shctx.BlockStride-2*pageSize ||
+		res.After > uint64(1+m.threads)*pageSize || res.Held == 0 {
 		m.t.Errorf("purge: %+v", res)
 	}
 	m.held = append(m.held, res.Held)
@@ -252,5 +260,6 @@ func (m *torment) row(w *tabwriter.Writer, kind string) {
 	}
 	full, resumed := m.traffic.full.Load(), m.traffic.resumed.Load()
 	fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%d\t%s\t%s\t%d\t%d\n",
-		m.h.Version, m.threads, kind, len(m.held), m.refusals, m.busy, median, worst, full+resumed, resumed)
+		m.h.Version, m.threads, kind, len(m.held), m.refusals, m.busy, median, worst, full+resumed,
+		resumed)
 }

@@ -35,7 +35,8 @@ import (
 // process itself sees it.
 func sharedSums(t *testing.T, p *Stopping) map[string][32]byte {
 	t.Helper()
-	all, err := proc.ReadMaps("/proc", p.w.PID, func(m proc.Mapping) bool { return m.Perms == "rw-s" })
+	all, err := proc.ReadMaps("/proc", p.w.PID,
+		func(m proc.Mapping) bool { return m.Perms == "rw-s" })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,8 @@ const twoHTTPCaches = "cache small\n    total-max-size 4\ncache big\n    total-m
 func TestWorkerWithoutTLSCacheIsNotWritten(t *testing.T) {
 	tests := []struct{ name, sections, reason string }{
 		{"HTTP caches", twoHTTPCaches, shctx.HTTPCache},
-		{"a ring and a stick table", "ring r\n    size 1048576\nbackend table\n    stick-table type ip size 100k store gpc0\n", shctx.NoCache},
+		{"a ring and a stick table",
+			"ring r\n    size 1048576\nbackend table\n    stick-table type ip size 100k store gpc0\n", shctx.NoCache},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -152,7 +154,8 @@ func lookalike(kind string) error {
 	case "file of that name":
 		// In a mount namespace of its own a process can have any file for /dev/zero. It
 		// could cut it short under us.
-		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "",
+			unix.MS_REC|unix.MS_PRIVATE, ""),
 			unix.Mount("tmpfs", "/dev", "tmpfs", 0, "")); err != nil {
 			return err
 		}
@@ -186,7 +189,8 @@ func lookalike(kind string) error {
 		if err != nil {
 			return err
 		}
-		text, err := unix.MmapPtr(int(f.Fd()), 0, nil, uintptr(pageSize), unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)
+		text, err := unix.MmapPtr(int(f.Fd()), 0, nil, uintptr(pageSize),
+			unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)
 		if err != nil {
 			return err
 		}
@@ -203,7 +207,8 @@ func lookalike(kind string) error {
 	for in.Scan() {
 		switch in.Text() {
 		case "map another":
-			if _, err := unix.MmapPtr(-1, 0, addr, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON|unix.MAP_FIXED); err != nil {
+			if _, err := unix.MmapPtr(-1, 0, addr, size, unix.PROT_READ|unix.PROT_WRITE,
+				unix.MAP_SHARED|unix.MAP_ANON|unix.MAP_FIXED); err != nil {
 				return err
 			}
 			for i := range mem {
@@ -214,11 +219,13 @@ func lookalike(kind string) error {
 			if err != nil {
 				return err
 			}
-			if _, err := unix.MmapPtr(int(f.Fd()), 0, addr, size, unix.PROT_READ, unix.MAP_SHARED|unix.MAP_FIXED); err != nil {
+			if _, err := unix.MmapPtr(int(f.Fd()), 0, addr, size, unix.PROT_READ,
+				unix.MAP_SHARED|unix.MAP_FIXED); err != nil {
 				return err
 			}
 		case "map it again":
-			if _, _, errno := unix.Syscall6(unix.SYS_MREMAP, uintptr(addr), 0, size, unix.MREMAP_MAYMOVE, 0, 0); errno != 0 {
+			if _, _, errno := unix.Syscall6(unix.SYS_MREMAP, uintptr(addr), 0, size,
+				unix.MREMAP_MAYMOVE, 0, 0); errno != 0 {
 				return errno
 			}
 		case "long command line":
@@ -258,8 +265,10 @@ func lengthenCommandLine(addr, size uint64) error {
 		auxv     uint64
 		auxvSize uint32
 		exe      int32
-	}{addrs: [11]uint64{field(26), field(27), field(45), field(46), brk, brk, field(28), addr, addr + size, field(50), field(51)}, exe: -1}
-	return unix.Prctl(unix.PR_SET_MM, unix.PR_SET_MM_MAP, uintptr(unsafe.Pointer(&m)), unsafe.Sizeof(m), 0)
+	}{addrs: [11]uint64{field(26), field(27), field(45), field(46), brk, brk, field(28), addr,
+		addr + size, field(50), field(51)}, exe: -1}
+	return unix.Prctl(unix.PR_SET_MM, unix.PR_SET_MM_MAP, uintptr(unsafe.Pointer(&m)),
+		unsafe.Sizeof(m), 0)
 }
 
 // vfork makes a process that shares all memory with this one, and keeps the thread
@@ -268,7 +277,8 @@ func lengthenCommandLine(addr, size uint64) error {
 //go:norace
 func vfork() {
 	runtime.LockOSThread()
-	pid, _, _ := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_VM|unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	pid, _, _ := unix.RawSyscall6(unix.SYS_CLONE,
+		unix.CLONE_VM|unix.CLONE_VFORK|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	for pid == 0 {
 		unix.RawSyscall(unix.SYS_PPOLL, 0, 0, 0)
 	}
@@ -333,7 +343,8 @@ func TestLookalikeIsRefused(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			p := startLookalike(t, kind)
 			before := sharedSums(t, p.Stopping)
-			if _, err := p.PurgeSSLCache(t.Context(), []int{p.w.PID}); !shctx.IsRefusal(err, reason) {
+			if _, err := p.PurgeSSLCache(t.Context(), []int{p.w.PID}); !shctx.IsRefusal(err,
+				reason) {
 				t.Errorf("purge: %v, want refusal %q", err, reason)
 			}
 			if !maps.Equal(before, sharedSums(t, p.Stopping)) {
@@ -421,7 +432,8 @@ func TestMappingReplacedDuringAPurge(t *testing.T) {
 // CPU in time to stop.
 func emptied(t *testing.T, c *cacheFile) (err error) {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
-		if err = c.empty(t.Context(), new(Purged)); !errors.Is(err, ErrCannotStop) || time.Now().After(end) {
+		if err = c.empty(t.Context(), new(Purged)); !errors.Is(err, ErrCannotStop) ||
+			time.Now().After(end) {
 			return err
 		}
 	}

@@ -39,7 +39,7 @@ const (
 
 // Bounds of questions, in time.
 const (
-	AnswerTime = 2 * time.Second // of one question and its answer
+	answerTime = 2 * time.Second // of one question and its answer
 	retryLeast = 5 * time.Second // after the first question without an answer
 	retryMost  = 10 * time.Minute
 	infoFresh  = 5 * time.Second // age up to which an answer to show info serves again
@@ -48,7 +48,7 @@ const (
 // A Client asks one worker. It may be used by several goroutines.
 type Client struct {
 	pair
-	Timeout time.Duration // of one question and its answer; AnswerTime
+	Timeout time.Duration // of one question and its answer; answerTime
 
 	mu    sync.Mutex
 	retry time.Duration // from the last unanswered question to the next; 0 = all were answered
@@ -71,14 +71,14 @@ func New(procfs string, worker, master proc.ID, masterStatus proc.Status,
 			"what its pid is there may be another worker's here")
 	}
 	return &Client{pair: pair{procfs: procfs, worker: worker, nspid: own.NSPID, master: master,
-		uid: masterStatus.UID, masterReads: masterReads}, Timeout: AnswerTime}, nil
+		uid: masterStatus.UID, masterReads: masterReads}, Timeout: answerTime}, nil
 }
 
 // PID returns the worker's pid as its master knows it.
 func (c *Client) PID() int { return c.nspid }
 
 // Info returns the worker's answer to `show info`, at most 5 s old. ErrNoCLI: the worker
-// cannot be reached. ErrSilent: it is not asked now. If ctx has ended the worker is not
+// cannot be reached. errSilent: it is not asked now. If ctx has ended the worker is not
 // asked, and the error is the cause.
 func (c *Client) Info(ctx context.Context) (Info, error) {
 	c.mu.Lock()
@@ -91,7 +91,7 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	info, err = ParseInfo(answer)
+	info, err = parseInfo(answer)
 	if err == nil && info.PID != c.nspid {
 		err = fmt.Errorf("show info answers for pid %d", info.PID)
 	}
@@ -114,7 +114,7 @@ func (c *Client) Sessions(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ParseSessions(answer)
+	return parseSessions(answer)
 }
 
 // Shutdown shuts down a session. A session that has ended is no error. Other errors are
@@ -162,12 +162,12 @@ func (c *Client) ask(ctx context.Context, command string, limit int64) (answer s
 	return answer, err
 }
 
-// mayAsk returns ErrSilent while the worker must not be asked.
+// mayAsk returns errSilent while the worker must not be asked.
 func (c *Client) mayAsk(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if wait := c.next.Sub(now); wait > 0 {
-		return fmt.Errorf("worker %d: %w, and is asked again in %v", c.worker.PID, ErrSilent,
+		return fmt.Errorf("worker %d: %w, and is asked again in %v", c.worker.PID, errSilent,
 			wait.Round(time.Second))
 	}
 	return nil
@@ -178,7 +178,7 @@ func (c *Client) mayAsk(now time.Time) error {
 func (c *Client) learn(now time.Time, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !errors.Is(err, ErrSilent) && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if !errors.Is(err, errSilent) && !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.retry = 0
 		return
 	}

@@ -47,7 +47,8 @@ func serveCLI(t *testing.T, serve func(net.Conn)) *Client {
 	go haproxytest.ServePair(conn, serve)
 	me := own(t, os.Getpid())
 	return &Client{pair: pair{procfs: "/proc", worker: me, nspid: me.PID, master: me,
-		uid: uint32(os.Geteuid()), masterReads: proc.NewTurnstile(), number: ends[0]}, Timeout: AnswerTime}
+		uid: uint32(os.Geteuid()), masterReads: proc.NewTurnstile(), number: ends[0]},
+		Timeout: answerTime}
 }
 
 func endless(w io.Writer, what string, pause time.Duration) {
@@ -66,12 +67,18 @@ func TestHostileAnswers(t *testing.T) {
 		serve func(net.Conn)
 		want  error // nil = it cannot be understood
 	}{
-		{"endless", func(c net.Conn) { endless(c, strings.Repeat("Pid: 1\n", 1000), 0) }, errTooLong},
-		{"one byte at a time", func(c net.Conn) { endless(c, "P", 10*time.Millisecond) }, os.ErrDeadlineExceeded},
+		{"endless", func(c net.Conn) { endless(c, strings.Repeat("Pid: 1\n", 1000), 0) },
+			errTooLong},
+		{"one byte at a time", func(c net.Conn) { endless(c, "P", 10*time.Millisecond) },
+			os.ErrDeadlineExceeded},
 		{"silent", func(net.Conn) { <-t.Context().Done() }, os.ErrDeadlineExceeded},
 		{"one line", func(c net.Conn) { io.WriteString(c, big) }, nil},
-		{"another worker's pid", func(c net.Conn) { io.WriteString(c, strings.Replace(showInfo26, "3831", "1", 1)) }, nil},
-		{"a huge pid", func(c net.Conn) { io.WriteString(c, "Pid: "+strings.Repeat("9", 40)+"\n") }, nil},
+		{"another worker's pid", func(c net.Conn) {
+			io.WriteString(c, strings.Replace(showInfo26,
+				"3831", "1", 1))
+		}, nil},
+		{"a huge pid", func(c net.Conn) { io.WriteString(c, "Pid: "+strings.Repeat("9", 40)+"\n") },
+			nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -90,11 +97,11 @@ func TestHostileAnswers(t *testing.T) {
 		})
 	}
 	t.Run("show info and show sess", func(t *testing.T) {
-		_, err := ParseInfo("Pid: " + big)
+		_, err := parseInfo("Pid: " + big)
 		haproxytest.Printable(t, err)
-		_, err = ParseSessions(big)
+		_, err = parseSessions(big)
 		haproxytest.Printable(t, err)
-		_, err = ParseSessions("0x" + big + ": x")
+		_, err = parseSessions("0x" + big + ": x")
 		haproxytest.Printable(t, err)
 		haproxytest.Printable(t, shutdownError(big))
 		haproxytest.Printable(t, shutdownError("Permission denied"+big))
@@ -109,7 +116,8 @@ func TestDescriptorThatTakesAnHourToClose(t *testing.T) {
 		f := slowToClose(t)
 		sent, closed := make(chan error, 1), make(chan error, 1)
 		c := serveCLI(t, func(conn net.Conn) {
-			_, _, err := conn.(*net.UnixConn).WriteMsgUnix([]byte("x"), unix.UnixRights(int(f.Fd())), nil)
+			_, _, err := conn.(*net.UnixConn).WriteMsgUnix([]byte("x"),
+				unix.UnixRights(int(f.Fd())), nil)
 			sent <- err
 			closed <- f.Close()
 			<-t.Context().Done()
@@ -155,7 +163,8 @@ func slowToClose(t *testing.T) *os.File {
 	tcp.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 	tcp.Write(make([]byte, 64<<20))
 	f, err := tcp.(*net.TCPConn).File()
-	if err := errors.Join(err, tcp.Close(), unix.SetsockoptLinger(int(f.Fd()), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 3600})); err != nil {
+	if err := errors.Join(err, tcp.Close(), unix.SetsockoptLinger(int(f.Fd()), unix.SOL_SOCKET,
+		unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 3600})); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -163,7 +172,7 @@ func slowToClose(t *testing.T) *os.File {
 
 // A worker that claims a million sessions would keep the drains of all others waiting.
 func TestSessionsAreBounded(t *testing.T) {
-	ids, err := ParseSessions(strings.Repeat("0x1: x\n", 600_000))
+	ids, err := parseSessions(strings.Repeat("0x1: x\n", 600_000))
 	if err != nil || len(ids) != maxSessions {
 		t.Errorf("%d sessions, %v, want %d", len(ids), err, maxSessions)
 	}
@@ -193,7 +202,8 @@ func TestDescriptorThatIsNoPair(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	end, other := file(os.NewFile(uintptr(ends[0]), "pair"), nil), file(os.NewFile(uintptr(ends[1]), "other"), nil)
+	end, other := file(os.NewFile(uintptr(ends[0]), "pair"), nil), file(os.NewFile(uintptr(ends[1]),
+		"other"), nil)
 	me := uint32(os.Geteuid())
 	tests := []struct {
 		name string
@@ -216,7 +226,8 @@ func TestDescriptorThatIsNoPair(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { cmd.Process.Kill(); cmd.Wait() }()
-			haproxytest.Eventually(t, "its environment is there", func() error { // the kernel puts it there when execve(2) is as good as done
+			// the kernel puts it there when execve(2) is as good as done
+			haproxytest.Eventually(t, "its environment is there", func() error {
 				b, err := proc.ReadFile("/proc", cmd.Process.Pid, "environ")
 				if len(b) == 0 {
 					return cmp.Or(err, errors.New("it is empty"))
@@ -250,22 +261,24 @@ func TestSilentWorkerIsAskedLessAndLess(t *testing.T) {
 		io.WriteString(conn, <-answer)
 	})
 	c.Timeout = 200 * time.Millisecond
-	if _, err := c.ask(t.Context(), "show info", maxShort); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := c.ask(t.Context(), "show info", maxShort); !errors.Is(err,
+		os.ErrDeadlineExceeded) {
 		t.Fatalf("%v, want no answer in time", err)
 	}
 	<-asked
-	if _, err := c.ask(t.Context(), "show info", maxShort); !errors.Is(err, ErrSilent) || !strings.Contains(err.Error(), "again in 5s") {
-		t.Errorf("%v, want ErrSilent", err)
+	if _, err := c.ask(t.Context(), "show info", maxShort); !errors.Is(err, errSilent) ||
+		!strings.Contains(err.Error(), "again in 5s") {
+		t.Errorf("%v, want errSilent", err)
 	}
 	now := time.Now()
 	for _, want := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second} {
-		c.learn(now, ErrSilent)
+		c.learn(now, errSilent)
 		if got := c.next.Sub(now); got != want {
 			t.Errorf("asked again after %v, want %v", got, want)
 		}
 	}
 	for range 20 {
-		c.learn(now, ErrSilent)
+		c.learn(now, errSilent)
 	}
 	if got := c.next.Sub(now); got != retryMost {
 		t.Errorf("asked again after %v, want %v", got, retryMost)

@@ -21,7 +21,7 @@ type Info struct {
 	Unstoppable int // Unstoppable Jobs: the worker's end of the socket pair to its master
 }
 
-// ParseInfo parses the answer to `show info`. A missing line is an error: absent is not
+// parseInfo parses the answer to `show info`. A missing line is an error: absent is not
 // zero.
 //
 //	Pid: 3831
@@ -29,7 +29,7 @@ type Info struct {
 //	Stopping: 1
 //	Unstoppable Jobs: 1
 //	Listeners: 1
-func ParseInfo(answer string) (Info, error) {
+func parseInfo(answer string) (Info, error) {
 	var in Info
 	want := map[string]bool{"Pid": true, "Stopping": true, "CurrConns": true, "Listeners": true,
 		"Unstoppable Jobs": true}
@@ -68,13 +68,13 @@ func ParseInfo(answer string) (Info, error) {
 // HAProxy's.
 const maxSessions = 1 << 14
 
-// ParseSessions parses the answer to `show sess` and returns the ids of the clients'
+// parseSessions parses the answer to `show sess` and returns the ids of the clients'
 // streams as `shutdown session` wants them, at most maxSessions. Those that were idle
 // longest come first. It omits the streams of the CLI itself (src/stream.c,
 // cli_io_handler_dump_sess).
 //
 //	0x5587a5480d20: proto=tcpv4 src=127.0.0.1:44848 fe=f ... rq[...,rx=59m57s,...] ...
-func ParseSessions(answer string) ([]string, error) {
+func parseSessions(answer string) ([]string, error) {
 	var ids []string
 	left := map[string]time.Duration{}
 	for line := range strings.Lines(answer) {

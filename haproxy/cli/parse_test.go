@@ -20,27 +20,29 @@ const (
 )
 
 func TestParseInfo(t *testing.T) {
-	in, err := ParseInfo(showInfo26)
+	in, err := parseInfo(showInfo26)
 	want := Info{PID: 3831, Stopping: true, Connections: 1, Listeners: 1, Unstoppable: 1}
 	if err != nil || in != want {
 		t.Errorf("%+v, %v, want %+v", in, err, want)
 	}
 	for line := range strings.Lines(showInfo26) {
 		key, _, _ := strings.Cut(line, ":")
-		if !slices.Contains([]string{"Pid", "Stopping", "CurrConns", "Listeners", "Unstoppable Jobs"}, key) {
+		if !slices.Contains([]string{"Pid", "Stopping", "CurrConns", "Listeners",
+			"Unstoppable Jobs"}, key) {
 			continue
 		}
-		if in, err := ParseInfo(strings.Replace(showInfo26, line, "", 1)); err == nil {
+		if in, err := parseInfo(strings.Replace(showInfo26, line, "", 1)); err == nil {
 			t.Errorf("without %q: %+v, want an error", line, in)
 		}
 	}
-	if _, err := ParseInfo(strings.Replace(showInfo26, "Stopping: 1", "Stopping: yes", 1)); err == nil {
+	if _, err := parseInfo(strings.Replace(showInfo26, "Stopping: 1", "Stopping: yes",
+		1)); err == nil {
 		t.Error("Stopping: yes: want an error")
 	}
 }
 
 func TestParseSessions(t *testing.T) {
-	ids, err := ParseSessions(showSess26)
+	ids, err := parseSessions(showSess26)
 	if err != nil || !reflect.DeepEqual(ids, []string{"0x5587a5480d20"}) {
 		t.Errorf("%v, %v", ids, err)
 	}
@@ -49,10 +51,11 @@ func TestParseSessions(t *testing.T) {
 	idle := "0xa: fe=f rq[f=0h,i=0,an=00h,rx=59m57s,wx=,ax=] rp[f=0h,rx=10s,wx=,ax=] scf=[8,0h,fd=14]\n" +
 		"0xb: fe=f rq[f=0h,i=0,an=00h,ax=] rp[f=0h,ax=] scf=[8,0h,fd=1,rex=1h2m,wex=] scb=[8,1h,fd=2,rex=,wex=5d]\n" +
 		"0xc: fe=f rq[f=0h,i=0,an=00h,ax=] rp[f=0h,ax=] scf=[8,0h,fd=1,rex=30s,wex=] scb=[8,1h,fd=2,rex=59m56s,wex=]\n"
-	if ids, err := ParseSessions(idle); err != nil || !reflect.DeepEqual(ids, []string{"0xc", "0xa", "0xb"}) {
+	if ids, err := parseSessions(idle); err != nil || !reflect.DeepEqual(ids, []string{"0xc", "0xa",
+		"0xb"}) {
 		t.Errorf("%v, %v", ids, err)
 	}
-	if ids, err := ParseSessions("Permission denied\n"); err == nil {
+	if ids, err := parseSessions("Permission denied\n"); err == nil {
 		t.Errorf("%v, want an error", ids)
 	}
 }
@@ -96,7 +99,7 @@ func FuzzParsers(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		ids, _ := ParseSessions(s)
+		ids, _ := parseSessions(s)
 		for _, id := range ids {
 			// What goes back into a command must be a plain number.
 			if strings.Trim(id, "0123456789abcdefABCDEFx") != "" {
@@ -108,6 +111,6 @@ func FuzzParsers(f *testing.F) {
 				t.Errorf("processes: %d=%d", pid, fd)
 			}
 		}
-		ParseInfo(s)
+		parseInfo(s)
 	})
 }

@@ -30,9 +30,9 @@ import (
 var (
 	// ErrNoCLI means that the worker's CLI cannot be reached, or refuses what was asked.
 	ErrNoCLI = errors.New("no way to the worker's CLI")
-	// ErrSilent means that the worker has left an earlier question unanswered and is not
+	// errSilent means that the worker has left an earlier question unanswered and is not
 	// asked now.
-	ErrSilent = errors.New("it has not answered an earlier question")
+	errSilent = errors.New("it has not answered an earlier question")
 )
 
 // pair is a worker's socket pair to its master.
@@ -49,7 +49,7 @@ type pair struct {
 }
 
 // dial connects to the worker's CLI. ErrNoCLI: the master has not noted the worker.
-// ErrSilent: the worker has not taken an earlier connection off the pair.
+// errSilent: the worker has not taken an earlier connection off the pair.
 //
 // The note is right for any worker that is stopping: the reload that made it stop came
 // after its start, and noted each worker that was then alive. While the worker lives the
@@ -80,7 +80,7 @@ func (c *pair) dial(ctx context.Context) (net.Conn, error) {
 	}
 	waiting, err := unix.IoctlGetInt(end, unix.SIOCOUTQ)
 	if err == nil && waiting > 0 {
-		err = ErrSilent
+		err = errSilent
 	}
 	if err != nil {
 		return nil, fmt.Errorf("connecting to worker %d: %w", w.PID, err)

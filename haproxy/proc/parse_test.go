@@ -25,7 +25,8 @@ func TestParseMaps(t *testing.T) {
 	if err != nil || len(maps) != 3 {
 		t.Fatalf("%v, %v", maps, err)
 	}
-	want := Mapping{Start: 0x7f16ba536000, End: 0x7f16bbcdd000, Perms: "rw-s", Dev: "00:01", Inode: 1024, Path: "/dev/zero (deleted)"}
+	want := Mapping{Start: 0x7f16ba536000, End: 0x7f16bbcdd000, Perms: "rw-s", Dev: "00:01",
+		Inode: 1024, Path: "/dev/zero (deleted)"}
 	if maps[1] != want || !want.Shared() || maps[0].Shared() || maps[2].Shared() {
 		t.Errorf("%+v", maps)
 	}
@@ -42,8 +43,9 @@ func TestParseStat(t *testing.T) {
 		t.Errorf("%+v, %v", st, err)
 	}
 	s, err := parseStatus([]byte(statusText))
-	if err != nil || s != (Status{RSSAnon: 4980 << 10, RSSShmem: 72 << 10, Swap: 20 << 10, Threads: 4,
-		UID: 104, NSPID: 7, Depth: 2, Caught: 0x180014f07, Pending: 4}) {
+	if err != nil || s != (Status{RSSAnon: 4980 << 10, RSSShmem: 72 << 10, Swap: 20 << 10,
+		Threads: 4,
+		UID:     104, NSPID: 7, Depth: 2, Caught: 0x180014f07, Pending: 4}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
@@ -76,8 +78,10 @@ func TestTicks(t *testing.T) {
 
 func TestWaitsForEvents(t *testing.T) {
 	for text, want := range map[string]bool{
-		"232 0x4 0x7f5d2c000b60 0xc8 0x3e8 0x0 0x0 0x7ffd5f5a8a80 0x7f5d3a2c1e26\n": true,  // epoll_wait, HAProxy 2.6
-		"257 0xffffff9c 0x7ffc3 0x0 0x0 0x0 0x0 0x7ffc 0x7f01\n":                    false, // openat, of a FIFO in its configuration
+		// epoll_wait, HAProxy 2.6
+		"232 0x4 0x7f5d2c000b60 0xc8 0x3e8 0x0 0x0 0x7ffd5f5a8a80 0x7f5d3a2c1e26\n": true,
+		// openat, of a FIFO in its configuration
+		"257 0xffffff9c 0x7ffc3 0x0 0x0 0x0 0x0 0x7ffc 0x7f01\n": false,
 		"running\n":                          false,
 		"-1 0x7ffd5f5a8a80 0x7f5d3a2c1e26\n": false,
 		"":                                   false,

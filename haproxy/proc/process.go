@@ -162,7 +162,7 @@ func (p *Process) CopyDescriptor(number int) (int, error) {
 // start (process_madvise(2), Linux 5.10). It needs CAP_SYS_NICE and ptrace access. Errors
 // are those of the call.
 func (p *Process) Advise(start, n uint64, advice int) error {
-	iov := struct{ base, len uint64 }{start, n} // of the process's address space, not of ours
+	iov := struct{ base, len uint64 }{start, n} // of the process's address space
 	_, _, errno := unix.Syscall6(unix.SYS_PROCESS_MADVISE, uintptr(p.pidfd),
 		uintptr(unsafe.Pointer(&iov)), 1, uintptr(advice), 0, 0)
 	switch errno {

@@ -28,11 +28,11 @@ import (
 // In a process that was found to accept before, the listener found last is examined
 // first, and nothing else if it still accepts.
 
-// AcceptTime bounds one examination of a process's sockets. A connection takes some
+// acceptTime bounds one examination of a process's sockets. A connection takes some
 // microseconds.
-const AcceptTime = 5 * time.Second
+const acceptTime = 5 * time.Second
 
-var errTooManySockets = fmt.Errorf("it has more descriptors than can be examined in %v", AcceptTime)
+var errTooManySockets = fmt.Errorf("it has more descriptors than can be examined in %v", acceptTime)
 
 // descriptor is a descriptor of a process, and the socket that it refers to.
 type descriptor struct{ number, inode string }
@@ -47,7 +47,7 @@ type Listener struct {
 // peer, or none. last is what it returned before for this process. An error means that
 // the answer is not known.
 func (p *Process) Accepting(ctx context.Context, last Listener) (l Listener, err error) {
-	short, cancel := context.WithTimeout(ctx, AcceptTime)
+	short, cancel := context.WithTimeout(ctx, acceptTime)
 	defer cancel()
 	// The close of the last copy of a socket can take as long as its owner has set
 	// (SO_LINGER).

@@ -30,14 +30,20 @@ func TestAcceptor(t *testing.T) {
 	}
 	local := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
 	discard := &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: 9}
-	path := func() *unix.SockaddrUnix { return &unix.SockaddrUnix{Name: filepath.Join(t.TempDir(), "s")} }
+	path := func() *unix.SockaddrUnix {
+		return &unix.SockaddrUnix{Name: filepath.Join(t.TempDir(),
+			"s")}
+	}
 	bound := func(family, kind int, at unix.Sockaddr) int {
 		t.Helper()
 		fd := socket(family, kind)
 		return must(fd, unix.Bind(fd, at))
 	}
 	listens := func(fd int) int { return must(fd, unix.Listen(fd, 1)) }
-	reuses := func(fd int) int { return must(fd, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)) }
+	reuses := func(fd int) int {
+		return must(fd, unix.SetsockoptInt(fd, unix.SOL_SOCKET,
+			unix.SO_REUSEADDR, 1))
+	}
 	connected := reuses(bound(unix.AF_INET, unix.SOCK_DGRAM, local))
 	must(connected, unix.Connect(connected, discard))
 	log := reuses(socket(unix.AF_INET, unix.SOCK_DGRAM))
@@ -54,13 +60,20 @@ func TestAcceptor(t *testing.T) {
 		fd   int
 		want string // what its description begins with; "" = it does not accept
 	}{
-		"TCP":                            {listens(bound(unix.AF_INET, unix.SOCK_STREAM, local)), "127.0.0.1:"},
-		"TCP over IPv6":                  {listens(bound(unix.AF_INET6, unix.SOCK_STREAM, &unix.SockaddrInet6{})), "[::]:"},
-		"Unix":                           {listens(bound(unix.AF_UNIX, unix.SOCK_STREAM, path())), "\"/"},
-		"abstract":                       {listens(bound(unix.AF_UNIX, unix.SOCK_STREAM, &unix.SockaddrUnix{Name: "@accepting-test"})), "\"@acc"},
-		"Unix, of packets":               {listens(bound(unix.AF_UNIX, unix.SOCK_SEQPACKET, path())), "\"/"},
-		"UDP":                            {reuses(bound(unix.AF_INET, unix.SOCK_DGRAM, local)), "127.0.0.1:"},
-		"UDP over IPv6":                  {reuses(bound(unix.AF_INET6, unix.SOCK_DGRAM, &unix.SockaddrInet6{})), "[::]:"},
+		"TCP": {listens(bound(unix.AF_INET, unix.SOCK_STREAM, local)),
+			"127.0.0.1:"},
+		"TCP over IPv6": {listens(bound(unix.AF_INET6, unix.SOCK_STREAM,
+			&unix.SockaddrInet6{})), "[::]:"},
+		"Unix": {listens(bound(unix.AF_UNIX, unix.SOCK_STREAM, path())),
+			"\"/"},
+		"abstract": {listens(bound(unix.AF_UNIX, unix.SOCK_STREAM,
+			&unix.SockaddrUnix{Name: "@accepting-test"})), "\"@acc"},
+		"Unix, of packets": {listens(bound(unix.AF_UNIX, unix.SOCK_SEQPACKET,
+			path())), "\"/"},
+		"UDP": {reuses(bound(unix.AF_INET, unix.SOCK_DGRAM, local)),
+			"127.0.0.1:"},
+		"UDP over IPv6": {reuses(bound(unix.AF_INET6, unix.SOCK_DGRAM,
+			&unix.SockaddrInet6{})), "[::]:"},
 		"UDP of a resolver":              {bound(unix.AF_INET, unix.SOCK_DGRAM, local), ""},
 		"Unix datagrams":                 {bound(unix.AF_UNIX, unix.SOCK_DGRAM, path()), "\"/"},
 		"TCP that does not listen":       {bound(unix.AF_INET, unix.SOCK_STREAM, local), ""},
@@ -81,7 +94,8 @@ func TestAcceptor(t *testing.T) {
 	}
 	if fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err == nil {
 		defer unix.Close(fd)
-		if unix.Bind(fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_ANY, Port: unix.VMADDR_PORT_ANY}) == nil && unix.Listen(fd, 1) == nil {
+		if unix.Bind(fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_ANY,
+			Port: unix.VMADDR_PORT_ANY}) == nil && unix.Listen(fd, 1) == nil {
 			if got, err := acceptor(fd); err != nil || got == "" {
 				t.Errorf("vsock: %q, %v", got, err)
 			}

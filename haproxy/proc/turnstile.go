@@ -28,11 +28,11 @@ const (
 	turnTime = 100 * time.Millisecond // bound of the wait for an earlier read
 )
 
-// ErrHeldUp means that the process's memory cannot be read now.
-var ErrHeldUp = errors.New("the process does not let its memory be read: " +
+// errHeldUp means that the process's memory cannot be read now.
+var errHeldUp = errors.New("the process does not let its memory be read: " +
 	"it may wait for a file system that does not answer")
 
-// Through runs read and returns its result. ErrHeldUp: it has not returned in time, or an
+// Through runs read and returns its result. errHeldUp: it has not returned in time, or an
 // earlier read has not.
 func Through[T any](ctx context.Context, t Turnstile, read func() (T, error)) (T, error) {
 	type result struct {
@@ -43,9 +43,9 @@ func Through[T any](ctx context.Context, t Turnstile, read func() (T, error)) (T
 	select {
 	case t <- struct{}{}:
 	case <-time.After(turnTime):
-		return none, ErrHeldUp
+		return none, errHeldUp
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, readTime, ErrHeldUp)
+	ctx, cancel := context.WithTimeoutCause(ctx, readTime, errHeldUp)
 	defer cancel()
 	done := make(chan result, 1)
 	go func() {

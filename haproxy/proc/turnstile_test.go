@@ -15,13 +15,17 @@ func TestProcessThatHoldsUpItsReaders(t *testing.T) {
 	turn := NewTurnstile()
 	stuck := make(chan struct{})
 	read := func() (int, error) { <-stuck; return 1, nil }
-	if _, err := Through(t.Context(), turn, read); !errors.Is(err, ErrHeldUp) {
-		t.Errorf("%v, want ErrHeldUp", err)
+	if _, err := Through(t.Context(), turn, read); !errors.Is(err, errHeldUp) {
+		t.Errorf("%v, want errHeldUp", err)
 	}
 	for range 3 {
-		_, err := Through(t.Context(), turn, func() (int, error) { t.Error("a second reader was let in"); return 0, nil })
-		if !errors.Is(err, ErrHeldUp) {
-			t.Errorf("%v, want ErrHeldUp", err)
+		_, err := Through(t.Context(), turn, func() (int,
+			error) {
+			t.Error("a second reader was let in")
+			return 0, nil
+		})
+		if !errors.Is(err, errHeldUp) {
+			t.Errorf("%v, want errHeldUp", err)
 		}
 	}
 	close(stuck)

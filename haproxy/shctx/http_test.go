@@ -15,39 +15,80 @@ func recogniseHTTPAt(mem []byte) (*shctx.Cache, error) { return cachetest.Memory
 
 func TestRecogniseHTTP(t *testing.T) {
 	const blocks = 2000
-	u64, u32, u16 := binary.LittleEndian.PutUint64, binary.LittleEndian.PutUint32, binary.LittleEndian.PutUint16
+	u64, u32, u16 := binary.LittleEndian.PutUint64, binary.LittleEndian.PutUint32,
+		binary.LittleEndian.PutUint16
 	tests := []struct {
 		name   string
 		change func(l shctx.HTTPLayout, mem []byte)
 		reason string // "" = recognised
 	}{
 		{"unused", func(shctx.HTTPLayout, []byte) {}, ""},
-		{"an object", func(l shctx.HTTPLayout, m []byte) { u64(m[l.LastTree():], cachetest.Start+uint64(l.FirstBlock+l.Node)) }, ""},
+		{"an object", func(l shctx.HTTPLayout, m []byte) {
+			u64(m[l.LastTree():],
+				cachetest.Start+uint64(l.FirstBlock+l.Node))
+		}, ""},
 		{"many objects", func(l shctx.HTTPLayout, m []byte) {
 			u64(m[l.LastTree():], cachetest.Start+uint64(l.FirstBlock+shctx.HTTPStride+l.Node)+1)
 		}, ""},
 		{"an object in hand", func(l shctx.HTTPLayout, m []byte) { u32(m[l.NBAV:], blocks-5) }, ""},
-		{"a TLS session cache's blocks", func(l shctx.HTTPLayout, m []byte) { u16(m[l.BlockSize:], shctx.SSLBlockSize) }, shctx.NoHTTPCache},
+		{"a TLS session cache's blocks", func(l shctx.HTTPLayout, m []byte) {
+			u16(m[l.BlockSize:],
+				shctx.SSLBlockSize)
+		}, shctx.NoHTTPCache},
 		{"nothing", func(l shctx.HTTPLayout, m []byte) { clear(m) }, shctx.NoHTTPCache},
-		{"a longer lock (DEBUG_THREAD)", func(l shctx.HTTPLayout, m []byte) { copy(m[8:], bytes.Clone(m[:len(m)-8])) }, shctx.NoHTTPCache},
-		{"a callback that is not code", func(l shctx.HTTPLayout, m []byte) { u64(m[l.FreeBlock:], cachetest.Code+1) }, shctx.UnknownLayout},
-		{"another count of blocks", func(l shctx.HTTPLayout, m []byte) { u32(m[l.MaxBlocks:], blocks+10) }, shctx.UnknownLayout},
-		{"no blocks", func(l shctx.HTTPLayout, m []byte) { u32(m[l.MaxBlocks:], 0) }, shctx.UnknownLayout},
-		{"limits of object size that differ", func(l shctx.HTTPLayout, m []byte) { u32(m[l.MaxObj:], cachetest.Limit+1) }, shctx.UnknownLayout},
-		{"no limit of object size", func(l shctx.HTTPLayout, m []byte) { u32(m[l.MaxObj:], 0); u32(m[l.MaxBlocks+4:], 0) }, shctx.UnknownLayout},
-		{"a tree of unique keys", func(l shctx.HTTPLayout, m []byte) { u64(m[l.LastTree()+8:], 1) }, shctx.UnknownLayout},
-		{"a tree that points outside", func(l shctx.HTTPLayout, m []byte) { u64(m[l.LastTree():], cachetest.Start+uint64(len(m))) }, shctx.UnknownLayout},
-		{"a tree that points at a block", func(l shctx.HTTPLayout, m []byte) { u64(m[l.LastTree():], cachetest.Start+uint64(l.FirstBlock)) }, shctx.UnknownLayout},
-		{"a list that points outside", func(l shctx.HTTPLayout, m []byte) { u64(m[shctx.OffAvail:], cachetest.Start-8) }, shctx.UnknownLayout},
-		{"a list without blocks", func(l shctx.HTTPLayout, m []byte) { u64(m[shctx.OffAvail+8:], cachetest.Start+shctx.OffAvail) }, shctx.UnknownLayout},
-		{"more blocks available than there are", func(l shctx.HTTPLayout, m []byte) { u32(m[l.NBAV:], blocks+1) }, shctx.UnknownLayout},
+		{"a longer lock (DEBUG_THREAD)", func(l shctx.HTTPLayout, m []byte) {
+			copy(m[8:],
+				bytes.Clone(m[:len(m)-8]))
+		}, shctx.NoHTTPCache},
+		{"a callback that is not code", func(l shctx.HTTPLayout, m []byte) {
+			u64(m[l.FreeBlock:],
+				cachetest.Code+1)
+		}, shctx.UnknownLayout},
+		{"another count of blocks", func(l shctx.HTTPLayout, m []byte) {
+			u32(m[l.MaxBlocks:],
+				blocks+10)
+		}, shctx.UnknownLayout},
+		{"no blocks", func(l shctx.HTTPLayout, m []byte) { u32(m[l.MaxBlocks:], 0) },
+			shctx.UnknownLayout},
+		{"limits of object size that differ", func(l shctx.HTTPLayout, m []byte) {
+			u32(m[l.MaxObj:],
+				cachetest.Limit+1)
+		}, shctx.UnknownLayout},
+		{"no limit of object size", func(l shctx.HTTPLayout, m []byte) {
+			u32(m[l.MaxObj:],
+				0)
+			u32(m[l.MaxBlocks+4:], 0)
+		}, shctx.UnknownLayout},
+		{"a tree of unique keys", func(l shctx.HTTPLayout, m []byte) { u64(m[l.LastTree()+8:], 1) },
+			shctx.UnknownLayout},
+		{"a tree that points outside", func(l shctx.HTTPLayout, m []byte) {
+			u64(m[l.LastTree():],
+				cachetest.Start+uint64(len(m)))
+		}, shctx.UnknownLayout},
+		{"a tree that points at a block", func(l shctx.HTTPLayout, m []byte) {
+			u64(m[l.LastTree():],
+				cachetest.Start+uint64(l.FirstBlock))
+		}, shctx.UnknownLayout},
+		{"a list that points outside", func(l shctx.HTTPLayout, m []byte) {
+			u64(m[shctx.OffAvail:],
+				cachetest.Start-8)
+		}, shctx.UnknownLayout},
+		{"a list without blocks", func(l shctx.HTTPLayout, m []byte) {
+			u64(m[shctx.OffAvail+8:],
+				cachetest.Start+shctx.OffAvail)
+		}, shctx.UnknownLayout},
+		{"more blocks available than there are", func(l shctx.HTTPLayout,
+			m []byte) {
+			u32(m[l.NBAV:], blocks+1)
+		}, shctx.UnknownLayout},
 	}
 	for _, l := range shctx.HTTPLayouts {
 		for _, tt := range tests {
 			mem := cachetest.HTTP(l, blocks)
 			tt.change(l, mem)
 			c, err := recogniseHTTPAt(mem)
-			if tt.reason == "" && (err != nil || c.Blocks != blocks || c.Layout != l.Layout || c.Empty) {
+			if tt.reason == "" && (err != nil || c.Blocks != blocks || c.Layout != l.Layout ||
+				c.Empty) {
 				t.Errorf("%s, %s: %+v, %v", l.Name, tt.name, c, err)
 			}
 			if tt.reason != "" && !shctx.IsRefusal(err, tt.reason) {
@@ -67,7 +108,8 @@ func TestRecogniseHTTP(t *testing.T) {
 			}
 		}
 		mem = cachetest.HTTP(l, blocks)
-		u64(mem[shctx.OffAvail:], cachetest.Start+uint64(l.FirstBlock+shctx.HTTPStride)) // the first block was just taken
+		// the first block was just taken
+		u64(mem[shctx.OffAvail:], cachetest.Start+uint64(l.FirstBlock+shctx.HTTPStride))
 		if _, err := recogniseHTTPAt(mem); !errors.Is(err, shctx.ErrUnstable) {
 			t.Errorf("%s, a list that changes: %v, want ErrUnstable", l.Name, err)
 		}
@@ -80,8 +122,11 @@ func TestRecogniseHTTP(t *testing.T) {
 func TestClearHTTPCanBeCutShortAnywhere(t *testing.T) {
 	for _, l := range shctx.HTTPLayouts {
 		full := cachetest.HTTP(l, 2000)
-		binary.LittleEndian.PutUint64(full[l.LastTree():], cachetest.Start+uint64(l.FirstBlock+l.Node)) // an object
-		h := shctx.Header{Page: bytes.Clone(full), Layout: l.Layout, Start: cachetest.Start, Blocks: 2000}
+		// an object
+		binary.LittleEndian.PutUint64(full[l.LastTree():],
+			cachetest.Start+uint64(l.FirstBlock+l.Node))
+		h := shctx.Header{Page: bytes.Clone(full), Layout: l.Layout, Start: cachetest.Start,
+			Blocks: 2000}
 		if err := h.Clear(); err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +138,8 @@ func TestClearHTTPCanBeCutShortAnywhere(t *testing.T) {
 			if err != nil || c.Empty != (i == len(stores)-1) {
 				t.Fatalf("%s after store %d: %+v, %v", l.Name, i+1, c, err)
 			}
-			again := shctx.Header{Page: bytes.Clone(mem), Layout: l.Layout, Start: cachetest.Start, Blocks: c.Blocks}
+			again := shctx.Header{Page: bytes.Clone(mem), Layout: l.Layout, Start: cachetest.Start,
+				Blocks: c.Blocks}
 			err = again.Clear()
 			if i == 0 && (err != nil || !bytes.Equal(again.Page, done)) {
 				t.Errorf("%s after store 1: clearing again: %v", l.Name, err)
@@ -121,7 +167,8 @@ func TestClearHTTPLeavesABusyCacheAlone(t *testing.T) {
 			u64(m[max(l.Hot, l.LastTree()*min(l.Trees, 1)+shctx.TreeLock):], 4)
 		}},
 		{"object to be cleaned up", func(l shctx.HTTPLayout, m []byte) {
-			u64(m[max(l.Hot, (l.LastTree()+shctx.TreeCleanup)*min(l.Trees, 1)):], cachetest.Start+4096)
+			u64(m[max(l.Hot, (l.LastTree()+shctx.TreeCleanup)*min(l.Trees, 1)):],
+				cachetest.Start+4096)
 		}},
 		{"cleanup lock held", func(l shctx.HTTPLayout, m []byte) {
 			u64(m[max(l.Hot, (l.LastTree()+shctx.TreeCleanupLock)*min(l.Trees, 1)):], 4)
@@ -131,7 +178,8 @@ func TestClearHTTPLeavesABusyCacheAlone(t *testing.T) {
 		for _, l := range shctx.HTTPLayouts {
 			mem := cachetest.HTTP(l, 2000)
 			tt.change(l, mem)
-			h := shctx.Header{Page: bytes.Clone(mem), Layout: l.Layout, Start: cachetest.Start, Blocks: 2000}
+			h := shctx.Header{Page: bytes.Clone(mem), Layout: l.Layout, Start: cachetest.Start,
+				Blocks: 2000}
 			if err := h.Clear(); !errors.Is(err, shctx.ErrBusy) || !bytes.Equal(h.Page, mem) {
 				t.Errorf("%s, %s: %v; written: %v", l.Name, tt.name, err, !bytes.Equal(h.Page, mem))
 			}

@@ -38,7 +38,8 @@ func parseSamples(t testing.TB) []sample {
 			f := strings.Split(line, "\t")
 			var s sample
 			var end uint64
-			if _, err := fmt.Sscanf(f[1]+" "+f[2], "%x-%x %x-%x", &s.start, &end, &s.code, &s.end); err != nil {
+			if _, err := fmt.Sscanf(f[1]+" "+f[2], "%x-%x %x-%x", &s.start, &end, &s.code,
+				&s.end); err != nil {
 				t.Fatalf("%q: %v", line, err)
 			}
 			s.name, s.mem = f[0], make([]byte, end-s.start)
@@ -59,33 +60,46 @@ func parseSamples(t testing.TB) []sample {
 
 func (s sample) recognise() (*shctx.Cache, error) {
 	isCode := func(addr uint64) bool { return addr >= s.code && addr < s.end }
-	return shctx.Memory{ReaderAt: bytes.NewReader(s.mem), Start: s.start, Length: uint64(len(s.mem)),
+	return shctx.Memory{ReaderAt: bytes.NewReader(s.mem), Start: s.start,
+		Length:   uint64(len(s.mem)),
 		PageSize: uint64(os.Getpagesize()), IsCode: isCode}.TLSCache()
 }
 
 func TestRecogniseRealBuilds(t *testing.T) {
 	const good = ""
 	want := map[string]struct{ layout, reason, detail string }{
-		"2.0.0":                           {"", shctx.OtherBlocks, "as 2.2-2.8: blocks of 196 bytes, not 200"},
-		"2.4.0":                           {"2.2-2.8", good, ""},
-		"2.8.0":                           {"2.2-2.8", good, ""},
-		"2.9.0":                           {"2.9-3.4", good, ""},
-		"3.4.0":                           {"2.9-3.4", good, ""},
-		"3.5-dev5":                        {"3.5", good, ""},
-		"2.4.0 USE_PTHREAD_PSHARED=1":     {"", shctx.OtherLock, "as 2.2-2.8: its lock takes 40 bytes"},
-		"2.5.0 DEBUG_THREAD":              {"", shctx.DebugBuild, "as 2.2-2.8: its lock takes 48 bytes"},
-		"2.8.0 DEBUG_THREAD":              {"", shctx.DebugBuild, "as 2.2-2.8: its lock takes 288 bytes"},
-		"3.0.0 DEBUG_THREAD":              {"", shctx.DebugBuild, "as 2.9-3.4: its lock takes 800 bytes"},
-		"3.5-dev5 DEBUG_THREAD=2":         {"", shctx.DebugBuild, "as 3.5: its lock takes 1568 bytes"},
-		"3.0.0 USE_THREAD=":               {"", shctx.NoLock, "as 2.9-3.4: its lock takes 0 bytes"},
-		"3.5-dev5 USE_THREAD=":            {"", shctx.NoLock, "as 3.5: its lock takes 0 bytes"},
-		"2.8.0 SHSESS_BLOCK_MIN_SIZE=256": {"", shctx.OtherBlocks, "as 2.2-2.8: blocks of 328 bytes, not 200"},
-		"2.8.0 HTTP cache":                {"", shctx.HTTPCache, "as 2.2-2.8: blocks of 1024 bytes"},
-		"2.9.0 HTTP cache":                {"", shctx.HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
-		"3.4.0 HTTP cache":                {"", shctx.HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
-		"3.5-dev5 HTTP cache":             {"", shctx.HTTPCache, "as 3.5: blocks of 1024 bytes"},
-		"3.4.0 start-up log":              {"", shctx.NotACache, "as 3.5: no code at its callback 0x0"},
-		"3.0.0 DEBUG_THREAD HTTP cache":   {"", shctx.HTTPCache, "as 2.9-3.4: blocks of 1024 bytes"},
+		"2.0.0": {"", shctx.OtherBlocks,
+			"as 2.2-2.8: blocks of 196 bytes, not 200"},
+		"2.4.0":    {"2.2-2.8", good, ""},
+		"2.8.0":    {"2.2-2.8", good, ""},
+		"2.9.0":    {"2.9-3.4", good, ""},
+		"3.4.0":    {"2.9-3.4", good, ""},
+		"3.5-dev5": {"3.5", good, ""},
+		"2.4.0 USE_PTHREAD_PSHARED=1": {"", shctx.OtherLock,
+			"as 2.2-2.8: its lock takes 40 bytes"},
+		"2.5.0 DEBUG_THREAD": {"", shctx.DebugBuild,
+			"as 2.2-2.8: its lock takes 48 bytes"},
+		"2.8.0 DEBUG_THREAD": {"", shctx.DebugBuild,
+			"as 2.2-2.8: its lock takes 288 bytes"},
+		"3.0.0 DEBUG_THREAD": {"", shctx.DebugBuild,
+			"as 2.9-3.4: its lock takes 800 bytes"},
+		"3.5-dev5 DEBUG_THREAD=2": {"", shctx.DebugBuild,
+			"as 3.5: its lock takes 1568 bytes"},
+		"3.0.0 USE_THREAD=":    {"", shctx.NoLock, "as 2.9-3.4: its lock takes 0 bytes"},
+		"3.5-dev5 USE_THREAD=": {"", shctx.NoLock, "as 3.5: its lock takes 0 bytes"},
+		"2.8.0 SHSESS_BLOCK_MIN_SIZE=256": {"", shctx.OtherBlocks,
+			"as 2.2-2.8: blocks of 328 bytes, not 200"},
+		"2.8.0 HTTP cache": {"", shctx.HTTPCache,
+			"as 2.2-2.8: blocks of 1024 bytes"},
+		"2.9.0 HTTP cache": {"", shctx.HTTPCache,
+			"as 2.9-3.4: blocks of 1024 bytes"},
+		"3.4.0 HTTP cache": {"", shctx.HTTPCache,
+			"as 2.9-3.4: blocks of 1024 bytes"},
+		"3.5-dev5 HTTP cache": {"", shctx.HTTPCache, "as 3.5: blocks of 1024 bytes"},
+		"3.4.0 start-up log": {"", shctx.NotACache,
+			"as 3.5: no code at its callback 0x0"},
+		"3.0.0 DEBUG_THREAD HTTP cache": {"", shctx.HTTPCache,
+			"as 2.9-3.4: blocks of 1024 bytes"},
 	}
 	for _, s := range parseSamples(t) {
 		w, ok := want[s.name]
@@ -136,7 +150,8 @@ func TestMadeUpCacheIsLikeARealOne(t *testing.T) {
 		cachetest.WriteTLS(made, c.Layout, s.start, int(c.Blocks))
 		for off := 0; off < len(s.mem); off += 8 {
 			real := binary.LittleEndian.Uint64(s.mem[off:])
-			if v := binary.LittleEndian.Uint64(made[off:]); real != 0 && v != real && off != c.Layout.FreeBlock {
+			if v := binary.LittleEndian.Uint64(made[off:]); real != 0 && v != real &&
+				off != c.Layout.FreeBlock {
 				t.Errorf("%s: %#x at offset %d, made up %#x", s.name, real, off, v)
 			}
 		}

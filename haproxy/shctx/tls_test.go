@@ -54,22 +54,50 @@ func TestRecogniseRefuses(t *testing.T) {
 		change func(l shctx.Layout, mem []byte)
 		reason string
 	}{
-		{"an HTTP cache's blocks", func(l shctx.Layout, m []byte) { u16(m[l.BlockSize:], 1024) }, shctx.HTTPCache},
-		{"other blocks", func(l shctx.Layout, m []byte) { u16(m[l.BlockSize:], 328) }, shctx.OtherBlocks},
-		{"a limit of object size", func(l shctx.Layout, m []byte) { u32(m[l.MaxObj:], 1<<20) }, shctx.OtherBlocks},
-		{"a callback that is not code", func(l shctx.Layout, m []byte) { u64(m[l.FreeBlock:], cachetest.Code+1) }, shctx.UnknownLayout},
-		{"no callback", func(l shctx.Layout, m []byte) { u64(m[l.FreeBlock:], 0) }, shctx.UnknownLayout},
-		{"a tree with duplicates", func(l shctx.Layout, m []byte) { u64(m[l.Root+8:], 0) }, shctx.UnknownLayout},
-		{"a tree that points outside", func(l shctx.Layout, m []byte) { u64(m[l.Root:], cachetest.Start+uint64(len(m))) }, shctx.UnknownLayout},
-		{"a tree that points at a block's list", func(l shctx.Layout, m []byte) { u64(m[l.Root:], cachetest.Start+uint64(l.FirstBlock)) }, shctx.UnknownLayout},
-		{"a list that points outside", func(l shctx.Layout, m []byte) { u64(m[shctx.OffAvail:], cachetest.Start-8) }, shctx.UnknownLayout},
-		{"a list that points between blocks", func(l shctx.Layout, m []byte) { u64(m[shctx.OffAvail+8:], cachetest.Start+uint64(l.FirstBlock)+8) }, shctx.UnknownLayout},
-		{"more blocks available than there are", func(l shctx.Layout, m []byte) { u32(m[l.NBAV:], 20_001) }, shctx.UnknownLayout},
-		{"no blocks at the end", func(l shctx.Layout, m []byte) { clear(m[len(m)/2:]) }, shctx.UnknownLayout},
-		{"no list", func(l shctx.Layout, m []byte) { clear(m[shctx.OffAvail:][:16]) }, shctx.UnknownLayout},
+		{"an HTTP cache's blocks", func(l shctx.Layout, m []byte) { u16(m[l.BlockSize:], 1024) },
+			shctx.HTTPCache},
+		{"other blocks", func(l shctx.Layout, m []byte) { u16(m[l.BlockSize:], 328) },
+			shctx.OtherBlocks},
+		{"a limit of object size", func(l shctx.Layout, m []byte) { u32(m[l.MaxObj:], 1<<20) },
+			shctx.OtherBlocks},
+		{"a callback that is not code", func(l shctx.Layout, m []byte) {
+			u64(m[l.FreeBlock:],
+				cachetest.Code+1)
+		}, shctx.UnknownLayout},
+		{"no callback", func(l shctx.Layout, m []byte) { u64(m[l.FreeBlock:], 0) },
+			shctx.UnknownLayout},
+		{"a tree with duplicates", func(l shctx.Layout, m []byte) { u64(m[l.Root+8:], 0) },
+			shctx.UnknownLayout},
+		{"a tree that points outside", func(l shctx.Layout, m []byte) {
+			u64(m[l.Root:],
+				cachetest.Start+uint64(len(m)))
+		}, shctx.UnknownLayout},
+		{"a tree that points at a block's list", func(l shctx.Layout, m []byte) {
+			u64(m[l.Root:],
+				cachetest.Start+uint64(l.FirstBlock))
+		}, shctx.UnknownLayout},
+		{"a list that points outside", func(l shctx.Layout, m []byte) {
+			u64(m[shctx.OffAvail:],
+				cachetest.Start-8)
+		}, shctx.UnknownLayout},
+		{"a list that points between blocks", func(l shctx.Layout,
+			m []byte) {
+			u64(m[shctx.OffAvail+8:], cachetest.Start+uint64(l.FirstBlock)+8)
+		},
+			shctx.UnknownLayout},
+		{"more blocks available than there are", func(l shctx.Layout, m []byte) {
+			u32(m[l.NBAV:],
+				20_001)
+		}, shctx.UnknownLayout},
+		{"no blocks at the end", func(l shctx.Layout, m []byte) { clear(m[len(m)/2:]) },
+			shctx.UnknownLayout},
+		{"no list", func(l shctx.Layout, m []byte) { clear(m[shctx.OffAvail:][:16]) },
+			shctx.UnknownLayout},
 		{"nothing", func(l shctx.Layout, m []byte) { clear(m) }, shctx.NotACache},
-		{"a lock of another length", func(l shctx.Layout, m []byte) { longerLock(l, m, 56) }, shctx.DebugBuild},
-		{"the longest lock", func(l shctx.Layout, m []byte) { longerLock(l, m, shctx.LockMost) }, shctx.DebugBuild},
+		{"a lock of another length", func(l shctx.Layout, m []byte) { longerLock(l, m, 56) },
+			shctx.DebugBuild},
+		{"the longest lock", func(l shctx.Layout, m []byte) { longerLock(l, m, shctx.LockMost) },
+			shctx.DebugBuild},
 	}
 	for _, tt := range tests {
 		for _, l := range shctx.TLSLayouts {
@@ -90,7 +118,9 @@ func TestTelling(t *testing.T) {
 	order := []string{shctx.NotACache, shctx.OtherBlocks, shctx.HTTPCache, shctx.DebugBuild}
 	for i, vague := range order {
 		for _, clear := range order[i:] {
-			for _, err := range []error{shctx.MoreTelling(shctx.Refuse(vague, ""), shctx.Refuse(clear, "")), shctx.MoreTelling(shctx.Refuse(clear, ""), shctx.Refuse(vague, ""))} {
+			for _, err := range []error{shctx.MoreTelling(shctx.Refuse(vague, ""),
+				shctx.Refuse(clear, "")), shctx.MoreTelling(shctx.Refuse(clear, ""),
+				shctx.Refuse(vague, ""))} {
 				if !shctx.IsRefusal(err, clear) {
 					t.Errorf("%s and %s: %v", vague, clear, err)
 				}
@@ -102,7 +132,9 @@ func TestTelling(t *testing.T) {
 func TestRecogniseSaysWhenTheCacheChanges(t *testing.T) {
 	for _, l := range shctx.TLSLayouts {
 		mem := cachetest.TLS(l, 20_000, os.Getpagesize())
-		binary.LittleEndian.PutUint64(mem[shctx.OffAvail:], cachetest.Start+uint64(l.FirstBlock)+shctx.BlockStride) // the first block was just taken
+		// the first block was just taken
+		binary.LittleEndian.PutUint64(mem[shctx.OffAvail:],
+			cachetest.Start+uint64(l.FirstBlock)+shctx.BlockStride)
 		if _, err := recogniseTLS(mem); !errors.Is(err, shctx.ErrUnstable) {
 			t.Errorf("%s: %v, want ErrUnstable", l.Name, err)
 		}
@@ -114,13 +146,17 @@ func TestRecogniseSaysWhenTheCacheChanges(t *testing.T) {
 func TestClearCanBeCutShortAnywhere(t *testing.T) {
 	for _, l := range shctx.TLSLayouts {
 		full := cachetest.TLS(l, 20_000, os.Getpagesize())
-		binary.LittleEndian.PutUint64(full[l.Root:], cachetest.Start+uint64(l.FirstBlock)+shctx.BlockHeader) // a session
-		h := shctx.Header{Page: bytes.Clone(full), Layout: l, Start: cachetest.Start, Blocks: 20_000}
+		// a session
+		binary.LittleEndian.PutUint64(full[l.Root:],
+			cachetest.Start+uint64(l.FirstBlock)+shctx.BlockHeader)
+		h := shctx.Header{Page: bytes.Clone(full), Layout: l, Start: cachetest.Start,
+			Blocks: 20_000}
 		if err := h.Clear(); err != nil {
 			t.Fatal(err)
 		}
 		done := h.Page
-		stores := []struct{ off, n int }{{l.NBAV, 4}, {l.Root, 8}, {shctx.OffAvail, 8}, {shctx.OffAvail + 8, 8}}
+		stores := []struct{ off, n int }{{l.NBAV, 4}, {l.Root, 8}, {shctx.OffAvail, 8},
+			{shctx.OffAvail + 8, 8}}
 		mem := bytes.Clone(full)
 		for i, st := range stores {
 			copy(mem[st.off:st.off+st.n], done[st.off:])
@@ -131,7 +167,8 @@ func TestClearCanBeCutShortAnywhere(t *testing.T) {
 			if last := i == len(stores)-1; c.Empty != last {
 				t.Errorf("%s after store %d: empty %v", l.Name, i+1, c.Empty)
 			}
-			again := shctx.Header{Page: bytes.Clone(mem), Layout: l, Start: cachetest.Start, Blocks: c.Blocks}
+			again := shctx.Header{Page: bytes.Clone(mem), Layout: l, Start: cachetest.Start,
+				Blocks: c.Blocks}
 			if err := again.Clear(); err != nil || !bytes.Equal(again.Page, done) {
 				t.Errorf("%s after store %d: clearing again: %v", l.Name, i+1, err)
 			}
@@ -147,9 +184,18 @@ func TestClearLeavesABusyCacheAlone(t *testing.T) {
 		name   string
 		change func(l shctx.Layout, mem []byte)
 	}{
-		{"lock held for writing", func(l shctx.Layout, m []byte) { binary.LittleEndian.PutUint64(m, 0x500000004) }},
-		{"lock held by a reader", func(l shctx.Layout, m []byte) { binary.LittleEndian.PutUint64(m, 4) }},
-		{"blocks in a thread's hands", func(l shctx.Layout, m []byte) { binary.LittleEndian.PutUint32(m[l.NBAV:], 20_000-1) }},
+		{"lock held for writing", func(l shctx.Layout, m []byte) {
+			binary.LittleEndian.PutUint64(m,
+				0x500000004)
+		}},
+		{"lock held by a reader", func(l shctx.Layout, m []byte) {
+			binary.LittleEndian.PutUint64(m,
+				4)
+		}},
+		{"blocks in a thread's hands", func(l shctx.Layout,
+			m []byte) {
+			binary.LittleEndian.PutUint32(m[l.NBAV:], 20_000-1)
+		}},
 		{"hot list in use", func(l shctx.Layout, m []byte) {
 			if l.Hot == 0 {
 				binary.LittleEndian.PutUint64(m, 1)
@@ -162,7 +208,8 @@ func TestClearLeavesABusyCacheAlone(t *testing.T) {
 		for _, l := range shctx.TLSLayouts {
 			mem := cachetest.TLS(l, 20_000, os.Getpagesize())
 			tt.change(l, mem)
-			h := shctx.Header{Page: bytes.Clone(mem), Layout: l, Start: cachetest.Start, Blocks: 20_000}
+			h := shctx.Header{Page: bytes.Clone(mem), Layout: l, Start: cachetest.Start,
+				Blocks: 20_000}
 			if err := h.Clear(); !errors.Is(err, shctx.ErrBusy) || !bytes.Equal(h.Page, mem) {
 				t.Errorf("%s, %s: %v; written: %v", l.Name, tt.name, err, !bytes.Equal(h.Page, mem))
 			}
