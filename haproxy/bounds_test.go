@@ -11,8 +11,8 @@ import (
 // they do.
 
 // Hundreds of children of one master that share tens of thousands of sockets: a Scan
-// examines as many as it has time for, measures what it can, and goes on with the others
-// in the next.
+// examines as many as it has time for, measures what it can, and continues with the
+// others in the next.
 func TestScanOfACrowdIsBounded(t *testing.T) {
 	const crowd = 400
 	pids := haproxytest.Crowd(t, crowd, 19_000)
@@ -38,7 +38,7 @@ func TestScanOfACrowdIsBounded(t *testing.T) {
 			}
 		}
 		if len(examined) < crowd && len(examined) == before {
-			t.Errorf("no further worker was examined; %d are by now", before)
+			t.Errorf("no further worker was examined; %d are examined", before)
 		}
 		t.Logf("%v, %d of %d examined", took, len(examined), crowd)
 	}

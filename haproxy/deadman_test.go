@@ -140,7 +140,7 @@ func release(t *testing.T, worker int, since time.Time) time.Duration {
 		if took > 10*HoldLimit {
 			t.Fatalf("after %v the worker is still held: %v", took, err)
 		}
-		time.Sleep(time.Millisecond) // no event tells
+		time.Sleep(time.Millisecond) // no event shows it
 	}
 }
 
@@ -149,7 +149,7 @@ func release(t *testing.T, worker int, since time.Time) time.Duration {
 func (v *victim) finish(t *testing.T, group string) (killedByTimer bool) {
 	t.Helper()
 	var ws unix.WaitStatus
-	for end := time.Now().Add(10 * HoldLimit); ; time.Sleep(time.Millisecond) { // no event tells
+	for end := time.Now().Add(10 * HoldLimit); ; time.Sleep(time.Millisecond) { // no event shows it
 		got, err := unix.Wait4(v.pid, &ws, unix.WALL|unix.WNOHANG, nil)
 		if err != nil {
 			t.Fatalf("waiting for the victim: %v", err)

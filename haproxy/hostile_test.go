@@ -23,8 +23,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// What docs/threat-model.md claims of workers that somebody has taken over, and of
-// whoever calls itself haproxy.
+// What docs/threat-model.md claims of workers that an attacker has taken over, and of
+// processes that call themselves haproxy.
 
 // A process can call any of its memory its command line.
 func TestCommandLineAsLongAsMemory(t *testing.T) {
@@ -36,7 +36,8 @@ func TestCommandLineAsLongAsMemory(t *testing.T) {
 	}
 }
 
-// A worker makes a reload look larger than it is if memory mapped twice counts twice.
+// Memory that is mapped twice counts once: otherwise a worker could make a reload seem
+// larger than it is.
 func TestMemoryMappedTwiceCountsOnce(t *testing.T) {
 	p := startLookalike(t, "shared")
 	before, err := sharedMemory(p.p)
@@ -203,7 +204,7 @@ func TestFakeHAProxyHarmsOnlyItself(t *testing.T) {
 }
 
 // fakeMaster has a worker that claims to be stopping, and one that serves. As a master
-// does, it notes its workers in its environment and executes itself anew.
+// does, it notes its workers in its environment and executes itself again.
 func fakeMaster() error {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {

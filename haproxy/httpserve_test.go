@@ -27,7 +27,7 @@ import (
 )
 
 // site is a web site whose every page can be checked: what /SEED/SIZE/HOW returns follows
-// from the seed and the size. HOW tells how it is sent: at once, slow (in pieces, of
+// from the seed and the size. HOW is how it is sent: at once, slow (in pieces, of
 // unknown length), brief (valid for one second), torn (cut off in the middle).
 func site(t *testing.T, vary bool) string {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -266,7 +266,7 @@ func openHTTPCaches(t *testing.T, p *Stopping) (files []*cacheFile, caches []*sh
 }
 
 // withHTTPCache runs fn on the whole mapping while the worker's threads are stopped and
-// nobody is inside. nbav is what it must be then.
+// no thread is inside. nbav is what it must be then.
 func withHTTPCache(t *testing.T, c *cacheFile, cache *shctx.Cache, nbav uint32, fn func(mem []byte,
 	h *shctx.Header)) {
 	t.Helper()
@@ -284,7 +284,7 @@ func withHTTPCache(t *testing.T, c *cacheFile, cache *shctx.Cache, nbav uint32, 
 		}
 		_, err := hold(c.p, func() error {
 			is := *word32(h, h.Layout.NBAV)
-			h.Blocks = is // so that idle looks at the rest only
+			h.Blocks = is // so that Idle checks the rest only
 			if done = is == nbav && h.Idle() == nil; done {
 				h.Blocks = cache.Blocks
 				fn(mem, h)
@@ -426,8 +426,8 @@ func inHand(mem []byte, h *shctx.Header) (int, error) {
 	return int(h.Blocks) - free, nil
 }
 
-// While pages are served and stored, whenever the header says that nobody holds a block,
-// no block is held.
+// While pages are served and stored, whenever the header says that no stream holds a
+// block, no block is held.
 func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
 		t.Run("release "+release, func(t *testing.T) {
@@ -469,9 +469,9 @@ func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 			}
 			stop()
 			if idle < 20 || busy < 20 {
-				t.Errorf("%d idle looks, %d busy ones", idle, busy)
+				t.Errorf("found idle %d times, busy %d times", idle, busy)
 			}
-			t.Logf("HAProxy %s: %d idle looks, %d busy ones, %d responses", h.Version, idle, busy,
+			t.Logf("HAProxy %s: found idle %d times, busy %d times, %d responses", h.Version, idle, busy,
 				v.served.Load())
 		})
 	}
@@ -544,7 +544,7 @@ func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 	}
 }
 
-// Whoever dies between two stores leaves a cache that HAProxy goes on with.
+// A purge that dies between two stores leaves a cache with which HAProxy can work.
 func TestHTTPCacheLivesWithEveryStoreBeingTheLast(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
 		t.Run("release "+release, func(t *testing.T) {

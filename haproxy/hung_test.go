@@ -18,8 +18,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// A worker that somebody has stopped is purged as any other, and stays stopped until it
-// is told to go on.
+// A worker that another process has stopped is purged as any other, and stays stopped
+// until SIGCONT.
 func TestStoppedWorkerStaysStopped(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	tunnel := h.Tunnel()
@@ -109,17 +109,17 @@ func anyInState(p *Stopping, want byte) error {
 	return err
 }
 
-// A thread in uninterruptible sleep does not stop. Then nothing is done, and nobody is
-// kept.
+// A thread in uninterruptible sleep does not stop. Then nothing is done, and all threads
+// are released.
 func TestThreadThatDoesNotStop(t *testing.T) {
 	p := startSleeper(t)
 	_, err := p.p.Freeze(HoldLimit, never,
 		func() error { t.Error("it was taken for stopped"); return nil })
 	if !errors.Is(err, ErrCannotStop) || !strings.Contains(err.Error(), "did not stop within") {
-		t.Errorf("holding it still: %v", err)
+		t.Errorf("freezing it: %v", err)
 	}
-	// the last by the end of ours
-	haproxytest.Eventually(t, "all its threads are let go", func() error { return free(p.w.PID) })
+	// the last by the end of the tracing thread
+	haproxytest.Eventually(t, "all its threads are released", func() error { return free(p.w.PID) })
 }
 
 // A thread that takes the cache's lock, or blocks of the cache, while the last thread has

@@ -111,7 +111,7 @@ type victim struct {
 	halt     halt // what is done to it instead of killing it, if that has a name
 	counting bool
 	steps    int            // so far
-	holder   int            // the thread that holds a worker still
+	holder   int            // the thread that freezes a worker
 	calls    map[int]uint64 // by thread, the system call that it is in
 	seized   time.Time      // when it seized its first thread
 }
@@ -209,7 +209,7 @@ func (v *victim) run(act string, n int, single bool) error {
 		case err != nil:
 			return err
 		case tid == v.pid && ws.Exited() &&
-			ws.ExitStatus() == 0: // the last of its threads, as the kernel tells it
+			ws.ExitStatus() == 0: // the kernel reports the last of its threads
 			return nil
 		case tid == v.pid && ws.Signaled() && ws.Signal() == unix.SIGKILL:
 			return errOwnTimer
@@ -232,8 +232,8 @@ func (v *victim) run(act string, n int, single bool) error {
 	}
 }
 
-// call takes note of a thread's entry into a system call, or of its return, and tells
-// whether it was a step of the action.
+// call records a thread's entry into a system call, or its return, and reports whether it
+// was a step of the action.
 func (v *victim) call(tid int) (step bool) {
 	info, err := syscallInfo(tid)
 	if err != nil {
@@ -279,7 +279,7 @@ func syscallInfo(tid int) ([88]byte, error) {
 }
 
 // stepThrough runs n instructions of the thread that holds the worker, or fewer up to its
-// next system call: that is the one by which the worker is let go.
+// next system call: that is the one that releases the worker.
 func (v *victim) stepThrough(n int) error {
 	for v.steps = 0; v.steps < n; v.steps++ {
 		info, err := syscallInfo(v.holder)
@@ -313,7 +313,7 @@ func (v *victim) kill() error {
 		var ws unix.WaitStatus
 		tid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD, nil)
 		if err != nil || tid == v.pid &&
-			ws.Signaled() { // its other threads have been told of by then
+			ws.Signaled() { // its other threads were reported before
 			return err
 		}
 	}
@@ -339,9 +339,9 @@ func free(pid int) error {
 	return nil
 }
 
-// Whoever is killed before any system call of a purge, or at any instruction while the
-// worker stands still, leaves a worker that serves all that it had and whatever is new,
-// and a cache that the next purge takes up. The worker is one that serves: a harder case.
+// A purge that is killed before any of its system calls, or at any instruction while the
+// worker is frozen, leaves a worker that serves all that it had and whatever is new, and
+// a cache that the next purge takes up. The worker is one that serves: a harder case.
 func TestPurgeKilledAnywhere(t *testing.T) {
 	releases := []string{""}
 	if os.Getenv("HAPRESSURE_FAULTS") == "all" {
@@ -375,7 +375,7 @@ func purgeKilled(t *testing.T, release string, single bool) {
 		if err := haproxytest.Echo(tunnel); err != nil {
 			t.Fatalf("%s: tunnel: %v", when, err)
 		}
-		for range 2 { // to store a session, and to look one up
+		for range 2 { // to store a session, and to find one
 			if err := client.Connect(); err != nil {
 				t.Fatalf("%s: %v", when, err)
 			}

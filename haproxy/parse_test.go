@@ -30,7 +30,7 @@ func FuzzCommandLine(f *testing.F) {
 }
 
 // A master that is read in the middle of execve(2) has no command line. Its workers are
-// not forgotten for that. The moment is too short to be met, so the files are made up.
+// remembered all the same. The moment is too short for a test, so the files are made up.
 func TestScanOfAMasterInExec(t *testing.T) {
 	procfs := t.TempDir()
 	put := func(pid, ppid int, cmdline string) {
@@ -67,7 +67,7 @@ func TestScanOfAMasterInExec(t *testing.T) {
 	if found, err := s.Scan(t.Context(), pids); err != nil || found[0].Workers[0].Generation != 1 {
 		t.Errorf("%+v, %v, want the same generation as before", found, err)
 	}
-	// A worker that runs something else by now is none, and keeps nobody from seeing the
+	// A process that runs another program is no longer a worker, and does not hide the
 	// others.
 	exe := filepath.Join(procfs, fmt.Sprint(worker), "exe")
 	if err := errors.Join(os.Remove(exe), os.Symlink("/tmp/haproxy", exe)); err != nil {

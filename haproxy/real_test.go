@@ -144,7 +144,7 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 }
 
 // A purge that is stopped leaves the header emptied and the pages there. The next one
-// takes it up, without holding anybody still again.
+// continues it without another freeze.
 func TestStoppedSweepIsTakenUp(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	s := NewScanner("/proc")
@@ -314,7 +314,7 @@ func TestSharedCacheIsRefused(t *testing.T) {
 		t.Errorf("the cache's inode %d is not among those remembered of its worker: %v",
 			c.Mapping.Inode, p.w.shared)
 	}
-	// We become the second owner ourselves.
+	// This process becomes the second owner.
 	mem, err := syscall.Mmap(int(c.Fd()), 0, int(pageSize), syscall.PROT_READ, syscall.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
@@ -326,8 +326,8 @@ func TestSharedCacheIsRefused(t *testing.T) {
 	}
 }
 
-// A worker that is being traced already cannot be held still: that is a refusal, and
-// nothing is written.
+// A worker that another process traces cannot be frozen. The purge fails and writes
+// nothing.
 func TestTracedWorkerIsRefused(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	p, err := unproven(h.Children()[0])
@@ -435,7 +435,7 @@ func TestTerminateKillsAWorkerThatHangs(t *testing.T) {
 	}
 }
 
-// The worker goes on when its tracer dies at any instruction: here the tracer's thread
+// The worker continues when its tracer dies at any instruction: here the tracer's thread
 // ends without detaching.
 func TestWorkerGoesOnWhenItsTracerDies(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})

@@ -65,8 +65,8 @@ func TestTrimPools(t *testing.T) {
 	}
 }
 
-// While a worker is stopped it takes no signal, and its first thread looks as if it
-// waited for events. That is part of the stall: it is over when the signal was handled.
+// While a worker is stopped it takes no signal, and its first thread seems to wait for
+// events. That is part of the stall: it is over when the signal was handled.
 func TestTrimPoolsMeasuresTheStall(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{})
 	tunnel := h.Tunnel()

@@ -76,8 +76,8 @@ func filter(t *testing.T, call uint32) {
 	}
 }
 
-// child is true in a child of without, which tells its parent what it found by tell.
-func child(t *testing.T) (tell func(any), ok bool) {
+// child is true in a child of without, which reports to its parent by report.
+func child(t *testing.T) (report func(any), ok bool) {
 	out := os.Getenv("HAPRESSURE_OUT")
 	if out == "" {
 		return nil, false
@@ -115,8 +115,8 @@ type tried struct {
 // Each right is taken away, and then each action is done to a real worker: those that
 // fail must be those that Rights says.
 func TestRightsAreWhatActionsNeed(t *testing.T) {
-	if tell, ok := child(t); ok {
-		tell(tryActions(t))
+	if report, ok := child(t); ok {
+		report(tryActions(t))
 		return
 	}
 	for _, kind := range []struct {

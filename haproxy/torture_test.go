@@ -88,7 +88,7 @@ func (m *torment) stopping(n int) {
 		}
 		tunnels.close()
 		if ended, err := p.p.WaitExit(m.t.Context(), haproxytest.Deadline); !ended {
-			m.t.Errorf("the worker goes on after its last connection: %v", err)
+			m.t.Errorf("the worker continues after its last connection: %v", err)
 		}
 		p.Close()
 		if m.t.Failed() {
@@ -239,7 +239,7 @@ func (m *torment) checkLock(p *Stopping) {
 }
 
 // Lines that HAProxy writes when nothing is amiss. A worker of 2.6 may crash in its own
-// exit, when we have let go of it long since.
+// exit, long after a purge.
 var harmless = regexp.MustCompile(`^$|^\[NOTICE\] |` +
 	`^\[WARNING\] .* (Proxy \S+ stopped |HAProxy was started as (the )?root |This configuration \w+ \d+ threads .*total of \d+ CPUs)|` +
 	`^\[WARNING\] .* Former worker .* exited with code 0 |^\[(ALERT|WARNING)\] .* Former worker .* exited with code 139 `)

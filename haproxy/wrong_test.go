@@ -108,8 +108,8 @@ func TestPurgeWritesNothingElse(t *testing.T) {
 	}
 }
 
-// The rest is done to a process that is not HAProxy: this test binary, run anew, with a
-// perfect copy of a cache.
+// The rest is done to a process that is not HAProxy: this test binary, executed again,
+// with a perfect copy of a cache.
 
 func init() {
 	if kind := os.Getenv("HAPRESSURE_LOOKALIKE"); kind != "" {
@@ -121,8 +121,8 @@ func init() {
 	}
 }
 
-// lookalike maps a copy of an unused cache, says "ready", and does what it is told until
-// its standard input ends.
+// lookalike maps a copy of an unused cache, says "ready", and obeys the lines of its
+// standard input until that ends.
 func lookalike(kind string) error {
 	switch kind {
 	case "master":
@@ -153,7 +153,7 @@ func lookalike(kind string) error {
 		flags = unix.MAP_SHARED
 	case "file of that name":
 		// In a mount namespace of its own a process can have any file for /dev/zero. It
-		// could cut it short under us.
+		// could truncate the file during a purge.
 		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "",
 			unix.MS_REC|unix.MS_PRIVATE, ""),
 			unix.Mount("tmpfs", "/dev", "tmpfs", 0, "")); err != nil {
@@ -248,7 +248,7 @@ func lookalike(kind string) error {
 }
 
 // lengthenCommandLine makes the size bytes at addr the process's command line, by what
-// anybody may do (prctl(2), PR_SET_MM_MAP).
+// any process may do (prctl(2), PR_SET_MM_MAP).
 func lengthenCommandLine(addr, size uint64) error {
 	b, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
@@ -354,9 +354,9 @@ func TestLookalikeIsRefused(t *testing.T) {
 	}
 }
 
-// A perfect copy is recognised: structure cannot tell it. What stops us is that it is not
-// a stopping worker, not even as the child of a process that runs the same program, whose
-// file's name begins with haproxy.
+// A perfect copy is recognised: its structure does not differ. It is not purged because
+// it is not a stopping worker, not even as the child of a process that runs the same
+// program, whose file's name begins with haproxy.
 func TestLookalikeIsNoStoppingWorker(t *testing.T) {
 	p := startLookalike(t, "shared")
 	c, err := findTLSCache(p.p, os.O_RDWR)
@@ -398,8 +398,8 @@ func TestMappingReplacedDuringAPurge(t *testing.T) {
 		defer c.Close()
 		p.tell("map another")
 		before := sharedSums(t, p.Stopping)
-		// The file that was recognised is what is emptied and swept. It is nobody's any
-		// more.
+		// The file that was recognised is what is emptied and swept. No process maps it
+		// any more.
 		if err := errors.Join(emptied(t, c), c.sweep(t.Context())); err != nil {
 			t.Error(err)
 		}

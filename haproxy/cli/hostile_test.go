@@ -108,9 +108,9 @@ func TestHostileAnswers(t *testing.T) {
 	})
 }
 
-// With an answer can come a descriptor whose closing, which the kernel does for us, takes
-// an hour: it does so to whoever closes the last. Now and then that is the sender, and
-// then it is tried again.
+// A descriptor can arrive with an answer, and the kernel's close of it can take an hour.
+// That holds for the process that closes the last copy. Now and then that is the sender:
+// then the test starts again.
 func TestDescriptorThatTakesAnHourToClose(t *testing.T) {
 	for {
 		f := slowToClose(t)
@@ -147,8 +147,7 @@ func TestDescriptorThatTakesAnHourToClose(t *testing.T) {
 	}
 }
 
-// slowToClose is a connection with data on its way that nobody reads, and an hour's
-// patience.
+// slowToClose is a connection with unread data on its way, and an hour of SO_LINGER.
 func slowToClose(t *testing.T) *os.File {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

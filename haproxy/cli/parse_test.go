@@ -75,7 +75,7 @@ func TestShutdownError(t *testing.T) {
 		}
 	}
 	if err := shutdownError("Permission denied\n"); !errors.Is(err, ErrNoCLI) {
-		t.Errorf("a CLI that does not let us: %v", err)
+		t.Errorf("a CLI without the admin level: %v", err)
 	}
 	if err := shutdownError("Unknown command\n"); err == nil || errors.Is(err, ErrNoCLI) {
 		t.Errorf("any other answer: %v", err)
@@ -88,7 +88,7 @@ func TestNoteOfMillionsOfEntries(t *testing.T) {
 		note := []byte("HAPROXY_PROCESSES=" + strings.Repeat(entry, proc.FileLimit/len(entry)))
 		allocated := testing.AllocsPerRun(1, func() { parseProcesses(note) })
 		if limit := float64(maxNote); allocated > limit {
-			t.Errorf("%q: %.0f allocations, want %.0f at the most", entry, allocated, limit)
+			t.Errorf("%q: %.0f allocations, want at most %.0f", entry, allocated, limit)
 		}
 	}
 }

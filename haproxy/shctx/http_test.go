@@ -116,9 +116,9 @@ func TestRecogniseHTTP(t *testing.T) {
 	}
 }
 
-// Every store of clear can be the last. After the first one a later purge goes on; after
-// any other one the cache is left alone for ever, because from then on nbav does not tell
-// any more whether a response is being served.
+// Every store of clear can be the last. After the first one a later purge continues;
+// after any other one the cache is left alone for ever, because from then on nbav does
+// not show whether a response is being served.
 func TestClearHTTPCanBeCutShortAnywhere(t *testing.T) {
 	for _, l := range shctx.HTTPLayouts {
 		full := cachetest.HTTP(l, 2000)
