@@ -96,7 +96,7 @@ func TestReadings(t *testing.T) {
 	}
 }
 
-// Every reading that cannot be had says which kind of absence it is.
+// Every failed reading has the sentinel error of its cause.
 func TestAbsence(t *testing.T) {
 	tree, g := open(t, map[string]string{
 		"memory.current":      cgrouptest.Absent,

@@ -17,7 +17,7 @@ import (
 // deadline is for what must happen; only a test that fails waits so long.
 const deadline = 2 * time.Minute
 
-// watching runs Watch until the test ends and returns what it tells.
+// watching runs Watch until the test ends and returns what it reports.
 func watching(t *testing.T, g *Group) (wakes, missing chan string, ended chan error, stop func()) {
 	t.Helper()
 	wakes, missing, ended = make(chan string, 1000), make(chan string, 10), make(chan error, 1)
@@ -161,7 +161,7 @@ func TestTriggerText(t *testing.T) {
 	}
 }
 
-// A socket with urgent data that nobody reads is as a trigger that never falls silent:
+// A socket with unread urgent data is as a trigger that never falls silent:
 // POLLPRI at every poll.
 func TestTriggerHitsUntilClosed(t *testing.T) {
 	near, far := urgentPair(t)

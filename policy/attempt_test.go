@@ -22,8 +22,8 @@ func TestHardStopLimit(t *testing.T) {
 	}
 }
 
-// TestHoldingDiffers holds the bounds: a tenth, 4 MiB and 16 files, each of which must be
-// passed.
+// TestHoldingDiffers asserts the bounds: a tenth, 4 MiB and 16 files, each of which must
+// be passed.
 func TestHoldingDiffers(t *testing.T) {
 	for _, tt := range []struct {
 		was, is Holding
@@ -45,7 +45,8 @@ func TestHoldingDiffers(t *testing.T) {
 	}
 }
 
-// TestPredicatesChangeNothing holds that asking what became of an action records nothing.
+// TestPredicatesChangeNothing asserts that asking what became of an action records
+// nothing.
 func TestPredicatesChangeNothing(t *testing.T) {
 	m := WorkerHistory{ID: WorkerID{1, 1}}
 	if m.ending() || m.terminated() || !m.attempt(PurgeSSLCache).ready(0) || m.Attempts != nil {

@@ -189,8 +189,8 @@ func TestWindowIgnoresWhatIsNotANumber(t *testing.T) {
 	}
 }
 
-// TestImpossibleReadings holds for each kind of reading that cannot be that it is absent,
-// with the reason, and that the next one counts.
+// TestImpossibleReadings asserts for each kind of reading that cannot be that it is
+// absent, with the reason, and that the next one counts.
 func TestImpossibleReadings(t *testing.T) {
 	const second = 1e6 // a total is in microseconds
 	set := func(to func(*Sample) *Reading) func(*Sample, float64) {
@@ -245,8 +245,8 @@ func TestImpossibleReadings(t *testing.T) {
 	}
 }
 
-// TestTotalsReadLate holds that a stall counts that was measured after the clock: a busy
-// machine can put seconds between the two.
+// TestTotalsReadLate asserts that a stall counts that was measured after the clock: a
+// busy machine can put seconds between the two.
 func TestTotalsReadLate(t *testing.T) {
 	eval := condition(t, "{pressure: {full: 20%, window: 5s}}")
 	s := calm(0)

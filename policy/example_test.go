@@ -9,7 +9,8 @@ import (
 	"hapressure/policy/language"
 )
 
-// A caller steps a target's state through samples, performs what is due and reports how it ended.
+// A caller steps a target's state through samples, performs what is due and reports how
+// it ended.
 func ExampleStep() {
 	p, err := language.Decode(language.File{Name: "policy.yaml", Text: []byte(`
 version: 1
@@ -36,13 +37,13 @@ tiers:
 			fmt.Printf("%v: tier %q to %q: %s\n", now, c.FromName, c.ToName, c.Why)
 		}
 		for _, due := range d.Actions {
-			fmt.Printf("%v: %s on worker %d: %s\n", now, due.Kind, due.Worker.PID, due.Why)
+			fmt.Printf("%v: %s on worker %d\n", now, due.Kind, due.Worker.PID)
 			state.Done(policy.Outcome{Tier: due.Tier, Kind: due.Kind, Worker: due.Worker,
 				At: now, Result: policy.Done, FreedBytes: 237 << 20})
 		}
 	}
 	// Output:
 	// 1s: tier "" to "purge": usage 75% > 70%
-	// 1s: purge-ssl-cache on worker 4711: its session cache holds memory; stopping for 10s; tier purge: usage 75% > 70%
+	// 1s: purge-ssl-cache on worker 4711
 	// 2s: tier "purge" to "": usage 55% < 60%
 }

@@ -126,7 +126,7 @@ func TestPurge(t *testing.T) {
 	}
 	b.expect(sec) // in flight
 	b.workers = append(b.workers, stopping(4, 1, CacheFull))
-	b.expect(sec, "purge 41") // purge of other workers goes on
+	b.expect(sec, "purge 41") // other workers are purged meanwhile
 	b.done(PurgeSSLCache, 11, Done)
 	b.done(PurgeSSLCache, 31, Refused)
 	b.done(PurgeSSLCache, 41, Failed)
@@ -142,8 +142,8 @@ func TestPurge(t *testing.T) {
 	}
 }
 
-// TestHeldTierIsExplained holds that an action of a tier whose enter is not true any more
-// says since when the tier is held, and what leaves it.
+// TestHeldTierIsExplained asserts that an action of a tier whose enter is not true any
+// more says since when the tier is held, and what leaves it.
 func TestHeldTierIsExplained(t *testing.T) {
 	p := policytest.Decode(t, `
 version: 1
@@ -284,7 +284,7 @@ func TestTerminateLeavesShortenItsTime(t *testing.T) {
 	b.expect(0)
 	b.expect(59 * sec)
 	b.expect(sec, "terminate 11")
-	// A worker that stops later does not begin it anew.
+	// A worker that stops later does not restart it.
 	b.workers = append(b.workers, stopping(2, 1, CacheEmpty))
 	b.kill(11)
 	b.done(TerminateOldest, 11, Done)
@@ -381,7 +381,7 @@ func TestHardStopAfter(t *testing.T) {
 	b.workers = []Worker{stopping(4, 1, CacheEmpty)}
 	b.usage = 74 // leaves the tier
 	b.expect(sec)
-	b.usage = inShort // and begins anew at 4m
+	b.usage = inShort // and restarts at 4m
 	b.expect(sec)
 }
 
@@ -420,8 +420,8 @@ func TestTerminateGoesOnAfterAFailure(t *testing.T) {
 	b.expect(sec, "terminate 11")
 }
 
-// TestSkipped holds that a dry run tells each action once, and goes no further than a
-// real one would without an effect.
+// TestSkipped asserts that in a dry run each action is due once, and that nothing follows
+// that a real run without effects would not reach.
 func TestSkipped(t *testing.T) {
 	b := newBench(t, three(t, "", "{settle: 1s}"), inTermin, stopping(1, 1, CacheFull), stopping(2, 1, CacheEmpty))
 	b.expect(0, "purge 11")
@@ -530,7 +530,7 @@ func TestNoTerminateOfAWorkerWhoseHardStopIsDone(t *testing.T) {
 func TestHardStopLimitCountsFromTheTiersEntry(t *testing.T) {
 	w := stopping(1, 1, CacheEmpty)
 	w.StoppingFor = 2 * time.Minute
-	// Rising on does not begin the time of the tiers below anew.
+	// Entering a harsher tier does not restart the time of the tiers below.
 	b := newBench(t, three(t, "    urgent: true", "{keep: 1}"), inShort, w)
 	b.expect(0)
 	b.expect(20 * sec)
@@ -545,7 +545,7 @@ func TestHardStopLimitCountsFromTheTiersEntry(t *testing.T) {
 	b.expect(sec)
 	b.expect(29 * sec)
 	b.expect(sec, "hard 11")
-	// A clock jump begins it anew.
+	// A clock jump restarts it.
 	b = newBench(t, three(t, "", "{}"), inShort, w)
 	b.expect(0)
 	b.expect(time.Hour)
@@ -581,7 +581,7 @@ tiers:
 	b.workers[0].Files = 901
 	b.expect(sec)
 	b.done(PageOut, 11, Done)
-	b.expect(sec) // this first look after the end is what later ones are compared with
+	b.expect(sec) // later samples are compared with this first one after the end
 	b.workers[0].Files = 890
 	b.expect(sec, "trim 11")
 	b.done(TrimPools, 11, Failed)
@@ -624,7 +624,7 @@ func TestTerminateNotMoreThanItsLimit(t *testing.T) {
 	b.expect(2*sec, "terminate 21")
 }
 
-// TestOnly holds what each filter lets through, at its very edge.
+// TestOnly asserts what each filter lets through, at its very edge.
 func TestOnly(t *testing.T) {
 	worker := func(generation int, long time.Duration, cache uint64) Worker {
 		w := stopping(generation, 1, CacheFull)
@@ -671,8 +671,8 @@ func TestOnlyWithHardStopAndTerminate(t *testing.T) {
 	b.expect(sec)
 }
 
-// TestTiersDoNotWaitForWorkersThatAnActionIsNotFor holds that a filtered purge blocks
-// nobody, and an unknown cache still does.
+// TestTiersDoNotWaitForWorkersThatAnActionIsNotFor asserts that a filtered purge blocks
+// no tier, and an unknown cache still does.
 func TestTiersDoNotWaitForWorkersThatAnActionIsNotFor(t *testing.T) {
 	p := three(t, "", "{}")
 	p.Tiers[0].Actions[0].Only.CacheAbove = 64 << 20
@@ -695,7 +695,7 @@ func TestFor(t *testing.T) {
 	}
 	b := p.For("haproxy@b.service")
 	if b != p.For("haproxy@b.service") {
-		t.Error("not the same policy each time: Step would begin anew")
+		t.Error("not the same policy each time: Step would restart")
 	}
 	var got []string
 	for _, tier := range b.Tiers {
@@ -730,8 +730,8 @@ tiers:
 	b.expect(time.Minute)
 }
 
-// TestWhatIsNotWaitedFor holds that a cache that is not known is waited for only where it
-// may still be purged for the first time.
+// TestWhatIsNotWaitedFor asserts that a cache that is not known is waited for only where
+// it may still be purged for the first time.
 func TestWhatIsNotWaitedFor(t *testing.T) {
 	b := newBench(t, three(t, "", "{}"), inTermin, stopping(1, 1, CacheFull))
 	b.expect(0, "purge 11")

@@ -47,7 +47,7 @@ type world struct {
 	flights []Due
 }
 
-// anyPolicy draws one of the policies that come with us, with a drop-in that changes its
+// anyPolicy draws one of the ready policies, with a drop-in that changes its
 // tiers.
 func anyPolicy(t *rapid.T, ready map[string]language.File) *Policy {
 	name := rapid.SampledFrom(slices.Sorted(maps.Keys(ready))).Draw(t, "policy")
@@ -131,7 +131,7 @@ func (w *world) outcomes(d Decision) []Outcome {
 	return ended
 }
 
-// TestPropertyActions holds what must be true of the due actions in any run.
+// TestPropertyActions asserts what must be true of the due actions in any run.
 func TestPropertyActions(t *testing.T) {
 	ready := policytest.Ready(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -241,7 +241,7 @@ func allows(o Only, w Worker, all []Worker) bool {
 		w.CacheBytes >= o.CacheAbove && (o.CacheAbove == 0 || w.CacheBytes != o.CacheAbove) && len(youngerThan(w.Generation, all)) >= o.OlderThan
 }
 
-// everEnded tells whether this very step ends the worker by its hard stop.
+// everEnded reports whether this step drains the worker.
 func everEnded(d Decision, id WorkerID) bool {
 	for _, due := range d.Actions {
 		if due.Worker == id && due.Kind == HardStopAfter {
@@ -251,7 +251,8 @@ func everEnded(d Decision, id WorkerID) bool {
 	return false
 }
 
-// TestPropertyUnknownNeverMoves holds that a step without any reading stays where it is.
+// TestPropertyUnknownNeverMoves asserts that a step without any reading stays where it
+// is.
 func TestPropertyUnknownNeverMoves(t *testing.T) {
 	p := policytest.BuiltIn(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -273,8 +274,8 @@ func TestPropertyUnknownNeverMoves(t *testing.T) {
 	})
 }
 
-// TestPropertyOneWrongReadingCutsNothing holds that one reading, whatever its value,
-// takes no policy of ours to a tier that costs connections.
+// TestPropertyOneWrongReadingCutsNothing asserts that one reading, whatever its value,
+// takes no ready policy to a tier that costs connections.
 func TestPropertyOneWrongReadingCutsNothing(t *testing.T) {
 	ready := policytest.Ready(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -285,7 +286,7 @@ func TestPropertyOneWrongReadingCutsNothing(t *testing.T) {
 		for i := range 60 {
 			pause := rapid.Int64Range(int64(100*time.Millisecond), int64(10*time.Second)).Draw(t, "pause")
 			now += time.Duration(pause)
-			some += float64(pause) / 1000 * rapid.Float64Range(0, 0.009).Draw(t, "stall") // less than 1%, what any policy of ours asks for
+			some += float64(pause) / 1000 * rapid.Float64Range(0, 0.009).Draw(t, "stall") // less than 1%, the least threshold of a ready policy
 			s := calm(now)
 			s.SomeTotal, s.FullTotal, s.Events["high"] = have(some), have(full), have(high)
 			if i == wrong {
@@ -322,7 +323,8 @@ func replace(s *Sample, which int, r Reading) {
 	}
 }
 
-// TestPropertyCalmComesDown holds that a long calm ends every tier, whatever came before.
+// TestPropertyCalmComesDown asserts that a long calm ends every tier, whatever came
+// before.
 func TestPropertyCalmComesDown(t *testing.T) {
 	p := policytest.BuiltIn(t)
 	rapid.Check(t, func(t *rapid.T) {

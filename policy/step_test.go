@@ -64,7 +64,7 @@ func TestTierWalk(t *testing.T) {
 	w.step(sec, have(84), 2) // its enter is over, its leave holds
 	w.step(sec, have(74), 2)
 	w.step(19*sec, have(74), 2)
-	w.step(sec, gone, 2) // begins the leave's time anew
+	w.step(sec, gone, 2) // restarts the time of leave
 	w.step(sec, have(74), 2)
 	w.step(19*sec, have(74), 2)
 	w.step(sec, have(74), 1)
@@ -82,7 +82,7 @@ func TestTierWalk(t *testing.T) {
 	w.step(sec, have(81), 2)
 }
 
-// TestTierFallsOneAtATime holds that each tier's leave counts from when it became the
+// TestTierFallsOneAtATime asserts that each tier's leave counts from when it became the
 // present one.
 func TestTierFallsOneAtATime(t *testing.T) {
 	w := &walk{t: t, p: policytest.Decode(t, ladder), st: &State{}}
@@ -109,8 +109,8 @@ func TestTierIsNotLeftWhileItsEnterIsTrue(t *testing.T) {
 	}
 }
 
-// TestOneSampleCutsNothing holds that a tier that costs connections is entered, and acts
-// again after a calm, only by two samples in a row.
+// TestOneSampleCutsNothing asserts that a tier that costs connections is entered, and
+// acts again after a calm, only by two samples in a row.
 func TestOneSampleCutsNothing(t *testing.T) {
 	p, st := policytest.Decode(t, ladder), &State{}
 	worker := Worker{ID: WorkerID{7, 1}, Generation: 1, State: Stopping, StoppingFor: time.Hour, Cache: CacheEmpty, Private: 100 << 20}
@@ -157,11 +157,11 @@ func TestClockJump(t *testing.T) {
 		w := &walk{t: t, p: policytest.Decode(t, ladder), st: &State{}, now: 10 * time.Hour}
 		w.step(0, have(81), 1)
 		w.step(2*time.Second, have(81), 1)
-		w.step(jump, have(81), 1) // the for of two begins anew, the tier stays
+		w.step(jump, have(81), 1) // the for of two restarts, the tier stays
 		w.step(2*time.Second, have(81), 1)
 		w.step(time.Second, have(81), 2)
 	}
-	// Up to the bound nothing begins anew.
+	// Up to the bound nothing restarts.
 	w := &walk{t: t, p: policytest.Decode(t, ladder), st: &State{}}
 	w.step(0, have(81), 1)
 	w.step(MaxGap, have(81), 2)
@@ -175,7 +175,7 @@ func TestClockJumpEmptiesWindows(t *testing.T) {
 	s = calm(2 * time.Minute)
 	s.Events["high"] = have(5)
 	if d := Step(p, st, s); d.Tier != 0 {
-		t.Errorf("events of a time nobody watched brought tier %d", d.Tier)
+		t.Errorf("events of an unseen time brought tier %d", d.Tier)
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestWindowAtManyTicks holds that frequent ticks neither lengthen the window by more
+// TestWindowAtManyTicks asserts that frequent ticks neither lengthen the window by more
 // than a part nor make it forget.
 func TestWindowAtManyTicks(t *testing.T) {
 	n := &ConditionState{}
@@ -26,7 +26,7 @@ func TestWindowAtManyTicks(t *testing.T) {
 	}
 }
 
-// TestWindowAtTicksOfItsParts holds that a tick that comes right on time is kept.
+// TestWindowAtTicksOfItsParts asserts that a tick that comes right on time is kept.
 func TestWindowAtTicksOfItsParts(t *testing.T) {
 	n := &ConditionState{}
 	const window = 32 * time.Second

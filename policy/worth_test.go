@@ -22,7 +22,7 @@ func holdingWorker(generation int, private uint64) Worker {
 	return w
 }
 
-// TestWorth holds when connections are cut for what stopping workers hold, and what is
+// TestWorth asserts when connections are cut for what stopping workers hold, and what is
 // said when they are not.
 func TestWorth(t *testing.T) {
 	const percent = gib / 100 // of hostLimit
@@ -98,7 +98,7 @@ func TestWorth(t *testing.T) {
 	}
 }
 
-// TestWithheldEnds holds that what is withheld is that no more once it is done, or its
+// TestWithheldEnds asserts that what is withheld is that no more once it is done, or its
 // tier is left; and is said again the next time.
 func TestWithheldEnds(t *testing.T) {
 	b := newBench(t, three(t, "", "{settle: 0s}"), inTermin, holdingWorker(1, 1<<20))

@@ -120,8 +120,9 @@ func TestDecodeFillsInWhatIsLeftOut(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds that no input panics, that errors have a place, and that what decodes is sound, is shown as what it is and can be
-// run. The second text is a drop-in, "" for none.
+// FuzzDecode holds that no input panics, that errors have a place, and that what decodes
+// is sound, is shown as what it is and can be run. The second text is a drop-in, "" for
+// none.
 func FuzzDecode(f *testing.F) {
 	f.Add(string(defaultYAML), "")
 	for _, kind := range []string{"good", "bad"} {
@@ -164,7 +165,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// checkSound asserts what a decoded policy must be, without looking at how it was written.
+// checkSound asserts what a decoded policy must be, without looking at how it was
+// written.
 func checkSound(t *testing.T, p *policy.Policy) {
 	t.Helper()
 	if len(p.Tiers) == 0 || len(p.Targets) == 0 {

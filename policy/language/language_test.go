@@ -18,8 +18,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// TestLanguageRefersToItself holds that the table is whole: each key's value is a form or a scalar, each default is a value of it, and
-// each example and bound can be read.
+// TestLanguageRefersToItself asserts that the table is whole: each key's value is a form
+// or a scalar, each default is a value of it, and each example and bound can be read.
 func TestLanguageRefersToItself(t *testing.T) {
 	dec := yaml.NewDecoder(bytes.NewReader(languageYAML))
 	dec.KnownFields(true)
@@ -66,7 +66,8 @@ func TestReferenceIsCurrent(t *testing.T) {
 	golden.Check(t, "../../docs/policy-reference.md", reference(t))
 }
 
-// beyondSchema are the bad samples that the schema lets pass: it sees what YAML makes of a value, one file and one value at a time.
+// beyondSchema are the bad samples that the schema lets pass: it sees what YAML makes of
+// a value, one file and one value at a time.
 var beyondSchema = []string{
 	"action-twice", "always-with-leave", "anchor-unused", "cgroup-bad-glob", "cgroup-upwards", "deep", "drop-in-of-no-tier",
 	"drop-in-overlaps", "duration-overflow", "floor-above-limit", "halve-every-without-floor", "hexadecimal", "hook-relative",
@@ -78,7 +79,7 @@ var beyondSchema = []string{
 	"unreachable-by-for", "unreachable-by-threshold", "unreachable-downwards", "window-too-long", "window-too-short", "zeros",
 }
 
-// TestSchemaAndSamples holds that the schema and Decode agree on each sample.
+// TestSchemaAndSamples asserts that the schema and Decode agree on each sample.
 func TestSchemaAndSamples(t *testing.T) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema))
 	if err != nil {
@@ -123,7 +124,8 @@ func TestSchemaAndSamples(t *testing.T) {
 	}
 }
 
-// reference writes docs/policy-reference.md: testdata/reference.md and a table of each form.
+// reference writes docs/policy-reference.md: testdata/reference.md and a table of each
+// form.
 func reference(t *testing.T) string {
 	t.Helper()
 	introduction, err := os.ReadFile("testdata/reference.md")
@@ -189,7 +191,8 @@ func (k *key) leftOut() string {
 // object is a JSON object. encoding/json writes its keys in alphabetical order.
 type object = map[string]any
 
-// schema writes the JSON Schema (draft 2020-12) of the language. What it cannot say, as what is between values, is left to Decode.
+// schema writes the JSON Schema (draft 2020-12) of the language. What it cannot say, as
+// what is between values, is left to Decode.
 func schema() string {
 	root := object{
 		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A policy of hapressure",

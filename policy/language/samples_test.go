@@ -14,7 +14,8 @@ import (
 	"hapressure/policy"
 )
 
-// samples returns the policies in testdata/good or testdata/bad by name; a folder is a policy of several files, in their order.
+// samples returns the policies in testdata/good or testdata/bad by name; a folder is a
+// policy of several files, in their order.
 func samples(t testing.TB, kind string) map[string][]File {
 	t.Helper()
 	found := map[string][]File{}
@@ -41,7 +42,8 @@ func samples(t testing.TB, kind string) map[string][]File {
 	return found
 }
 
-// TestBadSamples holds every message. A sample's mistakes are all in its .want file, in order.
+// TestBadSamples asserts every message. A sample's mistakes are all in its .want file, in
+// order.
 func TestBadSamples(t *testing.T) {
 	for name, files := range samples(t, "bad") {
 		p, err := Decode(files...)
@@ -75,7 +77,7 @@ func readyPolicies(t testing.TB) map[string][]File {
 	return found
 }
 
-// TestReadyPolicies holds in words what each of them does.
+// TestReadyPolicies asserts in words what each of them does.
 func TestReadyPolicies(t *testing.T) {
 	for name, files := range readyPolicies(t) {
 		p, err := Decode(files...)
@@ -98,7 +100,8 @@ func TestReadyPolicies(t *testing.T) {
 	}
 }
 
-// TestShow holds that what is shown comes to the same policy, has nothing left out, and tells where each value is from.
+// TestShow asserts that what is shown comes to the same policy, is complete, and has the
+// origin of each value.
 func TestShow(t *testing.T) {
 	all := samples(t, "good")
 	maps.Copy(all, readyPolicies(t))

@@ -18,8 +18,8 @@ import (
 
 func TestTags(t *testing.T) { golden.Tags(t, Event{}) }
 
-// TestRecordingOfBefore reads a recording that commit c745bf1 wrote, of a simulated unit: none of its
-// fields may be lost.
+// TestRecordingOfBefore reads a recording that commit c745bf1 wrote, of a simulated unit:
+// none of its fields may be lost.
 func TestRecordingOfBefore(t *testing.T) {
 	b, err := os.ReadFile("testdata/c745bf1.rec")
 	if err != nil {

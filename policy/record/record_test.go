@@ -169,7 +169,8 @@ func TestReaderRefuses(t *testing.T) {
 	}
 }
 
-// The fuzzer works on the text: hardly any of its changes to the compressed bytes would get past the checksum.
+// The fuzzer works on the text: hardly any of its changes to the compressed bytes would
+// get past the checksum.
 func FuzzReader(f *testing.F) {
 	zip, err := gzip.NewReader(bytes.NewReader(sample(f)))
 	if err != nil {

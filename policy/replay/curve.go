@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"hapressure/policy"
@@ -69,20 +70,19 @@ func (c *curve) add(p point) {
 	c.points, c.each, c.last = append(c.points, p), max(c.each, 1), 1
 }
 
-// thin merges neighbouring points until there are at most columns.
+// thin merges each two neighbouring points if there are more than columns. There are at
+// most 2*columns.
 func thin(points []point) []point {
-	each := (len(points) + columns - 1) / columns
-	if each <= 1 {
+	if len(points) <= columns {
 		return points
 	}
 	var kept []point
-	for len(points) > 0 {
-		n := min(each, len(points))
-		one := points[0]
-		for _, p := range points[1:n] {
+	for pair := range slices.Chunk(points, 2) {
+		one := pair[0]
+		for _, p := range pair[1:] {
 			one = merge(one, p)
 		}
-		kept, points = append(kept, one), points[n:]
+		kept = append(kept, one)
 	}
 	return kept
 }

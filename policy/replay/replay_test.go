@@ -18,7 +18,8 @@ import (
 	"hapressure/tests/policytest"
 )
 
-// storm is a recording of the simulated storm, made anew from some state every so many ticks, as the daemon does.
+// storm returns recordings of the simulated storm. A new one begins every so many ticks,
+// as in the daemon.
 func storm(t *testing.T, p *policy.Policy, every int) (events []record.Event) {
 	t.Helper()
 	text, err := os.ReadFile("../../tests/scenarios/storm.yaml")
@@ -70,7 +71,8 @@ func play(t *testing.T, r *Run, events []record.Event) *Run {
 	return r
 }
 
-// TestRecordingOfBefore plays a recording that commit c745bf1 wrote: its policy, states and samples are of use still.
+// TestRecordingOfBefore plays a recording that commit c745bf1 wrote: its policy, states
+// and samples are of use still.
 func TestRecordingOfBefore(t *testing.T) {
 	b, err := os.ReadFile("../record/testdata/c745bf1.rec")
 	if err != nil {
@@ -107,7 +109,8 @@ func TestRecordedPolicyDecidesAsItDid(t *testing.T) {
 		if r.Given()[policy.PurgeSSLCache] != 8 {
 			t.Errorf("%v were given", r.Given())
 		}
-		// The beginning of it was lost. A Run takes the states of what it plays, so it is made anew.
+		// The beginning of it was lost. A Run takes the states of what it plays, so it needs
+		// a new one.
 		events = storm(t, policytest.BuiltIn(t), every)
 		for i, e := range events {
 			if e.Begin != nil && i > len(events)/3 {
@@ -135,7 +138,8 @@ func TestDifferenceIsFound(t *testing.T) {
 	}
 }
 
-// Another policy goes on over a new beginning, and its actions land in the model.
+// Another policy continues over a new beginning, and its actions take effect in the
+// model.
 func TestOtherPolicy(t *testing.T) {
 	for _, every := range []int{50, 1 << 30} {
 		events := storm(t, policytest.BuiltIn(t), every)
@@ -210,8 +214,12 @@ func TestCurveIsBounded(t *testing.T) {
 			t.Fatalf("%d points after %d samples", len(c.points), i)
 		}
 	}
-	peak := thin(c.points)[0]
-	for _, p := range thin(c.points) {
+	thinned := thin(c.points)
+	if len(thinned) > columns {
+		t.Errorf("a page has %d points", len(thinned))
+	}
+	peak := thinned[0]
+	for _, p := range thinned {
 		peak = merge(peak, p)
 	}
 	if want := (point{Usage: 99, Some: 50, Room: -1, Killed: 2}); peak != want {
@@ -258,19 +266,5 @@ func TestEntriesAreBounded(t *testing.T) {
 	}
 	if !errors.Is(err, errTooMuch) || n > maxEntries/len(o.Reason)+1 {
 		t.Errorf("after %d outcomes of %d bytes: %v", n, len(o.Reason), err)
-	}
-}
-
-// However long a recording is, the page stays small and keeps the peaks.
-func TestThinKeepsPeaks(t *testing.T) {
-	curve := make([]point, 100_000)
-	curve[77_777].Usage, curve[33_333].Some, curve[11_111].Room = 99, 50, -1
-	thinned := thin(curve)
-	var peak point
-	for _, p := range thinned {
-		peak.Usage, peak.Some, peak.Room = max(peak.Usage, p.Usage), max(peak.Some, p.Some), min(peak.Room, p.Room)
-	}
-	if len(thinned) > columns || peak.Usage != 99 || peak.Some != 50 || peak.Room != -1 {
-		t.Errorf("%d points, peak %+v", len(thinned), peak)
 	}
 }

@@ -61,6 +61,11 @@ func (s *stream) value(v any) {
 	s.w.Write(b)
 }
 
+func (s *stream) field(name string, v any) {
+	s.text(name)
+	s.value(v)
+}
+
 func list[T any](s *stream, all []T) {
 	s.text("[")
 	for i := range all {
@@ -74,26 +79,20 @@ func list[T any](s *stream, all []T) {
 
 // replay writes the object of a replay. more writes additional fields of it.
 func (s *stream) replay(v *View, runs []*Run, more func()) {
-	s.text(`{"Target":`)
-	s.value(v.Target)
-	s.text(`,"From":`)
-	s.value(v.From)
-	s.text(`,"To":`)
-	s.value(v.To)
-	s.text(`,"Samples":`)
-	s.value(v.Samples)
+	s.field(`{"Target":`, v.Target)
+	s.field(`,"From":`, v.From)
+	s.field(`,"To":`, v.To)
+	s.field(`,"Samples":`, v.Samples)
 	more()
 	s.text(`,"Runs":[`)
 	for i, r := range runs {
 		if i > 0 {
 			s.text(",")
 		}
-		s.text(`{"Name":`)
-		s.value(r.Name)
+		s.field(`{"Name":`, r.Name)
 		s.text(`,"Entries":`)
 		list(s, r.Entries)
-		s.text(`,"Spent":`)
-		s.value(r.Spent)
+		s.field(`,"Spent":`, r.Spent)
 		s.text("}")
 	}
 	s.text("]}")

@@ -13,7 +13,8 @@ func ready(t testing.TB, name string) *policy.Policy {
 	return policytest.Decode(t, string(policytest.Ready(t)[name].Text))
 }
 
-// What each of the ready policies is for, in the scenario that it is for, and at what cost.
+// What each of the ready policies is for, in the scenario that it is for, and at what
+// cost.
 func TestReadyPolicies(t *testing.T) {
 	tests := []struct {
 		name, scenario string
@@ -47,7 +48,7 @@ func TestReadyPolicies(t *testing.T) {
 	}
 }
 
-// What only looks does nothing, whatever happens.
+// A policy without actions does nothing, whatever happens.
 func TestObserveOnly(t *testing.T) {
 	for _, name := range []string{"storm", "ingress", "small-vps"} {
 		_, events := run(t, Run, scenario(t, name+".yaml"), ready(t, "observe-only"))
@@ -57,7 +58,8 @@ func TestObserveOnly(t *testing.T) {
 	}
 }
 
-// With the proactive policy no worker is left with its cache for as long as a reload lasts, so less is used at the worst moment.
+// With the proactive policy no worker is left with its cache for as long as a reload
+// lasts, so less is used at the worst moment.
 func TestProactiveUsesLess(t *testing.T) {
 	s := scenario(t, "storm.yaml")
 	def, _ := run(t, Run, s, ready(t, "default"))

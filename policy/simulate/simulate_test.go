@@ -83,7 +83,8 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// No ready policy cuts connections for memory that others hold; one that is told to does, and gains next to nothing.
+// No ready policy cuts connections for memory that other programs hold. With worth: 0% the
+// built-in policy does, and gains almost nothing.
 func TestNeighbours(t *testing.T) {
 	s := scenario(t, "neighbours.yaml")
 	for name, withheld := range map[string]bool{"default": true, "proactive": true, "ingress": true, "small-vps": true, "gentle": false} { // gentle would wait for hours
@@ -123,7 +124,7 @@ func TestSameAgain(t *testing.T) {
 	}
 }
 
-// TestSize tells how large a recording of an hour is.
+// TestSize bounds the size of a sample in a recording.
 func TestSize(t *testing.T) {
 	s := scenario(t, "small-vps.yaml")
 	s.Duration = Duration(time.Hour)

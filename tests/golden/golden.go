@@ -1,4 +1,5 @@
-// Package golden compares what comes out with files that are kept. With -update tests write the files instead.
+// Package golden compares what comes out with files that are kept. With -update tests
+// write the files instead.
 package golden
 
 import (

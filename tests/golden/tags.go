@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// Tags reports each exported field of a struct, and of all that its fields lead to, whose name in JSON
-// is not written beside it: renaming such a field would lose what older versions have persisted.
+// Tags reports each exported field of a struct, and of all that its fields lead to, whose
+// name in JSON is not written beside it: renaming such a field would lose what older
+// versions have persisted.
 func Tags(t testing.TB, values ...any) {
 	t.Helper()
 	seen := map[reflect.Type]bool{}
@@ -20,7 +21,8 @@ func Tags(t testing.TB, values ...any) {
 	}
 }
 
-// untagged returns the fields without a tag. Types that encode themselves are not looked into.
+// untagged returns the fields without a tag. Types that encode themselves are not looked
+// into.
 func untagged(typ reflect.Type, seen map[reflect.Type]bool) (missing []string) {
 	if seen[typ] || reflect.PointerTo(typ).Implements(reflect.TypeFor[json.Marshaler]()) {
 		return nil
@@ -45,8 +47,8 @@ func untagged(typ reflect.Type, seen map[reflect.Type]bool) (missing []string) {
 	return missing
 }
 
-// Covers checks that JSON which was read by this version and written again has all that it had when an
-// older version wrote it. It may have more.
+// Covers checks that JSON which was read by this version and written again has all that
+// it had when an older version wrote it. It may have more.
 func Covers(t testing.TB, again, old []byte) {
 	t.Helper()
 	var a, b any
