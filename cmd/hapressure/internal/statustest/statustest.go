@@ -18,7 +18,7 @@ func Storm(name string, workers int) status.Target {
 	t := status.Target{
 		Name: name, Cgroup: "/system.slice/" + name, At: Noon,
 		Tier: 2, Tiers: []string{"purge", "shorten", "terminate"}, TierSince: new(Before(130 * time.Second)),
-		TierWhy:    "reload-room 0.4 < 1 under memory.max (held 3s of 3s); not met: usage 84% <= 85% of memory.max",
+		TierWhy:    "reload-room 0.4 < 1 under memory.max (true for 3s of 3s); not met: usage 84% <= 85% of memory.max",
 		TierLeave:  "usage below 75% for 1m: usage 91% >= 75% of memory.max",
 		Withheld:   []status.Withheld{},
 		Limit:      status.Limit{Name: "/system.slice/haproxy.service memory.max", Bytes: 1 << 30, Used: 930 << 20},
@@ -89,7 +89,7 @@ func Calm() status.Target {
 // Crowded is a target on a host that is short of memory, of which it holds little.
 func Crowded() status.Target {
 	t := Storm("haproxy.service", 3)
-	t.TierWhy = "usage 95.04% > 85% of the host's memory (held 3s of 3s); not met: reload-room 2.4 >= 1.5 under memory.max"
+	t.TierWhy = "usage 95.04% > 85% of the host's memory (true for 3s of 3s); not met: reload-room 2.4 >= 1.5 under memory.max"
 	t.TierLeave = "usage below 75% for 1m: usage 95.04% >= 75% of the host's memory"
 	t.Withheld = []status.Withheld{{Tier: "shorten", Action: "hard-stop-after", Since: Before(130 * time.Second), Held: 16 << 20,
 		Why: "hard-stop-after of tier shorten is withheld: stopping workers hold 16MiB, 0.53% of the host's memory; less than 5% is not worth cutting connections for"}}
