@@ -76,7 +76,8 @@ func inItsGrace(t *testing.T, h *haproxytest.HAProxy, listener string) {
 		limited = "    limited-quic\n"
 	}
 	config := "global\n    grace 1h\n" + limited +
-		"defaults\n    mode tcp\n    timeout connect 1s\n    timeout client 1h\n    timeout server 1h\n" +
+		"defaults\n    mode tcp\n    timeout connect 1s\n    timeout client 1h\n    timeout " +
+		"server 1h\n" +
 		listener + "backend b\n    server s 127.0.0.1:9\n"
 	if err := os.WriteFile(filepath.Join(h.Dir, "haproxy.cfg"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)

@@ -240,7 +240,8 @@ func slowLoad(t *testing.T, h *haproxytest.HAProxy) fifo {
 	if err := unix.Mkfifo(f.path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h.WriteConfig(fmt.Sprintf("frontend slow\n    bind unix@%s\n    mode http\n    acl x src -f %s\n    default_backend webecho\n",
+	h.WriteConfig(fmt.Sprintf("frontend slow\n    bind unix@%s\n    mode http\n    acl x src -f "+
+		"%s\n    default_backend webecho\n",
 		h.Inside("slow.sock"), h.Inside("slow")))
 	return f
 }

@@ -35,7 +35,8 @@ func TestParseHardStopAfter(t *testing.T) {
 }
 
 func FuzzParseHardStopAfter(f *testing.F) {
-	f.Add("global\n    log /dev/log local0\n    hard-stop-after 30s\ndefaults\n    timeout client 1h\n")
+	f.Add("global\n    log /dev/log local0\n    hard-stop-after 30s\ndefaults\n    timeout " +
+		"client 1h\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if d, ok, err := parseHardStopAfter(strings.NewReader(text)); d < 0 || err != nil && (ok ||
 			d != 0) {

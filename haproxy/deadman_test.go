@@ -111,7 +111,8 @@ func TestPurgeHaltedAnywhere(t *testing.T) {
 				refill(t, p)
 			}
 			slices.Sort(held)
-			t.Logf("halted %d times, killed by its timer %d times; threads were held for %v in the median, %v at worst; the bound is %v", len(held), killed,
+			t.Logf("halted %d times, killed by its timer %d times; threads were held for %v in "+
+				"the median, %v at worst; the bound is %v", len(held), killed,
 				held[len(held)/2], held[len(held)-1], HoldLimit)
 			if killed < len(held)*3/4 { // the others had released the worker, or were about to
 				t.Errorf("%d of %d were not killed by their timers", len(held)-killed, len(held))

@@ -191,7 +191,8 @@ func startCached(t *testing.T, release string) (*haproxytest.HAProxy, *visitors,
 	if vary {
 		options = "process-vary on"
 	}
-	h := haproxytest.Start(t, haproxytest.Config{Release: release, CacheSize: cacheSize, Threads: 4, Sections: fmt.Sprintf(`
+	h := haproxytest.Start(t, haproxytest.Config{Release: release, CacheSize: cacheSize,
+		Threads: 4, Sections: fmt.Sprintf(`
 cache pages
     total-max-size 8
     max-object-size 500000
@@ -315,7 +316,8 @@ func TestPurgeHTTPCacheWaitsForResponses(t *testing.T) {
 			}))
 			defer s.Close()
 			addr := freeTCPAddr(t)
-			h := haproxytest.Start(t, haproxytest.Config{Release: release, Global: "tune.sndbuf.client 16384", Sections: fmt.Sprintf(`
+			h := haproxytest.Start(t, haproxytest.Config{Release: release,
+				Global: "tune.sndbuf.client 16384", Sections: fmt.Sprintf(`
 cache pages
     total-max-size 8
     max-object-size 500000
@@ -471,8 +473,8 @@ func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
 			if idle < 20 || busy < 20 {
 				t.Errorf("found idle %d times, busy %d times", idle, busy)
 			}
-			t.Logf("HAProxy %s: found idle %d times, busy %d times, %d responses", h.Version, idle, busy,
-				v.served.Load())
+			t.Logf("HAProxy %s: found idle %d times, busy %d times, %d responses",
+				h.Version, idle, busy, v.served.Load())
 		})
 	}
 }

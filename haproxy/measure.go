@@ -100,8 +100,8 @@ func sharedMemory(p *proc.Process) (sum uint64, err error) {
 	return sum, err
 }
 
-// cacheSize returns the bytes that the worker's TLS session cache holds. It searches for the
-// cache until there is an answer, which does not change any more.
+// cacheSize returns the bytes that the worker's TLS session cache holds. It searches for
+// the cache until there is an answer, which does not change any more.
 func (m *memory) cacheSize(ctx context.Context, w *Worker) (uint64, error) {
 	if m.refusal != nil {
 		return 0, m.refusal

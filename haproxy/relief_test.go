@@ -203,7 +203,7 @@ func swapOn(t *testing.T) bool {
 	name, _ := unix.BytePtrFromString(file)
 	if _, _, errno := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(name)), 0,
 		0); errno != 0 {
-		t.Logf("no swap can be had here (%v): only that nothing is lost is tested", errno)
+		t.Logf("this machine gives no swap (%v): only that nothing is lost is tested", errno)
 		return false
 	}
 	t.Cleanup(func() { unix.Syscall(unix.SYS_SWAPOFF, uintptr(unsafe.Pointer(name)), 0, 0) })

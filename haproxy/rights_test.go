@@ -275,14 +275,17 @@ func TestRightsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []string
-	for _, m := range regexp.MustCompile(`(?m)^\t\w+ += "([a-z-]+)" +// `).FindAllStringSubmatch(string(kinds), -1) {
+	kind := regexp.MustCompile(`(?m)^\t\w+ += "([a-z-]+)" +// `)
+	for _, m := range kind.FindAllStringSubmatch(string(kinds), -1) {
 		names = append(names, m[1])
 	}
-	if known := slices.Sorted(slices.Values(anyAction)); !slices.Equal(slices.Sorted(slices.Values(names)), known) {
+	known := slices.Sorted(slices.Values(anyAction))
+	if !slices.Equal(slices.Sorted(slices.Values(names)), known) {
 		t.Errorf("policies know the actions %q, rights %q", names, known)
 	}
 	var want, caps []string
-	rows := regexp.MustCompile(`(?m)^\| (CAP_\w+|\w+\(2\)|kernel\.\S+) .*$`).FindAllString(string(doc), -1)
+	row := regexp.MustCompile(`(?m)^\| (CAP_\w+|\w+\(2\)|kernel\.\S+) .*$`)
+	rows := row.FindAllString(string(doc), -1)
 	for _, r := range rights {
 		actions := strings.Join(r.Actions, ", ")
 		if len(r.Actions) == len(anyAction) {
@@ -298,7 +301,8 @@ func TestRightsAreDocumented(t *testing.T) {
 		t.Errorf("docs/packaging.md has\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(want,
 			"\n"))
 	}
-	has := strings.Fields(regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.*)$`).FindStringSubmatch(string(unit))[1])
+	set := regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.*)$`)
+	has := strings.Fields(set.FindStringSubmatch(string(unit))[1])
 	slices.Sort(has)
 	slices.Sort(caps)
 	if !slices.Equal(has, caps) {

@@ -44,7 +44,8 @@ func TestTorture(t *testing.T) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w,
-		"release\tnbthread\tworker\tpurges\trefused\tbusy tries\theld median\theld worst\thandshakes\tresumed")
+		"release\tnbthread\tworker\tpurges\trefused\tbusy tries\theld median\theld "+
+			"worst\thandshakes\tresumed")
 	for _, release := range haproxytest.Releases() {
 		for _, threads := range []int{1, 2, 4} {
 			for _, kind := range []string{"stopping", "current"} {
@@ -241,8 +242,10 @@ func (m *torment) checkLock(p *Stopping) {
 // Lines that HAProxy writes when nothing is amiss. A worker of 2.6 may crash in its own
 // exit, long after a purge.
 var harmless = regexp.MustCompile(`^$|^\[NOTICE\] |` +
-	`^\[WARNING\] .* (Proxy \S+ stopped |HAProxy was started as (the )?root |This configuration \w+ \d+ threads .*total of \d+ CPUs)|` +
-	`^\[WARNING\] .* Former worker .* exited with code 0 |^\[(ALERT|WARNING)\] .* Former worker .* exited with code 139 `)
+	`^\[WARNING\] .* (Proxy \S+ stopped |HAProxy was started as (the )?root |This configuration ` +
+	`\w+ \d+ threads .*total of \d+ CPUs)|` +
+	`^\[WARNING\] .* Former worker .* exited with code 0 |^\[(ALERT|WARNING)\] .* Former worker ` +
+	`.* exited with code 139 `)
 
 // complaints fails the test if HAProxy wrote a warning, or what its watchdog writes.
 func (m *torment) complaints() {

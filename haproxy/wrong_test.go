@@ -62,7 +62,8 @@ func TestWorkerWithoutTLSCacheIsNotWritten(t *testing.T) {
 	tests := []struct{ name, sections, reason string }{
 		{"HTTP caches", twoHTTPCaches, shctx.HTTPCache},
 		{"a ring and a stick table",
-			"ring r\n    size 1048576\nbackend table\n    stick-table type ip size 100k store gpc0\n", shctx.NoCache},
+			"ring r\n    size 1048576\nbackend table\n    stick-table type ip size 100k store " +
+				"gpc0\n", shctx.NoCache},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

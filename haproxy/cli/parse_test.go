@@ -12,11 +12,15 @@ import (
 
 // Answers as real HAProxies gave them.
 const (
-	showSess26 = `0x5587a5480d20: proto=tcpv4 src=127.0.0.1:44848 fe=f be=b srv=s ts=00 epoch=0 age=2s calls=2 rate=0 cpu=0 lat=0 rq[f=808000h,i=0,an=00h,rx=59m57s,wx=,ax=] rp[f=80008000h,i=0,an=00h,rx=59m57s,wx=,ax=] scf=[8,0h,fd=14] scb=[8,1h,fd=15] exp=2s rc=0 c_exp=
-0x5587a54464f0: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00 epoch=0 age=0s calls=2 rate=1 cpu=0 lat=0 rq[f=c0c020h,i=0,an=00h,rx=,wx=,ax=] rp[f=80008002h,i=0,an=00h,rx=,wx=,ax=] scf=[8,0h,fd=6] scb=[8,1h,fd=-1] exp=10s rc=0 c_exp=
-
-`
-	showInfo26 = "Name: HAProxy\nVersion: 2.6.12-1+deb12u4\nPid: 3831\nCurrConns: 1\nnode: vm\nStopping: 1\nJobs: 3\nUnstoppable Jobs: 1\nListeners: 1\n\n"
+	showSess26 = "0x5587a5480d20: proto=tcpv4 src=127.0.0.1:44848 fe=f be=b srv=s ts=00 epoch=0 " +
+		"age=2s calls=2 rate=0 cpu=0 lat=0 rq[f=808000h,i=0,an=00h,rx=59m57s,wx=,ax=] " +
+		"rp[f=80008000h,i=0,an=00h,rx=59m57s,wx=,ax=] scf=[8,0h,fd=14] scb=[8,1h,fd=15] exp=2s " +
+		"rc=0 c_exp=\n0x5587a54464f0: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> " +
+		"ts=00 epoch=0 age=0s calls=2 rate=1 cpu=0 lat=0 rq[f=c0c020h,i=0,an=00h,rx=,wx=,ax=] " +
+		"rp[f=80008002h,i=0,an=00h,rx=,wx=,ax=] scf=[8,0h,fd=6] scb=[8,1h,fd=-1] exp=10s rc=0 " +
+		"c_exp=\n\n"
+	showInfo26 = "Name: HAProxy\nVersion: 2.6.12-1+deb12u4\nPid: 3831\nCurrConns: 1\nnode: vm\n" +
+		"Stopping: 1\nJobs: 3\nUnstoppable Jobs: 1\nListeners: 1\n\n"
 )
 
 func TestParseInfo(t *testing.T) {
@@ -48,9 +52,12 @@ func TestParseSessions(t *testing.T) {
 	}
 	// Those that have been idle for longest come first, by the fuller of the two
 	// timeouts; 2.6 shows it in rq and rp, 3.0 in scf and scb.
-	idle := "0xa: fe=f rq[f=0h,i=0,an=00h,rx=59m57s,wx=,ax=] rp[f=0h,rx=10s,wx=,ax=] scf=[8,0h,fd=14]\n" +
-		"0xb: fe=f rq[f=0h,i=0,an=00h,ax=] rp[f=0h,ax=] scf=[8,0h,fd=1,rex=1h2m,wex=] scb=[8,1h,fd=2,rex=,wex=5d]\n" +
-		"0xc: fe=f rq[f=0h,i=0,an=00h,ax=] rp[f=0h,ax=] scf=[8,0h,fd=1,rex=30s,wex=] scb=[8,1h,fd=2,rex=59m56s,wex=]\n"
+	idle := "0xa: fe=f rq[f=0h,i=0,an=00h,rx=59m57s,wx=,ax=] rp[f=0h,rx=10s,wx=,ax=] " +
+		"scf=[8,0h,fd=14]\n" +
+		"0xb: fe=f rq[f=0h,i=0,an=00h,ax=] rp[f=0h,ax=] scf=[8,0h,fd=1,rex=1h2m,wex=] " +
+		"scb=[8,1h,fd=2,rex=,wex=5d]\n" +
+		"0xc: fe=f rq[f=0h,i=0,an=00h,ax=] rp[f=0h,ax=] scf=[8,0h,fd=1,rex=30s,wex=] " +
+		"scb=[8,1h,fd=2,rex=59m56s,wex=]\n"
 	if ids, err := parseSessions(idle); err != nil || !reflect.DeepEqual(ids, []string{"0xc", "0xa",
 		"0xb"}) {
 		t.Errorf("%v, %v", ids, err)
@@ -61,8 +68,10 @@ func TestParseSessions(t *testing.T) {
 }
 
 func TestParseProcesses(t *testing.T) {
-	env := []byte("PATH=/bin\x00HAPROXY_PROCESSES=|type=m;fd=-1;pid=10;reloads=3|type=w;fd=6;cfd=7;pid=11;reloads=2;id=;version=3.0.11|" +
-		"type=e;fd=-1;pid=12|type=w;fd=9;pid=13|type=w;fd=x;pid=14|type=w;fd=1;pid=15\x00X=|type=w;fd=8;pid=16\x00")
+	env := []byte("PATH=/bin\x00HAPROXY_PROCESSES=|type=m;fd=-1;pid=10;reloads=3|" +
+		"type=w;fd=6;cfd=7;pid=11;reloads=2;id=;version=3.0.11|" +
+		"type=e;fd=-1;pid=12|type=w;fd=9;pid=13|type=w;fd=x;pid=14|type=w;fd=1;pid=15\x00X=|" +
+		"type=w;fd=8;pid=16\x00")
 	if got := parseProcesses(env); !reflect.DeepEqual(got, map[int]int{11: 6, 13: 9}) {
 		t.Errorf("%v", got)
 	}

@@ -219,8 +219,8 @@ func (f *freezer) list() error {
 	return err
 }
 
-// threadID parses a name in /proc/PID/task, up to its final NUL. It returns 0 for any other
-// name.
+// threadID parses a name in /proc/PID/task, up to its final NUL. It returns 0 for any
+// other name.
 func threadID(name []byte) int {
 	n := 0
 	for _, c := range name {

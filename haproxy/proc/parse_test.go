@@ -13,9 +13,14 @@ import (
 
 // Files as real processes had them.
 const (
-	maps26     = "55f0c0c00000-55f0c0c01000 r-xp 00055000 fe:00 1234    /usr/sbin/haproxy (deleted)\n7f16ba536000-7f16bbcdd000 rw-s 00000000 00:01 1024                       /dev/zero (deleted)\n7f16bbd00000-7f16bbd01000 rw-p 00000000 00:00 0 \n"
-	statLine   = "3831 (haproxy (x) y) S 3828 3828 3820 0 -1 4194368 1211 0 0 0 5 3 0 0 20 0 2 0 98765 56000000 1200 18446744073709551615"
-	statusText = "Name:\thaproxy\nUid:\t0\t104\t104\t104\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\nShdPnd:\t0000000000000004\nSigCgt:\t0000000180014f07\n"
+	maps26 = "55f0c0c00000-55f0c0c01000 r-xp 00055000 fe:00 1234    /usr/sbin/haproxy " +
+		"(deleted)\n7f16ba536000-7f16bbcdd000 rw-s 00000000 00:01 1024                       " +
+		"/dev/zero (deleted)\n7f16bbd00000-7f16bbd01000 rw-p 00000000 00:00 0 \n"
+	statLine = "3831 (haproxy (x) y) S 3828 3828 3820 0 -1 4194368 1211 0 0 0 5 3 0 0 20 0 2 0 " +
+		"98765 56000000 1200 18446744073709551615"
+	statusText = "Name:\thaproxy\nUid:\t0\t104\t104\t104\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t " +
+		"  12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\n" +
+		"ShdPnd:\t0000000000000004\nSigCgt:\t0000000180014f07\n"
 )
 
 func anyMapping(Mapping) bool { return true }

@@ -49,7 +49,8 @@ func Printable(t *testing.T, err error) {
 		t.Fatal("no error")
 	}
 	text := strings.ReplaceAll(err.Error(), "\n", "")
-	if len(text) > 1000 || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	odd := strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
+	if len(text) > 1000 || odd {
 		t.Errorf("%d bytes: %.300q", len(text), text)
 	}
 }
