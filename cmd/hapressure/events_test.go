@@ -78,24 +78,6 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-func TestEventsWithoutJournal(t *testing.T) {
-	bin := program(t)
-	for script, want := range map[string]string{
-		"echo nobody may >&2; exit 1":                     "nobody may\nhapressure: journalctl: exit status 1; root and members of the group systemd-journal",
-		"echo '{}'; exec /bin/sleep 1000":                 "hapressure: parsing the time of the journal entry",
-		`echo '{"__REALTIME_TIMESTAMP":"1","MESSAGE":1}'`: "hapressure: parsing the journal entry",
-	} {
-		fakeJournalctl(t, script)
-		if code, out := call(t, bin, "events"); code != 1 || !strings.HasPrefix(out, want) {
-			t.Errorf("%s: exit %d with %q, want 1 with %q", script, code, out, want)
-		}
-	}
-	t.Setenv("PATH", t.TempDir())
-	if code, out := call(t, bin, "events"); code != 1 || !strings.Contains(out, "journalctl is not installed") {
-		t.Errorf("without journalctl: exit %d with %q", code, out)
-	}
-}
-
 // Each entry is shown as it comes, and Ctrl-C is no failure.
 func TestEventsFollow(t *testing.T) {
 	bin := program(t)

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"hapressure/cmd/hapressure/internal/policyfiles"
 	"hapressure/tests/haproxytest"
 )
 
@@ -59,25 +58,6 @@ func TestFilesWithoutAnEnd(t *testing.T) {
 	// A device, last: to read it would take all memory.
 	if code, out := ends(t, bin, "policy", "check", "/dev/zero"); code != exitFailed || !strings.Contains(out, "it is a device, not a regular file") {
 		t.Errorf("policy check /dev/zero: exit %d\n%s", code, out)
-	}
-}
-
-func TestStandardInput(t *testing.T) {
-	bin := program(t)
-	for _, tt := range []struct {
-		args  []string
-		stdin string
-		want  string
-	}{
-		{[]string{"policy", "check", "-"}, policyText("good"), "the policy - is good"},
-		{[]string{"policy", "check", "-"}, strings.Repeat("#\n", policyfiles.Limit), "read standard input: the file is too large: the limit is 1 MiB"},
-		{[]string{"replay", "-"}, "", "this is not a recording"},
-	} {
-		cmd := exec.Command(bin, tt.args...)
-		cmd.Stdin = strings.NewReader(tt.stdin)
-		if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), tt.want) {
-			t.Errorf("%q: %s, want %q", tt.args, out, tt.want)
-		}
 	}
 }
 
