@@ -15,7 +15,8 @@ import (
 
 const statusDoc = "../../docs/status.md"
 
-// TestStatusDocIsCurrent makes docs/status.md of the types with -update, and else checks that it is what they say, and that each field says what it is.
+// TestStatusDocIsCurrent makes docs/status.md of the types with -update, and otherwise compares it. Each field
+// must have a comment.
 func TestStatusDocIsCurrent(t *testing.T) {
 	types := map[string]*ast.StructType{}
 	for _, name := range []string{"controller/status/status.go", "haproxy/rights.go"} {
@@ -34,8 +35,10 @@ func TestStatusDocIsCurrent(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`# What hapressure status --json prints
 
-Made from the types of controller/status. The control socket answers the same to GET /v1/status. Fields may be added; none
-is taken away or changes its meaning within a major version. A *reading* is a number, or text that says why there is none.
+This page describes the fields of the JSON. The control socket answers it to GET /v1/status.
+Fields may be added; none is removed or changes its meaning within a major version.
+A *reading* is a number, or text with the reason why there is none.
+The page is made of the types of controller/status.
 
 | field | value | meaning |
 |---|---|---|
@@ -44,20 +47,20 @@ is taken away or changes its meaning within a major version. A *reading* is a nu
 	golden.Check(t, statusDoc, b.String())
 }
 
-// values is what the Go types are in JSON.
+// values has the names of Go types in JSON.
 var values = map[string]string{"int": "number", "uint64": "number", "int64": "number", "float64": "number", "string": "text", "bool": "true or false",
 	"time.Time": "time, RFC 3339", "policy.Reading": "reading", "policy.Result": "text"}
 
 func describe(t *testing.T, b *strings.Builder, types map[string]*ast.StructType, path, name string) {
 	for _, f := range types[name].Fields.List {
-		if f.Tag == nil { // of nobody's interest
+		if f.Tag == nil { // not in JSON
 			continue
 		}
 		tag := reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("json")
 		key, omitted, _ := strings.Cut(tag, ",")
 		means := strings.ReplaceAll(strings.TrimSpace(f.Doc.Text()+f.Comment.Text()), "\n", " ")
 		if means == "" {
-			t.Errorf("%s%s says nothing of what it is", path, key)
+			t.Errorf("%s%s has no comment", path, key)
 		}
 		kind, null := typeName(f.Type)
 		at := path + key
@@ -70,7 +73,7 @@ func describe(t *testing.T, b *strings.Builder, types map[string]*ast.StructType
 		case list:
 			value = "list of " + values[kind]
 			if values[kind] == "" {
-				t.Errorf("%s is of type %s, which has no name for people", at, kind)
+				t.Errorf("%s is of type %s, which has no name in values", at, kind)
 			}
 		default:
 			of, isMap := strings.CutPrefix(kind, "map:")
@@ -79,7 +82,7 @@ func describe(t *testing.T, b *strings.Builder, types map[string]*ast.StructType
 				value = "object of " + value
 			}
 			if values[of] == "" {
-				t.Errorf("%s is of type %s, which has no name for people", at, kind)
+				t.Errorf("%s is of type %s, which has no name in values", at, kind)
 			}
 		}
 		if null {
