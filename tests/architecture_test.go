@@ -122,7 +122,7 @@ func TestNothingGoesThroughAShell(t *testing.T) {
 			}
 			seen++
 			text, err := os.ReadFile(path)
-			// The program executes itself anew, with its own arguments.
+			// The program executes itself again, with its own arguments.
 			text = bytes.Replace(text, []byte("unix.Exec(exe, os.Args, os.Environ())"), nil, 1)
 			if found := shell.Find(text); found != nil {
 				t.Errorf("%s: %s", path, found)

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// glance is how often the daemon is looked at; what it does between two such looks that found it asleep is one wake-up.
-const glance = 50 * time.Millisecond
+// sampling is the interval between two samples of the daemon; what it does between two
+// samples that found it asleep is one wake-up.
+const sampling = 50 * time.Millisecond
 
 // idle measures what the daemon costs while nothing happens: HAProxy idles with some stopping workers, and no tier is near.
 func (s settings) idle(ctx context.Context, t *table) error {
@@ -57,7 +58,7 @@ func (s settings) idle(ctx context.Context, t *table) error {
 	progress("idle, %v", s.idleFor)
 	wakes, after := 0, before
 	for asleep := true; time.Since(before.at) < s.idleFor; {
-		if err := pause(ctx, glance); err != nil {
+		if err := pause(ctx, sampling); err != nil {
 			return err
 		}
 		now, err := useOf(daemon.pid())

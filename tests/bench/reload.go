@@ -369,7 +369,7 @@ func (n *neighbour) list(ctx context.Context, hapressure string, master int) err
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil && !strings.Contains(string(out), "is no worker or master") { // a master that executes itself anew
+		if err != nil && !strings.Contains(string(out), "is no worker or master") { // a master that executes itself again
 			return fmt.Errorf("hapressure workers: %w\n%s", err, out)
 		}
 		n.listed = append(n.listed, time.Since(began))

@@ -60,7 +60,7 @@ func (s settings) sweepSize(ctx context.Context, t *table, gib int) error {
 	took := make([][]time.Duration, len(frees))
 	for round := range s.rounds {
 		for i := range frees {
-			i = (i + round) % len(frees) // nobody is always first
+			i = (i + round) % len(frees) // none is always first
 			progress("%d GiB, round %d of %d: %s", gib, round+1, s.rounds, frees[i].name)
 			d, err := frees[i].time(ctx, size)
 			if err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // contained makes HAProxy a unit that lives as a container does: first process of a pid namespace, with its own mounts (its master's socket is
-// seen by nobody else), cgroup namespace and so on. storm asks its master all the same, through /proc.
+// invisible from outside), cgroup namespace and so on. storm asks its master all the same, through /proc.
 const contained = `
 mkdir -p /srv/lb
 cat > /srv/lb/start <<'END'
@@ -95,6 +95,6 @@ systemctl is-active hapressure-image
 		t.Errorf("%d purges of 4 stopping workers:\n%s", n, log)
 	}
 	if strings.Contains(log, "systemd") {
-		t.Errorf("where there is no systemd it is told of:\n%s", log)
+		t.Errorf("there is no systemd, and the log mentions it:\n%s", log)
 	}
 }

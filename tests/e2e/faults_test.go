@@ -20,7 +20,7 @@ import (
 type fault struct {
 	name     string
 	short    bool     // done in every run of the tests, for it is quick and tells much
-	restarts bool     // hapressure itself is started anew
+	restarts bool     // hapressure itself is started again
 	ends     string   // what of HAProxy the fault itself ends, with the tunnels there are: oldWorker, all, or nothing
 	says     []string // by hapressure in the journal, or by systemd of it
 }

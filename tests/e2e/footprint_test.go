@@ -49,7 +49,7 @@ func (m machine) measured(t *testing.T, name string) map[string]int {
 	return values
 }
 
-// What the daemon holds after a storm, and what it uses while nothing happens. Its use of the CPU is only told: an emulated one is many
+// What the daemon holds after a storm, and what it uses while nothing happens. Its use of the CPU is only logged: an emulated one is many
 // times slower. make bench has that of a real one.
 func TestFootprint(t *testing.T) {
 	m := runStorm(t, "", measure+`
@@ -57,16 +57,16 @@ echo always > /sys/kernel/mm/transparent_hugepage/enabled
 systemctl start hapressure
 ./storm --kind cache --reloads 3 --tunnels 5 --limit 900M --settle 4m --out /out/storm.json &
 storm=$!
-told() { # HOW OFTEN WHAT
+logged() { # HOW OFTEN WHAT
   until [ "$(journalctl -t hapressure -o cat | grep -c "$2")" -ge "$1" ]; do
     kill -0 $storm
     sleep 1
   done
 }
-told 3 '^purge-ssl-cache on worker .* freed'
+logged 3 '^purge-ssl-cache on worker .* freed'
 measure storm
 systemctl set-property --runtime haproxy.service MemoryMax=4G # with less than four footprints the tier is held for good
-told 1 '^Back to tier none'
+logged 1 '^Back to tier none'
 sleep 30 # until all is still
 measure before
 sleep 60

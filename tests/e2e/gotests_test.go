@@ -16,7 +16,7 @@ func TestPackagesInGuest(t *testing.T) {
 	for _, suite := range suites() {
 		t.Run(suite, func(t *testing.T) {
 			packages, tests := []string{"cgroup", "systemd"}, "^TestReal"
-			if os.Getenv("HAPRESSURE_TESTS") == "all" || strings.Contains(suite, ":") {
+			if everything() || strings.Contains(suite, ":") {
 				packages, tests = append(packages, "haproxy", "controller", "controller/control", "cmd/hapressure", "cmd/hapressure/internal/daemon",
 					"cmd/hapressure/internal/doctor", "cmd/hapressure/internal/host", "cmd/hapressure/internal/policyfiles"), "^Test"
 			}

@@ -44,7 +44,7 @@ until_journal 'purge-ssl-cache on worker'
 hapressure status | tee /out/status.txt
 grep --quiet 'purge-ssl-cache .*freed' /out/status.txt
 useradd ops
-if runuser -u ops -- hapressure status; then echo 'anybody may ask' && false; fi
+if runuser -u ops -- hapressure status; then echo 'any user may ask' && false; fi
 usermod --append --groups hapressure ops
 runuser -u ops -- hapressure status --json | grep --quiet '"targets"'
 [[ $(journalctl --boot --unit=haproxy --output=cat) == *'purge-ssl-cache on worker'* ]]

@@ -49,7 +49,7 @@ func makePackages(t *testing.T, dir, version string) {
 	}
 }
 
-// Whoever makes the packages gets the same bytes.
+// The same source gives the same bytes.
 func TestPackagesAreReproducible(t *testing.T) {
 	first, second := pack(t, "1"), t.TempDir()
 	makePackages(t, second, "1")

@@ -46,11 +46,11 @@ socat TCP-LISTEN:7000,bind=127.0.0.1,reuseaddr,fork EXEC:cat &
 systemctl daemon-reload
 systemctl start haproxy@a haproxy@b
 
-cat >/usr/local/bin/tell <<'END'
+cat >/usr/local/bin/note <<'END'
 #!/bin/bash
-echo "$* $HAPRESSURE_CHANGE $HAPRESSURE_TARGET $HAPRESSURE_TIER_FROM>$HAPRESSURE_TIER $HAPRESSURE_REASON $(</proc/self/cgroup)" >>/root/told
+echo "$* $HAPRESSURE_CHANGE $HAPRESSURE_TARGET $HAPRESSURE_TIER_FROM>$HAPRESSURE_TIER $HAPRESSURE_REASON $(</proc/self/cgroup)" >>/root/noted
 END
-chmod 755 /usr/local/bin/tell
+chmod 755 /usr/local/bin/note
 runuser --user nobody -- dbus-monitor --system "type='signal',sender='org.hapressure1'" >signals &
 
 policy() { # TIER-2-ACTIONS OF ALL BUT b
@@ -69,7 +69,7 @@ tiers:
     enter: {usage: {below: 100%}}
     leave: {usage: {above: 100%}}
     actions: [$1]
-    hook: {command: [/usr/local/bin/tell, '\$HOME', 100%]}
+    hook: {command: [/usr/local/bin/note, '\$HOME', 100%]}
 END
 }
 mkdir -p /etc/hapressure
@@ -79,14 +79,14 @@ until_journal 'Guarding haproxy@a.service'
 until_journal 'Guarding haproxy@b.service'
 until_journal 'Entering tier more of haproxy@a.service'
 
-echo '== hooks run outside of the sandbox, and anybody may receive the signal'
+echo '== hooks run outside of the sandbox, and any user may receive the signal'
 until_journal 'Hook of tier purge of haproxy@a.service, entered: /bin/false: hapressure-hook-purge-'
 until_journal 'Hook of tier nothing of haproxy@b.service, entered: /bin/sleep: hapressure-hook-nothing-'
-until grep --quiet haproxy@a.service /root/told; do sleep 0.5; done
+until grep --quiet haproxy@a.service /root/noted; do sleep 0.5; done
 until grep --quiet haproxy@a.service signals; do sleep 0.5; done
-cat /root/told signals
+cat /root/noted signals
 grep --extended-regexp --quiet \
-	'^.HOME 100% entered haproxy@a.service purge>more usage [0-9.]+% < 100% of the host.s memory 0::/system.slice/hapressure-hook-more-[0-9]+.service$' /root/told
+	'^.HOME 100% entered haproxy@a.service purge>more usage [0-9.]+% < 100% of the host.s memory 0::/system.slice/hapressure-hook-more-[0-9]+.service$' /root/noted
 
 held=0
 hold() { # UNIT PORT: opens a connection, sees that it is through, and reloads
@@ -129,7 +129,7 @@ until_journal 'Guarding haproxy@a.service' 2
 hold haproxy@a 7001
 until_journal 'purge-ssl-cache on worker' 2
 [[ $(count 'Entering tier more') == 1 ]]
-[[ $(wc --lines </root/told) == 1 ]]
+[[ $(wc --lines </root/noted) == 1 ]]
 
 echo '== by hand'
 status=0

@@ -55,7 +55,7 @@ func (r rpmRoot) run(name string, args ...string) string {
 // rpm runs it, and checks how its scriptlets called systemctl and journalctl.
 func (r rpmRoot) rpm(calls []string, args ...string) string {
 	r.t.Helper()
-	// Debian's rpm wants to be told that it is meant.
+	// Debian's rpm refuses to install without the option.
 	out := r.run("rpm", append([]string{"--root", r.dir, "--force-debian"}, args...)...)
 	b, err := os.ReadFile(r.path("/called"))
 	if err != nil && !os.IsNotExist(err) {

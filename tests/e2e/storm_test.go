@@ -112,7 +112,14 @@ tiers:
 
 // What a purge cannot free makes the other tiers act, in order, on the oldest first.
 func TestHeapStorm(t *testing.T) {
-	m := runStorm(t, drainLate, `systemctl start hapressure; ./storm --kind heap --out /out/storm.json`)
+	size := ""
+	if !everything() {
+		// Workers of a fifth of the size, in a fifth of the room: a worker's own memory does
+		// not shrink with its cache and map.
+		size = " --cache-size 200000 --heap-mib 5 --limit 240M"
+	}
+	m := runStorm(t, drainLate,
+		"systemctl start hapressure; ./storm --kind heap --out /out/storm.json"+size)
 	m.storm.serves(t)
 	var order []string
 	for _, e := range m.of(controller.Action.ID(), "", "") {
@@ -225,7 +232,7 @@ now "$TERMINATE"
 				}
 			}
 			if len(m.of(controller.SensorMissing.ID(), "HAPRESSURE_SENSOR", "memory.pressure")) == 0 {
-				t.Error("it was not told that pressure figures are off")
+				t.Error("no entry says that pressure figures are off")
 			}
 		})
 	}

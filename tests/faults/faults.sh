@@ -68,7 +68,7 @@ mend-daemon-killed() {
 	until_ systemctl is-active --quiet hapressure
 }
 
-# It stands still. The watchdog notices, and nobody else need.
+# It is stopped. Only the watchdog notices.
 fault-daemon-stopped() {
 	property MainPID >$state/pid
 	kill -STOP "$(property MainPID)"
@@ -111,7 +111,7 @@ mend-worker-pid-reused() {
 	sure kill "$worker"
 }
 
-come_back() { # COMMAND...: HAProxy ends of it, and systemd starts it anew
+come_back() { # COMMAND...: HAProxy ends of it, and systemd starts it again
 	local master
 	master=$(property MainPID haproxy)
 	"$@"
@@ -153,7 +153,8 @@ mend-haproxy-frozen() {
 	said 'purge-ssl-cache on worker' mend
 }
 
-# --- of the master and its CLI. What is stopping is to be proven anew: hapressure did not run when it began to.
+# --- of the master and its CLI. Stopping workers must be proven again,
+# because hapressure did not run when they began to stop.
 
 fault-cli-gone() { systemctl stop hapressure; }
 mend-cli-gone() {
@@ -251,7 +252,7 @@ mend-run-full() {
 journald=(systemd-journald.socket systemd-journald-dev-log.socket systemd-journald-audit.socket systemd-journald.service)
 fault-journald-stopped() { systemctl stop "${journald[@]}"; }
 mend-journald-stopped() {
-	until_ emptied # nobody can say so
+	until_ emptied # the journal cannot show it
 	systemctl start "${journald[@]}"
 }
 

@@ -143,7 +143,7 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 		}
 		return func() { file.Close() }, nil
 	case <-ctx.Done():
-		go func() { // the lock may still come, and nobody waits for it any more
+		go func() { // the lock may still be granted, and no caller waits for it
 			<-locked
 			file.Close()
 		}()

@@ -20,7 +20,7 @@ type stream struct {
 
 func newStream() *stream { return &stream{mark: make(chan struct{}, 16)} }
 
-// begin starts anew with the output of another script.
+// begin drops what was kept, for the output of another script.
 func (s *stream) begin(live io.Writer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -232,7 +232,7 @@ func (h *HAProxy) Pids() []int { return append([]int{h.Master}, h.Children()...)
 func (h *HAProxy) SignalReload() {
 	h.t.Helper()
 	h.Eventually("the master waits for signals", func() error {
-		// A master that is still loading loses the signal. Up to 3.0 it executes itself anew when it has loaded.
+		// A master that is still loading loses the signal. Up to 3.0 it executes itself again when it has loaded.
 		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", h.Master))
 		if err != nil {
 			return err
@@ -412,8 +412,10 @@ func echoServer(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// FreeAddrs finds as many addresses of this host that nobody listened on a moment ago. HAProxy shares its ports with whoever wants them
-// (SO_REUSEPORT), so they are different, and of an IP address that is this process's own: tests of several packages run side by side.
+// FreeAddrs finds as many addresses of this host on which no socket listened a moment
+// ago. HAProxy shares its ports with other processes (SO_REUSEPORT), so they are all
+// different, and of an IP address of this process alone: tests of several packages run
+// side by side.
 func FreeAddrs(addrs ...*string) error {
 	pid := os.Getpid()
 	own := net.IPv4(127, 1+byte(pid>>16), byte(pid>>8), byte(pid)).String()

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// process names a process for good: a pid alone may come back as somebody else's.
+// process names a process for good: a pid alone may be reused by another process.
 type process struct {
 	pid   int
 	start uint64 // clock ticks after boot, field 22 of /proc/PID/stat
 }
 
-// lookUp finds out when pid was started. A zombie is an error: it serves nobody any more.
+// lookUp finds out when pid was started. A zombie is an error: it serves no client any more.
 func lookUp(pid int) (process, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -93,7 +93,7 @@ func showProc(ctx context.Context, socket string) (processes, error) {
 	if _, err := io.WriteString(c, "show proc\n"); err != nil {
 		return processes{}, fmt.Errorf("asking the master for its processes: %w", err)
 	}
-	// The master keeps the connection open for more commands until it is told that there are none.
+	// The master keeps the connection open for more commands until the client ends its side.
 	if err := c.(*net.UnixConn).CloseWrite(); err != nil {
 		return processes{}, fmt.Errorf("asking the master for its processes: %w", err)
 	}

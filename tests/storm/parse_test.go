@@ -131,7 +131,7 @@ func TestParseStart(t *testing.T) {
 	}
 }
 
-// TestMeterAcrossRestart: a group made anew begins at 0, and what the old one counted is not lost.
+// TestMeterAcrossRestart: a group made again begins at 0, and what the old one counted is not lost.
 func TestMeterAcrossRestart(t *testing.T) {
 	dir := t.TempDir()
 	write := func(current, kills, some string) {
@@ -216,7 +216,7 @@ func TestHowItEnded(t *testing.T) {
 	}
 }
 
-// TestWrongEcho: a tunnel that carries somebody else's bytes is broken.
+// TestWrongEcho: a tunnel that carries the bytes of another is broken.
 func TestWrongEcho(t *testing.T) {
 	here, there := net.Pipe()
 	defer here.Close()

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// report is the damage: the JSON line. A pointer is null where the figure could not be had.
+// report is the damage: the JSON line. A pointer is null if the figure is not known.
 type report struct {
 	Kind               string         `json:"kind"`
 	LimitBytes         *int64         `json:"limit_bytes"` // null: the unit has no limit

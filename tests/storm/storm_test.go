@@ -208,7 +208,7 @@ func TestLiveWorkerEnds(t *testing.T) {
 		t.Error("the live worker counts as kept")
 	}
 	if r.FreshFailed == 0 {
-		t.Error("no fresh request failed, with nobody to answer")
+		t.Error("no fresh request failed, with no server to answer")
 	}
 	if r.WorkersEnd != nil {
 		t.Errorf("workers at the end: got %d without a master to ask", *r.WorkersEnd)

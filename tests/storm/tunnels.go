@@ -33,7 +33,7 @@ type tunnels struct {
 	broken []brokenTunnel
 }
 
-// brokenTunnel tells when and how a tunnel ended that nobody had closed.
+// brokenTunnel is when and how a tunnel ended that the storm had not closed.
 type brokenTunnel struct {
 	Generation int     `json:"generation"`
 	Seconds    float64 `json:"seconds"` // since the storm began
