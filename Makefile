@@ -80,7 +80,8 @@ faults: setup
 	HAPRESSURE_TESTS=all HAPRESSURE_FAULTS='$(FAULTS)' HAPRESSURE_FAULTS_OUT=$(CURDIR)/dist/faults.json \
 		$(GO) test -run TestFaults -count 1 -timeout 90m -v ./tests/e2e
 	HAPRESSURE_FAULTS='$(FAULTS)' HAPRESSURE_HALTS=200 \
-		$(GO) test -run 'Killed|Halted|Stopped|DoesNotStop|ReusedPID' -count 1 -timeout 60m -v ./haproxy
+		$(GO) test -run 'Killed|Halted|Stopped|DoesNotStop|ReusedPID' -count 1 -timeout 60m -v \
+		./haproxy ./haproxy/proc
 
 # A thousand purges under load for each HAProxy release: half an hour.
 # HAPRESSURE_HAPROXY=/path/to/haproxy takes that one instead.

@@ -18,16 +18,18 @@ import (
 // commands is the prefix of the packages that do the work of the commands.
 const commands = "hapressure/cmd/hapressure/internal/"
 
-// allowed are the packages of ours that each package of ours may import. docs/architecture.md shows the same as a picture.
+// allowed holds, for each package of hapressure, the other ones that it may import.
+// docs/architecture.md shows the same as a picture.
 var allowed = map[string][]string{
-	"hapressure/input":              {},
-	"hapressure/policy":             {},
-	"hapressure/policy/record":      {"hapressure/policy"},
-	"hapressure/policy/language":    {"hapressure/policy"},
-	"hapressure/policy/replay":      {"hapressure/policy", "hapressure/policy/language", "hapressure/policy/record", "hapressure/policy/simulate"},
-	"hapressure/policy/simulate":    {"hapressure/policy", "hapressure/policy/record"},
-	"hapressure/cgroup":             {},
-	"hapressure/haproxy":            {"hapressure/haproxy/cli", "hapressure/haproxy/proc", "hapressure/haproxy/shctx"},
+	"hapressure/input":           {},
+	"hapressure/policy":          {},
+	"hapressure/policy/record":   {"hapressure/policy"},
+	"hapressure/policy/language": {"hapressure/policy"},
+	"hapressure/policy/replay":   {"hapressure/policy", "hapressure/policy/language", "hapressure/policy/record", "hapressure/policy/simulate"},
+	"hapressure/policy/simulate": {"hapressure/policy", "hapressure/policy/record"},
+	"hapressure/cgroup":          {},
+	"hapressure/haproxy": {"hapressure/haproxy/cli", "hapressure/haproxy/proc",
+		"hapressure/haproxy/shctx"},
 	"hapressure/haproxy/cli":        {"hapressure/haproxy/proc"},
 	"hapressure/haproxy/proc":       {},
 	"hapressure/haproxy/shctx":      {},

@@ -17,7 +17,8 @@ func TestPackagesInGuest(t *testing.T) {
 		t.Run(suite, func(t *testing.T) {
 			packages, tests := []string{"cgroup", "systemd"}, "^TestReal"
 			if everything() || strings.Contains(suite, ":") {
-				packages, tests = append(packages, "haproxy", "controller", "controller/control", "cmd/hapressure", "cmd/hapressure/internal/daemon",
+				packages, tests = append(packages, "haproxy", "haproxy/cli", "haproxy/proc", "controller",
+					"controller/control", "cmd/hapressure", "cmd/hapressure/internal/daemon",
 					"cmd/hapressure/internal/doctor", "cmd/hapressure/internal/host", "cmd/hapressure/internal/policyfiles"), "^Test"
 			}
 			needGuest(t)
