@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"hapressure/haproxy"
+	"hapressure/controller/status"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
@@ -339,10 +339,10 @@ func (e Events) PolicyRejected(origin, message string) {
 }
 
 // RightMissing logs a privilege that the kernel does not grant.
-func (e Events) RightMissing(r haproxy.Right) {
-	e.send(RightMissing, "Missing right "+r.String(), fields{
-		"RIGHT": r.Name, "REASON": r.Missing, "REMEDY": r.Remedy,
-		"ACTIONS": cmp.Or(strings.Join(r.Actions, ", "), "nothing"),
+func (e Events) RightMissing(p status.Privilege) {
+	e.send(RightMissing, "Missing right "+p.String(), fields{
+		"RIGHT": p.Name, "REASON": p.Missing, "REMEDY": p.Remedy,
+		"ACTIONS": cmp.Or(strings.Join(p.Actions, ", "), "nothing"),
 	})
 }
 

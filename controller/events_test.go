@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"hapressure/cgroup"
-	"hapressure/haproxy"
+	"hapressure/controller/status"
 	"hapressure/policy"
 	"hapressure/systemd"
 	"hapressure/tests/golden"
@@ -146,7 +146,7 @@ func TestEntriesHaveTheFieldsOfTheirKind(t *testing.T) {
 	e.Stopped()
 	e.PolicyLoaded("a policy")
 	e.PolicyRejected("a policy", "a mistake")
-	e.RightMissing(haproxy.Right{Name: "CAP_KILL", Missing: "not there", Remedy: "add it"})
+	e.RightMissing(status.Privilege{Name: "CAP_KILL", Missing: "not there", Remedy: "add it"})
 	e.SensorMissing("a.service", "memory.max", bad)
 	e.StorageFailed("a.service", recordingStore, "bad", bad)
 	e.targetFound("a.service", "/a")

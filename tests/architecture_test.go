@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"hapressure/haproxy/proc":       {},
 	"hapressure/haproxy/shctx":      {},
 	"hapressure/systemd":            {},
-	"hapressure/controller/status":  {"hapressure/haproxy", "hapressure/policy"},
+	"hapressure/controller/status":  {"hapressure/policy"},
 	"hapressure/controller":         {"hapressure/input", "hapressure/policy", "hapressure/policy/record", "hapressure/cgroup", "hapressure/controller/status", "hapressure/haproxy", "hapressure/systemd"},
 	"hapressure/controller/control": {"hapressure/controller", "hapressure/controller/status"},
 	"hapressure/cmd/hapressure": {"hapressure/controller", "hapressure/controller/control", "hapressure/controller/status", "hapressure/haproxy",

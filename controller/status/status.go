@@ -7,9 +7,10 @@
 package status
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
-	"hapressure/haproxy"
 	"hapressure/policy"
 )
 
@@ -30,9 +31,32 @@ type Daemon struct {
 	DryRun  bool      `json:"dry_run"` // it changes no worker
 	// What the kernel must allow and does not, as the daemon found at its start in its
 	// sandbox.
-	MissingRights []haproxy.Right `json:"missing_rights"`
+	MissingRights []Privilege `json:"missing_rights"`
 	// Where it records samples, decisions and outcomes; null: nowhere.
 	Recordings *Recordings `json:"recordings"`
+}
+
+// Privilege is something that the kernel must allow and does not.
+type Privilege struct {
+	Name    string   `json:"name"`    // a capability, a system call or a setting
+	Actions []string `json:"actions"` // of policies that need it; none: all work without it
+	Where   string   `json:"where"`   // they cannot be done; empty = everywhere
+	Why     string   `json:"why"`     // it is needed
+	Missing string   `json:"missing"` // what shows that it is missing
+	Remedy  string   `json:"remedy"`  // what to do
+}
+
+// String says what is missing, and what is not possible without it.
+func (p Privilege) String() string {
+	lost := strings.Join(p.Actions, ", ") + " cannot be done"
+	switch len(p.Actions) {
+	case 0:
+		lost = "every action can be done"
+	case len(policy.Kinds):
+		lost = "no action can be done"
+	}
+	text := fmt.Sprintf("%s: %s; needed to %s; %s %s", p.Name, p.Missing, p.Why, lost, p.Where)
+	return strings.TrimSpace(text)
 }
 
 // Recordings describes where the daemon records, and how much.

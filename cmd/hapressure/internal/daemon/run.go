@@ -18,7 +18,6 @@ import (
 	"hapressure/controller"
 	"hapressure/controller/control"
 	"hapressure/controller/status"
-	"hapressure/haproxy"
 	"hapressure/systemd"
 )
 
@@ -88,7 +87,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	config.DryRun, config.Origin = o.DryRun, from
 	config.Daemon = &status.Daemon{Version: o.Version, PID: os.Getpid(), Started: time.Now(), DryRun: o.DryRun,
-		MissingRights: haproxy.MissingRights(host.Procfs)}
+		MissingRights: controller.MissingPrivileges(host.Procfs)}
 	config.Status = func(text string) { systemd.Status(text) }
 	config.StateDir = runtimeFile("")
 	keepRecordings(&config, o.Recordings, o.RecordingsMiB)

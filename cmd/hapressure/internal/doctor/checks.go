@@ -95,7 +95,7 @@ func checkService(_ context.Context, e *exam) {
 }
 
 func checkRights(_ context.Context, e *exam) {
-	missing, whose := haproxy.MissingRights(e.procfs), "this command"
+	missing, whose := controller.MissingPrivileges(e.procfs), "this command"
 	if d := e.status.Daemon; d != nil && d.MissingRights != nil { // a daemon of an earlier release does not report them
 		missing, whose = d.MissingRights, "the daemon"
 	} else if e.say(warning, "start the daemon", "no daemon reports the privileges of its sandbox"); os.Geteuid() != 0 {

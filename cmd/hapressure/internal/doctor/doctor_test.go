@@ -49,7 +49,7 @@ func sound(t *testing.T) (*exam, cgrouptest.Tree) {
 		procfs: procfs, recordings: controller.Recordings{Dir: t.TempDir(), PerTarget: 1 << 20}, states: t.TempDir(), mount: tree.Mount, policy: p, files: files,
 		service: map[string]any{"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled"},
 		status: status.Status{
-			At: now, Daemon: &status.Daemon{Version: "1.0", Started: now, MissingRights: []haproxy.Right{}},
+			At: now, Daemon: &status.Daemon{Version: "1.0", Started: now, MissingRights: []status.Privilege{}},
 			Policy:  status.Policy{Origin: "the policy test.yaml", SHA256: controller.Digest(p)},
 			Targets: []status.Target{{Name: "/lb", Cgroup: "/lb", At: now, Masters: []status.Master{{PID: 10, Workers: []status.Worker{worker}}}}},
 		},
@@ -99,10 +99,10 @@ func TestDoctorFinds(t *testing.T) {
 		"warning service: the daemon only reports":           func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Daemon.DryRun = true },
 		"warning service: the daemon says: nothing":          func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.statusErr = errors.New("the daemon says: nothing") },
 		"problem rights: ptrace(2): forbidden; needed to trace; purge-ssl-cache cannot be done": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
-			e.status.Daemon.MissingRights = []haproxy.Right{{Name: "ptrace(2)", Actions: []string{"purge-ssl-cache"}, Missing: "forbidden", Why: "trace"}}
+			e.status.Daemon.MissingRights = []status.Privilege{{Name: "ptrace(2)", Actions: []string{"purge-ssl-cache"}, Missing: "forbidden", Why: "trace"}}
 		},
 		"warning rights: pidfd_getfd(2): forbidden; needed to ask; purge-ssl-cache cannot be done without -S": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
-			e.status.Daemon.MissingRights = []haproxy.Right{{Name: "pidfd_getfd(2)", Actions: []string{"purge-ssl-cache"}, Where: "without -S", Missing: "forbidden", Why: "ask"}}
+			e.status.Daemon.MissingRights = []status.Privilege{{Name: "pidfd_getfd(2)", Actions: []string{"purge-ssl-cache"}, Where: "without -S", Missing: "forbidden", Why: "ask"}}
 		},
 		"warning targets: /none of the policy is not running": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.policy.Targets = append(e.policy.Targets, policy.Target{Cgroup: "/none"})
@@ -283,7 +283,7 @@ func TestDoctorLooksAtHAProxy(t *testing.T) {
 
 func TestStatusTellsMissingRights(t *testing.T) {
 	e, _ := sound(t)
-	e.status.Daemon.MissingRights = []haproxy.Right{{Name: "CAP_KILL", Actions: []string{"trim-pools"}, Missing: "not there", Why: "signal"}}
+	e.status.Daemon.MissingRights = []status.Privilege{{Name: "CAP_KILL", Actions: []string{"trim-pools"}, Missing: "not there", Why: "signal"}}
 	if out := render.Status(e.status, 0); !strings.Contains(out, "Missing: CAP_KILL: not there; needed to signal; trim-pools cannot be done\n") {
 		t.Error(out)
 	}

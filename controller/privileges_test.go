@@ -1,4 +1,4 @@
-package haproxy
+package controller
 
 import (
 	"encoding/json"
@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hapressure/controller/status"
+	"hapressure/haproxy"
 	"hapressure/tests/haproxytest"
 )
 
@@ -28,8 +30,8 @@ func without(t *testing.T, test, right, env string) []byte {
 		t.Skip("needs root")
 	}
 	bounds, filtered := "-all", ""
-	for _, r := range rights {
-		if name, ok := strings.CutPrefix(r.Name, "CAP_"); ok && r.Name != right {
+	for _, r := range privileges {
+		if name, ok := strings.CutPrefix(r.name, "CAP_"); ok && r.name != right {
 			bounds += ",+" + strings.ToLower(name)
 		}
 	}
@@ -41,8 +43,7 @@ func without(t *testing.T, test, right, env string) []byte {
 		t.Fatal(err)
 	}
 	out := t.TempDir() + "/out"
-	cmd := exec.Command("setpriv", "--bounding-set="+bounds, "--", self, "-test.run=^"+test+"$",
-		"-test.count=1")
+	cmd := exec.Command("setpriv", "--bounding-set="+bounds, "--", self, "-test.run=^"+test+"$", "-test.count=1")
 	cmd.Env = append(os.Environ(), env, "HAPRESSURE_OUT="+out, "HAPRESSURE_FILTER="+filtered)
 	if log, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, log)
@@ -64,20 +65,18 @@ func filter(t *testing.T, call uint32) {
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0x00050000 | uint32(unix.EPERM)}, // SECCOMP_RET_ERRNO
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000},                      // SECCOMP_RET_ALLOW
 	}
-	// the first call is for the thread that makes the second, which is for all
-	runtime.LockOSThread()
+	runtime.LockOSThread() // the first call is for the thread that makes the second, which is for all
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
-		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog))); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog))); errno != 0 {
 		t.Fatal(errno)
 	}
 }
 
-// child is true in a child of without, which reports to its parent by report.
-func child(t *testing.T) (report func(any), ok bool) {
+// child is true in a child of without, which tells its parent what it found by tell.
+func child(t *testing.T) (tell func(any), ok bool) {
 	out := os.Getenv("HAPRESSURE_OUT")
 	if out == "" {
 		return nil, false
@@ -96,14 +95,11 @@ func child(t *testing.T) (report func(any), ok bool) {
 	}, true
 }
 
-// calls are the system calls of rights.
+// calls are the system calls of privileges.
 var calls = map[string]int{
-	"pidfd_open(2)": unix.SYS_PIDFD_OPEN, "pidfd_send_signal(2)": unix.SYS_PIDFD_SEND_SIGNAL,
-	"ptrace(2)":    unix.SYS_PTRACE,
-	"fallocate(2)": unix.SYS_FALLOCATE, "process_madvise(2)": unix.SYS_PROCESS_MADVISE,
-	"pidfd_getfd(2)": unix.SYS_PIDFD_GETFD,
-	"openat2(2)":     unix.SYS_OPENAT2, "setpriority(2)": unix.SYS_SETPRIORITY,
-	"timer_create(2)": unix.SYS_TIMER_CREATE,
+	"pidfd_open(2)": unix.SYS_PIDFD_OPEN, "pidfd_send_signal(2)": unix.SYS_PIDFD_SEND_SIGNAL, "ptrace(2)": unix.SYS_PTRACE,
+	"fallocate(2)": unix.SYS_FALLOCATE, "process_madvise(2)": unix.SYS_PROCESS_MADVISE, "pidfd_getfd(2)": unix.SYS_PIDFD_GETFD,
+	"openat2(2)": unix.SYS_OPENAT2, "setpriority(2)": unix.SYS_SETPRIORITY, "timer_create(2)": unix.SYS_TIMER_CREATE,
 }
 
 // tried is what a child with some rights came to.
@@ -114,9 +110,9 @@ type tried struct {
 
 // Each right is taken away, and then each action is done to a real worker: those that
 // fail must be those that Rights says.
-func TestRightsAreWhatActionsNeed(t *testing.T) {
-	if report, ok := child(t); ok {
-		report(tryActions(t))
+func TestPrivilegesAreWhatActionsNeed(t *testing.T) {
+	if tell, ok := child(t); ok {
+		tell(tryActions(t))
 		return
 	}
 	for _, kind := range []struct {
@@ -128,11 +124,11 @@ func TestRightsAreWhatActionsNeed(t *testing.T) {
 	} {
 		kind.conf.CacheSize, kind.conf.Sections = 5000, "cache c\n    total-max-size 4\n"
 		h := haproxytest.Start(t, kind.conf)
-		for _, r := range append([]Right{{}}, rights...) {
-			if _, ok := calls[r.Name]; !ok && r.Name != "" && !strings.HasPrefix(r.Name, "CAP_") {
+		for _, r := range append([]privilege{{}}, privileges...) {
+			if _, ok := calls[r.name]; !ok && r.name != "" && !strings.HasPrefix(r.name, "CAP_") {
 				continue // a setting of the kernel
 			}
-			if kind.where != nil && r.Name != "" && r.Where == "" {
+			if kind.where != nil && r.name != "" && r.where == "" {
 				continue // it was lost in the first kind
 			}
 			for range 2 {
@@ -141,18 +137,16 @@ func TestRightsAreWhatActionsNeed(t *testing.T) {
 			}
 			env := "HAPRESSURE_PIDS=" + strings.Trim(fmt.Sprint(h.Pids()), "[]")
 			var got tried
-			if err := json.Unmarshal(without(t, t.Name(), r.Name, env), &got); err != nil {
+			if err := json.Unmarshal(without(t, t.Name(), r.name, env), &got); err != nil {
 				t.Fatal(err)
 			}
-			if r.Name != "" && r.Name != "CAP_SYS_RESOURCE" && !slices.Equal(got.Missing,
-				[]string{r.Name}) || r.Name == "" && len(got.Missing) > 0 {
-				t.Errorf("%+v: without %s, missing are %q", kind.conf, r.Name, got.Missing)
+			if r.name != "" && r.name != "CAP_SYS_RESOURCE" && !slices.Equal(got.Missing, []string{r.name}) || r.name == "" && len(got.Missing) > 0 {
+				t.Errorf("%+v: without %s, missing are %q", kind.conf, r.name, got.Missing)
 			}
 			for _, action := range anyAction {
-				lost := slices.Contains(r.Actions, action) && (r.Where == "" || kind.where[r.Name])
+				lost := slices.Contains(r.actions, action) && (r.where == "" || kind.where[r.name])
 				if err := got.Errors[action]; (err != "") != lost {
-					t.Errorf("%+v: without %s, %s: %q; want it to fail: %v", kind.conf, r.Name,
-						action, err, lost)
+					t.Errorf("%+v: without %s, %s: %q; want it to fail: %v", kind.conf, r.name, action, err, lost)
 				}
 			}
 		}
@@ -161,7 +155,7 @@ func TestRightsAreWhatActionsNeed(t *testing.T) {
 
 func tryActions(t *testing.T) tried {
 	got := tried{Errors: map[string]string{}}
-	for _, r := range MissingRights("/proc") {
+	for _, r := range MissingPrivileges("/proc") {
 		if r.Name != "CAP_SYS_RESOURCE" { // a test's machine may have no such right to give
 			got.Missing = append(got.Missing, r.Name)
 		}
@@ -174,14 +168,14 @@ func tryActions(t *testing.T) tried {
 		}
 		pids = append(pids, pid)
 	}
-	s := NewScanner("/proc")
-	var workers [2]Worker // the two that are stopping
+	s := haproxy.NewScanner("/proc")
+	var workers [2]haproxy.Worker // the two that are stopping
 	found, err := s.Scan(t.Context(), pids)
 	if err == nil {
 		all := found[0].Workers
 		copy(workers[:], all[len(all)-3:])
 	}
-	do := func(w Worker, action string, fn func(*Stopping) error) {
+	do := func(w haproxy.Worker, action string, fn func(*haproxy.Stopping) error) {
 		if err != nil {
 			got.Errors[action] = err.Error()
 			return
@@ -196,33 +190,32 @@ func tryActions(t *testing.T) tried {
 		}
 	}
 	first, second := workers[0], workers[1]
-	do(first, "purge-ssl-cache", func(p *Stopping) error {
+	do(first, "purge-ssl-cache", func(p *haproxy.Stopping) error {
 		return persevere(func() error { _, err := p.PurgeSSLCache(t.Context(), pids); return err })
 	})
-	do(first, "purge-http-cache", func(p *Stopping) error {
-		return persevere(func() error {
-			_, err := p.PurgeHTTPCaches(t.Context(),
-				pids)
-			return err
-		})
+	do(first, "purge-http-cache", func(p *haproxy.Stopping) error {
+		return persevere(func() error { _, err := p.PurgeHTTPCaches(t.Context(), pids); return err })
 	})
-	do(first, "trim-pools", func(p *Stopping) error {
-		_,
-			err := p.TrimPools(t.Context())
-		return err
-	})
-	do(first, "page-out", func(p *Stopping) error { _, err := p.PageOut(t.Context()); return err })
-	// What it does is Drain, then Terminate. A drained worker is often faster than a
+	do(first, "trim-pools", func(p *haproxy.Stopping) error { _, err := p.TrimPools(t.Context()); return err })
+	do(first, "page-out", func(p *haproxy.Stopping) error { _, err := p.PageOut(t.Context()); return err })
+	// hard-stop-after drains, then terminates. A drained worker is often faster than a
 	// signal: another shows whether that comes.
-	do(first, "hard-stop-after", func(p *Stopping) error {
-		_,
-			err := (Replaced{p}).Drain(t.Context(), Pace{})
+	do(first, "hard-stop-after", func(p *haproxy.Stopping) error {
+		r, err := p.Replaced()
+		if err == nil {
+			_, err = r.Drain(t.Context(), haproxy.Pace{})
+		}
 		return err
 	})
-	do(second, "hard-stop-after", func(p *Stopping) error { return p.signal(unix.SIGQUIT) })
-	do(second, "terminate-oldest", func(p *Stopping) error {
-		_,
-			err := (Replaced{p}).Terminate(t.Context(), 0)
+	do(second, "hard-stop-after", func(p *haproxy.Stopping) error {
+		_, err := p.TrimPools(t.Context()) // is a signal
+		return err
+	})
+	do(second, "terminate-oldest", func(p *haproxy.Stopping) error {
+		r, err := p.Replaced()
+		if err == nil {
+			_, err = r.Terminate(t.Context(), 0)
+		}
 		return err
 	})
 	return got
@@ -233,27 +226,24 @@ func tryActions(t *testing.T) tried {
 func persevere(purge func() error) error {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
 		err := purge()
-		if err == nil || !strings.Contains(err.Error(), "did not stop within") ||
-			time.Now().After(end) {
+		if err == nil || !strings.Contains(err.Error(), "did not stop within") || time.Now().After(end) {
 			return err
 		}
 	}
 }
 
 // There is no way back from 3 on a real kernel.
-func TestMissingRightsReadsYama(t *testing.T) {
+func TestMissingPrivilegesReadYama(t *testing.T) {
 	procfs := t.TempDir()
 	dir := filepath.Join(procfs, "sys/kernel/yama")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for _, scope := range []string{"1", "3"} {
-		if err := os.WriteFile(filepath.Join(dir, "ptrace_scope"), []byte(scope+"\n"),
-			0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "ptrace_scope"), []byte(scope+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		missing := slices.ContainsFunc(MissingRights(procfs),
-			func(r Right) bool { return r.Name == "kernel.yama.ptrace_scope" })
+		missing := slices.ContainsFunc(MissingPrivileges(procfs), func(r status.Privilege) bool { return r.Name == "kernel.yama.ptrace_scope" })
 		if missing != (scope == "3") {
 			t.Errorf("scope %s: missing is %v", scope, missing)
 		}
@@ -261,7 +251,7 @@ func TestMissingRightsReadsYama(t *testing.T) {
 }
 
 // What is documented and what the service has is what was found out here.
-func TestRightsAreDocumented(t *testing.T) {
+func TestPrivilegesAreDocumented(t *testing.T) {
 	doc, err := os.ReadFile("../docs/packaging.md")
 	if err != nil {
 		t.Fatal(err)
@@ -270,39 +260,22 @@ func TestRightsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kinds, err := os.ReadFile("../policy/policy.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	kind := regexp.MustCompile(`(?m)^\t\w+ += "([a-z-]+)" +// `)
-	for _, m := range kind.FindAllStringSubmatch(string(kinds), -1) {
-		names = append(names, m[1])
-	}
-	known := slices.Sorted(slices.Values(anyAction))
-	if !slices.Equal(slices.Sorted(slices.Values(names)), known) {
-		t.Errorf("policies know the actions %q, rights %q", names, known)
-	}
 	var want, caps []string
-	row := regexp.MustCompile(`(?m)^\| (CAP_\w+|\w+\(2\)|kernel\.\S+) .*$`)
-	rows := row.FindAllString(string(doc), -1)
-	for _, r := range rights {
-		actions := strings.Join(r.Actions, ", ")
-		if len(r.Actions) == len(anyAction) {
+	rows := regexp.MustCompile(`(?m)^\| (CAP_\w+|\w+\(2\)|kernel\.\S+) .*$`).FindAllString(string(doc), -1)
+	for _, r := range privileges {
+		actions := strings.Join(r.actions, ", ")
+		if len(r.actions) == len(anyAction) {
 			actions = "all"
 		}
-		want = append(want, fmt.Sprintf("| %s | %s | %s |", r.Name,
-			strings.TrimSpace(actions+" "+r.Where), r.Why))
-		if strings.HasPrefix(r.Name, "CAP_") {
-			caps = append(caps, r.Name)
+		want = append(want, fmt.Sprintf("| %s | %s | %s |", r.name, strings.TrimSpace(actions+" "+r.where), r.why))
+		if strings.HasPrefix(r.name, "CAP_") {
+			caps = append(caps, r.name)
 		}
 	}
 	if !slices.Equal(rows, want) {
-		t.Errorf("docs/packaging.md has\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(want,
-			"\n"))
+		t.Errorf("docs/packaging.md has\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(want, "\n"))
 	}
-	set := regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.*)$`)
-	has := strings.Fields(set.FindStringSubmatch(string(unit))[1])
+	has := strings.Fields(regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.*)$`).FindStringSubmatch(string(unit))[1])
 	slices.Sort(has)
 	slices.Sort(caps)
 	if !slices.Equal(has, caps) {
