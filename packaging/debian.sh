@@ -8,7 +8,8 @@ quiet_apt() {
 	said=$(apt-get -qq -o DPkg::Lock::Timeout=600 "$@" 2>&1) || { echo "$said" >&2 && return 1; }
 }
 
-# update_apt ignores failures, because an archive that is not needed can cause them. The installation reports those that matter.
+# update_apt ignores failures, because an archive that is not needed can cause them. The
+# installation reports those that matter.
 update_apt() {
 	quiet_apt update || true
 }
@@ -17,7 +18,8 @@ install_packages() {
 	quiet_apt install --yes --no-install-recommends "$@"
 }
 
-# archive prints the root of the Debian archive that apt is configured for, and this machine's release.
+# archive prints the root of the Debian archive that apt is configured for, and this
+# machine's release.
 archive() {
 	# shellcheck disable=SC2016 # apt fills these in
 	apt-get indextargets --format '$(REPO_URI) $(CODENAME)' \
@@ -29,8 +31,9 @@ candidate() { # PACKAGE
 	apt-cache policy "$1" | awk '$1 == "Candidate:" { print $2 }'
 }
 
-# install_since installs VERSION or later of PACKAGE, from backports if the release has an older one.
-# apt installs from backports only on request, so the source stays, for updates of the package.
+# install_since installs VERSION or later of PACKAGE, from backports if the release has
+# an older one. apt installs from backports only on request, so the source stays, for
+# updates of the package.
 install_since() { # PACKAGE VERSION
 	local uri release
 	if dpkg --compare-versions "$(candidate "$1")" ge "$2"; then

@@ -1,6 +1,6 @@
 #!/bin/bash
-# package.sh [ARCH...] builds a .deb and an .rpm for each architecture (amd64 and arm64) in $DIST.
-# The same commit gives the same bytes on every machine.
+# package.sh [ARCH...] builds a .deb and an .rpm for each architecture (amd64 and arm64)
+# in $DIST. The same commit gives the same bytes on every machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/local/go/bin" LC_ALL=C TZ=UTC GOFLAGS=-mod=readonly CGO_ENABLED=0

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Installs what building (setup.sh go) and testing on this machine (setup.sh host) need, when run as root on Debian; else says what is
-# missing. Silent and quick when nothing is.
+# Installs what building (setup.sh go) and testing on this machine (setup.sh host) need,
+# when run as root on Debian; else says what is missing. Silent and quick when nothing
+# is.
 set -euo pipefail
 export PATH="$PATH:/usr/local/go/bin:/usr/sbin:/sbin" LC_ALL=C
 # shellcheck source-path=SCRIPTDIR
@@ -13,7 +14,8 @@ go_is_new() {
 	[[ $(go version 2>/dev/null) =~ go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= ${go#1.}))
 }
 
-# has_certificates reports whether Go finds certificates, which it needs to download modules.
+# has_certificates reports whether Go finds certificates, which it needs to download
+# modules.
 has_certificates() {
 	local file
 	for file in "${SSL_CERT_FILE:-}" /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem; do

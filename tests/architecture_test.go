@@ -1,4 +1,5 @@
-// Package tests holds what is tested across packages: the rules of the architecture, and the whole on a real machine.
+// Package tests holds what is tested across packages: the rules of the architecture,
+// and the whole on a real machine.
 package tests
 
 import (
@@ -57,7 +58,8 @@ var allowed = map[string][]string{
 	commands + "top":         {"hapressure/controller/status", "hapressure/policy", commands + "render"},
 }
 
-// impure are the packages of the standard library that a package which touches nothing has no use for.
+// impure are the packages of the standard library that a package which touches nothing
+// has no use for.
 var impure = []string{"os", "os/exec", "net", "syscall", "io/fs", "path/filepath", "log", "log/slog", "math/rand"}
 
 // isPure reports whether a package touches nothing: data in, data out.

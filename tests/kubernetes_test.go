@@ -14,7 +14,8 @@ import (
 	"hapressure/policy/language"
 )
 
-// manifest is what ours have of Kubernetes' objects: another field is a mistake, and so is one in the wrong place.
+// manifest is what ours have of Kubernetes' objects: another field is a mistake, and so
+// is one in the wrong place.
 type manifest struct {
 	APIVersion string `yaml:"apiVersion"`
 	Kind       string
@@ -88,8 +89,9 @@ type probe struct {
 	PeriodSeconds  int `yaml:"periodSeconds"`
 }
 
-// The manifests have no field that Kubernetes would not know where it is, and give what the service has: the same capabilities and memory, a
-// policy without mistakes, and the mounts it looks at.
+// The manifests have no field that Kubernetes would not know where it is, and give what
+// the service has: the same capabilities and memory, a policy without mistakes, and the
+// mounts it looks at.
 func TestKubernetesManifests(t *testing.T) {
 	unit := read(t, "../packaging/hapressure.service")
 	image := read(t, "../packaging/container/Containerfile")

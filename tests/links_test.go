@@ -17,7 +17,8 @@ var (
 	noAnchor = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// Every link between documents leads to a file, and to a heading of that file if it names one.
+// Every link between documents leads to a file, and to a heading of that file if it
+// names one.
 func TestLinksInDocuments(t *testing.T) {
 	files, err := filepath.Glob("../docs/*.md")
 	if err != nil {
@@ -61,11 +62,12 @@ func anchors(t *testing.T, file string) []string {
 	return ids
 }
 
-// fileName finds names of files of this repository in documents: `haproxy/prove.go`, or `prove.go` alone.
+// fileName finds names of files of this repository in documents: `haproxy/prove.go`, or
+// `prove.go` alone.
 var fileName = regexp.MustCompile("`((?:[\\w-]+/)*[\\w-]+\\.(?:go|sh|yaml|html|txt))`")
 
-// Every file of this repository that a document names exists. A name without its folder is
-// somewhere in the tree, and a path begins at the top or below haproxy.
+// Every file of this repository that a document names exists. A name without its folder
+// is somewhere in the tree, and a path begins at the top or below haproxy.
 func TestFilesNamedInDocuments(t *testing.T) {
 	var all []string
 	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {

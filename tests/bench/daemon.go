@@ -31,7 +31,8 @@ type guardian struct {
 	log, recordings string
 }
 
-// startDaemon starts hapressure with the environment that its unit gives it. It writes its files into dir.
+// startDaemon starts hapressure with the environment that its unit gives it. It writes
+// its files into dir.
 func startDaemon(ctx context.Context, program, dir, group string) (*guardian, error) {
 	g := &guardian{group: filepath.Base(group), log: filepath.Join(dir, "log"), recordings: filepath.Join(dir, "recordings")}
 	policy := filepath.Join(dir, "policy.yaml")
@@ -58,7 +59,8 @@ func (g *guardian) stop() {
 	g.cmd.Wait()
 }
 
-// guarded returns an error if the daemon does not guard the cgroup, or cannot read its workers.
+// guarded returns an error if the daemon does not guard the cgroup, or cannot read its
+// workers.
 func (g *guardian) guarded() error {
 	text, err := os.ReadFile(g.log)
 	if err != nil {
@@ -88,7 +90,8 @@ func (s *server) ownGroup() (string, error) {
 	return group, err
 }
 
-// daemon becomes hapressure; where cgroup v2 is not mounted where it belongs, it sees it there.
+// daemon becomes hapressure; where cgroup v2 is not mounted where it belongs, it sees
+// it there.
 func daemon(mount string, command []string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("leaving the mount namespace: %w", err)

@@ -19,8 +19,9 @@ import (
 // batch is how many workers live at a time: each more makes a reload slower.
 const batch = 100
 
-// freeze measures how long purges hold the threads of workers while more processes want to run than there are CPUs, and the
-// tunnel of the worker is in use. No purged cache is filled again, so each purge is of another worker.
+// freeze measures how long purges hold the threads of workers while more processes want
+// to run than there are CPUs, and the tunnel of the worker is in use. No purged cache
+// is filled again, so each purge is of another worker.
 func (s settings) freeze(ctx context.Context, t *table) error {
 	var held []time.Duration
 	killed, again := 0, 0
@@ -45,7 +46,8 @@ func (s settings) freeze(ctx context.Context, t *table) error {
 	return nil
 }
 
-// freezeBatch makes n stopping workers and purges them under load. A purge that its timer killed is nil.
+// freezeBatch makes n stopping workers and purges them under load. A purge that its
+// timer killed is nil.
 func (s settings) freezeBatch(ctx context.Context, n int) ([]*purged, error) {
 	srv, err := start(ctx, smallCache)
 	if err != nil {
@@ -90,8 +92,9 @@ func (s settings) spin(ctx context.Context) (stop func(), err error) {
 	return stop, nil
 }
 
-// purgeInUse purges the worker while its tunnel carries data. nil: the purge was killed by its timer. It is a process of its
-// own, because the timer kills the process that purges.
+// purgeInUse purges the worker while its tunnel carries data. nil: the purge was killed
+// by its timer. It is a process of its own, because the timer kills the process that
+// purges.
 func (w *stopping) purgeInUse(ctx context.Context) (*purged, error) {
 	pids, err := w.pids()
 	if err != nil {

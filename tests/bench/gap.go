@@ -14,7 +14,8 @@ import (
 
 const pingEvery = 500 * time.Microsecond
 
-// gap compares what a tunnel through a worker feels of a sweep with what it feels of none. Sweep and idle time alternate in their order.
+// gap compares what a tunnel through a worker feels of a sweep with what it feels of
+// none. Sweep and idle time alternate in their order.
 func (s settings) gap(ctx context.Context, t *table) error {
 	if free, err := memInfo("MemAvailable"); err != nil || uint64(s.gapSize)<<30+spare > free {
 		t.add(fmt.Sprintf("gap while %d GiB are swept", s.gapSize), "left out: only %.1f GiB are available", gibs(free))
@@ -65,7 +66,8 @@ func (s settings) gap(ctx context.Context, t *table) error {
 	return nil
 }
 
-// pingDuringPurge purges the worker in a process of its own, as hapressure is one, and returns the tunnel's round trips meanwhile.
+// pingDuringPurge purges the worker in a process of its own, as hapressure is one, and
+// returns the tunnel's round trips meanwhile.
 func (w *stopping) pingDuringPurge(ctx context.Context) ([]time.Duration, error) {
 	pids, err := w.pids()
 	if err != nil {
@@ -104,7 +106,8 @@ func (w *stopping) pingDuringPurge(ctx context.Context) ([]time.Duration, error)
 	return got, perr
 }
 
-// ping sends a few bytes through the tunnel at a steady rate until done, and returns how long each took to come back.
+// ping sends a few bytes through the tunnel at a steady rate until done, and returns
+// how long each took to come back.
 func ping(tunnel net.Conn, done <-chan time.Time) ([]time.Duration, error) {
 	var took []time.Duration
 	tick := time.NewTicker(pingEvery)

@@ -20,13 +20,16 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// patience is how long an event may take that must come: a worker fills 16 GiB before it serves.
+// patience is how long an event may take that must come: a worker fills 16 GiB before
+// it serves.
 const patience = 3 * time.Minute
 
-// answerTime is how long one question to the master's CLI may take. A master that loads may leave one unanswered.
+// answerTime is how long one question to the master's CLI may take. A master that loads
+// may leave one unanswered.
 const answerTime = 10 * time.Second
 
-// server is a HAProxy in master-worker mode with a TLS front and an echo server behind it.
+// server is a HAProxy in master-worker mode with a TLS front and an echo server behind
+// it.
 type server struct {
 	program  string
 	dir      string
@@ -40,7 +43,8 @@ type server struct {
 	asking   sync.Mutex // for the connection to the master's CLI
 }
 
-// start runs the host's HAProxy with a session cache of this many blocks, and waits until it serves.
+// start runs the host's HAProxy with a session cache of this many blocks, and waits
+// until it serves.
 func start(ctx context.Context, blocks int) (*server, error) {
 	return startProgram(ctx, "haproxy", blocks)
 }
@@ -122,7 +126,8 @@ frontend pid
 %s`, blocks, s.addr, s.file("site.pem"), s.echo.Addr(), s.pidAddr, s.sections), 0o600)
 }
 
-// reload starts a new generation with a cache of this many blocks, waits until it serves, and returns its worker's pid.
+// reload starts a new generation with a cache of this many blocks, waits until it
+// serves, and returns its worker's pid.
 func (s *server) reload(ctx context.Context, blocks int) (int, error) {
 	before, err := s.workers()
 	if err != nil {
@@ -141,8 +146,8 @@ func (s *server) reload(ctx context.Context, blocks int) (int, error) {
 	return pid, nil
 }
 
-// newWorker waits until a worker serves that is not among before, and returns its pid. That the master answers after that shows that
-// it waits for the next signal.
+// newWorker waits until a worker serves that is not among before, and returns its pid.
+// That the master answers after that shows that it waits for the next signal.
 func (s *server) newWorker(ctx context.Context, before []int) (int, error) {
 	pid, err := s.serving(ctx, before)
 	if err != nil {
@@ -153,7 +158,8 @@ func (s *server) newWorker(ctx context.Context, before []int) (int, error) {
 	})
 }
 
-// serving waits until a worker serves that is not among before, and returns its pid. It does not use the master's CLI.
+// serving waits until a worker serves that is not among before, and returns its pid. It
+// does not use the master's CLI.
 func (s *server) serving(ctx context.Context, before []int) (pid int, err error) {
 	return pid, s.wait(ctx, "a new worker serves", func() (bool, error) {
 		var ok bool
@@ -162,7 +168,8 @@ func (s *server) serving(ctx context.Context, before []int) (pid int, err error)
 	})
 }
 
-// answering returns the pid of the worker that takes a new connection; ok is false if none does.
+// answering returns the pid of the worker that takes a new connection; ok is false if
+// none does.
 func (s *server) answering() (pid int, ok bool) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	resp, err := client.Get("http://" + s.pidAddr)
@@ -179,7 +186,8 @@ func (s *server) says(pid int, line string) bool {
 	return strings.Contains(s.ask(fmt.Sprintf("@!%d show info", pid)), "\n"+line+"\n")
 }
 
-// ask sends a command to the master's CLI, and returns the answer, or "" if there is none. There is one such connection at a time.
+// ask sends a command to the master's CLI, and returns the answer, or "" if there is
+// none. There is one such connection at a time.
 func (s *server) ask(command string) string {
 	s.asking.Lock()
 	defer s.asking.Unlock()
@@ -244,7 +252,8 @@ func (s *server) wait(ctx context.Context, what string, done func() (bool, error
 	}
 }
 
-// openTunnel opens a connection to the generation that serves now, which keeps its worker alive until it is closed.
+// openTunnel opens a connection to the generation that serves now, which keeps its
+// worker alive until it is closed.
 func (s *server) openTunnel() (net.Conn, error) {
 	c, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 // samples that found it asleep is one wake-up.
 const sampling = 50 * time.Millisecond
 
-// idle measures what the daemon costs while nothing happens: HAProxy idles with some stopping workers, and no tier is near.
+// idle measures what the daemon costs while nothing happens: HAProxy idles with some
+// stopping workers, and no tier is near.
 func (s settings) idle(ctx context.Context, t *table) error {
 	dir, err := os.MkdirTemp("", "hapressure-bench-")
 	if err != nil {

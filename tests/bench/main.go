@@ -1,6 +1,7 @@
-// Bench measures what the purge and the scan cost on a real HAProxy of this machine, and exits 1 if one of them misses its target. It needs
-// root, HAProxy 2.5 to 3.0, and a machine with nothing else to do: all targets are ratios of two figures of the same run, but a busy
-// machine makes them worthless all the same.
+// Bench measures what the purge and the scan cost on a real HAProxy of this machine,
+// and exits 1 if one of them misses its target. It needs root, HAProxy 2.5 to 3.0, and
+// a machine with nothing else to do: all targets are ratios of two figures of the same
+// run, but a busy machine makes them worthless all the same.
 package main
 
 import (
@@ -125,7 +126,8 @@ func self(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// hold keeps a shared anonymous mapping of so many bytes, every page of it written, until it is killed.
+// hold keeps a shared anonymous mapping of so many bytes, every page of it written,
+// until it is killed.
 func hold(bytes string) error {
 	n, err := strconv.Atoi(bytes)
 	if err != nil {
@@ -142,7 +144,8 @@ func hold(bytes string) error {
 	select {}
 }
 
-// purge waits for a line, purges the worker named by the first pid, and prints what came of it.
+// purge waits for a line, purges the worker named by the first pid, and prints what
+// came of it.
 func purge(ctx context.Context, args []string) error {
 	var pids []int
 	for _, a := range args {

@@ -25,7 +25,8 @@ func (p *programs) Set(path string) error {
 	return nil
 }
 
-// reload compares reloads of HAProxy without hapressure and beside it: one that loads for long, and many in a row.
+// reload compares reloads of HAProxy without hapressure and beside it: one that loads
+// for long, and many in a row.
 func (s settings) reload(ctx context.Context, t *table) error {
 	if err := openFiles(); err != nil {
 		return err
@@ -78,7 +79,8 @@ var modes = []struct {
 	{"with", startNeighbour},
 }
 
-// slowReload measures one reload that a FIFO in place of a file of addresses holds up, and the reload after it.
+// slowReload measures one reload that a FIFO in place of a file of addresses holds up,
+// and the reload after it.
 func (s settings) slowReload(ctx context.Context, t *table, hapressure, program, release string) error {
 	for _, mode := range modes {
 		progress("HAProxy %s, a reload with %v of loading, %s hapressure", release, s.load, mode.name)
@@ -158,7 +160,8 @@ func release(ctx context.Context, fifo string, after time.Duration) error {
 	}
 }
 
-// manyReloads measures reloads, one every second, of a HAProxy with many stopping workers.
+// manyReloads measures reloads, one every second, of a HAProxy with many stopping
+// workers.
 func (s settings) manyReloads(ctx context.Context, t *table, hapressure, program, release string) error {
 	srv, err := startProgram(ctx, program, smallCache)
 	if err != nil {
@@ -190,7 +193,8 @@ func (s settings) manyReloads(ctx context.Context, t *table, hapressure, program
 	return nil
 }
 
-// reloadEverySecond returns how long each reload took to end. A reload that is late delays the ones after it.
+// reloadEverySecond returns how long each reload took to end. A reload that is late
+// delays the ones after it.
 func (s *server) reloadEverySecond(ctx context.Context, reloads int) (took []time.Duration, seen sight, err error) {
 	w := s.watch(ctx)
 	tick := time.NewTicker(time.Second)
@@ -267,7 +271,8 @@ type watcher struct {
 	asked  chan time.Duration
 }
 
-// watch counts the slots of the master's CLI every 100 ms, and asks it once a second as an operator does.
+// watch counts the slots of the master's CLI every 100 ms, and asks it once a second as
+// an operator does.
 func (s *server) watch(ctx context.Context) *watcher {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &watcher{srv: s, files: s.files(), cancel: cancel, slots: make(chan int), asked: make(chan time.Duration)}
@@ -288,7 +293,8 @@ func (s *server) watch(ctx context.Context) *watcher {
 	return w
 }
 
-// operator returns how long an operator waits for the answer to `show proc`, who tries again if the master refuses.
+// operator returns how long an operator waits for the answer to `show proc`, who tries
+// again if the master refuses.
 func (s *server) operator(ctx context.Context) time.Duration {
 	began := time.Now()
 	for !strings.Contains(s.ask("show proc"), "worker") && pause(ctx, 20*time.Millisecond) == nil {
@@ -301,14 +307,16 @@ func (w *watcher) end() sight {
 	return sight{slots: <-w.slots, slowest: <-w.asked, files: w.srv.files() - w.files}
 }
 
-// slots counts the connections of the master's CLI, also those that it has not accepted yet.
+// slots counts the connections of the master's CLI, also those that it has not accepted
+// yet.
 func (s *server) slots() (n int) {
 	b, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(b)) {
-		// Num RefCount Protocol Flags Type St Inode Path; a listener has the flag 00010000
+		// Num RefCount Protocol Flags Type St Inode Path; a listener has the flag
+		// 00010000
 		f := strings.Fields(line)
 		if len(f) == 8 && strings.HasPrefix(f[7], s.file("master.sock")) && f[3] != "00010000" {
 			n++
@@ -323,8 +331,8 @@ func (s *server) files() int {
 	return len(names)
 }
 
-// neighbour is hapressure beside a HAProxy: the daemon, and an operator who runs `hapressure workers` once a second. The zero value
-// is none.
+// neighbour is hapressure beside a HAProxy: the daemon, and an operator who runs
+// `hapressure workers` once a second. The zero value is none.
 type neighbour struct {
 	daemon *guardian
 	dir    string
@@ -401,8 +409,9 @@ func (n *neighbour) String() string {
 		median(n.ticks).Seconds(), quantile(n.ticks, 1).Seconds(), 100*n.cpu, median(n.listed).Seconds(), quantile(n.listed, 1).Seconds())
 }
 
-// ticks returns the times between the ticks in the recordings below a folder. A daemon that is not busy pauses for 1.1 s between two,
-// and after 10 s in which nothing happens for up to 10 s.
+// ticks returns the times between the ticks in the recordings below a folder. A daemon
+// that is not busy pauses for 1.1 s between two, and after 10 s in which nothing
+// happens for up to 10 s.
 func ticks(recordings string) (between []time.Duration, err error) {
 	names, err := filepath.Glob(filepath.Join(recordings, "*", "*"))
 	if err != nil {

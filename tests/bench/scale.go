@@ -22,8 +22,9 @@ type step struct {
 	purges          []time.Duration
 }
 
-// scale measures a Scan and a purge among more and more stopping workers. Both must be linear: what a Scan costs a worker must not grow,
-// and nor may what a purge costs, as there is one for each worker.
+// scale measures a Scan and a purge among more and more stopping workers. Both must be
+// linear: what a Scan costs a worker must not grow, and nor may what a purge costs, as
+// there is one for each worker.
 func (s settings) scale(ctx context.Context, t *table) error {
 	if err := openFiles(); err != nil {
 		return err
@@ -87,7 +88,8 @@ func (s settings) scale(ctx context.Context, t *table) error {
 	return nil
 }
 
-// report compares the fastest of each: what else runs on the machine can only make them slower.
+// report compares the fastest of each: what else runs on the machine can only make them
+// slower.
 func report(t *table, steps []step) {
 	for _, st := range steps {
 		show := func(took []time.Duration) string {
@@ -123,7 +125,8 @@ func allPIDs(servers []*server) ([]int, error) {
 	return all, nil
 }
 
-// measureScan also returns the last Scanner, and the workers that it has found to be stopping with a full cache.
+// measureScan also returns the last Scanner, and the workers that it has found to be
+// stopping with a full cache.
 func measureScan(ctx context.Context, pids []int) (st step, s *haproxy.Scanner, full []haproxy.Worker, err error) {
 	const times = 5
 	for range times {

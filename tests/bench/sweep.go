@@ -23,7 +23,8 @@ const (
 	spare      = 3 << 30 // bytes of MemAvailable that are left to others
 )
 
-// sweep compares the speed of a purge with that of the kernel when it frees the same memory because the process ends.
+// sweep compares the speed of a purge with that of the kernel when it frees the same
+// memory because the process ends.
 func (s settings) sweep(ctx context.Context, t *table) error {
 	for f := range strings.SplitSeq(s.sizes, ",") {
 		gib, err := strconv.Atoi(f)
@@ -131,10 +132,12 @@ func timePurge(ctx context.Context, size uint64) (time.Duration, error) {
 	return p.Took, err
 }
 
-// purgeTries is how often a purge that something passing prevents is tried: on a busy machine a thread may not get to stop in time.
+// purgeTries is how often a purge that something passing prevents is tried: on a busy
+// machine a thread may not get to stop in time.
 const purgeTries = 10
 
-// purged is a purge as it was measured from outside, the longest hold of its tries, and how many these were.
+// purged is a purge as it was measured from outside, the longest hold of its tries, and
+// how many these were.
 type purged struct {
 	Took, Held time.Duration
 	Freed      uint64
@@ -201,8 +204,9 @@ func timeEnd(ctx context.Context, size uint64) (time.Duration, error) {
 	return kill(ctx, cmd.Process.Pid, size)
 }
 
-// kill kills a process that is the last to map so much shared memory, and returns how long it takes until the memory is free. The end of
-// the process alone does not tell: the kernel may free the memory later.
+// kill kills a process that is the last to map so much shared memory, and returns how
+// long it takes until the memory is free. The end of the process alone does not tell:
+// the kernel may free the memory later.
 func kill(ctx context.Context, pid int, size uint64) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

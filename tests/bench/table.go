@@ -57,7 +57,8 @@ func (t *table) print(w io.Writer) error {
 	return nil
 }
 
-// quantile returns the smallest value that at least this part of the values does not exceed.
+// quantile returns the smallest value that at least this part of the values does not
+// exceed.
 func quantile[T cmp.Ordered](values []T, part float64) T {
 	s := slices.Sorted(slices.Values(values))
 	return s[min(len(s)-1, int(part*float64(len(s))))]

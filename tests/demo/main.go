@@ -1,4 +1,5 @@
-// Command demo shows what hapressure is for, on a throwaway machine: the same storm of reloads without it and with it, side by side.
+// Command demo shows what hapressure is for, on a throwaway machine: the same storm of
+// reloads without it and with it, side by side.
 package main
 
 import (
@@ -29,7 +30,8 @@ The storm is run twice on a throwaway Debian guest: first as it is, then with ha
 expect about ten minutes.
 `
 
-// script runs both storms and prints marks between them for the reader of its output. A storm whose reloads fail has done its job.
+// script runs both storms and prints marks between them for the reader of its output. A
+// storm whose reloads fail has done its job.
 const script = `
 set -eu
 echo "#### Without hapressure"

@@ -18,13 +18,15 @@ var elsewhere = []string{
 	"hapressure policy check policy.yaml", // shown for what it says of mistakes: see policy/language/testdata/bad
 }
 
-// placeholders are the words in documents that stand for names of the reader's, and what they are in the guest.
+// placeholders are the words in documents that stand for names of the reader's, and
+// what they are in the guest.
 var placeholders = strings.NewReplacer(
 	"-o FILE", "-o /tmp/recording", "FILE...", "/var/lib/hapressure/recordings/haproxy.service/*", "FILE", "/var/lib/hapressure/recordings/haproxy.service/*",
 	"NAME", "ops",
 )
 
-// documentedCommands are the command lines of README.md and docs, one a line, as they are run in a guest (package.sh).
+// documentedCommands are the command lines of README.md and docs, one a line, as they
+// are run in a guest (package.sh).
 func documentedCommands(t *testing.T) string {
 	t.Helper()
 	files, err := filepath.Glob("../../docs/*.md")

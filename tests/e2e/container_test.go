@@ -8,8 +8,9 @@ import (
 	"hapressure/policy"
 )
 
-// contained makes HAProxy a unit that lives as a container does: first process of a pid namespace, with its own mounts (its master's socket is
-// invisible from outside), cgroup namespace and so on. storm asks its master all the same, through /proc.
+// contained makes HAProxy a unit that lives as a container does: first process of a pid
+// namespace, with its own mounts (its master's socket is invisible from outside),
+// cgroup namespace and so on. storm asks its master all the same, through /proc.
 const contained = `
 mkdir -p /srv/lb
 cat > /srv/lb/start <<'END'
@@ -36,8 +37,10 @@ ExecReload=/srv/lb/reload
 END
 `
 
-// asContainer is what the DaemonSet makes of the image, made by systemd: a root with nothing but the program, read-only, the host's processes and
-// cgroups, and the capabilities. It is started again when it ends: a purge that holds a worker for too long ends it.
+// asContainer is what the DaemonSet makes of the image, made by systemd: a root with
+// nothing but the program, read-only, the host's processes and cgroups, and the
+// capabilities. It is started again when it ends: a purge that holds a worker for too
+// long ends it.
 const asContainer = `
 mkdir -p /srv/image/usr/bin /srv/image/etc/hapressure /srv/image/proc /srv/image/sys /srv/image/dev /srv/image/run /srv/run
 install -m 755 hapressure /srv/image/usr/bin/hapressure
@@ -61,7 +64,8 @@ systemctl daemon-reload
 systemctl start hapressure-image
 `
 
-// HAProxy and hapressure each in a container: what stops is purged, and no tunnel is lost.
+// HAProxy and hapressure each in a container: what stops is purged, and no tunnel is
+// lost.
 func TestContainers(t *testing.T) {
 	manifest := read(t, "../../packaging/kubernetes/daemonset.yaml")
 	capabilities := regexp.MustCompile(`add: \[(.*)\]`).FindStringSubmatch(manifest)[1]

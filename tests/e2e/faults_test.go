@@ -16,7 +16,8 @@ import (
 	"hapressure/tests/guest"
 )
 
-// fault is one row of the matrix. What makes it and what ends it is in faults/faults.sh, under its name.
+// fault is one row of the matrix. What makes it and what ends it is in
+// faults/faults.sh, under its name.
 type fault struct {
 	name     string
 	short    bool     // done in every run of the tests, for it is quick and tells much
@@ -69,7 +70,8 @@ var faults = []fault{
 	{name: "swap-full", says: []string{"page-out on worker"}},
 }
 
-// chosen are the faults to make: HAPRESSURE_FAULTS is "all", or names; else the short ones.
+// chosen are the faults to make: HAPRESSURE_FAULTS is "all", or names; else the short
+// ones.
 func chosen() []fault {
 	want := strings.Fields(os.Getenv("HAPRESSURE_FAULTS"))
 	return slices.DeleteFunc(slices.Clone(faults), func(f fault) bool {
@@ -88,7 +90,8 @@ type verdict struct {
 	Restarts int         `json:"restarts"`
 }
 
-// Whatever breaks, nothing of HAProxy is lost that the fault itself did not end, and hapressure is back at work when it is over.
+// Whatever breaks, nothing of HAProxy is lost that the fault itself did not end, and
+// hapressure is back at work when it is over.
 func TestFaults(t *testing.T) {
 	var names []string
 	for _, f := range chosen() {

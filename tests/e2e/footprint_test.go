@@ -11,7 +11,8 @@ import (
 	"hapressure/policy"
 )
 
-// measure is a shell function that writes what hapressure uses to /out under a name, as key=value.
+// measure is a shell function that writes what hapressure uses to /out under a name, as
+// key=value.
 const measure = `
 measure() {
   local pid; pid=$(systemctl show -P MainPID hapressure)
@@ -49,8 +50,9 @@ func (m machine) measured(t *testing.T, name string) map[string]int {
 	return values
 }
 
-// What the daemon holds after a storm, and what it uses while nothing happens. Its use of the CPU is only logged: an emulated one is many
-// times slower. make bench has that of a real one.
+// What the daemon holds after a storm, and what it uses while nothing happens. Its use
+// of the CPU is only logged: an emulated one is many times slower. make bench has that
+// of a real one.
 func TestFootprint(t *testing.T) {
 	m := runStorm(t, "", measure+`
 echo always > /sys/kernel/mm/transparent_hugepage/enabled
@@ -88,8 +90,9 @@ wait $storm
 		float64(after["usec"]-before["usec"])/1e4/seconds, float64(after["switches"]-before["switches"])/seconds)
 }
 
-// While something else takes all the host's memory, again and again until the kernel kills it, and all its CPUs, hapressure does what it is
-// there for, and is neither killed nor found dead by its watchdog.
+// While something else takes all the host's memory, again and again until the kernel
+// kills it, and all its CPUs, hapressure does what it is there for, and is neither
+// killed nor found dead by its watchdog.
 func TestActsWhileTheHostThrashes(t *testing.T) {
 	m := runStorm(t, "", measure+`
 systemctl start hapressure

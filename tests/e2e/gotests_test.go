@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// The packages' own tests that want systemd and cgroup v2 for themselves. In the long form, and on an architecture that HAPRESSURE_SUITES names,
-// all tests of these packages and of those that work with HAProxy, which is that of the guest.
+// The packages' own tests that want systemd and cgroup v2 for themselves. In the long
+// form, and on an architecture that HAPRESSURE_SUITES names, all tests of these
+// packages and of those that work with HAProxy, which is that of the guest.
 func TestPackagesInGuest(t *testing.T) {
 	for _, suite := range suites() {
 		t.Run(suite, func(t *testing.T) {
@@ -30,8 +31,9 @@ func TestPackagesInGuest(t *testing.T) {
 				goFor(t, spec.Arch, "test", "-c", "-o", program, "hapressure/"+pkg)
 				spec.Files[filepath.Join("src", pkg, name)] = program
 			}
-			// Prometheus is for this machine, where the tests that need nothing else run; and an emulated machine that is stepped through by
-			// instructions does not come to an end.
+			// Prometheus is for this machine, where the tests that need nothing else
+			// run; and an emulated machine that is stepped through by instructions does
+			// not come to an end.
 			spec.Run = `
 uname -srm; systemctl --version | head -n 1; haproxy -v | head -n 1
 export HAPRESSURE_REAL=1 HAPRESSURE_HAPROXY=/usr/sbin/haproxy

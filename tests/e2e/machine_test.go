@@ -22,7 +22,8 @@ import (
 // built is the folder of all that is built for guests. It goes with the tests.
 var built = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "hapressure-tests-") })
 
-// programs builds, once for each architecture, the programs that guests run, and returns their folder.
+// programs builds, once for each architecture, the programs that guests run, and
+// returns their folder.
 var programs = func() func(t *testing.T, arch string) string {
 	var mu sync.Mutex
 	done := map[string]bool{}
@@ -99,8 +100,9 @@ if [ -e policy.yaml ]; then install -m 644 policy.yaml /etc/hapressure/policy.ya
 systemctl daemon-reload
 `
 
-// runStorm runs script in a guest, in which hapressure is installed; script is to run ./storm with --out /out/storm.json. policy is
-// the policy file, empty for the built-in policy.
+// runStorm runs script in a guest, in which hapressure is installed; script is to run
+// ./storm with --out /out/storm.json. policy is the policy file, empty for the built-in
+// policy.
 func runStorm(t *testing.T, policy, script string) machine {
 	t.Helper()
 	m := runInGuest(t, policy, script)
@@ -122,13 +124,15 @@ func (m machine) report(t *testing.T, name string) stormReport {
 	return r
 }
 
-// runInGuest runs a script in a guest in which hapressure is installed, with the policy file of the given text, if any.
+// runInGuest runs a script in a guest in which hapressure is installed, with the policy
+// file of the given text, if any.
 func runInGuest(t *testing.T, policy, script string) machine {
 	t.Helper()
 	return runOn(t, guest.Spec{Suite: "trixie", Timeout: 20 * time.Minute}, policy, script)
 }
 
-// suites are the releases of Debian to run on, of this machine's architecture or, as in trixie:arm64, of another.
+// suites are the releases of Debian to run on, of this machine's architecture or, as in
+// trixie:arm64, of another.
 func suites() []string {
 	if named := strings.Fields(os.Getenv("HAPRESSURE_SUITES")); len(named) > 0 {
 		return named
@@ -194,7 +198,8 @@ func boot(t *testing.T, spec guest.Spec) machine {
 	return m
 }
 
-// of returns the entries of one kind, such as controller.Action, that have the given field; "" for any.
+// of returns the entries of one kind, such as controller.Action, that have the given
+// field; "" for any.
 func (m machine) of(id, field, value string) []map[string]string {
 	var found []map[string]string
 	for _, e := range m.entries {
@@ -210,8 +215,8 @@ func (m machine) actions(kind string) []map[string]string {
 	return m.of(controller.Action.ID(), "HAPRESSURE_ACTION", kind)
 }
 
-// ourEntries reads hapressure's entries from a journal in export format (systemd's Journal Export Format). Text fields only: ours
-// are all text without line breaks.
+// ourEntries reads hapressure's entries from a journal in export format (systemd's
+// Journal Export Format). Text fields only: ours are all text without line breaks.
 func ourEntries(f *os.File) ([]map[string]string, error) {
 	var entries []map[string]string
 	entry := map[string]string{}

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Runs in a guest: Prometheus scrapes hapressure over TCP through a storm, and is then asked all that the dashboard asks.
+# Runs in a guest: Prometheus scrapes hapressure over TCP through a storm, and is then
+# asked all that the dashboard asks.
 set -euo pipefail
 trap 'echo "line $LINENO failed: $BASH_COMMAND"; systemctl status hapressure hapressure-metrics.socket --no-pager --full | tail -n 40; tail -n 20 prometheus.log || true' ERR
 

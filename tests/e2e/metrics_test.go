@@ -11,7 +11,8 @@ import (
 	"hapressure/tests/guest"
 )
 
-// A Prometheus scrapes the service, in its sandbox, over the socket that systemd gives it; the script is in metrics.sh.
+// A Prometheus scrapes the service, in its sandbox, over the socket that systemd gives
+// it; the script is in metrics.sh.
 func TestMetricsInGuest(t *testing.T) {
 	needGuest(t)
 	deb := pack(t, "1")

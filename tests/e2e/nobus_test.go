@@ -9,8 +9,8 @@ import (
 	"hapressure/policy"
 )
 
-// hapressure is started on a machine without D-Bus, which comes in the middle of a storm. The unit is
-// guarded from the start, by one guard; a hook is run before.
+// hapressure is started on a machine without D-Bus, which comes in the middle of a
+// storm. The unit is guarded from the start, by one guard; a hook is run before.
 func TestStormWithoutDBus(t *testing.T) {
 	m := runInGuest(t, `version: 1
 tiers:

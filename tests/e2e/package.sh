@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Runs in a guest: installs, uses, upgrades, removes and purges the package, as an administrator would. 1.deb is older than 2.deb.
+# Runs in a guest: installs, uses, upgrades, removes and purges the package, as an
+# administrator would. 1.deb is older than 2.deb.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 trap 'echo "line $LINENO failed: $BASH_COMMAND"; systemctl status hapressure --no-pager --full | tail -n 20' ERR

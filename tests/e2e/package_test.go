@@ -16,7 +16,8 @@ import (
 	"hapressure/policy"
 )
 
-// pack makes the packages of a version in a folder of the programs'. It is the same for the same version, and made once.
+// pack makes the packages of a version in a folder of the programs'. It is the same for
+// the same version, and made once.
 var pack = func() func(t *testing.T, version string) string {
 	var mu sync.Mutex
 	made := map[string]bool{}
@@ -70,7 +71,8 @@ func TestPackagesAreReproducible(t *testing.T) {
 
 func TestPackagesPassLint(t *testing.T) {
 	dir := pack(t, "1")
-	// rpmlint unpacks with cpio. Our paths are absolute: it would find nothing where it unpacks to, and, as root, write to this machine.
+	// rpmlint unpacks with cpio. Our paths are absolute: it would find nothing where it
+	// unpacks to, and, as root, write to this machine.
 	bin := t.TempDir()
 	if err := os.WriteFile(filepath.Join(bin, "cpio"), []byte("#!/bin/sh\nexec /usr/bin/cpio --no-absolute-filenames \"$@\"\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -128,8 +130,9 @@ func TestDebInGuest(t *testing.T) {
 				storm := m.report(t, name)
 				storms.add(suite, strings.TrimSuffix(name, ".json"), storm)
 				storm.serves(t)
-				// The milder the means, the better; but on a machine where a reload takes a minute, memory is short for so long that the
-				// built-in policy drains, and that it does.
+				// The milder the means, the better; but on a machine where a reload
+				// takes a minute, memory is short for so long that the built-in policy
+				// drains, and that it does.
 				if drained := len(m.actions(policy.HardStopAfter)); storm.TunnelsAlive != storm.TunnelsOpened && drained == 0 {
 					t.Errorf("%s: %d of %d tunnels are alive, and nothing was drained", name, storm.TunnelsAlive, storm.TunnelsOpened)
 				}

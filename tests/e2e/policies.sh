@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Runs in a guest: two HAProxy instances under policies of their own, a policy swapped while a tier is held, and what was recorded of it.
+# Runs in a guest: two HAProxy instances under policies of their own, a policy swapped
+# while a tier is held, and what was recorded of it.
 set -euo pipefail
 trap 'echo "line $LINENO failed: $BASH_COMMAND"; systemctl status hapressure haproxy@a haproxy@b --no-pager --full | tail -n 60' ERR
 

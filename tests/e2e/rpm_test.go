@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// rpmRoot is a root folder of its own for rpm, with a shell for its scriptlets and a systemctl that only notes how it is called.
+// rpmRoot is a root folder of its own for rpm, with a shell for its scriptlets and a
+// systemctl that only notes how it is called.
 type rpmRoot struct {
 	t   *testing.T
 	dir string

@@ -14,7 +14,8 @@ import (
 
 const mib = 1 << 20
 
-// serves checks what no storm may cost: reloads, the live worker, a fresh request, or a kill by the kernel.
+// serves checks what no storm may cost: reloads, the live worker, a fresh request, or a
+// kill by the kernel.
 func (r stormReport) serves(t *testing.T) {
 	t.Helper()
 	if r.ReloadsFailed != 0 {
@@ -91,8 +92,9 @@ hapressure replay /var/lib/hapressure/recordings/haproxy.service/*
 	}
 }
 
-// drainLate is the default policy with a hard-stop-after of one minute that is not shortened further. The first reloads of the heap storm
-// come slowly enough for it. The last ones come too fast: draining alone is not enough for them.
+// drainLate is the default policy with a hard-stop-after of one minute that is not
+// shortened further. The first reloads of the heap storm come slowly enough for it. The
+// last ones come too fast: draining alone is not enough for them.
 const drainLate = `version: 1
 tiers:
   - name: purge
@@ -114,8 +116,8 @@ tiers:
 func TestHeapStorm(t *testing.T) {
 	size := ""
 	if !everything() {
-		// Workers of a fifth of the size, in a fifth of the room: a worker's own memory does
-		// not shrink with its cache and map.
+		// Workers of a fifth of the size, in a fifth of the room: a worker's own memory
+		// does not shrink with its cache and map.
 		size = " --cache-size 200000 --heap-mib 5 --limit 240M"
 	}
 	m := runStorm(t, drainLate,
@@ -178,7 +180,8 @@ func TestFailedReloadKeepsTheLiveWorker(t *testing.T) {
 	}
 }
 
-// RHEL's unit starts HAProxy without a CLI of the master (-S), so every action goes around it, and its kernel has pressure figures off.
+// RHEL's unit starts HAProxy without a CLI of the master (-S), so every action goes
+// around it, and its kernel has pressure figures off.
 func TestHAProxyAsOnRHEL(t *testing.T) {
 	const (
 		drain = `version: 1
@@ -239,7 +242,8 @@ now "$TERMINATE"
 	storms.log(t)
 }
 
-// hapressure is killed again and again. HAProxy does not notice, and what hapressure was there for is done all the same.
+// hapressure is killed again and again. HAProxy does not notice, and what hapressure
+// was there for is done all the same.
 func TestKilledAtAnyTime(t *testing.T) {
 	m := runStorm(t, "", `
 systemctl start hapressure
@@ -258,7 +262,8 @@ systemctl is-active hapressure || systemctl start hapressure
 	}
 }
 
-// The other policies that come with the package, each with what it promises. With room for everything, proactive purges all the same.
+// The other policies that come with the package, each with what it promises. With room
+// for everything, proactive purges all the same.
 func TestReadyPoliciesInGuest(t *testing.T) {
 	proactive, err := os.ReadFile("../../packaging/policies/proactive.yaml")
 	if err != nil {

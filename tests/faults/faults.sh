@@ -1,9 +1,12 @@
 # shellcheck shell=bash
-# Runs in a guest: faults.sh NAME... makes a storm of two reloads for each fault, with the fault there during the first and over before the
-# second. It leaves, of each, /out/NAME.json (the storm's report), NAME.journal (what the journal has of the service, from the fault on) and
-# NAME.failed (what did not come) for ../e2e/faults_test.go to judge.
+# Runs in a guest: faults.sh NAME... makes a storm of two reloads for each fault, with
+# the fault there during the first and over before the second. It leaves, of each,
+# /out/NAME.json (the storm's report), NAME.journal (what the journal has of the
+# service, from the fault on) and NAME.failed (what did not come) for
+# ../e2e/faults_test.go to judge.
 #
-# fault-NAME makes a fault; mend-NAME ends it and sees that what is to come of it has come.
+# fault-NAME makes a fault; mend-NAME ends it and sees that what is to come of it has
+# come.
 set -uo pipefail
 state=/run/faults
 policy=/etc/hapressure/policy.yaml
@@ -88,7 +91,8 @@ mend-daemon-out-of-memory() {
 
 mend-worker-killed-old() { kill -KILL "$(oldest)"; }
 
-# Another process of the unit has the pid of a worker that was known to be stopping, and whatever is stopping is to be terminated.
+# Another process of the unit has the pid of a worker that was known to be stopping, and
+# whatever is stopping is to be terminated.
 mend-worker-pid-reused() {
 	local worker
 	worker=$(oldest)
@@ -193,7 +197,8 @@ mend-policy-broken-at-start() {
 	said "Now in force: the policy $policy"
 }
 
-# With none to go on with the service cannot start, tries again and again, and guards once it is mended.
+# With none to go on with the service cannot start, tries again and again, and guards
+# once it is mended.
 fault-policy-always-broken() {
 	echo 'version: 2' >$policy
 	rm /var/lib/hapressure/policy/in-force
@@ -299,7 +304,8 @@ mend-dbus-hung() {
 	said 'Finding units by D-Bus'
 }
 
-# It is not there when hapressure starts, and comes later. The shipped sandbox lets it reach systemd's own socket.
+# It is not there when hapressure starts, and comes later. The shipped sandbox lets it
+# reach systemd's own socket.
 fault-dbus-late() {
 	systemctl stop dbus.socket dbus.service
 	systemctl restart hapressure

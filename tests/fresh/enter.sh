@@ -1,10 +1,12 @@
 #!/bin/bash
-# enter.sh ROOT GOCACHE COMMAND...: runs a command with ROOT as its / and the host's network, devices and cgroups.
-# Run it as the first process of new mount and PID namespaces (unshare --mount --pid --fork). Its mounts end with them.
+# enter.sh ROOT GOCACHE COMMAND...: runs a command with ROOT as its / and the host's
+# network, devices and cgroups. Run it as the first process of new mount and PID
+# namespaces (unshare --mount --pid --fork). Its mounts end with them.
 set -euo pipefail
 
-# share_build_cache mounts a writable layer over the host's build cache, to save compiling Go's library.
-# This hides no missing step: Go asks every compiler for its version before it uses what that compiler made.
+# share_build_cache mounts a writable layer over the host's build cache, to save
+# compiling Go's library. This hides no missing step: Go asks every compiler for its
+# version before it uses what that compiler made.
 share_build_cache() { # GOCACHE
 	local layer=$PWD/var/cache/go-build
 	mkdir -p "$layer"/{upper,work} root/.cache/go-build

@@ -1,6 +1,7 @@
 #!/bin/bash
-# fresh.sh SUITE TARGET...: clones HEAD into a bare root of that Debian release, installs git and make there,
-# and makes the targets in it as root. So a step that setup lacks shows, also on a host that has everything.
+# fresh.sh SUITE TARGET...: clones HEAD into a bare root of that Debian release,
+# installs git and make there, and makes the targets in it as root. So a step that setup
+# lacks shows, also on a host that has everything.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 here=$(dirname "$(realpath "$0")")
@@ -22,12 +23,14 @@ mkdir -p "$cache"
 exec {lock}>"$root.lock"
 flock "$lock"
 
-# remove_root also removes what a killed run left. The host has no mounts below: those of enter.sh are private.
+# remove_root also removes what a killed run left. The host has no mounts below: those
+# of enter.sh are private.
 remove_root() {
 	rm -rf --one-file-system "$root"
 }
 
-# apt_options prints the proxies of the host's apt, and whether it checks the dates of archives.
+# apt_options prints the proxies of the host's apt, and whether it checks the dates of
+# archives.
 apt_options() {
 	apt-config dump | grep -E '^Acquire::((https?|ftp)::.*Proxy|Check-)' || true
 }
@@ -48,7 +51,8 @@ bootstrap() {
 	git clone --quiet --depth 1 "file://$source" "$root/root/hapressure"
 }
 
-# environment prints the variables for the root: how the host reaches the network, and that no result of a test is reused.
+# environment prints the variables for the root: how the host reaches the network, and
+# that no result of a test is reused.
 environment() {
 	local name
 	echo GOFLAGS=-count=1
@@ -60,7 +64,8 @@ environment() {
 	done
 }
 
-# run_inside runs a command in the root. The kernel kills it when this script ends, whatever ends it.
+# run_inside runs a command in the root. The kernel kills it when this script ends,
+# whatever ends it.
 run_inside() {
 	local variables
 	mapfile -t variables < <(environment)

@@ -22,7 +22,8 @@ const (
 	tcg accel = "tcg" // QEMU's emulation, ten times slower
 )
 
-// trialTimeout bounds the boot that tells whether KVM works; where it does, the boot takes a few seconds.
+// trialTimeout bounds the boot that tells whether KVM works; where it does, the boot
+// takes a few seconds.
 const trialTimeout = 45 * time.Second
 
 // oldestTCG is the first QEMU whose TCG computes cmpxchg16b's flags rightly;
@@ -37,7 +38,8 @@ type board struct {
 	console string   // the kernel's name of the first serial port
 }
 
-// boards are by architecture. neoverse-n1 is what clouds have; "max" would have pointers authenticated, which takes an emulator half of its time.
+// boards are by architecture. neoverse-n1 is what clouds have; "max" would have
+// pointers authenticated, which takes an emulator half of its time.
 var boards = map[string]board{
 	"amd64": {"qemu-system-x86_64", []string{"-machine", "pc,i8042=off"}, "max", "ttyS0"},
 	"arm64": {"qemu-system-aarch64", []string{"-machine", "virt"}, "neoverse-n1", "ttyAMA0"},

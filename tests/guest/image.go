@@ -21,8 +21,9 @@ import (
 //go:embed image.sh image
 var recipe embed.FS
 
-// prepare returns the folder of the image of a suite and architecture: root.img, vmlinuz, initrd.
-// An image is built under a temporary name, so one that has its name is whole.
+// prepare returns the folder of the image of a suite and architecture: root.img,
+// vmlinuz, initrd. An image is built under a temporary name, so one that has its name
+// is whole.
 func prepare(ctx context.Context, suite, arch string, progress io.Writer) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
@@ -109,7 +110,8 @@ func build(ctx context.Context, suite, arch, dir string, progress io.Writer) err
 	return nil
 }
 
-// tool finds a program that setup.sh installs, also in the folders that only root's PATH has.
+// tool finds a program that setup.sh installs, also in the folders that only root's
+// PATH has.
 func tool(name string) (string, error) {
 	for _, path := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
 		if found, err := exec.LookPath(path); err == nil {
@@ -119,7 +121,8 @@ func tool(name string) (string, error) {
 	return "", fmt.Errorf("%s: %w; run tests/guest/setup.sh as root", name, exec.ErrNotFound)
 }
 
-// lock takes an exclusive lock on the file at path, which ends with this process at the latest.
+// lock takes an exclusive lock on the file at path, which ends with this process at the
+// latest.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

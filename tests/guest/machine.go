@@ -227,7 +227,8 @@ func (m *machine) args() []string {
 		"-drive", drive(filepath.Join(m.image, "root.img"), "snapshot=on"),
 		"-drive", drive(m.payloadDisk(), "readonly=on"),
 		"-serial", "file:"+m.console(),
-		// Not chardev stdio: that also reads, finds stdin at its end, and closes the port.
+		// Not chardev stdio: that also reads, finds stdin at its end, and closes the
+		// port.
 		"-chardev", "file,id=output,path=/dev/stdout",
 		"-chardev", "socket,id=control,server=on,wait=off,path="+escape(m.controlSocket()),
 		"-device", "virtio-serial",

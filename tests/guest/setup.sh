@@ -1,12 +1,14 @@
 #!/bin/bash
-# setup.sh [ARCH]: installs what guests need on a Debian machine, of its own or another architecture, when run as root; else says what is
-# missing. Silent and quick when nothing is.
+# setup.sh [ARCH]: installs what guests need on a Debian machine, of its own or another
+# architecture, when run as root; else says what is missing. Silent and quick when
+# nothing is.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 # shellcheck source-path=SCRIPTDIR/../../packaging
 source "$(dirname "$(realpath "$0")")/../../packaging/debian.sh"
 
-# QEMU 7.2 computes wrong flags for cmpxchg16b when it emulates: guests crash at random. 10 does not.
+# QEMU 7.2 computes wrong flags for cmpxchg16b when it emulates: guests crash at random.
+# 10 does not.
 qemu=10
 
 if ! command -v apt-get >/dev/null; then
@@ -35,7 +37,8 @@ find_missing() {
 	[[ $arch == "$native" || -e /usr/lib/binfmt.d/qemu-$foreign.conf ]] || missing+=(qemu-user-static) # runs its programs while the image is built
 }
 
-# runs_foreign has the kernel start programs of the architecture with qemu-user, where no systemd has done so.
+# runs_foreign has the kernel start programs of the architecture with qemu-user, where
+# no systemd has done so.
 runs_foreign() {
 	local binfmt=/proc/sys/fs/binfmt_misc
 	[[ $arch != "$native" && ! -e $binfmt/qemu-$foreign ]] || return 0

@@ -14,8 +14,9 @@ type cached struct {
 	check func(dir string) error // returns why the directory cannot be used
 }
 
-// ensure builds the directory unless it is there and passes its check. While one process builds, the others wait for it.
-// The directory is built and checked under another name, so a process that is killed leaves nothing that looks complete.
+// ensure builds the directory unless it is there and passes its check. While one
+// process builds, the others wait for it. The directory is built and checked under
+// another name, so a process that is killed leaves nothing that looks complete.
 func (c cached) ensure() error {
 	if c.check(c.dir) == nil {
 		return nil

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// greeting is a cached directory that is usable if its file greets; built counts its builds.
+// greeting is a cached directory that is usable if its file greets; built counts its
+// builds.
 func greeting(t *testing.T, built *atomic.Int32) cached {
 	return cached{
 		dir: filepath.Join(t.TempDir(), "cache", "greeting"),

@@ -28,9 +28,10 @@ func init() {
 	}
 }
 
-// Crowd starts a program called haproxy that has many children, which all share the same many sockets, and returns the pids of all, the
-// parent first. They end with the test. Whatever examines each socket of each child never comes to an end.
-// It skips the test under -short.
+// Crowd starts a program called haproxy that has many children, which all share the
+// same many sockets, and returns the pids of all, the parent first. They end with the
+// test. Whatever examines each socket of each child never comes to an end. It skips the
+// test under -short.
 func Crowd(t testing.TB, children, sockets int) []int {
 	t.Helper()
 	if testing.Short() {
@@ -111,7 +112,8 @@ func crowd(size string) error {
 	return err
 }
 
-// cloneFiles makes a child that shares all descriptors (CLONE_FILES), does nothing, and ends with its parent.
+// cloneFiles makes a child that shares all descriptors (CLONE_FILES), does nothing, and
+// ends with its parent.
 //
 //go:norace
 func cloneFiles() error {

@@ -1,4 +1,5 @@
-// Package haproxytest runs a real HAProxy in master-worker mode for tests, with a TLS front and an echo server behind it.
+// Package haproxytest runs a real HAProxy in master-worker mode for tests, with a TLS
+// front and an echo server behind it.
 package haproxytest
 
 import (
@@ -25,7 +26,8 @@ import (
 	"time"
 )
 
-// Deadline is how long tests wait for an event that must come: generous, for machines are slow and busy.
+// Deadline is how long tests wait for an event that must come: generous, for machines
+// are slow and busy.
 const Deadline = 60 * time.Second
 
 // Config is what tests vary.
@@ -59,7 +61,8 @@ type HAProxy struct {
 	echo, web  string
 }
 
-// Start runs HAProxy until the test ends. It skips the test under -short, and fails it if there is no HAProxy.
+// Start runs HAProxy until the test ends. It skips the test under -short, and fails it
+// if there is no HAProxy.
 func Start(t testing.TB, conf Config) *HAProxy {
 	t.Helper()
 	if conf.Threads == 0 {
@@ -228,11 +231,13 @@ func (h *HAProxy) Children() []int {
 // Pids lists the master and its children.
 func (h *HAProxy) Pids() []int { return append([]int{h.Master}, h.Children()...) }
 
-// SignalReload asks the master for a reload, once it is ready for one, and does not wait for what comes of it.
+// SignalReload asks the master for a reload, once it is ready for one, and does not
+// wait for what comes of it.
 func (h *HAProxy) SignalReload() {
 	h.t.Helper()
 	h.Eventually("the master waits for signals", func() error {
-		// A master that is still loading loses the signal. Up to 3.0 it executes itself again when it has loaded.
+		// A master that is still loading loses the signal. Up to 3.0 it executes itself
+		// again when it has loaded.
 		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", h.Master))
 		if err != nil {
 			return err
@@ -289,7 +294,8 @@ func (h *HAProxy) Reload() {
 	h.SignalReload()
 	h.Eventually("a new worker appears and listens", func() error {
 		for _, pid := range h.Children() {
-			// One that loads is not listed, and a question to it can cost the master a slot of its CLI for good.
+			// One that loads is not listed, and a question to it can cost the master a
+			// slot of its CLI for good.
 			if !before[pid] && h.Ask("show proc", fmt.Sprintf("\n%d ", pid)) && h.Ask(fmt.Sprintf("@!%d show info", pid), "\nStopping: 0\n") {
 				return nil
 			}
@@ -298,8 +304,8 @@ func (h *HAProxy) Reload() {
 	})
 }
 
-// Ask sends a command to the master CLI and reports whether the answer contains what; without a CLI it reports true after a
-// request has been served.
+// Ask sends a command to the master CLI and reports whether the answer contains what;
+// without a CLI it reports true after a request has been served.
 func (h *HAProxy) Ask(command, what string) bool {
 	if h.conf.NoCLI {
 		c, err := h.dial()
@@ -430,7 +436,8 @@ func FreeAddrs(addrs ...*string) error {
 	return nil
 }
 
-// WriteCert makes a throwaway certificate and writes it with its key to path, as HAProxy's crt wants it.
+// WriteCert makes a throwaway certificate and writes it with its key to path, as
+// HAProxy's crt wants it.
 func WriteCert(path string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -16,7 +16,8 @@ import (
 // binaryEnv names a HAProxy to test instead of the host's own.
 const binaryEnv = "HAPRESSURE_HAPROXY"
 
-// Releases are values of Config.Release that together cover HAProxy 2.6 to 3.2; only "" if a binary was given by HAPRESSURE_HAPROXY.
+// Releases are values of Config.Release that together cover HAProxy 2.6 to 3.2; only ""
+// if a binary was given by HAPRESSURE_HAPROXY.
 func Releases() []string {
 	if os.Getenv(binaryEnv) != "" {
 		return []string{""}
@@ -27,8 +28,9 @@ func Releases() []string {
 // Newest is the youngest of Releases.
 func Newest() string { return Releases()[len(Releases())-1] }
 
-// install finds the HAProxy of a release: the program, and the root that it runs in, "" for the host's. A Debian suite's is unpacked
-// into a cache, with its libraries, when it is first asked for. That needs root, mmdebstrap and a network.
+// install finds the HAProxy of a release: the program, and the root that it runs in, ""
+// for the host's. A Debian suite's is unpacked into a cache, with its libraries, when
+// it is first asked for. That needs root, mmdebstrap and a network.
 func install(t testing.TB, release string) (root, program string) {
 	t.Helper()
 	if release == "" {
@@ -48,7 +50,8 @@ func install(t testing.TB, release string) (root, program string) {
 	return root, "/usr/sbin/haproxy"
 }
 
-// unpack returns the root with the HAProxy of a Debian suite: from the cache, or built into it.
+// unpack returns the root with the HAProxy of a Debian suite: from the cache, or built
+// into it.
 func unpack(t testing.TB, suite string) (string, error) {
 	// A frozen copy of an archive has an expired Release file.
 	args := []string{"--quiet", "--variant=extract", "--include=haproxy", `--aptopt=Acquire::Check-Valid-Until "false"`, suite}
@@ -85,8 +88,9 @@ func buildRoot(dir string, args []string) error {
 	return os.Chmod(dir, 0o755) // HAProxy's workers may run as another user
 }
 
-// linkUsr links /lib64 and its like to the folders in /usr. From trixie on only base-files has these links,
-// which mmdebstrap does not unpack. Without /lib64 the kernel does not find the dynamic loader of any program.
+// linkUsr links /lib64 and its like to the folders in /usr. From trixie on only
+// base-files has these links, which mmdebstrap does not unpack. Without /lib64 the
+// kernel does not find the dynamic loader of any program.
 func linkUsr(root string) error {
 	for _, name := range []string{"bin", "lib", "lib64", "sbin"} {
 		if _, err := os.Lstat(filepath.Join(root, "usr", name)); err != nil {

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// Stream is one HTTP/2 request to the HTTP front on a connection of its own; what is written to it is echoed.
+// Stream is one HTTP/2 request to the HTTP front on a connection of its own; what is
+// written to it is echoed.
 type Stream struct {
 	io.Reader
 	io.Writer
@@ -83,8 +84,9 @@ func httpEchoServer(t testing.TB) string {
 //go:embed sessionid.py
 var sessionIDClient string
 
-// SessionIDClient resumes TLS 1.2 sessions by their ID, which looks them up in HAProxy's cache. Go's own TLS client cannot: it knows
-// tickets only. It is not safe for concurrent use.
+// SessionIDClient resumes TLS 1.2 sessions by their ID, which looks them up in
+// HAProxy's cache. Go's own TLS client cannot: it knows tickets only. It is not safe
+// for concurrent use.
 type SessionIDClient struct {
 	in  io.Writer
 	out *bufio.Reader
@@ -119,8 +121,8 @@ func (c *SessionIDClient) Connect() error {
 	return err
 }
 
-// Handshake makes the oldest open connection a TLS one, offering the last session, echoes a message, closes it and tells whether
-// HAProxy resumed the session.
+// Handshake makes the oldest open connection a TLS one, offering the last session,
+// echoes a message, closes it and tells whether HAProxy resumed the session.
 func (c *SessionIDClient) Handshake() (resumed bool, err error) {
 	answer, err := c.do("handshake")
 	if err == nil && answer != "full" && answer != "resumed" {

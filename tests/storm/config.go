@@ -46,8 +46,9 @@ type config struct {
 	Broken                       bool // a keyword HAProxy does not know
 }
 
-// haproxy.cfg has no hard-stop-after: an old worker lives as long as its last tunnel, which is the trouble to be made.
-// Tickets are off so that TLS 1.2 sessions really go to the cache. There is no log: it would only load journald.
+// haproxy.cfg has no hard-stop-after: an old worker lives as long as its last tunnel,
+// which is the trouble to be made. Tickets are off so that TLS 1.2 sessions really go
+// to the cache. There is no log: it would only load journald.
 var haproxyCfg = template.Must(template.New("haproxy.cfg").Parse(`global
 {{- if .Packaged}}
     chroot /var/lib/haproxy
@@ -115,14 +116,16 @@ func (c config) write() error {
 	return os.Rename(name+".new", name)
 }
 
-// A map's entry costs HAProxy about 1264 bytes on the heap when its key has 500 characters (measured on 2.6.12). Long keys
-// make the same memory from fewer entries: an emulated machine parses 100 MiB of them in seconds, not minutes.
+// A map's entry costs HAProxy about 1264 bytes on the heap when its key has 500
+// characters (measured on 2.6.12). Long keys make the same memory from fewer entries:
+// an emulated machine parses 100 MiB of them in seconds, not minutes.
 const (
 	mapKeyLength     = 500
 	mapEntriesPerMiB = (1 << 20) / 1264
 )
 
-// writeMap writes a map that takes about mib MiB of a worker's private memory once it is loaded.
+// writeMap writes a map that takes about mib MiB of a worker's private memory once it
+// is loaded.
 func writeMap(name string, mib int) error {
 	f, err := os.Create(name)
 	if err != nil {
@@ -145,8 +148,9 @@ func writeMap(name string, mib int) error {
 	return nil
 }
 
-// writeCertificate makes a throwaway authority and a certificate for address, writes the latter with its key to name,
-// and returns the client's side of it: TLS 1.2 only, since 1.3 does not use the session cache the same way.
+// writeCertificate makes a throwaway authority and a certificate for address, writes
+// the latter with its key to name, and returns the client's side of it: TLS 1.2 only,
+// since 1.3 does not use the session cache the same way.
 func writeCertificate(name, address string) (*tls.Config, error) {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

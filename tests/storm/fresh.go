@@ -15,13 +15,15 @@ import (
 const (
 	freshEvery   = 100 * time.Millisecond
 	freshTimeout = 30 * time.Second
-	// freshAtOnce bounds the visitors under way. On an emulated machine ten handshakes a second can be more than it does;
-	// visitors who pile up would then be a storm of their own, and a reload would take minutes for their sake.
+	// freshAtOnce bounds the visitors under way. On an emulated machine ten handshakes
+	// a second can be more than it does; visitors who pile up would then be a storm of
+	// their own, and a reload would take minutes for their sake.
 	freshAtOnce = 2
 	keptErrors  = 5
 )
 
-// fresh is the visitor that comes by all the time: a new TLS connection and one GET, and what came of each.
+// fresh is the visitor that comes by all the time: a new TLS connection and one GET,
+// and what came of each.
 type fresh struct {
 	client *http.Client
 	url    string
@@ -42,7 +44,8 @@ type freshStats struct {
 func newFresh(address string, conf *tls.Config, began time.Time) *fresh {
 	return &fresh{
 		client: &http.Client{
-			// Without keep-alive every request is a connection and a handshake of its own.
+			// Without keep-alive every request is a connection and a handshake of its
+			// own.
 			Transport: &http.Transport{TLSClientConfig: conf.Clone(), DisableKeepAlives: true},
 			Timeout:   freshTimeout,
 		},
@@ -53,8 +56,9 @@ func newFresh(address string, conf *tls.Config, began time.Time) *fresh {
 	}
 }
 
-// run starts a request every tenth of a second until ctx ends, and returns when the last has been answered. A turn for
-// which freshAtOnce requests are still waiting is left out.
+// run starts a request every tenth of a second until ctx ends, and returns when the
+// last has been answered. A turn for which freshAtOnce requests are still waiting is
+// left out.
 func (f *fresh) run(ctx context.Context) {
 	var under sync.WaitGroup
 	defer under.Wait()
@@ -120,7 +124,8 @@ func (f *fresh) get() (int, error) {
 	return generation, nil
 }
 
-// generation returns the highest generation that has answered, and a channel that is closed when a higher one does.
+// generation returns the highest generation that has answered, and a channel that is
+// closed when a higher one does.
 func (f *fresh) generation() (int, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -15,7 +15,8 @@ type process struct {
 	start uint64 // clock ticks after boot, field 22 of /proc/PID/stat
 }
 
-// lookUp finds out when pid was started. A zombie is an error: it serves no client any more.
+// lookUp finds out when pid was started. A zombie is an error: it serves no client any
+// more.
 func lookUp(pid int) (process, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -28,7 +29,8 @@ func lookUp(pid int) (process, error) {
 	return process{pid: pid, start: start}, nil
 }
 
-// parseStart takes the start time out of /proc/PID/stat; the command's name may hold spaces and brackets.
+// parseStart takes the start time out of /proc/PID/stat; the command's name may hold
+// spaces and brackets.
 func parseStart(stat string) (uint64, error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 20 {
@@ -48,16 +50,19 @@ func (p process) alive() bool {
 // learnTimeout is how long a master may take to say who is in service.
 const learnTimeout = 30 * time.Second
 
-// live is the worker in service, as it was when its generation first answered. It may end only after a newer one serves.
+// live is the worker in service, as it was when its generation first answered. It may
+// end only after a newer one serves.
 type live struct {
 	master, worker process
 	generation     int
 }
 
-// masterGone tells of a master that is known to have ended; of an unknown one (l is nil) it knows nothing.
+// masterGone tells of a master that is known to have ended; of an unknown one (l is
+// nil) it knows nothing.
 func (l *live) masterGone() bool { return l != nil && !l.master.alive() }
 
-// learnLive remembers the master and the one worker in service, or notes why it could not: that says nothing of the reload.
+// learnLive remembers the master and the one worker in service, or notes why it could
+// not: that says nothing of the reload.
 func (r *stormRun) learnLive(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
@@ -80,8 +85,8 @@ func (r *stormRun) learnLive(ctx context.Context) {
 	}
 }
 
-// findLive asks the master who is in service. The generation before may be listed beside the new one for a moment, and none
-// while it reloads: both are errors.
+// findLive asks the master who is in service. The generation before may be listed
+// beside the new one for a moment, and none while it reloads: both are errors.
 func (r *stormRun) findLive(ctx context.Context, generation int) (*live, error) {
 	p, err := r.unit.processes(ctx)
 	if err != nil {
@@ -101,7 +106,8 @@ func (r *stormRun) findLive(ctx context.Context, generation int) (*live, error) 
 	return &live{master, worker, generation}, nil
 }
 
-// checkLive counts the live worker as lost if it ended though no newer generation had taken its place.
+// checkLive counts the live worker as lost if it ended though no newer generation had
+// taken its place.
 func (r *stormRun) checkLive() {
 	l := r.live
 	if l == nil {
@@ -112,7 +118,8 @@ func (r *stormRun) checkLive() {
 	if !l.masterGone() && l.worker.alive() && !replaced {
 		return
 	}
-	// A reload given up on may have come into service later; but with a new master the whole service had died.
+	// A reload given up on may have come into service later; but with a new master the
+	// whole service had died.
 	if !replaced || l.masterGone() {
 		r.report.LiveWorkerLost++
 		r.note("the worker in service (pid %d, generation %d) was lost", l.worker.pid, l.generation)

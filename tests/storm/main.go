@@ -1,11 +1,13 @@
 // Storm makes the trouble hapressure is there for, and counts the damage.
 //
-// It runs as root on a throwaway machine with systemd, HAProxy and cgroup v2: it overwrites HAProxy's configuration,
-// limits the unit's memory, and reloads again and again while long-lived tunnels keep every old worker alive.
-// Progress goes to stderr for people, one line of JSON to stdout for programs. It exits 0 when the storm could be
-// made, whatever it did to HAProxy: the damage is its result and not its error.
+// It runs as root on a throwaway machine with systemd, HAProxy and cgroup v2: it
+// overwrites HAProxy's configuration, limits the unit's memory, and reloads again and
+// again while long-lived tunnels keep every old worker alive. Progress goes to stderr
+// for people, one line of JSON to stdout for programs. It exits 0 when the storm could
+// be made, whatever it did to HAProxy: the damage is its result and not its error.
 //
-// It shares no code with hapressure on purpose: a witness that reads with the accused's eyes proves nothing.
+// It shares no code with hapressure on purpose: a witness that reads with the accused's
+// eyes proves nothing.
 package main
 
 import (
@@ -50,7 +52,8 @@ var presets = map[string]settings{
 	"flood": {Reloads: 20, Tunnels: 5, Interval: 300 * time.Millisecond, CacheSize: 1_000_000},
 }
 
-// parseFlags reads args twice: the first pass finds the kind, whose preset gives the second pass its defaults.
+// parseFlags reads args twice: the first pass finds the kind, whose preset gives the
+// second pass its defaults.
 func parseFlags(args []string) (settings, error) {
 	kind := "cache"
 	for range 2 {
@@ -115,7 +118,8 @@ func (s settings) check() error {
 	return err
 }
 
-// parseBytes reads a size such as 1200M as systemd does: K, M and G are powers of 1024. Empty is 0.
+// parseBytes reads a size such as 1200M as systemd does: K, M and G are powers of 1024.
+// Empty is 0.
 func parseBytes(text string) (int64, error) {
 	if text == "" {
 		return 0, nil
@@ -146,7 +150,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	// The ports are those of no other service on a Debian with HAProxy; the guest runs nothing else.
+	// The ports are those of no other service on a Debian with HAProxy; the guest runs
+	// nothing else.
 	layout := layout{Dir: s.ConfigDir, Address: "127.0.0.1", Packaged: true}
 	r, err := storm(ctx, s, systemdUnit(s.Unit, limit, s.NoCLI), layout, os.Stderr)
 	if err != nil {

@@ -68,7 +68,8 @@ func parseProcesses(r io.Reader) (processes, error) {
 	return p, nil
 }
 
-// failedReloads finds N in "[failed: N]" of the master's line; a version without it has none to report.
+// failedReloads finds N in "[failed: N]" of the master's line; a version without it has
+// none to report.
 func failedReloads(line string) (int, error) {
 	_, rest, found := strings.Cut(line, "[failed:")
 	if !found {
@@ -78,7 +79,8 @@ func failedReloads(line string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(number))
 }
 
-// showProc asks the master for its processes. While it reloads the socket refuses for a second or more.
+// showProc asks the master for its processes. While it reloads the socket refuses for a
+// second or more.
 func showProc(ctx context.Context, socket string) (processes, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -93,7 +95,8 @@ func showProc(ctx context.Context, socket string) (processes, error) {
 	if _, err := io.WriteString(c, "show proc\n"); err != nil {
 		return processes{}, fmt.Errorf("asking the master for its processes: %w", err)
 	}
-	// The master keeps the connection open for more commands until the client ends its side.
+	// The master keeps the connection open for more commands until the client ends its
+	// side.
 	if err := c.(*net.UnixConn).CloseWrite(); err != nil {
 		return processes{}, fmt.Errorf("asking the master for its processes: %w", err)
 	}

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// group reads the memory figures of one cgroup. Its folder is "" where the unit has no cgroup of its own: every reading is
-// then an error.
+// group reads the memory figures of one cgroup. Its folder is "" where the unit has no
+// cgroup of its own: every reading is then an error.
 type group struct{ dir string }
 
 func (g group) read(name string) ([]byte, error) {
@@ -28,7 +28,8 @@ func (g group) read(name string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(g.dir, name))
 }
 
-// bytes reads a file of one number of bytes (memory.current, memory.peak, memory.max). "max" is an error: it is no number.
+// bytes reads a file of one number of bytes (memory.current, memory.peak, memory.max).
+// "max" is an error: it is no number.
 func (g group) bytes(name string) (int64, error) {
 	text, err := g.read(name)
 	if err != nil {
@@ -49,7 +50,8 @@ type counters struct {
 	NoStalls  bool  // pressure figures are off
 }
 
-// counters reads memory.events and memory.pressure (kernel: admin-guide/cgroup-v2.rst, accounting/psi.rst).
+// counters reads memory.events and memory.pressure (kernel: admin-guide/cgroup-v2.rst,
+// accounting/psi.rst).
 func (g group) counters() (counters, error) {
 	var c counters
 	for _, want := range []struct {
@@ -75,8 +77,8 @@ func (g group) counters() (counters, error) {
 	return c, nil
 }
 
-// parseCounter finds the number of key in the kernel's "key number" lines, or, with a line's first word given, in its
-// "word key=number key=number" lines.
+// parseCounter finds the number of key in the kernel's "key number" lines, or, with a
+// line's first word given, in its "word key=number key=number" lines.
 func parseCounter(r io.Reader, first, key string) (int64, error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -99,8 +101,9 @@ func parseCounter(r io.Reader, first, key string) (int64, error) {
 	return 0, fmt.Errorf("no %s", strings.TrimSpace(first+" "+key))
 }
 
-// meter follows a group through the storm. systemd makes a new group when it restarts the unit, and its figures begin at
-// nothing again; so the meter adds up what it sees instead of comparing the end with the start.
+// meter follows a group through the storm. systemd makes a new group when it restarts
+// the unit, and its figures begin at nothing again; so the meter adds up what it sees
+// instead of comparing the end with the start.
 type meter struct {
 	group
 	mu    sync.Mutex
@@ -118,7 +121,8 @@ func newMeter(g group) *meter {
 	return m
 }
 
-// run samples ten times a second until ctx ends: a peak without memory.peak (kernels before 5.19) is only as good as that.
+// run samples ten times a second until ctx ends: a peak without memory.peak (kernels
+// before 5.19) is only as good as that.
 func (m *meter) run(ctx context.Context) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

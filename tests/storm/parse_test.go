@@ -43,7 +43,8 @@ func TestParseProcesses(t *testing.T) {
 	}{
 		{"2.6", showProc26, processes{Master: 520, Workers: []int{529}, OldWorkers: []int{523}}},
 		{"after a failed reload", showProcAfterFailure, processes{Master: 520, FailedReload: 1, Workers: []int{529}, OldWorkers: []int{523}}},
-		// Some versions list the live worker so after a failed reload: their "# workers" is empty.
+		// Some versions list the live worker so after a failed reload: their "#
+		// workers" is empty.
 		{"live worker among the old", "1 master 1 [failed: 1] 0d\n# workers\n# old workers\n2 worker 1 0d\n", processes{Master: 1, FailedReload: 1, OldWorkers: []int{2}}},
 		{"no count of failures", "1 master 5 0d\n# workers\n2 worker 0 0d\n", processes{Master: 1, Workers: []int{2}}},
 	} {
@@ -131,7 +132,8 @@ func TestParseStart(t *testing.T) {
 	}
 }
 
-// TestMeterAcrossRestart: a group made again begins at 0, and what the old one counted is not lost.
+// TestMeterAcrossRestart: a group made again begins at 0, and what the old one counted
+// is not lost.
 func TestMeterAcrossRestart(t *testing.T) {
 	dir := t.TempDir()
 	write := func(current, kills, some string) {

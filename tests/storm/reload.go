@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// oneReload opens the tunnels that will hold the present generation, then reloads to the next.
+// oneReload opens the tunnels that will hold the present generation, then reloads to
+// the next.
 func (r *stormRun) oneReload(ctx, busy context.Context, i int) {
 	r.checkLive()
 	if r.live == nil {
@@ -38,8 +39,9 @@ func (r *stormRun) oneReload(ctx, busy context.Context, i int) {
 	r.progress(ctx, fmt.Sprintf("reload %d of %d: %s after %.1f s", i, r.Reloads, verdict, time.Since(started).Seconds()))
 }
 
-// reload writes the configuration of the given generation, reloads, and waits until that generation answers: that the
-// command went well says only that the master was signalled.
+// reload writes the configuration of the given generation, reloads, and waits until
+// that generation answers: that the command went well says only that the master was
+// signalled.
 func (r *stormRun) reload(ctx context.Context, generation int) error {
 	r.config.Generation = generation
 	if err := r.config.write(); err != nil {
@@ -62,7 +64,8 @@ func (r *stormRun) reload(ctx context.Context, generation int) error {
 	return nil
 }
 
-// awaitGeneration waits until generation answers. It gives up early when the master says that the reload failed or is gone.
+// awaitGeneration waits until generation answers. It gives up early when the master
+// says that the reload failed or is gone.
 func (r *stormRun) awaitGeneration(ctx context.Context, generation, failedBefore int) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -87,9 +90,10 @@ func (r *stormRun) awaitGeneration(ctx context.Context, generation, failedBefore
 	}
 }
 
-// breakReload makes the master itself fail a reload: it is signalled directly, past the unit's check of the file. Afterwards
-// the file is mended, but the master does not know that until the next reload; the live worker is then listed as an
-// old one by some versions, which is what a guard must not fall for.
+// breakReload makes the master itself fail a reload: it is signalled directly, past the
+// unit's check of the file. Afterwards the file is mended, but the master does not know
+// that until the next reload; the live worker is then listed as an old one by some
+// versions, which is what a guard must not fall for.
 func (r *stormRun) breakReload(ctx context.Context) error {
 	before, err := r.unit.processes(ctx)
 	if err != nil {

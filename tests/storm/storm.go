@@ -26,7 +26,8 @@ type stormRun struct {
 	report  report
 }
 
-// storm starts the unit, makes the storm and returns the damage. An error means that there was no storm to speak of.
+// storm starts the unit, makes the storm and returns the damage. An error means that
+// there was no storm to speak of.
 func storm(ctx context.Context, s settings, u unit, l layout, out io.Writer) (*report, error) {
 	r := &stormRun{settings: s, unit: u, out: out, began: time.Now(), report: newReport(s)}
 	if err := r.prepare(l); err != nil {
@@ -127,7 +128,8 @@ func (r *stormRun) make(ctx context.Context) (*report, error) {
 	r.runBefore(ctx, r.Reloads+1)
 
 	r.checkLive()
-	// The figures of the end come before the tunnels are closed: closing them lets the old workers go.
+	// The figures of the end come before the tunnels are closed: closing them lets the
+	// old workers go.
 	r.report.addMemory(r.meter)
 	if p, err := r.unit.processes(ctx); err != nil {
 		r.note("counting the workers: %v", err)

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// host is a master-worker HAProxy on this machine: the storm without systemd and without a cgroup.
+// host is a master-worker HAProxy on this machine: the storm without systemd and
+// without a cgroup.
 type host struct {
 	t      *testing.T
 	dir    string
@@ -35,7 +36,8 @@ func newHost(t *testing.T) *host {
 	return &host{t: t, dir: dir, socket: filepath.Join(dir, "master.sock")}
 }
 
-// layout listens on a loopback address made of our pid, so that tests of other processes never meet ours on a port.
+// layout listens on a loopback address made of our pid, so that tests of other
+// processes never meet ours on a port.
 func (h *host) layout() layout {
 	pid := os.Getpid()
 	return layout{Dir: h.dir, Address: fmt.Sprintf("127.%d.%d.%d", 64|pid>>16&63, pid>>8&255, pid&255)}
@@ -78,7 +80,8 @@ func (h *host) start(context.Context) error {
 	return nil
 }
 
-// processes asks the master; a reload closes its socket for a moment, so it asks until there is an answer.
+// processes asks the master; a reload closes its socket for a moment, so it asks until
+// there is an answer.
 func (h *host) processes() processes {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -159,7 +162,8 @@ func TestBrokenConfiguration(t *testing.T) {
 	}
 }
 
-// TestOldWorkerEnds ends the first generation the way a guard would, and wants exactly its tunnels to be missed.
+// TestOldWorkerEnds ends the first generation the way a guard would, and wants exactly
+// its tunnels to be missed.
 func TestOldWorkerEnds(t *testing.T) {
 	h := newHost(t)
 	u := h.unit()
@@ -215,7 +219,8 @@ func TestLiveWorkerEnds(t *testing.T) {
 	}
 }
 
-// TestReloadThatDoesNothing: the command went well, and yet the new generation is not there.
+// TestReloadThatDoesNothing: the command went well, and yet the new generation is not
+// there.
 func TestReloadThatDoesNothing(t *testing.T) {
 	h := newHost(t)
 	u := h.unit()
@@ -230,7 +235,8 @@ func TestReloadThatDoesNothing(t *testing.T) {
 	}
 }
 
-// TestMasterRefusesReload: the master says at once that its reload failed, and the storm does not wait for its timeout.
+// TestMasterRefusesReload: the master says at once that its reload failed, and the
+// storm does not wait for its timeout.
 func TestMasterRefusesReload(t *testing.T) {
 	h := newHost(t)
 	u := h.unit()

@@ -20,8 +20,9 @@ const (
 	openTimeout = time.Minute
 )
 
-// tunnels are the long-lived connections that keep old workers alive. Each is kept busy until the end, so that one that
-// breaks is seen to break, and belongs to the generation that was in service when it was opened.
+// tunnels are the long-lived connections that keep old workers alive. Each is kept busy
+// until the end, so that one that breaks is seen to break, and belongs to the
+// generation that was in service when it was opened.
 type tunnels struct {
 	address string
 	conf    *tls.Config
@@ -40,7 +41,8 @@ type brokenTunnel struct {
 	How        string  `json:"how"`
 }
 
-// open opens n tunnels at once and keeps them busy until ctx ends. It returns what went wrong with those that did not open.
+// open opens n tunnels at once and keeps them busy until ctx ends. It returns what went
+// wrong with those that did not open.
 func (t *tunnels) open(ctx context.Context, n, generation int) error {
 	var opening sync.WaitGroup
 	failures := make([]error, n)
@@ -76,8 +78,8 @@ func (t *tunnels) keep(ctx context.Context, conn net.Conn, generation int) {
 	})
 }
 
-// useTunnel sends a message and reads its echo about twice a second until ctx ends, and once more then: a tunnel counts as
-// alive only if it carried bytes at the very end.
+// useTunnel sends a message and reads its echo about twice a second until ctx ends, and
+// once more then: a tunnel counts as alive only if it carried bytes at the very end.
 func useTunnel(ctx context.Context, conn net.Conn, number int) error {
 	tick := time.NewTicker(echoEvery)
 	defer tick.Stop()

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// unit is how the storm starts and reloads HAProxy: by systemd in the guest, by hand in the tests.
+// unit is how the storm starts and reloads HAProxy: by systemd in the guest, by hand in
+// the tests.
 type unit struct {
 	start     func(context.Context) error
 	reload    func(context.Context) error
@@ -22,8 +23,8 @@ type unit struct {
 	processes func(context.Context) (processes, error)
 }
 
-// systemdUnit limits the unit name to limit bytes without swap before it is started; 0 leaves its limits alone. A master without a
-// CLI (-S) is not asked who is in service.
+// systemdUnit limits the unit name to limit bytes without swap before it is started; 0
+// leaves its limits alone. A master without a CLI (-S) is not asked who is in service.
 func systemdUnit(name string, limit int64, noCLI bool) unit {
 	list := func(ctx context.Context) (processes, error) { return showProc(ctx, "/run/haproxy-master.sock") }
 	if noCLI {
@@ -38,7 +39,8 @@ func systemdUnit(name string, limit int64, noCLI bool) unit {
 					return err
 				}
 			}
-			// restart, not start: a unit that runs already has a configuration and counters that are not ours.
+			// restart, not start: a unit that runs already has a configuration and
+			// counters that are not ours.
 			_, err := systemctl(ctx, "restart", name)
 			return err
 		},
@@ -60,7 +62,8 @@ func systemdUnit(name string, limit int64, noCLI bool) unit {
 	}
 }
 
-// listUnit tells the processes of a unit apart by their age: no reload being under way, the youngest is the worker in service.
+// listUnit tells the processes of a unit apart by their age: no reload being under way,
+// the youngest is the worker in service.
 func listUnit(ctx context.Context, name string) (processes, error) {
 	properties, err := systemctl(ctx, "show", "--property=MainPID", "--property=ControlGroup", name)
 	if err != nil {
@@ -105,7 +108,8 @@ func listUnit(ctx context.Context, name string) (processes, error) {
 	return p, nil
 }
 
-// systemctl returns what it printed; its error holds the first line that it complained with.
+// systemctl returns what it printed; its error holds the first line that it complained
+// with.
 func systemctl(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "systemctl", args...)
 	cmd.WaitDelay = 5 * time.Second
