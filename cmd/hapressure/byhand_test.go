@@ -69,39 +69,50 @@ func TestWorkersAndPurgeByHand(t *testing.T) {
 		})
 	}
 	listed("current")
-	if code, out := call(t, bin, append(master, "purge")...); code != 0 || !strings.Contains(out, "there is nothing to purge") {
+	if code, out := call(t, bin, append(master, "purge")...); code != 0 ||
+		!strings.Contains(out, "there is nothing to purge") {
 		t.Errorf("without a stopping worker: exit %d\n%s", code, out)
 	}
 	h.SignalReload()
 	listed("stopping", "current")
 	m := list.Masters[0]
 	old, cur := m.Workers[0], m.Workers[1]
-	if m.HardStopAfter == nil || *m.HardStopAfter != 600 || old.HardStopIn == nil || *old.HardStopIn > 600 || cur.HardStopIn != nil {
-		t.Errorf("hard-stop-after %v, in %v and %v", m.HardStopAfter, old.HardStopIn, cur.HardStopIn)
+	if m.HardStopAfter == nil || *m.HardStopAfter != 600 || old.HardStopIn == nil ||
+		*old.HardStopIn > 600 || cur.HardStopIn != nil {
+		t.Errorf("hard-stop-after %v, in %v and %v", m.HardStopAfter, old.HardStopIn,
+			cur.HardStopIn)
 	}
-	if old.Connections == nil || *old.Connections != 1 || old.Cache == nil || *old.Cache < blocks*248 || *old.Shared < *old.Cache || *old.Private == 0 {
+	if old.Connections == nil || *old.Connections != 1 || old.Cache == nil ||
+		*old.Cache < blocks*248 || *old.Shared < *old.Cache || *old.Private == 0 {
 		t.Errorf("old worker: %+v", old)
 	}
-	if code, out := call(t, bin, append(master, "workers")...); code != 0 || !strings.Contains(out, "says Stopping: 1") {
+	if code, out := call(t, bin, append(master, "workers")...); code != 0 ||
+		!strings.Contains(out, "says Stopping: 1") {
 		t.Errorf("table: exit %d\n%s", code, out)
 	}
 
 	code, got := callJSON[purges](t, bin, "purge", "--dry-run", "--pid", strconv.Itoa(old.PID))
-	if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != status.WouldPurge || got.Workers[0].Before != *old.Cache || got.Workers[0].Layout == "" {
+	if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != status.WouldPurge ||
+		got.Workers[0].Before != *old.Cache || got.Workers[0].Layout == "" {
 		t.Errorf("dry run: exit %d, %+v", code, got)
 	}
-	if code, out := call(t, bin, "purge", "--dry-run", "--pid", strconv.Itoa(old.PID)); code != 0 || !strings.HasSuffix(out, "\nup to "+render.Size(*old.Cache)+" would be freed\n") {
+	if code, out := call(t, bin, "purge", "--dry-run", "--pid", strconv.Itoa(old.PID)); code != 0 ||
+		!strings.HasSuffix(out, "\nup to "+render.Size(*old.Cache)+" would be freed\n") {
 		t.Errorf("dry run: exit %d\n%s", code, out)
 	}
-	if code, got = callJSON[purges](t, bin, "purge", "--pid", strconv.Itoa(cur.PID)); code != exitRefused || got.Workers[0].Result != status.Refused ||
+	if code, got = callJSON[purges](t, bin, "purge", "--pid",
+		strconv.Itoa(cur.PID)); code != exitRefused || got.Workers[0].Result != status.Refused ||
 		!strings.Contains(got.Workers[0].Reason, "accepts connections") {
 		t.Errorf("current worker: exit %d, %+v", code, got)
 	}
-	if code, got = callJSON[purges](t, bin, append(master, "purge")...); code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != status.Purged ||
-		got.Workers[0].Before != *old.Cache || got.Workers[0].After > 64<<10 || got.Workers[0].Held == 0 {
+	if code, got = callJSON[purges](t, bin, append(master, "purge")...); code != 0 ||
+		len(got.Workers) != 1 || got.Workers[0].Result != status.Purged ||
+		got.Workers[0].Before != *old.Cache || got.Workers[0].After > 64<<10 ||
+		got.Workers[0].Held == 0 {
 		t.Errorf("purge: exit %d, %+v", code, got)
 	}
-	if code, got = callJSON[purges](t, bin, append(master, "purge")...); code != 0 || got.Workers[0].Before > 64<<10 {
+	if code, got = callJSON[purges](t, bin, append(master, "purge")...); code != 0 ||
+		got.Workers[0].Before > 64<<10 {
 		t.Errorf("second purge: exit %d, %+v", code, got)
 	}
 	if err := haproxytest.Echo(tunnel); err != nil {
@@ -109,7 +120,8 @@ func TestWorkersAndPurgeByHand(t *testing.T) {
 	}
 }
 
-// Without a cache there is nothing to purge, and nothing wrong. Up to 2.8 it may be in private memory, and the reason says so.
+// Without a cache there is nothing to purge, and nothing wrong. Up to 2.8 it may be in
+// private memory, and the reason says so.
 func TestPurgeByHandWithoutACache(t *testing.T) {
 	bin := program(t)
 	for _, conf := range []haproxytest.Config{{}, {CacheSize: 50_000, Threads: 1}} {
@@ -124,7 +136,8 @@ func TestPurgeByHandWithoutACache(t *testing.T) {
 			if code != 0 || len(got.Workers) != 1 || got.Workers[0].Result != status.NoCache {
 				return fmt.Errorf("exit %d, %+v", code, got)
 			}
-			if reason := got.Workers[0].Reason; strings.Contains(reason, "one thread has its cache in private memory") != (conf.Threads == 1) {
+			if reason := got.Workers[0].Reason; strings.Contains(reason,
+				"one thread has its cache in private memory") != (conf.Threads == 1) {
 				return fmt.Errorf("with %d threads: %s", conf.Threads, reason)
 			}
 			return nil
@@ -134,18 +147,21 @@ func TestPurgeByHandWithoutACache(t *testing.T) {
 
 func TestPurgeByHandChooses(t *testing.T) {
 	bin := program(t)
-	if code, out := call(t, bin, "purge", "--pid", strconv.Itoa(os.Getpid())); code != exitFailed || !strings.Contains(out, "'hapressure workers' lists") {
+	if code, out := call(t, bin, "purge", "--pid", strconv.Itoa(os.Getpid())); code != exitFailed ||
+		!strings.Contains(out, "'hapressure workers' lists") {
 		t.Errorf("a process that is not HAProxy: exit %d\n%s", code, out)
 	}
 	if code, out := call(t, bin, "purge", "--pid", "1", "--all"); code != exitUsage {
 		t.Errorf("two choices: exit %d\n%s", code, out)
 	}
-	if code, out := call(t, bin, "workers", "--unit", "none-such"); code != exitFailed || !strings.Contains(out, "none-such.service") {
+	if code, out := call(t, bin, "workers", "--unit", "none-such"); code != exitFailed ||
+		!strings.Contains(out, "none-such.service") {
 		t.Errorf("no such unit: exit %d\n%s", code, out)
 	}
 }
 
-// A worker that is being traced may be purged later: the purge has failed, as it does for the policy.
+// A worker that is being traced may be purged later: the purge has failed, as it does for
+// the policy.
 func TestPurgeByHandOfATracedWorkerFails(t *testing.T) {
 	bin := program(t)
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 50_000})
@@ -162,7 +178,8 @@ func TestPurgeByHandOfATracedWorkerFails(t *testing.T) {
 	}()
 	h.Eventually("strace holds the worker", func() error {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", old))
-		if err == nil && !strings.Contains(string(status), fmt.Sprintf("TracerPid:\t%d\n", strace.Process.Pid)) {
+		if err == nil && !strings.Contains(string(status), fmt.Sprintf("TracerPid:\t%d\n",
+			strace.Process.Pid)) {
 			err = errors.New("it is not traced yet")
 		}
 		return err
@@ -191,7 +208,8 @@ func TestPurgeOneWithoutDaemon(t *testing.T) {
 	}{{old, true, status.WouldPurge}, {old, false, status.Purged}, {young, false, status.Refused}} {
 		h.Eventually(tt.want, func() error {
 			done, err := purgeOne(t.Context(), none, "x", tt.pid, tt.dryRun)
-			if err == nil && (done.PID != tt.pid || done.Result != tt.want || tt.want != status.Refused && done.Before < 50_000*248) {
+			if err == nil && (done.PID != tt.pid || done.Result != tt.want ||
+				tt.want != status.Refused && done.Before < 50_000*248) {
 				err = fmt.Errorf("%+v", done)
 			}
 			return err

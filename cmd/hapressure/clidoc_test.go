@@ -13,7 +13,8 @@ import (
 
 const cliDoc = "../../docs/cli.md"
 
-// TestCLIDocIsCurrent makes docs/cli.md of the commands' help with -update, and otherwise compares it.
+// TestCLIDocIsCurrent makes docs/cli.md of the commands' help with -update, and otherwise
+// compares it.
 func TestCLIDocIsCurrent(t *testing.T) {
 	for _, variable := range []string{"STATE_DIRECTORY", "RUNTIME_DIRECTORY"} {
 		t.Setenv(variable, "") // defaults of flags depend on them

@@ -12,15 +12,16 @@ import (
 	"hapressure/controller/status"
 )
 
-// addCompletions lets the shell complete the values of flags. Targets, tiers and workers are those of
-// the daemon.
+// addCompletions lets the shell complete the values of flags. Targets, tiers and workers
+// are those of the daemon.
 func addCompletions(cmd *cobra.Command) {
 	words := func(list ...cobra.Completion) cobra.CompletionFunc {
 		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
 	}
 	tiers := func(t status.Target) []cobra.Completion { return t.Tiers }
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"unit": fromDaemon(targets), "target": fromDaemon(targets), "pid": fromDaemon(workers), "tier": fromDaemon(tiers),
+		"unit": fromDaemon(targets), "target": fromDaemon(targets), "pid": fromDaemon(workers),
+		"tier":   fromDaemon(tiers),
 		"action": words(eventFilters["action"]...), "result": words(eventFilters["result"]...),
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
@@ -34,9 +35,11 @@ func addCompletions(cmd *cobra.Command) {
 	}
 }
 
-// fromDaemon completes with words of the daemon's targets, with none if it does not answer in time.
+// fromDaemon completes with words of the daemon's targets, with none if it does not
+// answer in time.
 func fromDaemon(of func(status.Target) []cobra.Completion) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, _ []string, _ string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, _ []string, _ string) (found []cobra.Completion,
+		_ cobra.ShellCompDirective) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		socket := control.Socket

@@ -8,10 +8,12 @@ import (
 	"testing"
 )
 
-// shown finds the command lines of hapressure in documents: lines of indented blocks, and inline code.
+// shown finds the command lines of hapressure in documents: lines of indented blocks, and
+// inline code.
 var shown = regexp.MustCompile("(?m)^ {4,}(?:\\$ |sudo )?(?:bin/)?hapressure( [^\n]*)$|`(?:sudo )?hapressure( [^`\n]*)`")
 
-// Every command that the documents show is one that there is, with flags that it has. What they print is seen in the guest.
+// Every command that the documents show is one that there is, with flags that it has.
+// What they print is seen in the guest.
 func TestCommandsInDocuments(t *testing.T) {
 	files, err := filepath.Glob("../../docs/*.md")
 	if err != nil {

@@ -30,7 +30,8 @@ Exit codes: 0 no problem, with or without warnings; 1 failed; 2 wrong usage; 3 p
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			findings, verdict := doctor.Examine(cmd.Context(), socket, version)
 			if asJSON {
-				return errors.Join(writeJSON(cmd.OutOrStdout(), map[string]any{"findings": findings}), verdict)
+				return errors.Join(writeJSON(cmd.OutOrStdout(),
+					map[string]any{"findings": findings}), verdict)
 			}
 			for _, f := range findings {
 				fmt.Fprintln(cmd.OutOrStdout(), f)

@@ -20,7 +20,8 @@ import (
 	"hapressure/systemd"
 )
 
-// eventFilters are the flags named like a field, with the values of that field; nil = any.
+// eventFilters are the flags named like a field, with the values of that field; nil =
+// any.
 var eventFilters = map[string][]string{
 	"target": nil, "tier": nil, "action": policy.Kinds,
 	"result": {"done", "refused", "failed", "skipped"},
@@ -55,19 +56,23 @@ Exit codes: 0 shown, even if there are no entries, 1 failed, 2 wrong usage.`,
 			ctx, stop := host.UntilSignal(cmd.Context())
 			defer stop()
 			out := cmd.OutOrStdout()
-			return journalctl.Read(ctx, args, cmd.ErrOrStderr(), func(at time.Time, e systemd.Entry) error {
-				if asJSON {
-					return json.NewEncoder(out).Encode(journalctl.JSON(at, e))
-				}
-				// An entry may quote text of other processes, which a terminal might execute.
-				words := strings.FieldsFunc(e.Message, func(r rune) bool { return !unicode.IsGraphic(r) })
-				_, err := fmt.Fprintln(out, at.Format(time.RFC3339), strings.Join(words, " "))
-				return err
-			})
+			return journalctl.Read(ctx, args, cmd.ErrOrStderr(),
+				func(at time.Time, e systemd.Entry) error {
+					if asJSON {
+						return json.NewEncoder(out).Encode(journalctl.JSON(at, e))
+					}
+					// An entry may quote text of other processes, which a terminal might
+					// execute.
+					words := strings.FieldsFunc(e.Message,
+						func(r rune) bool { return !unicode.IsGraphic(r) })
+					_, err := fmt.Fprintln(out, at.Format(time.RFC3339), strings.Join(words, " "))
+					return err
+				})
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&follow, "follow", "f", false, "show the last 10 entries, and then new ones as they arrive")
+	f.BoolVarP(&follow, "follow", "f", false,
+		"show the last 10 entries, and then new ones as they arrive")
 	f.UintP("lines", "n", 0, "only the last `N`")
 	f.String("since", "", "only since this `TIME`, in journalctl's format: 2026-01-31 12:00, yesterday, -1h")
 	f.String("until", "", "only until this `TIME`")
@@ -79,12 +84,13 @@ Exit codes: 0 shown, even if there are no entries, 1 failed, 2 wrong usage.`,
 	return cmd
 }
 
-// journalctlArgs returns the arguments of journalctl. No value is an argument of its own, so none can
-// be read as a flag.
+// journalctlArgs returns the arguments of journalctl. No value is an argument of its own,
+// so none can be read as a flag.
 func journalctlArgs(cmd *cobra.Command, follow bool) ([]string, error) {
-	// journald itself sets _UID; a sender can forge the other fields. _SYSTEMD_UNIT would leave out
-	// what systemd-run ran.
-	args := []string{"--output=json", "--all", "_UID=0", "SYSLOG_IDENTIFIER=" + controller.Identifier}
+	// journald itself sets _UID; a sender can forge the other fields. _SYSTEMD_UNIT would
+	// leave out what systemd-run ran.
+	args := []string{"--output=json", "--all", "_UID=0", "SYSLOG_IDENTIFIER=" +
+		controller.Identifier}
 	for id := range controller.Kinds() {
 		args = append(args, "MESSAGE_ID="+id)
 	}
@@ -103,7 +109,8 @@ func journalctlArgs(cmd *cobra.Command, follow bool) ([]string, error) {
 		}
 		for _, v := range values {
 			if known != nil && !slices.Contains(known, v) {
-				return nil, usageError{fmt.Errorf("--%s %q is none of %s", name, v, strings.Join(known, ", "))}
+				return nil, usageError{fmt.Errorf("--%s %q is none of %s", name, v,
+					strings.Join(known, ", "))}
 			}
 			if name == "target" {
 				v = selector.NameOf(selector.Target(v))

@@ -17,7 +17,8 @@ import (
 	"hapressure/systemd"
 )
 
-// fakeJournalctl makes a program of that name the only one that there is, and returns the file with its arguments, one a line.
+// fakeJournalctl makes a program of that name the only one that there is, and returns the
+// file with its arguments, one a line.
 func fakeJournalctl(t *testing.T, script string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -41,7 +42,8 @@ func TestEvents(t *testing.T) {
 	bin := program(t)
 	args := fakeJournalctl(t, strings.ReplaceAll(journalLines, "cat", "/bin/cat"))
 	t.Setenv("TZ", "UTC")
-	code, out := call(t, bin, "events", "--target", "--follow", "--target", "a b", "--target", "system.slice/lb", "--result", "done", "--since", "-1h", "-n", "5", "-f")
+	code, out := call(t, bin, "events", "--target", "--follow", "--target", "a b", "--target",
+		"system.slice/lb", "--result", "done", "--since", "-1h", "-n", "5", "-f")
 	if want := "2026-11-23T07:01:46Z Entering tier purge of  [31mx\n2026-11-23T07:01:47Z done\n"; code != 0 || out != want {
 		t.Errorf("exit %d with %q, want %q", code, out, want)
 	}
@@ -49,13 +51,16 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"--all", "--follow", "--lines=5", "--output=json", "--since=-1h", "HAPRESSURE_RESULT=done", "HAPRESSURE_TARGET=--follow",
-		"HAPRESSURE_TARGET=/system.slice/lb", "HAPRESSURE_TARGET=a b", "SYSLOG_IDENTIFIER=hapressure", "_UID=0"}
+	want := []string{"--all", "--follow", "--lines=5", "--output=json", "--since=-1h",
+		"HAPRESSURE_RESULT=done", "HAPRESSURE_TARGET=--follow",
+		"HAPRESSURE_TARGET=/system.slice/lb", "HAPRESSURE_TARGET=a b",
+		"SYSLOG_IDENTIFIER=hapressure", "_UID=0"}
 	for id := range controller.Kinds() {
 		want = append(want, "MESSAGE_ID="+id)
 	}
 	slices.Sort(want)
-	if got := slices.Sorted(strings.Lines(string(got))); strings.Join(got, "") != strings.Join(want, "\n")+"\n" {
+	if got := slices.Sorted(strings.Lines(string(got))); strings.Join(got, "") != strings.Join(want,
+		"\n")+"\n" {
 		t.Errorf("journalctl was given %q, want %q", got, want)
 	}
 
@@ -69,8 +74,9 @@ func TestEvents(t *testing.T) {
 		shapes = append(shapes, shape)
 	}
 	wantShapes := []map[string]any{
-		{"time": "2026-11-23T07:01:46.378705Z", "kind": "tier-changed", "message": "Entering tier purge\nof \x1b[31mx",
-			"tier": "purge", "target": "7", "usage_bytes": 943718400.0, "limit_bytes": "many"},
+		{"time": "2026-11-23T07:01:46.378705Z", "kind": "tier-changed",
+			"message": "Entering tier purge\nof \x1b[31mx",
+			"tier":    "purge", "target": "7", "usage_bytes": 943718400.0, "limit_bytes": "many"},
 		{"time": "2026-11-23T07:01:47Z", "kind": "action", "message": "done", "worker_pid": 42.0},
 	}
 	if code != 0 || !reflect.DeepEqual(shapes, wantShapes) || strings.Count(out, "\n") != 2 {
@@ -105,7 +111,8 @@ func TestEventsFollow(t *testing.T) {
 	}
 }
 
-// journaldScript starts a journald, in a mount namespace of its own, and ends it after "$@".
+// journaldScript starts a journald, in a mount namespace of its own, and ends it after
+// "$@".
 const journaldScript = `set -eu
 mount -t tmpfs none /run
 mkdir -p /run/systemd/journal /run/log/journal /run/systemd/journald.conf.d
@@ -116,8 +123,9 @@ until [ -S /run/systemd/journal/stdout ]; do sleep 0.1; done
 "$@"
 `
 
-// What a Journal sends to a real journald is what events shows; and "journalctl -u haproxy" shows what was done to a worker, though it
-// has ended. What another user logs under our name is not shown.
+// What a Journal sends to a real journald is what events shows; and "journalctl -u
+// haproxy" shows what was done to a worker, though it has ended. What another user logs
+// under our name is not shown.
 func TestEventsOfRealJournald(t *testing.T) {
 	if step := os.Getenv("HAPRESSURE_EVENTS"); step != "" {
 		inJournald(t, step)
@@ -133,8 +141,10 @@ func TestEventsOfRealJournald(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "--mount", "sh", "-c", journaldScript, "sh", self, "-test.run=^TestEventsOfRealJournald$", "-test.v")
-	cmd.Env = append(os.Environ(), "HAPRESSURE_EVENTS=read", "HAPRESSURE_BIN="+program(t), "SELF="+self)
+	cmd := exec.Command("unshare", "--mount", "sh", "-c", journaldScript, "sh", self,
+		"-test.run=^TestEventsOfRealJournald$", "-test.v")
+	cmd.Env = append(os.Environ(), "HAPRESSURE_EVENTS=read", "HAPRESSURE_BIN="+program(t),
+		"SELF="+self)
 	out, err := cmd.CombinedOutput()
 	if t.Logf("%s", out); err != nil {
 		t.Error(err)
@@ -146,10 +156,13 @@ func inJournald(t *testing.T, step string) {
 		j := controller.NewJournal(os.Stderr)
 		errs := []error{}
 		for _, pid := range []string{"4194304", "1"} { // the first is none
-			errs = append(errs, j.Send(systemd.Entry{MessageID: controller.Action.ID(), Message: "purge-ssl-cache on worker " + pid, Priority: 5,
-				Fields: map[string]string{"HAPRESSURE_TARGET": "haproxy.service", "HAPRESSURE_WORKER_PID": pid, "HAPRESSURE_REASON": "two\nlines"}}))
+			errs = append(errs, j.Send(systemd.Entry{MessageID: controller.Action.ID(),
+				Message: "purge-ssl-cache on worker " + pid, Priority: 5,
+				Fields: map[string]string{"HAPRESSURE_TARGET": "haproxy.service",
+					"HAPRESSURE_WORKER_PID": pid, "HAPRESSURE_REASON": "two\nlines"}}))
 		}
-		errs = append(errs, j.Send(systemd.Entry{MessageID: controller.PolicyRejected.ID(), Message: strings.Repeat("x", 100_000)}))
+		errs = append(errs, j.Send(systemd.Entry{MessageID: controller.PolicyRejected.ID(),
+			Message: strings.Repeat("x", 100_000)}))
 		j.Close(t.Context())
 		if err := errors.Join(errs...); err != nil {
 			t.Fatal(err)
@@ -171,15 +184,19 @@ func inJournald(t *testing.T, step string) {
 	run("sh", "-c", "printf 'MESSAGE=forged\\nMESSAGE_ID="+controller.Action.ID()+"\\nSYSLOG_IDENTIFIER=hapressure\\n' |"+
 		"setpriv --reuid=65534 --clear-groups logger --journald")
 	run("journalctl", "--sync")
-	if got := run("journalctl", "--identifier=hapressure", "--output=cat", "--lines=1"); got != "forged\n" {
+	if got := run("journalctl", "--identifier=hapressure", "--output=cat",
+		"--lines=1"); got != "forged\n" {
 		t.Fatalf("the last entry under our name is %q", got)
 	}
 	bin := os.Getenv("HAPRESSURE_BIN")
-	if got := run("journalctl", "--unit=haproxy", "--output=cat"); got != "purge-ssl-cache on worker 4194304\npurge-ssl-cache on worker 1\n" {
+	if got := run("journalctl", "--unit=haproxy",
+		"--output=cat"); got != "purge-ssl-cache on worker 4194304\npurge-ssl-cache on worker 1\n" {
 		t.Errorf("journalctl -u haproxy shows %q", got)
 	}
-	if got := run(bin, "events", "--target", "haproxy.service", "--json", "-n", "1"); !strings.Contains(got, `"reason":"two\nlines"`) ||
-		!strings.Contains(got, `"worker_pid":1}`) || !strings.Contains(got, `"kind":"action","message":"purge-ssl-cache on worker 1"`) {
+	if got := run(bin, "events", "--target", "haproxy.service", "--json", "-n",
+		"1"); !strings.Contains(got, `"reason":"two\nlines"`) ||
+		!strings.Contains(got, `"worker_pid":1}`) || !strings.Contains(got,
+		`"kind":"action","message":"purge-ssl-cache on worker 1"`) {
 		t.Errorf("events of the target are %s", got)
 	}
 	if got := run(bin, "events"); strings.Count(got, "\n") != 3 || len(got) < 100_000 {
@@ -188,8 +205,10 @@ func inJournald(t *testing.T, step string) {
 	if got := run(bin, "events", "--target", "other.service"); got != "" {
 		t.Errorf("events of another target are %q", got)
 	}
-	nobody := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", bin, "events")
-	if out, err := nobody.CombinedOutput(); err == nil || !strings.Contains(string(out), "root and members of the group systemd-journal may read") {
-		t.Errorf("nobody sees %q, %v", out, err)
+	nobody := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", bin,
+		"events")
+	if out, err := nobody.CombinedOutput(); err == nil || !strings.Contains(string(out),
+		"root and members of the group systemd-journal may read") {
+		t.Errorf("another user sees %q, %v", out, err)
 	}
 }

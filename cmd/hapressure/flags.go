@@ -45,14 +45,16 @@ func socketFlag(cmd *cobra.Command, socket *string) {
 // errNoDaemon is the error of a status without a daemon, after it was printed.
 var errNoDaemon = errors.New("the daemon is not running")
 
-// instanceFlags adds the flags that choose HAProxy instances, and checks them before cmd runs: a
-// value that chooses nothing must not choose everything.
+// instanceFlags adds the flags that choose HAProxy instances, and checks them before cmd
+// runs: a value that chooses nothing must not choose everything.
 func instanceFlags(cmd *cobra.Command) *selector.Selector {
 	var s selector.Selector
 	var everything bool
 	cmd.Flags().StringVarP(&s.Unit, "unit", "u", "", "only HAProxy of this systemd `UNIT`")
-	cmd.Flags().IntVar(&s.PID, "pid", 0, "only the worker with this `PID`, or the workers of the master with it")
-	cmd.Flags().BoolVar(&everything, "all", false, "all HAProxy on this host, as without these flags")
+	cmd.Flags().IntVar(&s.PID, "pid", 0,
+		"only the worker with this `PID`, or the workers of the master with it")
+	cmd.Flags().BoolVar(&everything, "all", false,
+		"all HAProxy on this host, as without these flags")
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		pid, all := cmd.Flags().Changed("pid"), cmd.Flags().Changed("all")
 		switch {

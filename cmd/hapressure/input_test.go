@@ -16,7 +16,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// ends runs the program, which must end by itself, and returns its exit code and what it printed.
+// ends runs the program, which must end by itself, and returns its exit code and what it
+// printed.
 func ends(t *testing.T, bin string, args ...string) (int, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), haproxytest.Deadline)
@@ -35,28 +36,36 @@ func ends(t *testing.T, bin string, args ...string) (int, string) {
 	return 0, string(out)
 }
 
-// No file that the command line or a folder of drop-ins names can make the program wait or grow without a bound.
+// No file that the command line or a folder of drop-ins names can make the program wait
+// or grow without a bound.
 func TestFilesWithoutAnEnd(t *testing.T) {
 	bin, dir := program(t), t.TempDir()
-	fifo, huge, good := filepath.Join(dir, "fifo"), filepath.Join(dir, "huge"), filepath.Join(dir, "good.yaml")
-	err := errors.Join(syscall.Mkfifo(fifo, 0o600), os.WriteFile(huge, nil, 0o600), os.Truncate(huge, 1<<40),
+	fifo, huge, good := filepath.Join(dir, "fifo"), filepath.Join(dir, "huge"),
+		filepath.Join(dir, "good.yaml")
+	err := errors.Join(syscall.Mkfifo(fifo, 0o600), os.WriteFile(huge, nil, 0o600),
+		os.Truncate(huge, 1<<40),
 		os.WriteFile(good, []byte(policyText("good")), 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, want := range map[string]string{fifo: "it is a FIFO, not a regular file", dir: "it is a directory, not", huge: "the file is too large: the limit is "} {
+	for file, want := range map[string]string{fifo: "it is a FIFO, not a regular file",
+		dir: "it is a directory, not", huge: "the file is too large: the limit is "} {
 		for _, args := range [][]string{
-			{"policy", "check", file}, {"policy", "show", good, file}, {"policy", "explain", file}, {"replay", file},
-			{"replay", good, "--policy", file}, {"simulate", file, "-o", "/dev/null"}, {"simulate", good, "-o", "/dev/null", "--policy", file},
+			{"policy", "check", file}, {"policy", "show", good, file}, {"policy", "explain", file},
+			{"replay", file},
+			{"replay", good, "--policy", file}, {"simulate", file, "-o", "/dev/null"},
+			{"simulate", good, "-o", "/dev/null", "--policy", file},
 			{"record", "-o", "/dev/null", "--policy", file}, {"run", "--dry-run", "--policy", file},
 		} {
-			if code, out := ends(t, bin, args...); code != exitFailed || !strings.Contains(out, "open "+file+": "+want) {
+			if code, out := ends(t, bin, args...); code != exitFailed ||
+				!strings.Contains(out, "open "+file+": "+want) {
 				t.Errorf("%q: exit %d, want %q\n%s", args, code, want, out)
 			}
 		}
 	}
 	// A device, last: to read it would take all memory.
-	if code, out := ends(t, bin, "policy", "check", "/dev/zero"); code != exitFailed || !strings.Contains(out, "it is a device, not a regular file") {
+	if code, out := ends(t, bin, "policy", "check", "/dev/zero"); code != exitFailed ||
+		!strings.Contains(out, "it is a device, not a regular file") {
 		t.Errorf("policy check /dev/zero: exit %d\n%s", code, out)
 	}
 }
@@ -64,7 +73,8 @@ func TestFilesWithoutAnEnd(t *testing.T) {
 // A program that waits for its input is ended by the first signal.
 func TestSignalEndsReading(t *testing.T) {
 	bin := program(t)
-	for _, args := range [][]string{{"policy", "check", "-"}, {"simulate", "-", "-o", "/dev/null"}} {
+	for _, args := range [][]string{{"policy", "check", "-"},
+		{"simulate", "-", "-o", "/dev/null"}} {
 		cmd := exec.Command(bin, args...)
 		stdin, err := cmd.StdinPipe()
 		if err != nil {
@@ -105,7 +115,8 @@ func TestSecondSignalEndsABlockedCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Close()
-	for end := time.Now().Add(haproxytest.Deadline); !blockedIn(cmd.Process.Pid, "pipe_write"); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(haproxytest.Deadline); !blockedIn(cmd.Process.Pid,
+		"pipe_write"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it does not block")
 		}

@@ -15,7 +15,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// running is a hapressure in a mount namespace of its own, with an empty /run and cgroup v2.
+// running is a hapressure in a mount namespace of its own, with an empty /run and cgroup
+// v2.
 type running struct {
 	*exec.Cmd
 	lines *bufio.Scanner // of standard error
@@ -37,7 +38,8 @@ func startDaemon(t *testing.T, bin string, args ...string) running {
 func idlePolicy(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	if err := os.WriteFile(file, []byte("version: 1\ntargets: [{cgroup: none.slice}]\n"), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte("version: 1\ntargets: [{cgroup: none.slice}]\n"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -77,15 +79,18 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	bin := program(t)
 	first := startDaemon(t, bin, "--control", "")
 	code, out := ends(t, "nsenter", first.mounts(), bin, "run", "--control", "/run/other.sock")
-	if code != exitRefused || !strings.Contains(out, "already runs on this host with pid "+strconv.Itoa(first.Process.Pid)+", and") ||
+	if code != exitRefused || !strings.Contains(out,
+		"already runs on this host with pid "+strconv.Itoa(first.Process.Pid)+", and") ||
 		!strings.Contains(out, "systemctl stop hapressure") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
-	dry := start(t, "nsenter", first.mounts(), bin, "run", "--dry-run", "--policy", idlePolicy(t)) // which touches no worker
+	// which touches no worker
+	dry := start(t, "nsenter", first.mounts(), bin, "run", "--dry-run", "--policy", idlePolicy(t))
 	dry.sees(t, " started with ")
 }
 
-// The lock goes with its process, also by SIGKILL: a daemon that starts meanwhile waits for that.
+// The lock goes with its process, also by SIGKILL: a daemon that starts meanwhile waits
+// for that.
 func TestDaemonWaitsForTheOneBefore(t *testing.T) {
 	bin := program(t)
 	first := startDaemon(t, bin, "--control", "")
@@ -106,5 +111,6 @@ func TestDaemonWaitsForTheOneBefore(t *testing.T) {
 func TestDaemonBesideADryRun(t *testing.T) {
 	bin := program(t)
 	first := startDaemon(t, bin, "--dry-run")
-	start(t, "nsenter", first.mounts(), bin, "run", "--policy", idlePolicy(t)).sees(t, " started with ")
+	start(t, "nsenter", first.mounts(), bin, "run", "--policy", idlePolicy(t)).sees(t,
+		" started with ")
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// With the tag manpages this is another program, so that hapressure does not contain the generator. It
-// writes man pages and completions into the folder that its argument names. packaging/package.sh runs
-// it. The date of the pages is $SOURCE_DATE_EPOCH.
+// With the tag manpages this is another program, so that hapressure does not contain the
+// generator. It writes man pages and completions into the folder that its argument names.
+// packaging/package.sh runs it. The date of the pages is $SOURCE_DATE_EPOCH.
 func init() {
 	log.SetFlags(0)
 	if len(os.Args) != 2 {
@@ -22,7 +22,8 @@ func init() {
 	root, dir := rootCommand(), os.Args[1]
 	root.DisableAutoGenTag = true
 	err := errors.Join(
-		doc.GenManTree(root, &doc.GenManHeader{Section: "8", Source: "hapressure", Manual: "hapressure"}, dir),
+		doc.GenManTree(root, &doc.GenManHeader{Section: "8", Source: "hapressure",
+			Manual: "hapressure"}, dir),
 		root.GenBashCompletionFileV2(filepath.Join(dir, "hapressure.bash"), true),
 		root.GenZshCompletionFile(filepath.Join(dir, "_hapressure")),
 		root.GenFishCompletionFile(filepath.Join(dir, "hapressure.fish"), true),

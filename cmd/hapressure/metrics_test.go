@@ -21,7 +21,8 @@ func TestMetricsCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := controller.New(controller.Config{Policy: &policy.Policy{}, Daemon: &status.Daemon{Version: "test"}})
+	c := controller.New(controller.Config{Policy: &policy.Policy{},
+		Daemon: &status.Daemon{Version: "test"}})
 	go control.Serve(t.Context(), l, control.Handler(c, nil, c.Metrics()))
 	dir := t.TempDir()
 	file := filepath.Join(dir, "hapressure.prom")
@@ -44,14 +45,16 @@ func TestMetricsCommand(t *testing.T) {
 	if err := os.Symlink("/dev/stdout", link); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := metrics("--socket", socket, "--output", link); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+	if _, err := metrics("--socket", socket, "--output", link); err == nil ||
+		!strings.Contains(err.Error(), "is not a regular file") {
 		t.Errorf("writing to a link: %v", err)
 	}
 	if to, err := os.Readlink(link); err != nil || to != "/dev/stdout" {
 		t.Errorf("the link has become %q, %v", to, err)
 	}
 	_, err = metrics("--socket", filepath.Join(dir, "none"), "--output", file)
-	if !errors.Is(err, control.ErrNoDaemon) || !strings.Contains(err.Error(), "systemctl start hapressure") {
+	if !errors.Is(err, control.ErrNoDaemon) || !strings.Contains(err.Error(),
+		"systemctl start hapressure") {
 		t.Errorf("without a daemon: %v", err)
 	}
 	b, err := os.ReadFile(file) // is left as it was

@@ -19,8 +19,9 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// hostWithoutBus is a mount namespace with cgroup v2 and neither D-Bus nor systemd, in which HAProxy is a
-// unit all the same. TREE is a mount point, GROUP a group below it that has HOME as its system.slice.
+// hostWithoutBus is a mount namespace with cgroup v2 and neither D-Bus nor systemd, in
+// which HAProxy is a unit all the same. TREE is a mount point, GROUP a group below it
+// that has HOME as its system.slice.
 const hostWithoutBus = `
 set -e
 mount -t cgroup2 none "$TREE"
@@ -42,13 +43,16 @@ func newNoBus(t *testing.T) *noBus {
 	if testing.Short() || os.Geteuid() != 0 {
 		t.Skip("needs root and a real HAProxy")
 	}
-	n := &noBus{bin: program(t), tree: t.TempDir(), group: "hapressure-test-" + strconv.Itoa(os.Getpid())}
-	if out, err := exec.Command("unshare", "--mount", "mount", "-t", "cgroup2", "none", n.tree).CombinedOutput(); err != nil {
+	n := &noBus{bin: program(t), tree: t.TempDir(), group: "hapressure-test-" +
+		strconv.Itoa(os.Getpid())}
+	if out, err := exec.Command("unshare", "--mount", "mount", "-t", "cgroup2", "none",
+		n.tree).CombinedOutput(); err != nil {
 		t.Skipf("cgroup v2 cannot be mounted: %v: %s", err, out)
 	}
 	t.Cleanup(func() { // once HAProxy has ended
 		script := `mount -t cgroup2 none "$1" && rmdir "$1/$2/system.slice/haproxy.service" "$1/$2/system.slice" "$1/$2"`
-		if out, err := exec.Command("unshare", "--mount", "sh", "-c", script, "sh", n.tree, n.group).CombinedOutput(); err != nil {
+		if out, err := exec.Command("unshare", "--mount", "sh", "-c", script, "sh", n.tree,
+			n.group).CombinedOutput(); err != nil {
 			t.Errorf("removing the cgroups: %v: %s", err, out)
 		}
 	})
@@ -57,8 +61,10 @@ func newNoBus(t *testing.T) *noBus {
 }
 
 func (n *noBus) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "unshare", append([]string{"--mount", "sh", "-c", hostWithoutBus, "sh", n.bin}, args...)...)
-	cmd.Env = append(os.Environ(), "TREE="+n.tree, "GROUP="+n.group, "PIDS="+strings.Trim(fmt.Sprint(n.Pids()), "[]"),
+	cmd := exec.CommandContext(ctx, "unshare", append([]string{"--mount", "sh", "-c",
+		hostWithoutBus, "sh", n.bin}, args...)...)
+	cmd.Env = append(os.Environ(), "TREE="+n.tree, "GROUP="+n.group,
+		"PIDS="+strings.Trim(fmt.Sprint(n.Pids()), "[]"),
 		"DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/none")
 	return cmd
 }
@@ -76,20 +82,24 @@ func TestCommandsWithoutABus(t *testing.T) {
 	}{
 		{"status --json --socket /run/none", 3, `"by": "the cgroup tree"`},
 		{"status --json --socket /run/none", 3, `"cgroup": "/system.slice/haproxy.service"`},
-		{"doctor --json --socket /run/none", 3, "units are found by the cgroup tree: connecting to systemd over D-Bus: "},
+		{"doctor --json --socket /run/none", 3,
+			"units are found by the cgroup tree: connecting to systemd over D-Bus: "},
 		{"workers --unit haproxy --json", 0, fmt.Sprintf(`"pid": %d`, n.Master)},
 		{"workers --unit other", 1, `reading unit "other.service": no such unit`},
 		{"purge --unit haproxy.service --json", 0, `"result": "purged"`},
 	} {
 		out, err := n.command(t.Context(), strings.Fields(tt.args)...).CombinedOutput()
 		exit, _ := err.(*exec.ExitError)
-		if tt.exit == 0 && err != nil || tt.exit != 0 && (exit == nil || exit.ExitCode() != tt.exit) || !strings.Contains(string(out), tt.says) {
-			t.Errorf("hapressure %s: %v, want exit %d with %s:\n%s", tt.args, err, tt.exit, tt.says, out)
+		if tt.exit == 0 && err != nil || tt.exit != 0 && (exit == nil ||
+			exit.ExitCode() != tt.exit) || !strings.Contains(string(out), tt.says) {
+			t.Errorf("hapressure %s: %v, want exit %d with %s:\n%s", tt.args, err, tt.exit, tt.says,
+				out)
 		}
 	}
 }
 
-// The daemon guards a unit without D-Bus, reports once how it finds it, and purges what a reload leaves.
+// The daemon guards a unit without D-Bus, reports once how it finds it, and purges what a
+// reload leaves.
 func TestRunWithoutABus(t *testing.T) {
 	n := newNoBus(t)
 	file := filepath.Join(t.TempDir(), "policy.yaml")
@@ -171,7 +181,8 @@ func TestRecordWithoutABus(t *testing.T) {
 	}
 }
 
-// Without a daemon an inspector remembers what is proven of workers: it does not ask a stopping worker again.
+// Without a daemon an inspector remembers what is proven of workers: it does not ask a
+// stopping worker again.
 func TestInspectorRemembersWorkers(t *testing.T) {
 	if pid, err := strconv.Atoi(os.Getenv("HAPRESSURE_STOPPING")); err == nil {
 		inspectStoppedWorker(t, pid)

@@ -33,7 +33,10 @@ correct. 'hapressure policy --help' describes FILE.
 
 Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong usage.`,
 		Example: "  hapressure policy check /etc/hapressure/policy.yaml",
-		RunE:    func(cmd *cobra.Command, names []string) error { return check(cmd.OutOrStdout(), names, asJSON) },
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return check(cmd.OutOrStdout(),
+				names, asJSON)
+		},
 	}
 	check.Flags().BoolVar(&asJSON, "json", false,
 		"print the mistakes as a JSON array of file, line, column and problem, empty for a good policy")
@@ -79,7 +82,8 @@ func check(out io.Writer, names []string, asJSON bool) error {
 			return fmt.Errorf("writing the mistakes: %w", werr)
 		}
 	case err == nil:
-		fmt.Fprintf(out, "%s is good: %d targets, %d tiers\n", policyfiles.Origin(files), len(p.Targets), len(p.Tiers))
+		fmt.Fprintf(out, "%s is good: %d targets, %d tiers\n", policyfiles.Origin(files),
+			len(p.Targets), len(p.Tiers))
 	}
 	return err
 }

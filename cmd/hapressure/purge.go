@@ -63,8 +63,10 @@ none failed.`,
 	return cmd
 }
 
-// purgeHere purges the chosen workers without a daemon. It calls progress before each worker.
-func purgeHere(ctx context.Context, w selector.Selector, dryRun bool, progress func(done, of int)) ([]status.Purge, error) {
+// purgeHere purges the chosen workers without a daemon. It calls progress before each
+// worker.
+func purgeHere(ctx context.Context, w selector.Selector, dryRun bool,
+	progress func(done, of int)) ([]status.Purge, error) {
 	s := haproxy.NewScanner(host.Procfs)
 	found, pids, err := w.Find(ctx, s)
 	if err != nil {
@@ -79,8 +81,8 @@ func purgeHere(ctx context.Context, w selector.Selector, dryRun bool, progress f
 	return rows, nil
 }
 
-// stopping returns the workers to purge. A worker in another state is among them only if the user
-// named its pid: its purge is refused.
+// stopping returns the workers to purge. A worker in another state is among them only if
+// the user named its pid: its purge is refused.
 func stopping(found []haproxy.Instance, pid int) []haproxy.Worker {
 	var chosen []haproxy.Worker
 	for _, in := range found {

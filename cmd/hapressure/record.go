@@ -46,7 +46,8 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage.`,
 				}
 				p.Targets = []policy.Target{selector.Target(target)}
 			}
-			if len(p.Targets) != 1 || strings.ContainsAny(p.Targets[0].Unit+p.Targets[0].Cgroup, "*?[") {
+			if len(p.Targets) != 1 || strings.ContainsAny(p.Targets[0].Unit+p.Targets[0].Cgroup,
+				"*?[") {
 				return usageError{errors.New("a recording is of one target, and the policy has several: choose one with --target")}
 			}
 			if out == "" {
@@ -74,13 +75,15 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage.`,
 		},
 	}
 	policyFlag(cmd, &files)
-	cmd.Flags().StringVar(&target, "target", "", "`UNIT` or path of a cgroup to record instead of the policy's targets")
+	cmd.Flags().StringVar(&target, "target", "",
+		"`UNIT` or path of a cgroup to record instead of the policy's targets")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the target is running")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "`FILE` to write, - for standard output")
 	return cmd
 }
 
-// mustRun returns an error if the target is not running; with wait it prints that the command waits.
+// mustRun returns an error if the target is not running; with wait it prints that the
+// command waits.
 func mustRun(cmd *cobra.Command, config controller.Config, wait bool) error {
 	var unread host.Notes
 	config.Journal = &unread
@@ -92,7 +95,8 @@ func mustRun(cmd *cobra.Command, config controller.Config, wait bool) error {
 	}
 	name := config.Policy.Targets[0].Unit + config.Policy.Targets[0].Cgroup // it has one of them
 	if !wait {
-		return fmt.Errorf("%s is not running: start it, or use --wait to begin when it starts", name)
+		return fmt.Errorf("%s is not running: start it, or use --wait to begin when it starts",
+			name)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "Waiting for %s\n", name)
 	return nil

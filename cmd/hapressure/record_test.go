@@ -38,7 +38,8 @@ func TestRecordNeedsItsTarget(t *testing.T) {
 	group, bin, file := emptyGroup(t), program(t), filepath.Join(t.TempDir(), "x.rec")
 	c := inCgroups(bin, "record", "-o", file, "--target", "none.slice/lb")
 	code, out := ends(t, c[0], c[1:]...)
-	if code != exitFailed || !strings.Contains(out, "none.slice/lb is not running: start it, or use --wait") {
+	if code != exitFailed || !strings.Contains(out,
+		"none.slice/lb is not running: start it, or use --wait") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	if _, err := os.Stat(file); err == nil {
@@ -64,7 +65,8 @@ func TestRecordEndsWhenItCannotWrite(t *testing.T) {
 	group := emptyGroup(t)
 	c := inCgroups(program(t), "record", "-o", "/dev/full", "--target", group)
 	code, out := ends(t, c[0], c[1:]...)
-	if code != exitFailed || !strings.Contains(out, "recording: write /dev/full: no space left on device") {
+	if code != exitFailed || !strings.Contains(out,
+		"recording: write /dev/full: no space left on device") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }

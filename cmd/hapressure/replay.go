@@ -72,8 +72,10 @@ read; 2 wrong usage.`,
 			return err
 		},
 	}
-	cmd.Flags().StringArrayVarP(&policies, "policy", "p", nil, "policy `FILE` to try; may be repeated")
-	cmd.Flags().StringVar(&page, "html", "", "write a page with the timeline to `FILE`, - for standard output")
+	cmd.Flags().StringArrayVarP(&policies, "policy", "p", nil,
+		"policy `FILE` to try; may be repeated")
+	cmd.Flags().StringVar(&page, "html", "",
+		"write a page with the timeline to `FILE`, - for standard output")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

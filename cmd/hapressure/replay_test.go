@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// A recording of some hundred KiB that decompresses to ten million lines takes no more memory than a long
-// one of the daemon, and the error says where it was given up.
+// A recording of some hundred KiB that decompresses to ten million lines takes no more
+// memory than a long one of the daemon, and the error says where it was given up.
 func TestReplayOfACraftedRecordingIsBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("reads a million lines")
@@ -34,12 +34,14 @@ func TestReplayOfACraftedRecordingIsBounded(t *testing.T) {
 	if err := errors.Join(err, w.Close(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program(t), "replay", name, "--html", filepath.Join(t.TempDir(), "page.html"))
+	cmd := exec.Command(program(t), "replay", name, "--html",
+		filepath.Join(t.TempDir(), "page.html"))
 	out, _ := cmd.CombinedOutput()
 	if want := name + ": reading line 1000001: the recording is too long"; cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), want) {
 		t.Errorf("exit %d, %.1000s, want %q", cmd.ProcessState.ExitCode(), out, want)
 	}
-	const most = 512 << 10 // KiB; it takes some 50 MiB, and several times that with the race detector
+	// KiB; it takes some 50 MiB, and several times that with the race detector
+	const most = 512 << 10
 	if rss := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss; rss > most {
 		t.Errorf("it took %d KiB of memory, want %d at the most", rss, most)
 	} else {

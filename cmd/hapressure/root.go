@@ -19,8 +19,8 @@ func allowEmpty(cmd *cobra.Command, flag string) {
 	}
 }
 
-// refuseEmpty refuses empty flags and arguments, which an unset variable of a script leaves. They would
-// count as missing, and a missing flag mostly means everything.
+// refuseEmpty refuses empty flags and arguments, which an unset variable of a script
+// leaves. They would count as missing, and a missing flag mostly means everything.
 func refuseEmpty(cmd *cobra.Command, args []string) error {
 	if cmd.DisableFlagParsing { // a completion: the arguments are those of another command
 		return nil
@@ -61,8 +61,10 @@ finally the oldest worker as a whole. It never changes a current worker.`,
 		SilenceUsage:      true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(), statusCommand(),
-		topCommand(), eventsCommand(), doctorCommand(), metricsCommand(), policyCommand(), recordCommand(),
+	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(),
+		statusCommand(),
+		topCommand(), eventsCommand(), doctorCommand(), metricsCommand(), policyCommand(),
+		recordCommand(),
 		replayCommand(), simulateCommand())
 	addCompletions(root)
 	return root

@@ -39,7 +39,8 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 another daemon is 
 		"`FOLDER` for recordings of samples, decisions and outcomes; empty for none")
 	cmd.Flags().IntVar(&o.RecordingsMiB, "recordings-size", daemon.RecordingsMiB,
 		"bound of each target's recordings, in `MIB`; recordings of former targets may take 16 times as much")
-	cmd.Flags().StringVar(&o.Socket, "control", control.Socket, "`PATH` of the control socket, if systemd passes none; empty for none")
+	cmd.Flags().StringVar(&o.Socket, "control", control.Socket,
+		"`PATH` of the control socket, if systemd passes none; empty for none")
 	allowEmpty(cmd, "recordings")
 	allowEmpty(cmd, "control")
 	cmd.Flags().StringVar(&o.Metrics, "metrics", "",

@@ -19,7 +19,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"hapressure": main})
 }
 
-// TestScripts runs testdata/script. Beside the commands of testscript there is "exits CODE COMMAND...".
+// TestScripts runs testdata/script. Beside the commands of testscript there is "exits
+// CODE COMMAND...".
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -28,7 +29,8 @@ func TestScripts(t *testing.T) {
 				want, err := strconv.Atoi(args[0])
 				ts.Check(err)
 				var exit *exec.ExitError
-				if err := ts.Exec(args[1], args[2:]...); !errors.As(err, &exit) || exit.ExitCode() != want {
+				if err := ts.Exec(args[1], args[2:]...); !errors.As(err, &exit) ||
+					exit.ExitCode() != want {
 					ts.Fatalf("%v, want exit code %d", err, want)
 				}
 			},
@@ -37,7 +39,8 @@ func TestScripts(t *testing.T) {
 			bin, err := exec.LookPath("hapressure")
 			env.Setenv("BIN", filepath.Dir(bin))
 			long := strings.Repeat("#\n", policyfiles.Limit)
-			return errors.Join(err, os.WriteFile(filepath.Join(env.WorkDir, "long.yaml"), []byte(long), 0o644))
+			return errors.Join(err, os.WriteFile(filepath.Join(env.WorkDir, "long.yaml"),
+				[]byte(long), 0o644))
 		},
 	})
 }

@@ -52,7 +52,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
-			w, err := record.NewWriter(to, record.Begin{Target: filepath.Base(args[0]), Wall: time.Unix(0, 0).UTC(), Policy: p.Source})
+			w, err := record.NewWriter(to, record.Begin{Target: filepath.Base(args[0]),
+				Wall: time.Unix(0, 0).UTC(), Policy: p.Source})
 			run := simulate.Run
 			if dryRun {
 				run = simulate.DryRun

@@ -15,12 +15,13 @@ import (
 
 const statusDoc = "../../docs/status.md"
 
-// TestStatusDocIsCurrent makes docs/status.md of the types with -update, and otherwise compares it. Each field
-// must have a comment.
+// TestStatusDocIsCurrent makes docs/status.md of the types with -update, and otherwise
+// compares it. Each field must have a comment.
 func TestStatusDocIsCurrent(t *testing.T) {
 	types := map[string]*ast.StructType{}
 	for _, name := range []string{"controller/status/status.go"} {
-		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("../..", name), nil, parser.ParseComments)
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("../..", name), nil,
+			parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,10 +49,12 @@ The page is made of the types of controller/status.
 }
 
 // values has the names of Go types in JSON.
-var values = map[string]string{"int": "number", "uint64": "number", "int64": "number", "float64": "number", "string": "text", "bool": "true or false",
+var values = map[string]string{"int": "number", "uint64": "number", "int64": "number",
+	"float64": "number", "string": "text", "bool": "true or false",
 	"time.Time": "time, RFC 3339", "policy.Reading": "reading", "policy.Result": "text"}
 
-func describe(t *testing.T, b *strings.Builder, types map[string]*ast.StructType, path, name string) {
+func describe(t *testing.T, b *strings.Builder, types map[string]*ast.StructType, path,
+	name string) {
 	for _, f := range types[name].Fields.List {
 		if f.Tag == nil { // not in JSON
 			continue

@@ -31,7 +31,10 @@ func fakeDaemon(t *testing.T, s status.Status) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s) }))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter,
+		_ *http.Request) {
+		writeJSON(w, s)
+	}))
 	server.Listener = l
 	server.Start()
 	t.Cleanup(server.Close)
@@ -55,13 +58,15 @@ func pty(t *testing.T) (ours, theirs *os.File) {
 	if oerr != nil {
 		t.Fatal(oerr)
 	}
-	if err := unix.IoctlSetWinsize(int(theirs.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}); err != nil {
+	if err := unix.IoctlSetWinsize(int(theirs.Fd()), unix.TIOCSWINSZ,
+		&unix.Winsize{Row: 24, Col: 80}); err != nil {
 		t.Fatal(err)
 	}
 	return ours, theirs
 }
 
-// onTerminal runs the program on a terminal, with doing as soon as it has shown want, until it ends. It returns all that was written.
+// onTerminal runs the program on a terminal, with doing as soon as it has shown want,
+// until it ends. It returns all that was written.
 func onTerminal(t *testing.T, cmd *exec.Cmd, want string, doing func(terminal *os.File)) string {
 	t.Helper()
 	ours, theirs := pty(t)
@@ -96,11 +101,13 @@ func onTerminal(t *testing.T, cmd *exec.Cmd, want string, doing func(terminal *o
 
 func TestOnTerminal(t *testing.T) {
 	t.Setenv("TERM", "xterm")
-	bin, socket := program(t), fakeDaemon(t, statustest.Told(statustest.Storm("haproxy.service", 12)))
-	text := render.Status(statustest.Told(statustest.Storm("haproxy.service", 12)), 80)
+	bin, socket := program(t), fakeDaemon(t, statustest.Status(statustest.Storm("haproxy.service",
+		12)))
+	text := render.Status(statustest.Status(statustest.Storm("haproxy.service", 12)), 80)
 	lines := strings.ReplaceAll(text, "\n", "\r\n")
 
-	if out := onTerminal(t, exec.Command(bin, "status", "--socket", socket), "", nil); out != lines {
+	if out := onTerminal(t, exec.Command(bin, "status", "--socket", socket), "",
+		nil); out != lines {
 		t.Errorf("status wrote %q", out)
 	}
 	dumb := exec.Command(bin, "status", "--socket", socket)
@@ -115,12 +122,14 @@ func TestOnTerminal(t *testing.T) {
 	if !strings.Contains(out, "shorten") || strings.Contains(out, "\x1b[32m") {
 		t.Errorf("top without colours wrote %q", out)
 	}
-	if code, out := call(t, bin, "top", "--socket", socket); code != exitFailed || !strings.Contains(out, "'hapressure status' needs none") {
+	if code, out := call(t, bin, "top", "--socket", socket); code != exitFailed ||
+		!strings.Contains(out, "'hapressure status' needs none") {
 		t.Errorf("top without a terminal: exit %d, %s", code, out)
 	}
 }
 
-// Without a daemon the program inspects the host itself. What it cannot read is no log line on a screen that it draws.
+// Without a daemon the program inspects the host itself. What it cannot read is no log
+// line on a screen that it draws.
 func TestNoLogLinesOnScreen(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -135,7 +144,8 @@ func TestNoLogLinesOnScreen(t *testing.T) {
 	}{
 		{[]string{"top"}, "No target", "q"},
 	} {
-		cmd := exec.Command("unshare", append([]string{"--mount", "sh", "-c", host, "sh", bin}, tt.args...)...)
+		cmd := exec.Command("unshare", append([]string{"--mount", "sh", "-c", host, "sh", bin},
+			tt.args...)...)
 		cmd.Env = append(os.Environ(), "TERM=xterm-256color", "LC_ALL=C")
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
@@ -147,19 +157,23 @@ func TestNoLogLinesOnScreen(t *testing.T) {
 }
 
 func TestStatusCommand(t *testing.T) {
-	bin, socket := program(t), fakeDaemon(t, statustest.Told(statustest.Blind()))
-	if code, out := call(t, bin, "status", "--socket", socket); code != 0 || out != render.Status(statustest.Told(statustest.Blind()), 0) {
+	bin, socket := program(t), fakeDaemon(t, statustest.Status(statustest.Blind()))
+	if code, out := call(t, bin, "status", "--socket", socket); code != 0 ||
+		out != render.Status(statustest.Status(statustest.Blind()), 0) {
 		t.Errorf("exit %d\n%s", code, out)
 	}
-	if code, s := callJSON[status.Status](t, bin, "status", "--socket", socket); code != 0 || s.Targets[0].Name != statustest.Blind().Name {
+	if code, s := callJSON[status.Status](t, bin, "status", "--socket", socket); code != 0 ||
+		s.Targets[0].Name != statustest.Blind().Name {
 		t.Errorf("as JSON: exit %d, %+v", code, s)
 	}
 	for _, args := range [][]string{{"--watch"}, {"extra"}} {
-		if code, out := call(t, bin, append([]string{"status", "--socket", socket}, args...)...); code != exitUsage {
+		if code, out := call(t, bin, append([]string{"status", "--socket", socket},
+			args...)...); code != exitUsage {
 			t.Errorf("%q: exit %d\n%s", args, code, out)
 		}
 	}
-	if code, out := call(t, bin, "status", "--socket", "/tmp/\x1b[2J\xff"); code != exitFailed && code != exitRefused || strings.Contains(out, "\x1b") {
+	if code, out := call(t, bin, "status", "--socket", "/tmp/\x1b[2J\xff"); code != exitFailed &&
+		code != exitRefused || strings.Contains(out, "\x1b") {
 		t.Errorf("a socket of an evil name: exit %d, %q", code, out)
 	}
 }
@@ -168,10 +182,12 @@ func TestCompletion(t *testing.T) {
 	cmd := &cobra.Command{}
 	socket := ""
 	socketFlag(cmd, &socket)
-	cmd.Flags().Set("socket", fakeDaemon(t, statustest.Told(statustest.Calm(), statustest.Storm("other.service", 2))))
+	cmd.Flags().Set("socket", fakeDaemon(t, statustest.Status(statustest.Calm(),
+		statustest.Storm("other.service", 2))))
 	names, _ := fromDaemon(targets)(cmd, nil, "")
 	pids, _ := fromDaemon(workers)(cmd, nil, "")
-	if got := strings.Join(append(names, pids...), ";"); got != "haproxy.service;other.service;812\tcurrent, generation 1 of haproxy.service;"+
+	if got := strings.Join(append(names, pids...),
+		";"); got != "haproxy.service;other.service;812\tcurrent, generation 1 of haproxy.service;"+
 		"812\tstopping, generation 1 of other.service;849\tcurrent, generation 2 of other.service" {
 		t.Errorf("completed with %q", got)
 	}

@@ -43,7 +43,8 @@ Exit codes: 0 quit, 1 failed, 2 wrong usage.`,
 				err = s.Init()
 			}
 			if err != nil {
-				return fmt.Errorf("preparing the terminal ('hapressure status' needs none): %w", err)
+				return fmt.Errorf("preparing the terminal ('hapressure status' needs none): %w",
+					err)
 			}
 			defer s.Fini()
 			var notes host.Notes
@@ -54,7 +55,8 @@ Exit codes: 0 quit, 1 failed, 2 wrong usage.`,
 					s, err = in.Status(ctx)
 					return s, strings.Join(notes.Take(), "; "), err
 				},
-				Purge: func(ctx context.Context, target string, pid int, dryRun bool) (status.Purge, error) {
+				Purge: func(ctx context.Context, target string, pid int, dryRun bool) (status.Purge,
+					error) {
 					return purgeOne(ctx, control.NewClient(socket), target, pid, dryRun)
 				},
 			}
@@ -63,12 +65,14 @@ Exit codes: 0 quit, 1 failed, 2 wrong usage.`,
 		},
 	}
 	socketFlag(cmd, &socket)
-	cmd.Flags().BoolVar(&ascii, "ascii", false, "draw with ASCII characters only, as in a locale without UTF-8")
+	cmd.Flags().BoolVar(&ascii, "ascii", false,
+		"draw with ASCII characters only, as in a locale without UTF-8")
 	return cmd
 }
 
 // purgeOne has the daemon purge a worker, or purges it if no daemon is running.
-func purgeOne(ctx context.Context, daemon *control.Client, target string, pid int, dryRun bool) (status.Purge, error) {
+func purgeOne(ctx context.Context, daemon *control.Client, target string, pid int,
+	dryRun bool) (status.Purge, error) {
 	done, err := daemon.Purge(ctx, target, pid, dryRun)
 	if !errors.Is(err, control.ErrNoDaemon) {
 		return done, err

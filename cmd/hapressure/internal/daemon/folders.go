@@ -9,8 +9,8 @@ import (
 	"hapressure/controller/status"
 )
 
-// StateFile returns a path in the service's StateDirectory=, "" if there is none; runtimeFile one in its
-// RuntimeDirectory=.
+// StateFile returns a path in the service's StateDirectory=, "" if there is none;
+// runtimeFile one in its RuntimeDirectory=.
 func StateFile(name string) string { return fileOf("STATE_DIRECTORY", name) }
 
 func runtimeFile(name string) string { return fileOf("RUNTIME_DIRECTORY", name) }
@@ -23,7 +23,8 @@ func fileOf(variable, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// keepRecordings has a controller record each target in a folder of its own, of mib MiB at most.
+// keepRecordings has a controller record each target in a folder of its own, of mib MiB
+// at most.
 func keepRecordings(c *controller.Config, dir string, mib int) {
 	if dir == "" || mib <= 0 {
 		return

@@ -20,9 +20,9 @@ import (
 	"hapressure/controller/control"
 )
 
-// serve answers on the control socket, and with metrics only on the sockets for Prometheus, until ctx
-// ends. A control socket of systemd has precedence over that of the options. A socket that fails is
-// logged, and the daemon guards without it.
+// serve answers on the control socket, and with metrics only on the sockets for
+// Prometheus, until ctx ends. A control socket of systemd has precedence over that of the
+// options. A socket that fails is logged, and the daemon guards without it.
 func serve(ctx context.Context, all, metrics http.Handler, j controller.Journal, o Options) {
 	report := func(what string, err error) {
 		if err != nil {
@@ -42,7 +42,8 @@ func serve(ctx context.Context, all, metrics http.Handler, j controller.Journal,
 		add("control", listenUnix, o.Socket)
 	}
 	if o.Metrics != "" {
-		add("metrics", func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }, o.Metrics)
+		add("metrics", func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) },
+			o.Metrics)
 	}
 	only := http.NewServeMux()
 	only.Handle("GET /metrics", metrics)
@@ -68,7 +69,8 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// If there is no such group, or the socket cannot be given to it, only root has access.
+	// If there is no such group, or the socket cannot be given to it, only root has
+	// access.
 	if g, err := user.LookupGroup(control.Group); err == nil {
 		if gid, err := strconv.Atoi(g.Gid); err == nil && os.Chown(path, -1, gid) == nil {
 			return l, os.Chmod(path, 0o660)
@@ -77,8 +79,8 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, os.Chmod(path, 0o600)
 }
 
-// removeStaleSocket removes a socket at which no process listens. Anything else at path stays, and the
-// error describes it. unlink(2) removes no directory and follows no link.
+// removeStaleSocket removes a socket at which no process listens. Anything else at path
+// stays, and the error describes it. unlink(2) removes no directory and follows no link.
 func removeStaleSocket(path string) error {
 	const remedy = "give another path to --control, or remove it"
 	info, err := os.Lstat(path)

@@ -39,12 +39,14 @@ func TestControlSocketRemovesNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer live.Close()
-	if err := errors.Join(os.WriteFile(at("file"), []byte("precious"), 0o644), os.Mkdir(at("folder"), 0o755),
+	if err := errors.Join(os.WriteFile(at("file"), []byte("precious"), 0o644),
+		os.Mkdir(at("folder"), 0o755),
 		syscall.Mkfifo(at("fifo"), 0o644), os.Symlink("stale", at("link"))); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"file": "not a socket", "folder": "not a socket", "fifo": "not a socket", "link": "not a socket",
+		"file": "not a socket", "folder": "not a socket", "fifo": "not a socket",
+		"link": "not a socket",
 		"live": "another process listens", "datagram": "may use the socket",
 	} {
 		before, _ := os.Lstat(at(name))

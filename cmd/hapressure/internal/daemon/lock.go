@@ -13,9 +13,9 @@ import (
 	"hapressure/controller"
 )
 
-// LockFile is locked by the daemon that acts on this host's workers: two daemons would purge, drain and
-// terminate the same ones. The path depends neither on flags nor on the environment, so that each daemon
-// finds the lock of another one.
+// LockFile is locked by the daemon that acts on this host's workers: two daemons would
+// purge, drain and terminate the same ones. The path depends neither on flags nor on the
+// environment, so that each daemon finds the lock of another one.
 const LockFile = "/run/hapressure/daemon.lock"
 
 const (
@@ -30,8 +30,9 @@ var ErrRefused = errors.New("refused")
 // errLocked is the error of a lock that another process has.
 var errLocked = errors.New("it is locked by another process")
 
-// lockThisHost locks this host for this daemon. If that fails for another reason than a second daemon,
-// such as a read-only file system, it logs the reason, and HAProxy is guarded without the lock.
+// lockThisHost locks this host for this daemon. If that fails for another reason than a
+// second daemon, such as a read-only file system, it logs the reason, and HAProxy is
+// guarded without the lock.
 func lockThisHost(j controller.Journal) error {
 	err := lockHost(LockFile, func(pid int) {
 		fmt.Fprintf(os.Stderr, "hapressure %s: waiting %v for it to exit\n", runsAs(pid), LockWait)
@@ -43,9 +44,9 @@ func lockThisHost(j controller.Journal) error {
 	return nil
 }
 
-// lockHost locks a file until this process exits, even by SIGKILL (fcntl(2), F_SETLK). If another process
-// has the lock, lockHost calls waiting once with its pid and waits for its exit. The error wraps
-// ErrRefused if that process still has the lock after LockWait.
+// lockHost locks a file until this process exits, even by SIGKILL (fcntl(2), F_SETLK). If
+// another process has the lock, lockHost calls waiting once with its pid and waits for
+// its exit. The error wraps ErrRefused if that process still has the lock after LockWait.
 func lockHost(path string, waiting func(pid int)) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -72,8 +73,9 @@ func lockHost(path string, waiting func(pid int)) error {
 	return nil
 }
 
-// tryLock locks an open file. If another process has the lock, the error is errLocked and holder is the
-// pid of that process, 0 if it is in a pid namespace that this process does not see.
+// tryLock locks an open file. If another process has the lock, the error is errLocked and
+// holder is the pid of that process, 0 if it is in a pid namespace that this process does
+// not see.
 func tryLock(fd int) (holder int, err error) {
 	lock := unix.Flock_t{Type: unix.F_WRLCK}
 	err = unix.FcntlFlock(uintptr(fd), unix.F_SETLK, &lock)
@@ -92,7 +94,8 @@ func alreadyRunning(pid int) error {
 		stop += fmt.Sprintf(", or kill %d", pid)
 	}
 	return fmt.Errorf("%w: hapressure %s, and two daemons would act on the same workers. "+
-		"Stop that one first (%s), or use --dry-run, which changes no worker", ErrRefused, runsAs(pid), stop)
+		"Stop that one first (%s), or use --dry-run, which changes no worker", ErrRefused,
+		runsAs(pid), stop)
 }
 
 // runsAs describes the daemon that has the lock.

@@ -14,7 +14,8 @@ import (
 	"hapressure/policy"
 )
 
-// serving serves a controller that has no target, and returns its socket and its address for metrics.
+// serving serves a controller that has no target, and returns its socket and its address
+// for metrics.
 func serving(t *testing.T) (socket, addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -25,13 +26,14 @@ func serving(t *testing.T) (socket, addr string) {
 	l.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	c := controller.New(controller.Config{Policy: &policy.Policy{}, Origin: "a test", Daemon: &status.Daemon{Version: "test"}})
+	c := controller.New(controller.Config{Policy: &policy.Policy{}, Origin: "a test",
+		Daemon: &status.Daemon{Version: "test"}})
 	metrics := c.Metrics()
 	serve(ctx, control.Handler(c, nil, metrics), metrics, host.Stderr{}, o)
 	return o.Socket, o.Metrics
 }
 
-// Whoever reaches the TCP port may read metrics and nothing else.
+// A client of the TCP port may read metrics and nothing else.
 func TestNothingButMetricsOverTCP(t *testing.T) {
 	_, addr := serving(t)
 	for _, tt := range []struct {

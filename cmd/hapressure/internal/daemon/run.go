@@ -1,5 +1,5 @@
-// Package daemon is the service: it locks the host, guards the targets of the policy, and answers at the
-// control socket.
+// Package daemon is the service: it locks the host, guards the targets of the policy, and
+// answers at the control socket.
 package daemon
 
 import (
@@ -62,8 +62,9 @@ func (o Options) Check() error {
 func Run(ctx context.Context, o Options) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before systemd learns that the daemon is ready for it
-	// If journald crashes, standard error is a broken pipe, which ends a Go program that does not catch
-	// SIGPIPE. It is not ignored, because child processes would inherit that.
+	// If journald crashes, standard error is a broken pipe, which ends a Go program that
+	// does not catch SIGPIPE. It is not ignored, because child processes would inherit
+	// that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	journal := controller.NewJournal(os.Stderr)
 	defer closeJournal(journal)
@@ -86,7 +87,8 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	config.DryRun, config.Origin = o.DryRun, from
-	config.Daemon = &status.Daemon{Version: o.Version, PID: os.Getpid(), Started: time.Now(), DryRun: o.DryRun,
+	config.Daemon = &status.Daemon{Version: o.Version, PID: os.Getpid(), Started: time.Now(),
+		DryRun:        o.DryRun,
 		MissingRights: controller.MissingPrivileges(host.Procfs)}
 	config.Status = func(text string) { systemd.Status(text) }
 	config.StateDir = runtimeFile("")

@@ -25,10 +25,11 @@ import (
 // ErrProblem is the error of an examination that found a problem.
 var ErrProblem = errors.New("there are problems")
 
-// Examine checks this host. It asks the daemon at socket for its status. version is that of this program. The error is
-// ErrProblem if a finding is a problem.
+// Examine checks this host. It asks the daemon at socket for its status. version is that
+// of this program. The error is ErrProblem if a finding is a problem.
 func Examine(ctx context.Context, socket, version string) ([]Finding, error) {
-	e := exam{procfs: host.Procfs, version: version, states: filepath.Dir(control.Socket)} // of the service
+	// of the service
+	e := exam{procfs: host.Procfs, version: version, states: filepath.Dir(control.Socket)}
 	e.mount, e.mountErr = cgroup.Mount()
 	e.policy, e.files, e.policyErr = policyfiles.Load()
 	e.status, e.statusErr = (&inspect.Inspector{Socket: socket, Journal: host.Stderr{}}).Status(ctx)
@@ -39,8 +40,8 @@ func Examine(ctx context.Context, socket, version string) ([]Finding, error) {
 	return e.findings, e.verdict
 }
 
-// exam is the input of the checks, and their findings. An input that cannot be read has an error
-// beside it.
+// exam is the input of the checks, and their findings. An input that cannot be read has
+// an error beside it.
 type exam struct {
 	procfs     string
 	version    string                // of this program
@@ -79,7 +80,8 @@ const (
 )
 
 func (f Finding) String() string {
-	text := fmt.Sprintf("%-8s %-10s %s", f.Level, f.Check, render.Printable(strings.ReplaceAll(f.Found, "\n", "; ")))
+	text := fmt.Sprintf("%-8s %-10s %s", f.Level, f.Check,
+		render.Printable(strings.ReplaceAll(f.Found, "\n", "; ")))
 	if f.Do != "" {
 		text += fmt.Sprintf("\n%20s-> %s", "", f.Do)
 	}
@@ -100,11 +102,13 @@ func (e *exam) examine(ctx context.Context) {
 	}
 }
 
-// recordingsOf returns where a daemon records, the default of the service without a daemon.
+// recordingsOf returns where a daemon records, the default of the service without a
+// daemon.
 func recordingsOf(d *status.Daemon, version string) controller.Recordings {
 	switch {
 	case d == nil || d.Version != version:
-		return controller.Recordings{Dir: "/var/lib/hapressure/recordings", PerTarget: daemon.RecordingsMiB << 20}
+		return controller.Recordings{Dir: "/var/lib/hapressure/recordings",
+			PerTarget: daemon.RecordingsMiB << 20}
 	case d.Recordings == nil:
 		return controller.Recordings{}
 	}

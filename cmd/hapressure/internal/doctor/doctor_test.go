@@ -25,7 +25,8 @@ import (
 
 func writeFile(t *testing.T, path, text string) {
 	t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755),
+		os.WriteFile(path, []byte(text), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -34,24 +35,32 @@ func writeFile(t *testing.T, path, text string) {
 func sound(t *testing.T) (*exam, cgrouptest.Tree) {
 	t.Helper()
 	tree := cgrouptest.New(t)
-	tree.Group("/lb", map[string]string{"memory.current": "500000000\n", "memory.max": "1000000000\n"})
+	tree.Group("/lb", map[string]string{"memory.current": "500000000\n",
+		"memory.max": "1000000000\n"})
 	procfs := t.TempDir()
-	writeFile(t, procfs+"/meminfo", "MemTotal: 3009444 kB\nMemAvailable: 2689488 kB\nSwapTotal: 1000000 kB\nSwapFree: 1000000 kB\n")
+	writeFile(t, procfs+"/meminfo",
+		"MemTotal: 3009444 kB\nMemAvailable: 2689488 kB\nSwapTotal: 1000000 kB\nSwapFree: 1000000 kB\n")
 	writeFile(t, procfs+"/swaps", "Filename Type Size Used Priority\n/swap file 1000000 0 -2\n")
-	files := []language.File{{Name: "test.yaml", Text: []byte("version: 1\ntargets: [cgroup: /lb]\ntiers: [{name: purge, enter: always, actions: [purge-ssl-cache: {}]}]\n")}}
+	files := []language.File{{Name: "test.yaml",
+		Text: []byte("version: 1\ntargets: [cgroup: /lb]\ntiers: [{name: purge, enter: always, actions: [purge-ssl-cache: {}]}]\n")}}
 	p, err := language.Decode(files...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	worker := status.Worker{PID: 11, State: "current", Shared: new(uint64(200e6)), Private: new(uint64(50e6))}
+	worker := status.Worker{PID: 11, State: "current", Shared: new(uint64(200e6)),
+		Private: new(uint64(50e6))}
 	return &exam{version: "1.0",
-		procfs: procfs, recordings: controller.Recordings{Dir: t.TempDir(), PerTarget: 1 << 20}, states: t.TempDir(), mount: tree.Mount, policy: p, files: files,
-		service: map[string]any{"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled"},
+		procfs: procfs, recordings: controller.Recordings{Dir: t.TempDir(), PerTarget: 1 << 20},
+		states: t.TempDir(), mount: tree.Mount, policy: p, files: files,
+		service: map[string]any{"LoadState": "loaded", "ActiveState": "active",
+			"UnitFileState": "enabled"},
 		status: status.Status{
-			At: now, Daemon: &status.Daemon{Version: "1.0", Started: now, MissingRights: []status.Privilege{}},
-			Policy:  status.Policy{Origin: "the policy test.yaml", SHA256: controller.Digest(p)},
-			Targets: []status.Target{{Name: "/lb", Cgroup: "/lb", At: now, Masters: []status.Master{{PID: 10, Workers: []status.Worker{worker}}}}},
+			At: now, Daemon: &status.Daemon{Version: "1.0", Started: now,
+				MissingRights: []status.Privilege{}},
+			Policy: status.Policy{Origin: "the policy test.yaml", SHA256: controller.Digest(p)},
+			Targets: []status.Target{{Name: "/lb", Cgroup: "/lb", At: now,
+				Masters: []status.Master{{PID: 10, Workers: []status.Worker{worker}}}}},
 		},
 	}, tree
 }
@@ -77,64 +86,113 @@ func TestDoctorFindsNothingWrong(t *testing.T) {
 // Each ill that is made is found, and nothing else.
 func TestDoctorFinds(t *testing.T) {
 	for want, make := range map[string]func(*testing.T, *exam, cgrouptest.Tree){
-		"problem host: cgroup v2 is not mounted": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.mountErr = errors.New("cgroup v2 is not mounted") },
-		"warning host: some swap is zram": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
-			writeFile(t, e.procfs+"/swaps", "Filename Type Size Used Priority\n/dev/zram0 partition 1000 0 100\n")
+		"problem host: cgroup v2 is not mounted": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
+			e.mountErr = errors.New("cgroup v2 is not mounted")
 		},
-		"problem host: reading host memory": func(t *testing.T, e *exam, _ cgrouptest.Tree) { os.Remove(e.procfs + "/meminfo") },
+		"warning host: some swap is zram": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
+			writeFile(t, e.procfs+"/swaps",
+				"Filename Type Size Used Priority\n/dev/zram0 partition 1000 0 100\n")
+		},
+		"problem host: reading host memory": func(t *testing.T, e *exam,
+			_ cgrouptest.Tree) {
+			os.Remove(e.procfs + "/meminfo")
+		},
 		"problem policy: the policy has mistakes": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.policy, e.policyErr = nil, errors.New("the policy has mistakes")
 		},
 		"problem policy: the policy test.yaml is in force, because the files had mistakes: line 3": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.status.Policy.Rejected = "line 3"
 		},
-		"warning policy: the policy test.yaml is in force, and": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Policy.SHA256 = "other" },
-		"warning service: hapressure.service is not-found":      func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["LoadState"] = "not-found" },
-		"problem service: hapressure.service is failed":         func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["ActiveState"] = "failed" },
-		"warning service: hapressure.service is disabled":       func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.service["UnitFileState"] = "disabled" },
-		"warning service: units are found by the cgroup tree: no D-Bus; no hooks": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
-			e.status.Systemd = status.Systemd{By: "the cgroup tree", Why: "no D-Bus", Lacks: "no hooks"}
+		"warning policy: the policy test.yaml is in force, and": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
+			e.status.Policy.SHA256 = "other"
 		},
-		"warning service: the daemon is hapressure 0.1, and": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Daemon.Version = "0.1" },
-		"warning service: the daemon only reports":           func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.status.Daemon.DryRun = true },
-		"warning service: the daemon says: nothing":          func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.statusErr = errors.New("the daemon says: nothing") },
+		"warning service: hapressure.service is not-found": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
+			e.service["LoadState"] = "not-found"
+		},
+		"problem service: hapressure.service is failed": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
+			e.service["ActiveState"] = "failed"
+		},
+		"warning service: hapressure.service is disabled": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
+			e.service["UnitFileState"] = "disabled"
+		},
+		"warning service: units are found by the cgroup tree: no D-Bus; no hooks": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+			e.status.Systemd = status.Systemd{By: "the cgroup tree", Why: "no D-Bus",
+				Lacks: "no hooks"}
+		},
+		"warning service: the daemon is hapressure 0.1, and": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
+			e.status.Daemon.Version = "0.1"
+		},
+		"warning service: the daemon only reports": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
+			e.status.Daemon.DryRun = true
+		},
+		"warning service: the daemon says: nothing": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
+			e.statusErr = errors.New("the daemon says: nothing")
+		},
 		"problem rights: ptrace(2): forbidden; needed to trace; purge-ssl-cache cannot be done": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
-			e.status.Daemon.MissingRights = []status.Privilege{{Name: "ptrace(2)", Actions: []string{"purge-ssl-cache"}, Missing: "forbidden", Why: "trace"}}
+			e.status.Daemon.MissingRights = []status.Privilege{{Name: "ptrace(2)",
+				Actions: []string{"purge-ssl-cache"}, Missing: "forbidden", Why: "trace"}}
 		},
 		"warning rights: pidfd_getfd(2): forbidden; needed to ask; purge-ssl-cache cannot be done without -S": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
-			e.status.Daemon.MissingRights = []status.Privilege{{Name: "pidfd_getfd(2)", Actions: []string{"purge-ssl-cache"}, Where: "without -S", Missing: "forbidden", Why: "ask"}}
+			e.status.Daemon.MissingRights = []status.Privilege{{Name: "pidfd_getfd(2)",
+				Actions: []string{"purge-ssl-cache"}, Where: "without -S", Missing: "forbidden",
+				Why: "ask"}}
 		},
-		"warning targets: /none of the policy is not running": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+		"warning targets: /none of the policy is not running": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
 			e.policy.Targets = append(e.policy.Targets, policy.Target{Cgroup: "/none"})
 		},
-		"warning targets: /none.slice/lb of the policy is not running": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+		"warning targets: /none.slice/lb of the policy is not running": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
 			// The first one runs: a path in a policy need not begin with a slash.
-			e.policy.Targets = append(e.policy.Targets, policy.Target{Cgroup: "lb"}, policy.Target{Cgroup: "none.slice/lb"})
+			e.policy.Targets = append(e.policy.Targets, policy.Target{Cgroup: "lb"},
+				policy.Target{Cgroup: "none.slice/lb"})
 		},
-		"warning targets: looking needs root": func(_ *testing.T, e *exam, _ cgrouptest.Tree) { e.foundErr = errors.New("looking needs root") },
-		"warning targets: HAProxy with master 10 is no target": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+		"warning targets: looking needs root": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
+			e.foundErr = errors.New("looking needs root")
+		},
+		"warning targets: HAProxy with master 10 is no target": func(_ *testing.T, e *exam,
+			_ cgrouptest.Tree) {
 			e.found = []haproxy.Instance{{Master: haproxy.ID{PID: 10}}}
 			writeFile(t, e.procfs+"/10/cmdline", "haproxy\x00-W\x00")
 		},
-		"warning targets: HAProxy process 9 is not in master-worker mode": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+		"warning targets: HAProxy process 9 is not in master-worker mode": func(_ *testing.T,
+			e *exam, _ cgrouptest.Tree) {
 			e.pids = []int{1, 9}
 			writeFile(t, e.procfs+"/1/comm", "init\n")
 			writeFile(t, e.procfs+"/9/comm", "haproxy\n")
 		},
-		"problem memory: /lb: reading memory.pressure of cgroup /lb": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
+		"problem memory: /lb: reading memory.pressure of cgroup /lb": func(_ *testing.T, _ *exam,
+			tree cgrouptest.Tree) {
 			os.Remove(filepath.Join(tree.Mount, "lb/memory.pressure"))
 		},
 		"problem memory: /lb: reading memory.high of cgroup /lb: no such file in this cgroup": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
 			os.Remove(filepath.Join(tree.Mount, "lb/memory.high"))
 		},
-		"warning memory: /lb has no limit": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) { tree.Write("/lb", "memory.max", "max\n") },
-		"warning memory: /lb: a worker holds 238 MiB, and three": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
+		"warning memory: /lb has no limit": func(_ *testing.T, _ *exam,
+			tree cgrouptest.Tree) {
+			tree.Write("/lb", "memory.max", "max\n")
+		},
+		"warning memory: /lb: a worker holds 238 MiB, and three": func(_ *testing.T, _ *exam,
+			tree cgrouptest.Tree) {
 			tree.Write("/lb", "memory.max", "700000000\n")
 		},
-		"problem memory: /lb: a worker holds 238 MiB, and two": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
+		"problem memory: /lb: a worker holds 238 MiB, and two": func(_ *testing.T, _ *exam,
+			tree cgrouptest.Tree) {
 			tree.Write("/lb", "memory.max", "400000000\n")
 		},
-		"problem memory: opening cgroup": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) { tree.Remove("/lb") },
+		"problem memory: opening cgroup": func(_ *testing.T, _ *exam,
+			tree cgrouptest.Tree) {
+			tree.Remove("/lb")
+		},
 	} {
 		t.Run(want, func(t *testing.T) {
 			e, tree := sound(t)
@@ -159,23 +217,28 @@ func TestDoctorFindsNoRoomForRecordings(t *testing.T) {
 	}
 	defer syscall.Unmount(e.recordings.Dir, 0)
 	e.examine(t.Context())
-	if got := ills(e); len(got) != 1 || !strings.HasSuffix(got[0], "is full or read-only: 1024 KiB are free") {
+	if got := ills(e); len(got) != 1 || !strings.HasSuffix(got[0],
+		"is full or read-only: 1024 KiB are free") {
 		t.Errorf("found %q", got)
 	}
 }
 
-// How much there is of recordings and states is said with its bound, and what is beyond it is a warning.
+// How much there is of recordings and states is said with its bound, and what is beyond
+// it is a warning.
 func TestDoctorTellsHowMuchIsKept(t *testing.T) {
 	e, _ := sound(t)
 	for i := range 66 { // one target is guarded, and 64 others are let be
 		target := fmt.Sprintf("c%d.service", i)
-		writeFile(t, filepath.Join(e.recordings.Dir, target, "20260102T030405.000000Z.jsonl.gz"), "recording")
+		writeFile(t, filepath.Join(e.recordings.Dir, target, "20260102T030405.000000Z.jsonl.gz"),
+			"recording")
 		writeFile(t, filepath.Join(e.states, target+".json"), "{}")
 	}
 	e.examine(t.Context())
 	got := ills(e)
-	for i, want := range []string{"warning recordings: " + e.recordings.Dir + ": 1 KiB in 66 files of 66 targets, more than the bound: 1 MiB for each target that is guarded; " +
-		"for all others 16 MiB, 64 targets, 336 hours", "warning state: " + e.states + ": 0 KiB in 66 files of 66 targets, more than the bound: "} {
+	for i, want := range []string{"warning recordings: " + e.recordings.Dir +
+		": 1 KiB in 66 files of 66 targets, more than the bound: 1 MiB for each target that is guarded; " +
+		"for all others 16 MiB, 64 targets, 336 hours", "warning state: " + e.states +
+		": 0 KiB in 66 files of 66 targets, more than the bound: "} {
 		if len(got) != 2 || !strings.HasPrefix(got[i], want) {
 			t.Fatalf("found %q, want %q", got, want)
 		}
@@ -235,13 +298,20 @@ func TestDoctorLooksAtHAProxy(t *testing.T) {
 		conf haproxytest.Config
 		want []string // of its own checks, with their levels
 	}{
-		{haproxytest.Config{CacheSize: 50_000, Global: "hard-stop-after 10m"}, []string{"ok master M has hard-stop-after 10m",
-			"ok worker W (current): its TLS session cache of 12 MiB is recognised", "ok worker W (stopping): its TLS session cache of 12 MiB is recognised"}},
-		{haproxytest.Config{CLI: ",level,operator"}, []string{"ok master M has no hard-stop-after", "ok worker W (current) has no TLS session cache"}},
-		{haproxytest.Config{Files: []*os.File{leaked(t)}}, []string{"warning worker W is not proven to be stopping, although a younger worker is current: it accepts connections on 127.0.0.1:"}},
-		{haproxytest.Config{CacheSize: 50_000, Threads: 1}, []string{"warning worker W (current): no TLS session cache was found. Up to HAProxy 2.8"}},
-		{haproxytest.Config{NoCLI: true, Global: ".if 1\nhard-stop-after 1h\n.endif"}, []string{"it depends on a condition", "ok worker W (stopping)"}},
-		{haproxytest.Config{Sections: "cache c\n    total-max-size 4\n"}, []string{"warning worker W (stopping): its cache cannot be purged: an HTTP cache"}},
+		{haproxytest.Config{CacheSize: 50_000, Global: "hard-stop-after 10m"},
+			[]string{"ok master M has hard-stop-after 10m",
+				"ok worker W (current): its TLS session cache of 12 MiB is recognised",
+				"ok worker W (stopping): its TLS session cache of 12 MiB is recognised"}},
+		{haproxytest.Config{CLI: ",level,operator"}, []string{"ok master M has no hard-stop-after",
+			"ok worker W (current) has no TLS session cache"}},
+		{haproxytest.Config{Files: []*os.File{leaked(t)}},
+			[]string{"warning worker W is not proven to be stopping, although a younger worker is current: it accepts connections on 127.0.0.1:"}},
+		{haproxytest.Config{CacheSize: 50_000, Threads: 1},
+			[]string{"warning worker W (current): no TLS session cache was found. Up to HAProxy 2.8"}},
+		{haproxytest.Config{NoCLI: true, Global: ".if 1\nhard-stop-after 1h\n.endif"},
+			[]string{"it depends on a condition", "ok worker W (stopping)"}},
+		{haproxytest.Config{Sections: "cache c\n    total-max-size 4\n"},
+			[]string{"warning worker W (stopping): its cache cannot be purged: an HTTP cache"}},
 	} {
 		run := haproxytest.Start(t, tt.conf)
 		if tt.conf.Threads == 1 && !run.Before(2, 9) {
@@ -252,9 +322,11 @@ func TestDoctorLooksAtHAProxy(t *testing.T) {
 		e, tree := sound(t)
 		text := ""
 		run.Eventually("all is found", func() (err error) {
-			tree.Write("/lb", "cgroup.procs", strings.Trim(strings.ReplaceAll(fmt.Sprint(run.Pids()), " ", "\n"), "[]")+"\n")
+			tree.Write("/lb", "cgroup.procs",
+				strings.Trim(strings.ReplaceAll(fmt.Sprint(run.Pids()), " ", "\n"), "[]")+"\n")
 			e.procfs, e.pids, e.findings = "/proc", run.Pids(), nil
-			if e.found, err = selector.Scan(t.Context(), haproxy.NewScanner("/proc"), e.pids); err != nil {
+			if e.found, err = selector.Scan(t.Context(), haproxy.NewScanner("/proc"),
+				e.pids); err != nil {
 				return err
 			}
 			e.check = "haproxy"
@@ -283,8 +355,10 @@ func TestDoctorLooksAtHAProxy(t *testing.T) {
 
 func TestStatusTellsMissingRights(t *testing.T) {
 	e, _ := sound(t)
-	e.status.Daemon.MissingRights = []status.Privilege{{Name: "CAP_KILL", Actions: []string{"trim-pools"}, Missing: "not there", Why: "signal"}}
-	if out := render.Status(e.status, 0); !strings.Contains(out, "Missing: CAP_KILL: not there; needed to signal; trim-pools cannot be done\n") {
+	e.status.Daemon.MissingRights = []status.Privilege{{Name: "CAP_KILL",
+		Actions: []string{"trim-pools"}, Missing: "not there", Why: "signal"}}
+	if out := render.Status(e.status, 0); !strings.Contains(out,
+		"Missing: CAP_KILL: not there; needed to signal; trim-pools cannot be done\n") {
 		t.Error(out)
 	}
 }

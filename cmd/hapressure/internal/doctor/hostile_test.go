@@ -11,12 +11,15 @@ import (
 	"hapressure/haproxy"
 )
 
-// Workers, sockets and files have names and say things that end up on an operator's terminal. It must not take them for commands.
+// Workers, sockets and files have names and say things that end up on an operator's
+// terminal. It must not take them for commands.
 func TestHostileTextIsNoCommand(t *testing.T) {
 	const text = "\x1b]0;owned\a\x1b[2J\rworker\u202e 1\u009b31m"
 	var workers, purges strings.Builder
-	in := status.Master{PID: 1, CLIError: text, HardStopError: text, Workers: []status.Worker{{PID: 2, Proof: text}}}
-	if err := errors.Join(render.Workers(&workers, []status.Master{in}), render.Purges(&purges, []status.Purge{{PID: 2, Reason: text}})); err != nil {
+	in := status.Master{PID: 1, CLIError: text, HardStopError: text,
+		Workers: []status.Worker{{PID: 2, Proof: text}}}
+	if err := errors.Join(render.Workers(&workers, []status.Master{in}),
+		render.Purges(&purges, []status.Purge{{PID: 2, Reason: text}})); err != nil {
 		t.Fatal(err)
 	}
 	for name, out := range map[string]string{
@@ -25,7 +28,10 @@ func TestHostileTextIsNoCommand(t *testing.T) {
 		"doctor":  Finding{warning, "workers", text, ""}.String(),
 		"error":   render.Wrap((&haproxy.Refusal{Reason: text}).Error(), 0, 0),
 	} {
-		if i := strings.IndexFunc(out, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
+		if i := strings.IndexFunc(out, func(r rune) bool {
+			return r != '\n' &&
+				!unicode.IsPrint(r)
+		}); i >= 0 {
 			t.Errorf("%s: %q at %d of %q", name, out[i:i+1], i, out)
 		}
 		if !strings.Contains(out, `\x1b]0;owned`) {

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// ReplaceFile puts a file with a text in the place of name. A process that reads name, and one
-// that reads it after a loss of power, finds the old text or the new one.
+// ReplaceFile puts a file with a text in the place of name. A process that reads name,
+// and one that reads it after a loss of power, finds the old text or the new one.
 func ReplaceFile(name string, text []byte, perm fs.FileMode) error {
 	tmp := name + ".new"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -1,5 +1,5 @@
-// Package host holds what the commands know of this host: where the kernel's file systems are mounted,
-// how units are found, and where log entries go.
+// Package host holds what the commands know of this host: where the kernel's file systems
+// are mounted, how units are found, and where log entries go.
 package host
 
 import (

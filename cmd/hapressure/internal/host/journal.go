@@ -9,12 +9,14 @@ import (
 	"hapressure/systemd"
 )
 
-// Stderr is a journal that prints entries about targets, sensors and files to standard error.
+// Stderr is a journal that prints entries about targets, sensors and files to standard
+// error.
 type Stderr struct{}
 
 func (Stderr) Send(e systemd.Entry) error {
 	switch e.MessageID {
-	case controller.TargetFound.ID(), controller.TargetLost.ID(), controller.SensorMissing.ID(), controller.StorageFailed.ID():
+	case controller.TargetFound.ID(), controller.TargetLost.ID(), controller.SensorMissing.ID(),
+		controller.StorageFailed.ID():
 		fmt.Fprintln(os.Stderr, e.Message)
 	}
 	return nil
@@ -25,7 +27,8 @@ func ReportMissing(j controller.Journal, what, message string, err error) {
 	controller.Events{Journal: j}.Unavailable("", what, message+": "+err.Error(), err)
 }
 
-// Notes is a journal for a command that draws on the whole terminal, which would hide log lines.
+// Notes is a journal for a command that draws on the whole terminal, which would hide log
+// lines.
 type Notes struct {
 	mu    sync.Mutex
 	lines []string

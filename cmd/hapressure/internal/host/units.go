@@ -11,19 +11,28 @@ import (
 func Ways(mount string) []controller.Way {
 	return []controller.Way{
 		{
-			Name:    "D-Bus",
-			Connect: func(ctx context.Context) (controller.Units, error) { return units(systemd.Connect(ctx)) },
+			Name: "D-Bus",
+			Connect: func(ctx context.Context) (controller.Units,
+				error) {
+				return units(systemd.Connect(ctx))
+			},
 		},
 		{
-			Name:    "systemd's private socket",
-			Lacks:   "the signal TierChanged is not sent",
-			Connect: func(ctx context.Context) (controller.Units, error) { return units(systemd.ConnectPrivate(ctx)) },
+			Name:  "systemd's private socket",
+			Lacks: "the signal TierChanged is not sent",
+			Connect: func(ctx context.Context) (controller.Units,
+				error) {
+				return units(systemd.ConnectPrivate(ctx))
+			},
 		},
 		{
 			Name: "the cgroup tree",
 			Lacks: "units are found within 10 s instead of at once and not by an alias, hooks are not run and " +
 				"the signal TierChanged is not sent",
-			Connect: func(context.Context) (controller.Units, error) { return systemd.NewTree(mount), nil },
+			Connect: func(context.Context) (controller.Units,
+				error) {
+				return systemd.NewTree(mount), nil
+			},
 		},
 	}
 }
@@ -38,7 +47,8 @@ func units(bus *systemd.Bus, err error) (controller.Units, error) {
 
 // UnitProperties returns the properties of a unit, none if systemd does not answer.
 func UnitProperties(ctx context.Context, unit string) map[string]any {
-	for _, connect := range []func(context.Context) (*systemd.Bus, error){systemd.Connect, systemd.ConnectPrivate} {
+	for _, connect := range []func(context.Context) (*systemd.Bus, error){systemd.Connect,
+		systemd.ConnectPrivate} {
 		bus, err := connect(ctx)
 		if err != nil {
 			continue

@@ -14,7 +14,8 @@ func TestWaysThatFailAreNil(t *testing.T) {
 	if u, err := ways[0].Connect(t.Context()); err == nil || u != nil {
 		t.Errorf("%s: %#v, %v", ways[0].Name, u, err)
 	}
-	if link, err := controller.Connect(t.Context(), ways); err != nil || link.Name == "D-Bus" || link.Lacks == "" {
+	if link, err := controller.Connect(t.Context(), ways); err != nil || link.Name == "D-Bus" ||
+		link.Lacks == "" {
 		t.Errorf("%+v, %v", link, err)
 	}
 }

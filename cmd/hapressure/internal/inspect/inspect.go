@@ -14,8 +14,8 @@ import (
 	"hapressure/controller/status"
 )
 
-// Inspector finds out the status repeatedly. It keeps one controller, which remembers what was proven of
-// workers.
+// Inspector finds out the status repeatedly. It keeps one controller, which remembers
+// what was proven of workers.
 type Inspector struct {
 	Socket  string
 	Journal controller.Journal // logs what cannot be read
@@ -31,7 +31,8 @@ func (in *Inspector) Status(ctx context.Context) (status.Status, error) {
 		return s, err
 	}
 	if os.Geteuid() != 0 {
-		return s, fmt.Errorf("%w, and an inspection of the host needs root: run this with sudo", err)
+		return s, fmt.Errorf("%w, and an inspection of the host needs root: run this with sudo",
+			err)
 	}
 	p, files, err := policyfiles.Load()
 	if err != nil {

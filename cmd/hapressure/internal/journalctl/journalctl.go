@@ -19,9 +19,11 @@ import (
 	"hapressure/systemd"
 )
 
-// Read calls show with each entry that journalctl finds, until it exits or ctx ends. libsystemd, which
-// reads the files of the journal, would need cgo, and the program is static.
-func Read(ctx context.Context, args []string, stderr io.Writer, show func(time.Time, systemd.Entry) error) error {
+// Read calls show with each entry that journalctl finds, until it exits or ctx ends.
+// libsystemd, which reads the files of the journal, would need cgo, and the program is
+// static.
+func Read(ctx context.Context, args []string, stderr io.Writer,
+	show func(time.Time, systemd.Entry) error) error {
 	own, cancel := context.WithCancel(ctx)
 	defer cancel()
 	journalctl := exec.CommandContext(own, "journalctl", args...)
@@ -38,7 +40,8 @@ func Read(ctx context.Context, args []string, stderr io.Writer, show func(time.T
 	}
 	for lines := bufio.NewReader(out); err == nil; {
 		var line []byte
-		if line, err = lines.ReadBytes('\n'); bytes.HasPrefix(line, []byte("{")) { // otherwise the end, or "-- No entries --"
+		// otherwise the end, or "-- No entries --"
+		if line, err = lines.ReadBytes('\n'); bytes.HasPrefix(line, []byte("{")) {
 			var at time.Time
 			var e systemd.Entry
 			if at, e, err = systemd.ParseEntry(line, controller.FieldPrefix); err == nil {

@@ -17,18 +17,20 @@ import (
 	"hapressure/policy/language"
 )
 
-// lastPolicy is the policy that was last in force, and the names of its files. A restart, such as that of
-// an upgrade, begins with it if the files have mistakes, so that HAProxy stays guarded.
+// lastPolicy is the policy that was last in force, and the names of its files. A restart,
+// such as that of an upgrade, begins with it if the files have mistakes, so that HAProxy
+// stays guarded.
 type lastPolicy struct {
 	Names []string        `json:"Names"`
 	Files []language.File `json:"Files"`
 }
 
-// keptPolicyLimit bounds the persisted policy, in bytes: JSON has four characters for three bytes.
+// keptPolicyLimit bounds the persisted policy, in bytes: JSON has four characters for
+// three bytes.
 const keptPolicyLimit = 2 * Limit
 
-// Begin loads the first policy. If the files have mistakes, it returns them with the policy that was
-// last in force, nil if there is none.
+// Begin loads the first policy. If the files have mistakes, it returns them with the
+// policy that was last in force, nil if there is none.
 func (r *Follower) Begin() (p *policy.Policy, from string, mistakes error) {
 	p, mistakes = r.load()
 	if mistakes == nil {
@@ -73,8 +75,8 @@ func (r *Follower) keep() {
 	r.keeping <- lastPolicy{r.names, r.files}
 }
 
-// KeepLast persists the policies of keep until ctx ends, beside the guards, which must not wait for a
-// slow disk. It retries what it cannot write.
+// KeepLast persists the policies of keep until ctx ends, beside the guards, which must
+// not wait for a slow disk. It retries what it cannot write.
 func (r *Follower) KeepLast(ctx context.Context) {
 	var last lastPolicy
 	var again <-chan time.Time
@@ -92,7 +94,8 @@ func (r *Follower) KeepLast(ctx context.Context) {
 		}
 		if err != nil && !reported {
 			controller.Events{Journal: r.journal}.StorageFailed("", "policy",
-				fmt.Sprintf("The policy in force is not persisted: %v; retrying in %v", err, r.tryAgain), err)
+				fmt.Sprintf("The policy in force is not persisted: %v; retrying in %v", err,
+					r.tryAgain), err)
 		}
 		reported = err != nil
 	}

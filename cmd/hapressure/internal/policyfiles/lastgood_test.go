@@ -16,8 +16,8 @@ import (
 
 func TestLastPolicyTags(t *testing.T) { golden.Tags(t, lastPolicy{}) }
 
-// A start with mistakes in the policy begins with the policy that was last in force, if it is of the same
-// files and if other users could not write it.
+// A start with mistakes in the policy begins with the policy that was last in force, if
+// it is of the same files and if other users could not write it.
 func TestStartWithMistakes(t *testing.T) {
 	dir := t.TempDir()
 	file, kept := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "state", "policy-in-force")
@@ -59,7 +59,8 @@ func TestStartWithMistakes(t *testing.T) {
 	write(file, "tears")
 	tier, from, mistakes := begin(file)
 	wants("mistakes", "good", tier, mistakes, true)
-	if from != "the policy "+file+", as it was last in force" || !strings.Contains(mistakes.Error(), file+":1:1: ") {
+	if from != "the policy "+file+", as it was last in force" ||
+		!strings.Contains(mistakes.Error(), file+":1:1: ") {
 		t.Errorf("it is of %q, %v", from, mistakes)
 	}
 	other := filepath.Join(dir, "other.yaml")
@@ -81,23 +82,26 @@ func TestStartWithMistakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	tier, _, mistakes = begin(file)
-	wants("anybody can write what was kept", "", tier, mistakes, true)
+	wants("other users can write the persisted policy", "", tier, mistakes, true)
 	if err := os.Chmod(kept, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	write(kept, "{")
 	tier, _, mistakes = begin(file)
-	wants("what was kept is torn", "", tier, mistakes, true)
+	wants("the persisted policy is cut off", "", tier, mistakes, true)
 }
 
-// A policy that a reload puts in force is persisted. A failure is logged, and writing is retried.
+// A policy that a reload puts in force is persisted. A failure is logged, and writing is
+// retried.
 func TestReloadIsKept(t *testing.T) {
 	dir := t.TempDir()
-	file, kept := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "state", "policy", "in-force")
+	file, kept := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "state", "policy",
+		"in-force")
 	if err := os.WriteFile(file, []byte(policyText("first")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Dir(filepath.Dir(kept)), nil, 0o644); err != nil { // no folder can be made there
+	// no folder can be made there
+	if err := os.WriteFile(filepath.Dir(filepath.Dir(kept)), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	f := &follower{t: t, set: make(chan *policy.Policy, 16), logged: make(chan systemd.Entry, 16)}
@@ -107,7 +111,8 @@ func TestReloadIsKept(t *testing.T) {
 	if _, _, err := r.Begin(); err != nil {
 		t.Fatal(err)
 	}
-	if e := f.entry(); e.MessageID != controller.StorageFailed.ID() || !strings.Contains(e.Message, "not a directory") {
+	if e := f.entry(); e.MessageID != controller.StorageFailed.ID() ||
+		!strings.Contains(e.Message, "not a directory") {
 		t.Errorf("logged %q", e.Message)
 	}
 	if err := os.Remove(filepath.Dir(filepath.Dir(kept))); err != nil {

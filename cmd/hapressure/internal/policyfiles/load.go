@@ -1,4 +1,5 @@
-// Package policyfiles loads the files of the policy, checks who can write them, and follows their changes.
+// Package policyfiles loads the files of the policy, checks who can write them, and
+// follows their changes.
 package policyfiles
 
 import (
@@ -19,8 +20,10 @@ import (
 // SystemFile is the policy of this host.
 const SystemFile = "/etc/hapressure/policy.yaml"
 
-// DropIns are the folders of drop-ins. Of several files with one name, the one in the first folder counts.
-var DropIns = []string{"/etc/hapressure/policy.d", "/run/hapressure/policy.d", "/usr/lib/hapressure/policy.d"}
+// DropIns are the folders of drop-ins. Of several files with one name, the one in the
+// first folder counts.
+var DropIns = []string{"/etc/hapressure/policy.d", "/run/hapressure/policy.d",
+	"/usr/lib/hapressure/policy.d"}
 
 // Limit bounds the files of a policy together, in bytes. The built-in policy has 9 KiB.
 const Limit = 1 << 20
@@ -28,13 +31,14 @@ const Limit = 1 << 20
 // An opener opens a policy file that must not exceed limit bytes.
 type opener func(name string, limit int64) (*input.File, error)
 
-// Load reads and decodes the named files, of which all but the first are drop-ins; without names those
-// of this host.
+// Load reads and decodes the named files, of which all but the first are drop-ins;
+// without names those of this host.
 func Load(names ...string) (*policy.Policy, []language.File, error) {
 	return load(input.OpenOrStdin, names)
 }
 
-// load is Load with an opener for the named files. The files of this host must always be trusted.
+// load is Load with an opener for the named files. The files of this host must always be
+// trusted.
 func load(open opener, names []string) (*policy.Policy, []language.File, error) {
 	var files []language.File
 	var err error
@@ -65,8 +69,8 @@ func Origin(files []language.File) string {
 	return text
 }
 
-// systemFiles reads the policy of the host below root: its file or the built-in policy, and the
-// drop-ins by name.
+// systemFiles reads the policy of the host below root: its file or the built-in policy,
+// and the drop-ins by name.
 func systemFiles(root string) ([]language.File, error) {
 	files, err := readAll(openTrusted, []string{filepath.Join(root, SystemFile)})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,7 +91,8 @@ func systemFiles(root string) ([]language.File, error) {
 	}
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(paths)) {
-		if to, err := os.Readlink(paths[name]); err != nil || to != os.DevNull { // such a link masks
+		// such a link masks
+		if to, err := os.Readlink(paths[name]); err != nil || to != os.DevNull {
 			names = append(names, paths[name])
 		}
 	}

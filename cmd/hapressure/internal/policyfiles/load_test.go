@@ -59,7 +59,8 @@ func TestSystemFiles(t *testing.T) {
 	}
 }
 
-// TestPolicyOthersCanWrite: what comes into force is nobody's to change but root's and our own. To check a file by hand is another thing.
+// TestPolicyOthersCanWrite: only root and the user of this process may change a
+// policy that comes into force. Any file can be checked.
 func TestPolicyOthersCanWrite(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to give files to others")
@@ -67,7 +68,8 @@ func TestPolicyOthersCanWrite(t *testing.T) {
 	const other = 12345
 	link := func(to string) func(string, string) error {
 		return func(_, file string) error {
-			return errors.Join(os.Rename(file, filepath.Join(filepath.Dir(file), to)), os.Symlink(to, file))
+			return errors.Join(os.Rename(file, filepath.Join(filepath.Dir(file), to)),
+				os.Symlink(to, file))
 		}
 	}
 	tests := []struct {
@@ -77,12 +79,20 @@ func TestPolicyOthersCanWrite(t *testing.T) {
 	}{
 		{"root's", func(string, string) error { return nil }, true},
 		{"another's file", func(_, file string) error { return os.Chown(file, other, -1) }, false},
-		{"its group's to write", func(_, file string) error { return os.Chmod(file, 0o664) }, false},
-		{"everybody's to write", func(_, file string) error { return os.Chmod(file, 0o646) }, false},
-		{"everybody's to write and sticky", func(_, file string) error { return os.Chmod(file, 0o646|fs.ModeSticky) }, false},
+		{"its group's to write", func(_, file string) error { return os.Chmod(file, 0o664) },
+			false},
+		{"writable for all", func(_, file string) error { return os.Chmod(file, 0o646) },
+			false},
+		{"writable for all and sticky", func(_, file string) error {
+			return os.Chmod(file,
+				0o646|fs.ModeSticky)
+		}, false},
 		{"another's folder", func(dir, _ string) error { return os.Chown(dir, other, -1) }, false},
-		{"everybody's folder", func(dir, _ string) error { return os.Chmod(dir, 0o777) }, false},
-		{"everybody's folder, sticky", func(dir, _ string) error { return os.Chmod(dir, 0o777|fs.ModeSticky) }, true},
+		{"a folder writable for all", func(dir, _ string) error { return os.Chmod(dir, 0o777) }, false},
+		{"a folder writable for all, sticky", func(dir, _ string) error {
+			return os.Chmod(dir,
+				0o777|fs.ModeSticky)
+		}, true},
 		{"a link", link("real.yaml"), true},
 		{"another's link to root's file", func(dir, file string) error {
 			return errors.Join(link("real.yaml")(dir, file), os.Lchown(file, other, -1))
@@ -91,17 +101,20 @@ func TestPolicyOthersCanWrite(t *testing.T) {
 			return errors.Join(link("real.yaml")(dir, file), os.Chown(file, other, -1))
 		}, false},
 		{"a ConfigMap", func(dir, file string) error {
-			return errors.Join(os.Mkdir(dir+"/..1", 0o755), os.Symlink("..1", dir+"/..data"), link("..data/policy.yaml")(dir, file), os.Chmod(dir, 0o777))
+			return errors.Join(os.Mkdir(dir+"/..1", 0o755), os.Symlink("..1", dir+"/..data"),
+				link("..data/policy.yaml")(dir, file), os.Chmod(dir, 0o777))
 		}, true},
 		{"what another made look like one", func(dir, file string) error {
-			return errors.Join(os.Symlink("..1", dir+"/..data"), os.Lchown(dir+"/..data", other, -1), os.Chmod(dir, 0o777))
+			return errors.Join(os.Symlink("..1", dir+"/..data"),
+				os.Lchown(dir+"/..data", other, -1), os.Chmod(dir, 0o777))
 		}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "etc")
 			file := filepath.Join(dir, "policy.yaml")
-			if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(file, []byte(policyText("any")), 0o644), tt.do(dir, file)); err != nil {
+			if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(file,
+				[]byte(policyText("any")), 0o644), tt.do(dir, file)); err != nil {
 				t.Fatal(err)
 			}
 			_, err := (&Follower{names: []string{file}}).load()
@@ -118,11 +131,12 @@ func TestPolicyOthersCanWrite(t *testing.T) {
 	}
 	root := t.TempDir()
 	file := filepath.Join(root, DropIns[0], "site.yaml")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o666), os.Chmod(file, 0o666)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o666),
+		os.Chmod(file, 0o666)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := systemFiles(root); err == nil {
-		t.Error("a drop-in that everybody can write is the system's")
+		t.Error("a drop-in that all users can write is loaded")
 	}
 }
 
@@ -130,10 +144,12 @@ func TestPolicyOthersCanWrite(t *testing.T) {
 func TestDropInThatIsAFIFO(t *testing.T) {
 	root := t.TempDir()
 	dropIn := filepath.Join(root, DropIns[0], "site.yaml")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(dropIn), 0o755), syscall.Mkfifo(dropIn, 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(dropIn), 0o755),
+		syscall.Mkfifo(dropIn, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := systemFiles(root); err == nil || !strings.Contains(err.Error(), dropIn+": it is a FIFO") {
+	if _, err := systemFiles(root); err == nil || !strings.Contains(err.Error(),
+		dropIn+": it is a FIFO") {
 		t.Errorf("a drop-in that is a FIFO: %v", err)
 	}
 }

@@ -24,8 +24,9 @@ func openTrusted(name string, limit int64) (*input.File, error) {
 	return f, nil
 }
 
-// checkTrust fails if users other than root and that of this process can write or replace an open file:
-// a policy decides what is done as root. If the name is a link, its target counts.
+// checkTrust fails if users other than root and that of this process can write or replace
+// an open file: a policy decides what is done as root. If the name is a link, its target
+// counts.
 func checkTrust(f *input.File) error {
 	file, err := f.Stat()
 	folder := filepath.Dir(f.Name())
@@ -33,8 +34,8 @@ func checkTrust(f *input.File) error {
 	if err := errors.Join(err, derr); err != nil {
 		return err
 	}
-	// Kubernetes makes the folder of a ConfigMap writable for all users, below a folder that is closed
-	// to them. It is recognised by root's link ..data.
+	// Kubernetes makes the folder of a ConfigMap writable for all users, below a folder
+	// that is closed to them. It is recognised by root's link ..data.
 	link, err := os.Lstat(filepath.Join(folder, "..data"))
 	configMap := err == nil && isOurs(link)
 	name := f.Name()

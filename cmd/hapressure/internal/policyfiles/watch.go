@@ -16,7 +16,8 @@ import (
 	"hapressure/systemd"
 )
 
-// Follower puts the policy of files in force when they change. A policy with mistakes changes nothing.
+// Follower puts the policy of files in force when they change. A policy with mistakes
+// changes nothing.
 type Follower struct {
 	names    []string        // of the files; none: those of this host
 	kept     string          // file of the policy that was last in force; "": none
@@ -35,21 +36,24 @@ type Holder interface {
 }
 
 const (
-	// settle is how long the files must not change before they are read: an editor writes in steps.
+	// settle is how long the files must not change before they are read: an editor writes
+	// in steps.
 	settle = 200 * time.Millisecond
-	// tryAgain is when files with mistakes are read again: no change is seen of a link's target or of
-	// a disk that is mounted late.
+	// tryAgain is when files with mistakes are read again: no change is seen of a link's
+	// target or of a disk that is mounted late.
 	tryAgain = time.Minute
 )
 
-// NewFollower makes a follower of the named files, of which all but the first are drop-ins; without
-// names of those of this host. kept is the file of the policy that was last in force, "" for none.
+// NewFollower makes a follower of the named files, of which all but the first are
+// drop-ins; without names of those of this host. kept is the file of the policy that was
+// last in force, "" for none.
 func NewFollower(names []string, kept string, j controller.Journal) *Follower {
-	return &Follower{names: names, kept: kept, journal: j, keeping: make(chan lastPolicy, 1), asked: make(chan chan error), tryAgain: tryAgain}
+	return &Follower{names: names, kept: kept, journal: j, keeping: make(chan lastPolicy, 1),
+		asked: make(chan chan error), tryAgain: tryAgain}
 }
 
-// Follow reloads the policy on hup and when a file changes, until ctx ends. It watches folders, not
-// files: editors and Kubernetes replace a file or link by a new one.
+// Follow reloads the policy on hup and when a file changes, until ctx ends. It watches
+// folders, not files: editors and Kubernetes replace a file or link by a new one.
 func (r *Follower) Follow(ctx context.Context, to Holder, hup <-chan os.Signal) {
 	r.to = to
 	var events <-chan fsnotify.Event
@@ -61,7 +65,8 @@ func (r *Follower) Follow(ctx context.Context, to Holder, hup <-chan os.Signal) 
 		r.watch(w)
 		r.reloadIfChanged() // for changes before the watch
 	} else {
-		host.ReportMissing(r.journal, "the policy's files", "Cannot watch the policy's files; systemctl reload hapressure still reads them", err)
+		host.ReportMissing(r.journal, "the policy's files",
+			"Cannot watch the policy's files; systemctl reload hapressure still reads them", err)
 	}
 	quiet := time.NewTimer(r.tryAgain)
 	retry := func(err error) error {
@@ -93,8 +98,8 @@ func (r *Follower) Follow(ctx context.Context, to Holder, hup <-chan os.Signal) 
 	}
 }
 
-// watch watches the folders of the files, and of a missing folder its parent. A folder may be watched
-// twice.
+// watch watches the folders of the files, and of a missing folder its parent. A folder
+// may be watched twice.
 func (r *Follower) watch(w *fsnotify.Watcher) {
 	dirs := append([]string{filepath.Dir(SystemFile)}, DropIns...)
 	if len(r.names) > 0 {
@@ -132,7 +137,8 @@ func (r *Follower) reload() error {
 	return r.apply(p, err)
 }
 
-// reloadIfChanged is reload, but changes and logs nothing if the files are those of the last time.
+// reloadIfChanged is reload, but changes and logs nothing if the files are those of the
+// last time.
 func (r *Follower) reloadIfChanged() error {
 	was := r.files
 	p, err := r.load()

@@ -47,7 +47,8 @@ func follow(t *testing.T, file string) *follower {
 // followEvery is follow, and reads files with mistakes again after an interval.
 func followEvery(t *testing.T, file string, again time.Duration) *follower {
 	t.Helper()
-	f := &follower{t, file, make(chan os.Signal), make(chan *policy.Policy, 16), make(chan systemd.Entry, 16), nil}
+	f := &follower{t, file, make(chan os.Signal), make(chan *policy.Policy, 16),
+		make(chan systemd.Entry, 16), nil}
 	r := NewFollower([]string{file}, "", f)
 	r.tryAgain = again
 	f.ask = r.Reload
@@ -80,7 +81,7 @@ func (f *follower) replace(text string) {
 func (f *follower) want(tier string) {
 	f.t.Helper()
 	if e := f.entry(); e.MessageID != controller.PolicyLoaded.ID() {
-		f.t.Fatalf("told %q", e.Message)
+		f.t.Fatalf("logged %q", e.Message)
 	}
 	if p := <-f.set; p.Tiers[0].Name != tier {
 		f.t.Fatalf("tier %s, want %s", p.Tiers[0].Name, tier)
@@ -107,18 +108,21 @@ func TestReload(t *testing.T) {
 	f.replace(policyText("second"))
 	f.want("second")
 	f.replace("version: 1\ntears: []\n")
-	if e := f.entry(); e.MessageID != controller.PolicyRejected.ID() || !strings.Contains(e.Message, "policy.yaml:2:1: ") {
-		t.Errorf("told %q", e.Message)
+	if e := f.entry(); e.MessageID != controller.PolicyRejected.ID() ||
+		!strings.Contains(e.Message, "policy.yaml:2:1: ") {
+		t.Errorf("logged %q", e.Message)
 	}
-	if err := f.ask(t.Context()); err == nil || !strings.Contains(err.Error(), "policy.yaml:2:1: ") {
+	if err := f.ask(t.Context()); err == nil || !strings.Contains(err.Error(),
+		"policy.yaml:2:1: ") {
 		t.Errorf("asked to reload what has mistakes: %v", err)
 	}
 	f.entry()
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if e := f.entry(); e.MessageID != controller.PolicyRejected.ID() || !strings.Contains(e.Message, "no such file") {
-		t.Errorf("told %q", e.Message)
+	if e := f.entry(); e.MessageID != controller.PolicyRejected.ID() ||
+		!strings.Contains(e.Message, "no such file") {
+		t.Errorf("logged %q", e.Message)
 	}
 	if len(f.set) != 0 {
 		t.Error("a bad policy was put in force")
@@ -133,9 +137,11 @@ func TestReload(t *testing.T) {
 	f.want("third")
 }
 
-// What was wrong may be mended where no change is seen: here behind a link to a folder that is not watched.
+// What was wrong may be mended where no change is seen: here behind a link to a folder
+// that is not watched.
 func TestRejectedPolicyIsReadAgain(t *testing.T) {
-	elsewhere, file := filepath.Join(t.TempDir(), "policy.yaml"), filepath.Join(t.TempDir(), "policy.yaml")
+	elsewhere, file := filepath.Join(t.TempDir(), "policy.yaml"),
+		filepath.Join(t.TempDir(), "policy.yaml")
 	write := func(text string) {
 		t.Helper()
 		if err := os.WriteFile(elsewhere, []byte(text), 0o644); err != nil {
@@ -150,7 +156,7 @@ func TestRejectedPolicyIsReadAgain(t *testing.T) {
 	write("version: 1\ntears: []\n")
 	f.hup <- syscall.SIGHUP
 	if e := f.entry(); e.MessageID != controller.PolicyRejected.ID() {
-		t.Fatalf("told %q", e.Message)
+		t.Fatalf("logged %q", e.Message)
 	}
 	write(policyText("second"))
 	f.want("second")
@@ -172,7 +178,8 @@ func TestReloadAfterTooManyChanges(t *testing.T) {
 		f.hup <- syscall.SIGHUP
 	}
 	for range n {
-		if err := errors.Join(os.WriteFile(file+".other", nil, 0o644), os.Remove(file+".other")); err != nil {
+		if err := errors.Join(os.WriteFile(file+".other", nil, 0o644),
+			os.Remove(file+".other")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -192,7 +199,8 @@ func TestReloadOfAConfigMap(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, name, "policy.yaml"), []byte(policyText(tier)), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name, "policy.yaml"), []byte(policyText(tier)),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 		tmp := filepath.Join(dir, "..tmp")

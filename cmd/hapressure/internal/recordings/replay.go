@@ -15,7 +15,8 @@ import (
 	"hapressure/policy/replay"
 )
 
-// recordingLimit bounds a recording, in bytes. The daemon's have 16 MiB in half a day to two days.
+// recordingLimit bounds a recording, in bytes. The daemon's have 16 MiB in half a day to
+// two days.
 const recordingLimit = 1 << 30
 
 // Play feeds recordings to runs.
@@ -29,7 +30,8 @@ func Play(files []string, runs []*replay.Run, stderr io.Writer) (*replay.View, e
 	return view, nil
 }
 
-// playFile feeds one recording to runs. If the recording was cut off, it says so on stderr.
+// playFile feeds one recording to runs. If the recording was cut off, it says so on
+// stderr.
 func playFile(name string, view *replay.View, runs []*replay.Run, stderr io.Writer) error {
 	f, err := input.OpenOrStdin(name, recordingLimit)
 	if err != nil {
@@ -77,9 +79,11 @@ func totals(r *replay.Run) string {
 	return strings.TrimSuffix(parts, ",")
 }
 
-// Print writes what the given policies did, or the recorded one, and how that compares with what was recorded.
+// Print writes what the given policies did, or the recorded one, and how that compares
+// with what was recorded.
 func Print(out io.Writer, view *replay.View, runs []*replay.Run) {
-	fmt.Fprintf(out, "%s, %s to %s, %d samples\n", view.Target, view.From.Format(time.DateTime), view.To.Format(time.DateTime), view.Samples)
+	fmt.Fprintf(out, "%s, %s to %s, %d samples\n", view.Target, view.From.Format(time.DateTime),
+		view.To.Format(time.DateTime), view.Samples)
 	for i, r := range runs {
 		if i == 0 && len(runs) > 1 {
 			continue
@@ -90,7 +94,8 @@ func Print(out io.Writer, view *replay.View, runs []*replay.Run) {
 		}
 		if i > 0 {
 			was, is := r.Differ(runs[0])
-			fmt.Fprintf(out, "First difference from the recording:\n  recorded: %s\n  %s: %s\n", was, r.Name, is)
+			fmt.Fprintf(out, "First difference from the recording:\n  recorded: %s\n  %s: %s\n",
+				was, r.Name, is)
 		}
 	}
 	fmt.Fprintln(out)

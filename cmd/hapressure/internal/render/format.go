@@ -81,8 +81,8 @@ func Printable(s string) string {
 	return b.String()
 }
 
-// Wrap breaks a text between words into lines of a width; 0 keeps its own lines. All lines
-// but the first begin with indent spaces.
+// Wrap breaks a text between words into lines of a width; 0 keeps its own lines. All
+// lines but the first begin with indent spaces.
 func Wrap(text string, width, indent int) string {
 	var b strings.Builder
 	at := indent

@@ -15,10 +15,12 @@ func Purges(out io.Writer, purges []status.Purge) error {
 		_, err := fmt.Fprintln(out, "No worker is proven to be stopping: there is nothing to purge. 'hapressure workers' lists all workers.")
 		return err
 	}
-	rows, texts := [][]string{{"GEN", "PID", "RESULT", "BEFORE", "AFTER", "HELD", "LAYOUT"}}, []string{"REASON"}
+	rows, texts := [][]string{{"GEN", "PID", "RESULT", "BEFORE", "AFTER", "HELD", "LAYOUT"}},
+		[]string{"REASON"}
 	var freed, wouldFree uint64 // one of them stays 0: a dry run concerns all workers
 	for _, p := range purges {
-		rows = append(rows, []string{strconv.Itoa(p.Generation), strconv.Itoa(p.PID), p.Result, Size(p.Before), Size(p.After),
+		rows = append(rows, []string{strconv.Itoa(p.Generation), strconv.Itoa(p.PID), p.Result,
+			Size(p.Before), Size(p.After),
 			fmt.Sprintf("%.0f µs", p.Held), cmp.Or(p.Layout, "-")})
 		texts = append(texts, p.Reason)
 		if p.Result == status.WouldPurge {

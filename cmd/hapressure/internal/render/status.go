@@ -11,8 +11,8 @@ import (
 	"hapressure/policy"
 )
 
-// Status returns a status in lines of a width, 0 for any: first what is wrong with the daemon,
-// then the targets.
+// Status returns a status in lines of a width, 0 for any: first what is wrong with the
+// daemon, then the targets.
 func Status(s status.Status, width int) string {
 	var b strings.Builder
 	note := func(text string) { fmt.Fprintln(&b, Wrap(text, width, 2)) }
@@ -42,7 +42,8 @@ func Status(s status.Status, width int) string {
 	}
 	text := fmt.Sprintf("%s, in force for %s", s.Policy.Origin, Since(s.At, s.Policy.Since))
 	if d != nil {
-		text += fmt.Sprintf("; hapressure %s, pid %d, up %s", d.Version, d.PID, Since(s.At, d.Started))
+		text += fmt.Sprintf("; hapressure %s, pid %d, up %s", d.Version, d.PID,
+			Since(s.At, d.Started))
 	}
 	note(strings.ToUpper(text[:1]) + text[1:])
 	return b.String()
@@ -115,7 +116,8 @@ func Memory(t status.Target) string {
 	text := fmt.Sprintf("%s of %s (%.0f%%)", Size(t.Limit.Used), Size(t.Limit.Bytes),
 		100*float64(t.Limit.Used)/float64(t.Limit.Bytes))
 	if t.ReloadRoom.Absent == "" {
-		text += fmt.Sprintf(", room for %.*f reloads", max(0, 1-int(t.ReloadRoom.Value/10)), t.ReloadRoom.Value)
+		text += fmt.Sprintf(", room for %.*f reloads", max(0, 1-int(t.ReloadRoom.Value/10)),
+			t.ReloadRoom.Value)
 	}
 	if t.LimitIn.Absent == "" {
 		text += fmt.Sprintf(", at the limit in %s", Span(t.LimitIn.Value))

@@ -11,14 +11,17 @@ import (
 )
 
 func TestStatusText(t *testing.T) {
-	dry := statustest.Told(statustest.Blind())
+	dry := statustest.Status(statustest.Blind())
 	dry.Daemon.DryRun = true
 	dry.Policy.Rejected = "the policy has mistakes:\n/etc/hapressure/policy.yaml:7:19: usage has an unknown key \"over\": known are above, below"
-	none := statustest.Told()
+	none := statustest.Status()
 	none.Daemon = nil
-	look := statustest.Told(statustest.Calm())
+	look := statustest.Status(statustest.Calm())
 	look.Daemon = nil
-	for name, s := range map[string]status.Status{"calm": statustest.Told(statustest.Calm()), "storm": statustest.Told(statustest.Storm("haproxy.service", 12), statustest.Calm()), "crowded": statustest.Told(statustest.Crowded()), "blind": dry, "none": none, "look": look} {
+	for name, s := range map[string]status.Status{"calm": statustest.Status(statustest.Calm()),
+		"storm":   statustest.Status(statustest.Storm("haproxy.service", 12), statustest.Calm()),
+		"crowded": statustest.Status(statustest.Crowded()), "blind": dry, "none": none,
+		"look": look} {
 		for _, width := range []int{0, 80, 120} {
 			text := Status(s, width)
 			golden.Check(t, "testdata/"+fmt.Sprintf("status-%s-%d.txt", name, width), text)
@@ -27,7 +30,10 @@ func TestStatusText(t *testing.T) {
 					t.Errorf("%s at %d columns has a line of %d: %s", name, width, n, line)
 				}
 			}
-			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' || r == 0x7f }) {
+			if strings.ContainsFunc(text, func(r rune) bool {
+				return r < ' ' && r != '\n' ||
+					r == 0x7f
+			}) {
 				t.Errorf("%s holds control characters: %q", name, text)
 			}
 		}

@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Width returns the columns of a terminal, 0 for another file and a terminal without escapes.
+// Width returns the columns of a terminal, 0 for another file and a terminal without
+// escapes.
 func Width(out io.Writer) int {
 	f, ok := out.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" {

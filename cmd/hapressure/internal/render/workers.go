@@ -25,7 +25,8 @@ func WorkersSummary(masters []status.Master) string {
 			if count[w.State]++; w.State != Stopping {
 				continue
 			}
-			cache, private, conns = cache+or0(w.Cache), private+or0(w.Private), conns+or0(w.Connections)
+			cache, private, conns = cache+or0(w.Cache), private+or0(w.Private),
+				conns+or0(w.Connections)
 			if w.Cache == nil || w.Private == nil || w.Connections == nil {
 				least = "at least "
 			}
@@ -37,16 +38,19 @@ func WorkersSummary(masters []status.Master) string {
 	}
 	text := cmp.Or(strings.Join(parts, ", "), "none")
 	if count[Stopping] > 0 {
-		text += fmt.Sprintf(": %scaches %s, private %s, %d conns", least, Size(cache), Size(private), conns)
+		text += fmt.Sprintf(": %scaches %s, private %s, %d conns", least, Size(cache),
+			Size(private), conns)
 	}
 	return text
 }
 
 // WorkerTable returns a heading and a row for each worker.
 func WorkerTable(workers []status.Worker) [][]string {
-	rows := [][]string{{"GEN", "PID", "STATE", "AGE", "STOPPING", "CONNS", "CACHE", "PRIVATE", "HARD STOP"}}
+	rows := [][]string{{"GEN", "PID", "STATE", "AGE", "STOPPING", "CONNS", "CACHE", "PRIVATE",
+		"HARD STOP"}}
 	for _, w := range workers {
-		rows = append(rows, []string{strconv.Itoa(w.Generation), strconv.Itoa(w.PID), w.State, Span(w.Age),
+		rows = append(rows, []string{strconv.Itoa(w.Generation), strconv.Itoa(w.PID), w.State,
+			Span(w.Age),
 			Known(w.StoppingFor, Span), Known(w.Connections, strconv.Itoa), Known(w.Cache, Size),
 			Known(w.Private, Size), Known(w.HardStopIn, Span)})
 	}

@@ -7,8 +7,8 @@ import (
 	"hapressure/policy"
 )
 
-// NameOf returns the name, or the pattern of names, of a target in the status. The path of a cgroup
-// begins with a slash there, and need not in the policy.
+// NameOf returns the name, or the pattern of names, of a target in the status. The path
+// of a cgroup begins with a slash there, and need not in the policy.
 func NameOf(t policy.Target) string {
 	if t.Cgroup != "" {
 		return path.Clean("/" + t.Cgroup)
@@ -16,7 +16,8 @@ func NameOf(t policy.Target) string {
 	return t.Unit
 }
 
-// Target returns the target with a name: a path of a cgroup if it has a slash, which no unit has.
+// Target returns the target with a name: a path of a cgroup if it has a slash, which no
+// unit has.
 func Target(name string) policy.Target {
 	if strings.Contains(name, "/") {
 		return policy.Target{Cgroup: name}

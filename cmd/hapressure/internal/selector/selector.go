@@ -24,8 +24,10 @@ type Selector struct {
 	PID  int    // only the worker with this pid, or the workers of the master with it; 0 = any
 }
 
-// Find returns the chosen instances, and all processes of the host whose memory maps can be read.
-func (s Selector) Find(ctx context.Context, scanner *haproxy.Scanner) ([]haproxy.Instance, []int, error) {
+// Find returns the chosen instances, and all processes of the host whose memory maps can
+// be read.
+func (s Selector) Find(ctx context.Context, scanner *haproxy.Scanner) ([]haproxy.Instance, []int,
+	error) {
 	pids, err := allPIDs()
 	if err != nil {
 		return nil, nil, err
@@ -46,7 +48,8 @@ func (s Selector) Find(ctx context.Context, scanner *haproxy.Scanner) ([]haproxy
 	}
 	for i := range found {
 		if !slices.Contains(of, found[i].Master.PID) {
-			found[i].Workers = slices.DeleteFunc(found[i].Workers, func(w haproxy.Worker) bool { return !slices.Contains(of, w.PID) })
+			found[i].Workers = slices.DeleteFunc(found[i].Workers,
+				func(w haproxy.Worker) bool { return !slices.Contains(of, w.PID) })
 		}
 	}
 	found = slices.DeleteFunc(found, func(i haproxy.Instance) bool { return len(i.Workers) == 0 })

@@ -11,13 +11,14 @@ import (
 // charted is the time that the charts cover, which is the history of the daemon.
 const charted = 10 * time.Minute
 
-// lastsFor is how long a moment stands for the time after it: a quiet daemon ticks every 10 s. Later there
-// is a gap.
+// lastsFor is how long a moment stands for the time after it: a quiet daemon ticks every
+// 10 s. Later there is a gap.
 const lastsFor = 15 * time.Second
 
-// columns spreads a value of each moment over n columns up to now. A column has the greatest of its
-// values, NaN if it has none.
-func columns(history []status.Moment, now time.Time, n int, read func(status.Moment) float64) []float64 {
+// columns spreads a value of each moment over n columns up to now. A column has the
+// greatest of its values, NaN if it has none.
+func columns(history []status.Moment, now time.Time, n int,
+	read func(status.Moment) float64) []float64 {
 	values := make([]float64, n)
 	for i := range values {
 		values[i] = math.NaN()
@@ -55,7 +56,8 @@ var (
 	asciiRamp = []rune(" .:#")
 )
 
-// bars draws values from 0 to top as lines from the top down. A value of 0 is visible, NaN is not.
+// bars draws values from 0 to top as lines from the top down. A value of 0 is visible,
+// NaN is not.
 func bars(values []float64, top float64, height int, ramp []rune) [][]rune {
 	lines := make([][]rune, height)
 	full := len(ramp) - 1

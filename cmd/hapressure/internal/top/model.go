@@ -21,7 +21,8 @@ func (m *Model) learn(a answer, now time.Time) {
 	if a.status.Daemon == nil { // an inspection has no history
 		for i := range a.status.Targets {
 			t := &a.status.Targets[i]
-			if old := slices.IndexFunc(m.status.Targets, func(o status.Target) bool { return o.Name == t.Name }); old >= 0 {
+			if old := slices.IndexFunc(m.status.Targets,
+				func(o status.Target) bool { return o.Name == t.Name }); old >= 0 {
 				t.History = append(m.status.Targets[old].History, t.History...)
 				t.History = t.History[max(0, len(t.History)-int(charted/time.Second)):]
 			}
@@ -33,7 +34,8 @@ func (m *Model) learn(a answer, now time.Time) {
 
 // shown returns the index of the target on the screen, 0 if that target has gone.
 func (m *Model) shown() int {
-	return max(0, slices.IndexFunc(m.status.Targets, func(t status.Target) bool { return t.Name == m.target }))
+	return max(0, slices.IndexFunc(m.status.Targets,
+		func(t status.Target) bool { return t.Name == m.target }))
 }
 
 // turn shows the target that is steps away.
@@ -77,7 +79,8 @@ func descending[T cmp.Ordered](a, b *T) int {
 	return cmp.Compare(*b, *a)
 }
 
-// choose chooses the worker that is below rows under the chosen one. If that one has gone, its row counts.
+// choose chooses the worker that is below rows under the chosen one. If that one has
+// gone, its row counts.
 func (m *Model) choose(below int) {
 	if len(m.status.Targets) == 0 {
 		return
@@ -153,7 +156,8 @@ func (m *Model) beginPurge(dryRun bool) (do func(context.Context) string) {
 	}
 	w, target := rows[m.at], m.target
 	if w.State != render.Stopping {
-		m.note = fmt.Sprintf("Worker %d is %s: only workers that are stopping are purged.", w.PID, w.State)
+		m.note = fmt.Sprintf("Worker %d is %s: only workers that are stopping are purged.", w.PID,
+			w.State)
 		return nil
 	}
 	do = func(ctx context.Context) string {
@@ -168,16 +172,19 @@ func (m *Model) beginPurge(dryRun bool) (do func(context.Context) string) {
 		return do
 	}
 	m.asking = do
-	m.note = fmt.Sprintf("Purge the TLS session cache of worker %d, generation %d, %s? y/n", w.PID, w.Generation, render.Known(w.Cache, render.Size))
+	m.note = fmt.Sprintf("Purge the TLS session cache of worker %d, generation %d, %s? y/n", w.PID,
+		w.Generation, render.Known(w.Cache, render.Size))
 	return nil
 }
 
 func purgeText(p status.Purge) string {
 	switch p.Result {
 	case status.Purged:
-		return fmt.Sprintf("Worker %d: freed %s; its threads were frozen for %.0f µs.", p.PID, render.Size(p.Before-min(p.Before, p.After)), p.Held)
+		return fmt.Sprintf("Worker %d: freed %s; its threads were frozen for %.0f µs.", p.PID,
+			render.Size(p.Before-min(p.Before, p.After)), p.Held)
 	case status.WouldPurge:
-		return fmt.Sprintf("Worker %d: a purge would free up to %s (layout of HAProxy %s).", p.PID, render.Size(p.Before), p.Layout)
+		return fmt.Sprintf("Worker %d: a purge would free up to %s (layout of HAProxy %s).", p.PID,
+			render.Size(p.Before), p.Layout)
 	}
 	return fmt.Sprintf("Worker %d: %s: %s", p.PID, p.Result, p.Reason)
 }

@@ -28,8 +28,8 @@ type answer struct {
 	err    error
 }
 
-// Run shows the model until q or the end of ctx. Requests and purges run in goroutines, so that no key
-// waits for them.
+// Run shows the model until q or the end of ctx. Requests and purges run in goroutines,
+// so that no key waits for them.
 func (m *Model) Run(ctx context.Context, s tcell.Screen) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -86,14 +86,15 @@ func (m *Model) poll(ctx context.Context, answers chan<- answer) {
 	}
 }
 
-// Model is what hapressure top knows and shows. Keys and answers change it, draw shows it.
+// Model is what hapressure top knows and shows. Keys and answers change it, draw shows
+// it.
 type Model struct {
 	Ask   func(context.Context) (s status.Status, note string, err error)
 	Purge func(ctx context.Context, target string, pid int, dryRun bool) (status.Purge, error)
 	ASCII bool
 
 	status status.Status
-	heard  time.Time // when status was told; zero: never
+	heard  time.Time // when status arrived; zero: never
 	err    error     // of the last question
 	unread string    // what could not be read for status
 	target string    // the one shown

@@ -50,9 +50,9 @@ func picture(t *testing.T, m *Model, width, height int) string {
 }
 
 func TestTopPictures(t *testing.T) {
-	old := statustest.Told(statustest.Storm("haproxy.service", 12))
+	old := statustest.Status(statustest.Storm("haproxy.service", 12))
 	old.Daemon = nil
-	many := statustest.Told(statustest.Storm("haproxy.service", 12), statustest.Calm())
+	many := statustest.Status(statustest.Storm("haproxy.service", 12), statustest.Calm())
 	for name, tt := range map[string]struct {
 		status        status.Status
 		width, height int
@@ -61,14 +61,14 @@ func TestTopPictures(t *testing.T) {
 		"80x24":    {many, 80, 24, func(*Model) {}},
 		"120x40":   {many, 120, 40, func(m *Model) { m.letter('c') }},
 		"ascii":    {many, 80, 24, func(m *Model) { m.ASCII = true }},
-		"calm":     {statustest.Told(statustest.Calm()), 80, 24, func(*Model) {}},
-		"blind":    {statustest.Told(statustest.Blind()), 80, 24, func(*Model) {}},
+		"calm":     {statustest.Status(statustest.Calm()), 80, 24, func(*Model) {}},
+		"blind":    {statustest.Status(statustest.Blind()), 80, 24, func(*Model) {}},
 		"nodaemon": {old, 80, 24, func(*Model) {}},
 		"gone": {many, 80, 24, func(m *Model) {
 			m.heard, m.err = statustest.Before(time.Minute), errors.New("hapressure is not running")
 		}},
-		"none": {statustest.Told(), 80, 24, func(*Model) {}},
-		"failed": {statustest.Told(), 80, 24, func(m *Model) {
+		"none": {statustest.Status(), 80, 24, func(*Model) {}},
+		"failed": {statustest.Status(), 80, 24, func(m *Model) {
 			m.heard = time.Time{}
 			m.learn(answer{err: errors.New("looking for cgroup v2: it is not mounted: boot with systemd.unified_cgroup_hierarchy=1, or mount it")}, statustest.Noon)
 		}},
@@ -81,7 +81,8 @@ func TestTopPictures(t *testing.T) {
 		tt.change(m)
 		golden.Check(t, "testdata/top-"+name+".txt", picture(t, m, tt.width, tt.height))
 	}
-	for _, size := range [][2]int{{1, 1}, {3, 2}, {10, 5}, {200, 3}, {20, 60}} { // whatever the size, nothing breaks
+	// whatever the size, nothing breaks
+	for _, size := range [][2]int{{1, 1}, {3, 2}, {10, 5}, {200, 3}, {20, 60}} {
 		m := &Model{}
 		m.learn(answer{status: many}, statustest.Noon)
 		picture(t, m, size[0], size[1])
@@ -112,7 +113,8 @@ func (s *session) press(keys string) {
 // sees waits until the screen shows a text.
 func (s *session) sees(text string) {
 	s.t.Helper()
-	for end := time.Now().Add(time.Minute); !strings.Contains(shows(s.screen), text); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !strings.Contains(shows(s.screen),
+		text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.t.Fatalf("the screen does not show %q:\n%s", text, shows(s.screen))
 		}
@@ -128,14 +130,16 @@ func TestTopPurges(t *testing.T) {
 	orders := make(chan order, 1)
 	s := perform(t, &Model{
 		Ask: func(context.Context) (status.Status, string, error) {
-			return statustest.Told(statustest.Calm(), statustest.Storm("other.service", 3)), "", nil
+			return statustest.Status(statustest.Calm(), statustest.Storm("other.service", 3)), "", nil
 		},
 		Purge: func(_ context.Context, target string, pid int, dryRun bool) (status.Purge, error) {
 			orders <- order{target, pid, dryRun}
 			if dryRun {
-				return status.Purge{PID: pid, Result: status.WouldPurge, Before: 237 << 20, Layout: "2.2 to 2.8"}, nil
+				return status.Purge{PID: pid, Result: status.WouldPurge, Before: 237 << 20,
+					Layout: "2.2 to 2.8"}, nil
 			}
-			return status.Purge{PID: pid, Result: status.Refused, Reason: "it is\x1b[31m another"}, nil
+			return status.Purge{PID: pid, Result: status.Refused, Reason: "it is\x1b[31m another"},
+				nil
 		},
 	})
 	s.sees("[1/2] haproxy.service")
@@ -176,7 +180,7 @@ func TestTopNeverHangs(t *testing.T) {
 	s := perform(t, &Model{
 		Ask: func(ctx context.Context) (status.Status, string, error) {
 			if asked++; asked == 1 {
-				return statustest.Told(statustest.Storm("haproxy.service", 12)), "", nil
+				return statustest.Status(statustest.Storm("haproxy.service", 12)), "", nil
 			}
 			<-ctx.Done()
 			return status.Status{}, "", ctx.Err()
@@ -208,7 +212,7 @@ func TestTopGoesOn(t *testing.T) {
 	asked := 0
 	s := perform(t, &Model{Ask: func(context.Context) (status.Status, string, error) {
 		if asked++; asked == 2 {
-			return statustest.Told(statustest.Calm()), "Cannot read systemd", nil
+			return statustest.Status(statustest.Calm()), "Cannot read systemd", nil
 		}
 		return status.Status{}, "", fmt.Errorf("\x1b[2Jerror %d", asked)
 	}})
@@ -225,7 +229,7 @@ func TestTopKeepsHistory(t *testing.T) {
 	m := &Model{}
 	history := statustest.Calm().History
 	for i := range 1000 {
-		look := statustest.Told(statustest.Calm())
+		look := statustest.Status(statustest.Calm())
 		look.Daemon, look.Targets[0].History = nil, history[i%len(history):i%len(history)+1]
 		m.learn(answer{status: look}, statustest.Noon)
 		if n := len(m.status.Targets[0].History); n != min(i+1, 600) {
@@ -236,12 +240,13 @@ func TestTopKeepsHistory(t *testing.T) {
 
 func TestTopOrder(t *testing.T) {
 	m := &Model{}
-	s := statustest.Told(statustest.Storm("haproxy.service", 4))
+	s := statustest.Status(statustest.Storm("haproxy.service", 4))
 	w := s.Targets[0].Masters[0].Workers
 	*w[1].Cache, *w[2].Cache, w[0].Connections, *w[1].Connections, w[2].Age = 5, 7, nil, 1, 1
 	m.learn(answer{status: s}, statustest.Noon)
 	m.choose(2)
-	for key, want := range map[rune][4]int{'g': {1, 2, 3, 4}, 'c': {1, 3, 2, 4}, 'n': {3, 4, 2, 1}, 'a': {1, 2, 4, 3}} {
+	for key, want := range map[rune][4]int{'g': {1, 2, 3, 4}, 'c': {1, 3, 2, 4}, 'n': {3, 4, 2, 1},
+		'a': {1, 2, 4, 3}} {
 		m.letter(key)
 		var got [4]int
 		for i, w := range m.workers() {

@@ -19,8 +19,10 @@ const gutter = 10
 var (
 	plain = tcell.StyleDefault
 	bold  = plain.Bold(true)
-	// tierStyles are by tier, from none; tiers beyond have the last. Digits show the tier as well.
-	tierStyles = []tcell.Style{plain.Foreground(tcell.ColorGreen), plain.Foreground(tcell.ColorYellow),
+	// tierStyles are by tier, from none; tiers beyond have the last. Digits show the tier
+	// as well.
+	tierStyles = []tcell.Style{plain.Foreground(tcell.ColorGreen),
+		plain.Foreground(tcell.ColorYellow),
 		plain.Foreground(tcell.ColorFuchsia), plain.Foreground(tcell.ColorRed)}
 )
 
@@ -128,14 +130,18 @@ func (m *Model) drawTarget(p *page, bottom int) {
 	m.drawWorkers(p, workers, bottom-actions-p.y)
 	p.y = max(p.y, bottom-actions)
 	for _, a := range slices.Backward(t.Actions[len(t.Actions)-actions:]) {
-		p.line(plain, fmt.Sprintf("%-11s %s", render.Since(m.status.At, a.At)+" ago", render.Action(a)))
+		p.line(plain, fmt.Sprintf("%-11s %s", render.Since(m.status.At, a.At)+" ago",
+			render.Action(a)))
 	}
 }
 
 // charts draws the history in height lines: memory, pressure, the tier and the time.
 func (m *Model) charts(p *page, t status.Target, height int) {
 	n := p.width - gutter
-	get := func(read func(status.Moment) float64) []float64 { return columns(t.History, m.status.At, n, read) }
+	get := func(read func(status.Moment) float64) []float64 {
+		return columns(t.History, m.status.At,
+			n, read)
+	}
 	tiers := get(func(o status.Moment) float64 { return float64(o.Tier) })
 	some := get(func(o status.Moment) float64 { return number(o.Some) })
 	full := get(func(o status.Moment) float64 { return number(o.Full) })
@@ -156,16 +162,20 @@ func (m *Model) charts(p *page, t status.Target, height int) {
 		}
 	}
 	p.line(plain, fmt.Sprintf("%*s%s", -gutter, "tier", line.String()))
-	scale := max(peak(some, 10), peak(full, 10)) // in percent, 10 at least: little pressure must look little
+	// in percent, 10 at least: little pressure must look little
+	scale := max(peak(some, 10), peak(full, 10))
 	p.line(plain, fmt.Sprintf("pressure  some %s, full %s over 10 s; %s, %s over 60 s; charted to %.0f%%",
-		render.Percent(t.Some10), render.Percent(t.Full10), render.Percent(t.Some60), render.Percent(t.Full60), scale))
+		render.Percent(t.Some10), render.Percent(t.Full10), render.Percent(t.Some60),
+		render.Percent(t.Full60), scale))
 	m.chart(p, "some", some, scale, small, tiers)
 	m.chart(p, "full", full, scale, small, tiers)
-	p.line(plain, fmt.Sprintf("%*s%-*s%s", -gutter, "", n/2, "10m ago", fmt.Sprintf("%-*s%s", n-n/2-3, "5m", "now")))
+	p.line(plain, fmt.Sprintf("%*s%-*s%s", -gutter, "", n/2, "10m ago",
+		fmt.Sprintf("%-*s%s", n-n/2-3, "5m", "now")))
 }
 
 // chart draws bars beside a label, in the colours of the tiers.
-func (m *Model) chart(p *page, label string, values []float64, top float64, height int, tiers []float64) {
+func (m *Model) chart(p *page, label string, values []float64, top float64, height int,
+	tiers []float64) {
 	ramp := blockRamp
 	if m.ASCII {
 		ramp = asciiRamp
