@@ -100,10 +100,12 @@ func TestKubernetesManifests(t *testing.T) {
 			t.Errorf("the Containerfile has no %s", setting)
 		}
 	}
-	capabilities := strings.Fields(strings.ReplaceAll(match(t, unit, `(?m)^CapabilityBoundingSet=(.*)$`), "CAP_", ""))
+	capabilities := strings.Fields(strings.ReplaceAll(match(t, unit,
+		`(?m)^CapabilityBoundingSet=(.*)$`), "CAP_", ""))
 	for _, name := range []string{"daemonset", "sidecar"} {
 		t.Run(name, func(t *testing.T) {
-			dec := yaml.NewDecoder(strings.NewReader(read(t, "../packaging/kubernetes/"+name+".yaml")))
+			dec := yaml.NewDecoder(strings.NewReader(read(t,
+				"../packaging/kubernetes/"+name+".yaml")))
 			dec.KnownFields(true)
 			var pod podSpec
 			for {
@@ -116,7 +118,8 @@ func TestKubernetesManifests(t *testing.T) {
 				switch m.Kind {
 				case "ConfigMap":
 					if text, ok := m.Data["policy.yaml"]; ok {
-						if _, err := language.Decode(language.File{Name: name, Text: []byte(text)}); err != nil {
+						if _, err := language.Decode(language.File{Name: name,
+							Text: []byte(text)}); err != nil {
 							t.Error(err)
 						}
 					}
@@ -129,12 +132,15 @@ func TestKubernetesManifests(t *testing.T) {
 			if pod.HostPID == pod.ShareProcessNamespace {
 				t.Error("want the host's processes or the pod's")
 			}
-			c := pod.Containers[slices.IndexFunc(pod.Containers, func(c container) bool { return c.Name == "hapressure" })]
+			c := pod.Containers[slices.IndexFunc(pod.Containers,
+				func(c container) bool { return c.Name == "hapressure" })]
 			if add := c.SecurityContext.Capabilities.Add; !slices.Equal(add, capabilities) {
 				t.Errorf("capabilities %q, the service has %q", add, capabilities)
 			}
-			if want := match(t, unit, `(?m)^MemoryMax=(.*)$`) + "i"; c.Resources.Limits["memory"] != want {
-				t.Errorf("memory is limited to %s, that of the service to %s", c.Resources.Limits["memory"], want)
+			if want := match(t, unit, `(?m)^MemoryMax=(.*)$`) +
+				"i"; c.Resources.Limits["memory"] != want {
+				t.Errorf("memory is limited to %s, that of the service to %s",
+					c.Resources.Limits["memory"], want)
 			}
 			for _, path := range []string{"/sys/fs/cgroup", "/etc/hapressure", "/run/hapressure"} {
 				if !slices.ContainsFunc(c.VolumeMounts, func(m mount) bool {
@@ -144,7 +150,8 @@ func TestKubernetesManifests(t *testing.T) {
 				}
 			}
 			for _, m := range c.VolumeMounts {
-				if !slices.ContainsFunc(pod.Volumes, func(v volume) bool { return v.Name == m.Name }) {
+				if !slices.ContainsFunc(pod.Volumes,
+					func(v volume) bool { return v.Name == m.Name }) {
 					t.Errorf("there is no volume %s", m.Name)
 				}
 			}

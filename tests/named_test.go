@@ -11,7 +11,8 @@ import (
 // TestDocsNameRealTests: a claim that names a test which is no more is no claim.
 func TestDocsNameRealTests(t *testing.T) {
 	var sources strings.Builder
-	for _, pattern := range []string{"../*/*_test.go", "../*/*/*_test.go", "../*/*/*/*_test.go", "../*/*/*/*/*_test.go"} {
+	for _, pattern := range []string{"../*/*_test.go", "../*/*/*_test.go", "../*/*/*/*_test.go",
+		"../*/*/*/*/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

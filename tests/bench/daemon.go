@@ -16,7 +16,8 @@ import (
 // buildProgram builds hapressure as it is packaged, and returns its path.
 func buildProgram(ctx context.Context, dir string) (string, error) {
 	program := filepath.Join(dir, "hapressure")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "hapressure/cmd/hapressure")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o",
+		program, "hapressure/cmd/hapressure")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building hapressure: %w\n%s", err, out)
@@ -34,7 +35,8 @@ type guardian struct {
 // startDaemon starts hapressure with the environment that its unit gives it. It writes
 // its files into dir.
 func startDaemon(ctx context.Context, program, dir, group string) (*guardian, error) {
-	g := &guardian{group: filepath.Base(group), log: filepath.Join(dir, "log"), recordings: filepath.Join(dir, "recordings")}
+	g := &guardian{group: filepath.Base(group), log: filepath.Join(dir, "log"),
+		recordings: filepath.Join(dir, "recordings")}
 	policy := filepath.Join(dir, "policy.yaml")
 	text := fmt.Sprintf("version: 1\ntargets: [{cgroup: %s}]\n", g.group)
 	if err := os.WriteFile(policy, []byte(text), 0o644); err != nil {
@@ -45,7 +47,8 @@ func startDaemon(ctx context.Context, program, dir, group string) (*guardian, er
 		return nil, err
 	}
 	defer log.Close()
-	g.cmd = self(ctx, "daemon", filepath.Dir(group), program, "run", "--dry-run", "--policy", policy,
+	g.cmd = self(ctx, "daemon", filepath.Dir(group), program, "run", "--dry-run", "--policy",
+		policy,
 		"--recordings", g.recordings, "--control", "")
 	g.cmd.Env = append(os.Environ(), "GOMEMLIMIT=64MiB", "GOMAXPROCS=2", "GOGC=50")
 	g.cmd.Stdout, g.cmd.Stderr = log, log
@@ -66,7 +69,8 @@ func (g *guardian) guarded() error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(string(text), "Guarding /"+g.group) || strings.Contains(string(text), "Cannot read workers") {
+	if !strings.Contains(string(text), "Guarding /"+g.group) ||
+		strings.Contains(string(text), "Cannot read workers") {
 		return fmt.Errorf("it did not guard:\n%s", text)
 	}
 	return nil

@@ -39,10 +39,13 @@ func (s settings) freeze(ctx context.Context, t *table) error {
 			held, again = append(held, p.Held), again+p.Tries-1
 		}
 	}
-	t.add(fmt.Sprintf("threads held, %d purges under load", s.freezes), "median %s, p99 %s, worst %s; %d had to be tried again",
+	t.add(fmt.Sprintf("threads held, %d purges under load", s.freezes),
+		"median %s, p99 %s, worst %s; %d had to be tried again",
 		ms(median(held)), ms(quantile(held, 0.99)), ms(quantile(held, 1)), again)
-	t.add("the bound of a hold", "%v; %d of %d purges were killed by it", haproxy.HoldLimit, killed, s.freezes)
-	t.add("the load", "%d processes that want a CPU, on %d CPUs", s.spinners*runtime.NumCPU(), runtime.NumCPU())
+	t.add("the bound of a hold", "%v; %d of %d purges were killed by it", haproxy.HoldLimit, killed,
+		s.freezes)
+	t.add("the load", "%d processes that want a CPU, on %d CPUs", s.spinners*runtime.NumCPU(),
+		runtime.NumCPU())
 	return nil
 }
 
@@ -114,7 +117,8 @@ func (w *stopping) purgeInUse(ctx context.Context) (*purged, error) {
 		return nil, fmt.Errorf("using its tunnel: %w", uerr)
 	}
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL && ctx.Err() == nil {
+	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL &&
+		ctx.Err() == nil {
 		return nil, nil
 	}
 	if err != nil {

@@ -18,7 +18,8 @@ const pingEvery = 500 * time.Microsecond
 // none. Sweep and idle time alternate in their order.
 func (s settings) gap(ctx context.Context, t *table) error {
 	if free, err := memInfo("MemAvailable"); err != nil || uint64(s.gapSize)<<30+spare > free {
-		t.add(fmt.Sprintf("gap while %d GiB are swept", s.gapSize), "left out: only %.1f GiB are available", gibs(free))
+		t.add(fmt.Sprintf("gap while %d GiB are swept", s.gapSize),
+			"left out: only %.1f GiB are available", gibs(free))
 		return err
 	}
 	var idle, swept []time.Duration
@@ -59,10 +60,12 @@ func (s settings) gap(ctx context.Context, t *table) error {
 		name string
 		part float64
 	}{{"median", 0.5}, {"p99", 0.99}, {"p99.9", 0.999}, {"worst", 1}} {
-		t.add("tunnel's round trip, "+c.name, "%s idle, %s while %d GiB are swept", ms(quantile(idle, c.part)), ms(quantile(swept, c.part)), s.gapSize)
+		t.add("tunnel's round trip, "+c.name, "%s idle, %s while %d GiB are swept",
+			ms(quantile(idle, c.part)), ms(quantile(swept, c.part)), s.gapSize)
 	}
 	t.add("round trips measured", "%d idle, %d in sweeps", len(idle), len(swept))
-	t.atMost("p99.9 of the round trip, swept / idle", quantile(swept, 0.999).Seconds()/quantile(idle, 0.999).Seconds(), 1.5)
+	t.atMost("p99.9 of the round trip, swept / idle",
+		quantile(swept, 0.999).Seconds()/quantile(idle, 0.999).Seconds(), 1.5)
 	return nil
 }
 

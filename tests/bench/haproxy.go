@@ -73,7 +73,8 @@ func startProgram(ctx context.Context, program string, blocks int) (*server, err
 		return nil, err
 	}
 	defer log.Close()
-	s.cmd = exec.Command(s.program, "-W", "-n", "4000", "-S", s.file("master.sock"), "-f", s.file("haproxy.cfg"))
+	s.cmd = exec.Command(s.program, "-W", "-n", "4000", "-S", s.file("master.sock"), "-f",
+		s.file("haproxy.cfg"))
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
@@ -202,7 +203,9 @@ func (s *server) ask(command string) string {
 	if _, err := c.Read(first); err != nil {
 		return ""
 	}
-	c.(*net.UnixConn).CloseWrite() // not before: a half-close that comes with the command can be lost, and the slot with it
+	// not before: a half-close that comes with the command can be lost, and the slot
+	// with it
+	c.(*net.UnixConn).CloseWrite()
 	rest, _ := io.ReadAll(c)
 	return string(first) + string(rest)
 }
@@ -246,7 +249,8 @@ func (s *server) wait(ctx context.Context, what string, done func() (bool, error
 			return fmt.Errorf("waiting until %s: %w", what, ctx.Err())
 		case <-s.exited:
 			log, _ := os.ReadFile(s.file("log"))
-			return fmt.Errorf("waiting until %s: HAProxy has ended: %w\n%s", what, errors.ErrUnsupported, log)
+			return fmt.Errorf("waiting until %s: HAProxy has ended: %w\n%s", what,
+				errors.ErrUnsupported, log)
 		case <-tick.C:
 		}
 	}

@@ -75,11 +75,14 @@ func (s settings) idle(ctx context.Context, t *table) error {
 		return err
 	}
 	over := after.at.Sub(before.at).Seconds()
-	t.add("resident, idle", "%d kB, of which anonymous %d kB, file %d kB", after.field["VmRSS"], after.field["RssAnon"], after.field["RssFile"])
+	t.add("resident, idle", "%d kB, of which anonymous %d kB, file %d kB", after.field["VmRSS"],
+		after.field["RssAnon"], after.field["RssFile"])
 	t.atMost("resident, idle, MiB", float64(after.field["VmRSS"])/1024, 16)
-	t.atMost(fmt.Sprintf("CPU, idle beside %d stopping workers, %% of a core", s.idleWorkers), (after.ran-before.ran).Seconds()/over*100, 0.1)
+	t.atMost(fmt.Sprintf("CPU, idle beside %d stopping workers, %% of a core", s.idleWorkers),
+		(after.ran-before.ran).Seconds()/over*100, 0.1)
 	t.atMost("wake-ups a second, idle", float64(wakes)/over, 1)
-	t.add("switches of its threads a second, idle", "%.1f", float64(after.switches-before.switches)/over)
+	t.add("switches of its threads a second, idle", "%.1f",
+		float64(after.switches-before.switches)/over)
 	return nil
 }
 

@@ -42,8 +42,10 @@ type settings struct {
 func main() {
 	var s settings
 	flag.StringVar(&s.parts, "parts", "sweep,gap,scale,freeze,idle,reload", "what to measure")
-	flag.StringVar(&s.sizes, "sizes", "1,4,16", "sweep: caches of so many GiB; those that MemAvailable has no room for are left out")
-	flag.IntVar(&s.rounds, "rounds", 3, "sweep: how often each size is measured; the medians are compared")
+	flag.StringVar(&s.sizes, "sizes", "1,4,16",
+		"sweep: caches of so many GiB; those that MemAvailable has no room for are left out")
+	flag.IntVar(&s.rounds, "rounds", 3,
+		"sweep: how often each size is measured; the medians are compared")
 	flag.IntVar(&s.gapSize, "gap-size", 4, "gap: GiB swept")
 	flag.IntVar(&s.pairs, "pairs", 5, "gap: pairs of a sweep and an idle time of the same length")
 	flag.IntVar(&s.workers, "workers", 1000, "scale: how many stopping workers")
@@ -52,9 +54,12 @@ func main() {
 	flag.IntVar(&s.spinners, "spinners", 4, "freeze: for each CPU, processes that want all of it")
 	flag.DurationVar(&s.idleFor, "idle-for", 2*time.Minute, "idle: how long the daemon is watched")
 	flag.IntVar(&s.idleWorkers, "idle-workers", 10, "idle: how many stopping workers")
-	flag.Var(&s.haproxies, "haproxy", "reload: a HAProxy to measure, the host's by default; may be repeated")
-	flag.DurationVar(&s.load, "load", time.Minute, "reload: how long one reload is made to load; 0 leaves that out")
-	flag.IntVar(&s.reloads, "reloads", 60, "reload: how many reloads, one every second, beside many stopping workers; 0 leaves that out")
+	flag.Var(&s.haproxies, "haproxy",
+		"reload: a HAProxy to measure, the host's by default; may be repeated")
+	flag.DurationVar(&s.load, "load", time.Minute,
+		"reload: how long one reload is made to load; 0 leaves that out")
+	flag.IntVar(&s.reloads, "reloads", 60,
+		"reload: how many reloads, one every second, beside many stopping workers; 0 leaves that out")
 	flag.IntVar(&s.old, "old", 400, "reload: how many stopping workers that is")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

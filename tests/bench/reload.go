@@ -65,7 +65,8 @@ func (s settings) reload(ctx context.Context, t *table) error {
 func releaseOf(program string) (release string, err error) {
 	out, err := exec.Command(program, "-v").Output()
 	if _, serr := fmt.Sscanf(string(out), "HAProxy version %s", &release); serr != nil {
-		return "", fmt.Errorf("reading the version of %s: %q, %w", program, out, errors.Join(err, serr))
+		return "", fmt.Errorf("reading the version of %s: %q, %w", program, out,
+			errors.Join(err, serr))
 	}
 	return release, nil
 }
@@ -75,20 +76,26 @@ var modes = []struct {
 	name  string
 	start func(ctx context.Context, hapressure string, srv *server) (*neighbour, error)
 }{
-	{"without", func(context.Context, string, *server) (*neighbour, error) { return &neighbour{}, nil }},
+	{"without", func(context.Context, string, *server) (*neighbour, error) {
+		return &neighbour{},
+			nil
+	}},
 	{"with", startNeighbour},
 }
 
 // slowReload measures one reload that a FIFO in place of a file of addresses holds up,
 // and the reload after it.
-func (s settings) slowReload(ctx context.Context, t *table, hapressure, program, release string) error {
+func (s settings) slowReload(ctx context.Context, t *table, hapressure, program,
+	release string) error {
 	for _, mode := range modes {
-		progress("HAProxy %s, a reload with %v of loading, %s hapressure", release, s.load, mode.name)
+		progress("HAProxy %s, a reload with %v of loading, %s hapressure", release, s.load,
+			mode.name)
 		r, err := s.slowReloadOnce(ctx, hapressure, program, mode.start)
 		if err != nil {
 			return fmt.Errorf("%s hapressure: %w", mode.name, err)
 		}
-		t.add(fmt.Sprintf("%s, %v of loading, %s", release, s.load, mode.name), "served after %.2f s, ended after %.2f s, the next after %.2f s; %s",
+		t.add(fmt.Sprintf("%s, %v of loading, %s", release, s.load, mode.name),
+			"served after %.2f s, ended after %.2f s, the next after %.2f s; %s",
 			r.slow.served.Seconds(), r.slow.ended.Seconds(), r.next.ended.Seconds(), r.report)
 	}
 	return nil
@@ -162,7 +169,8 @@ func release(ctx context.Context, fifo string, after time.Duration) error {
 
 // manyReloads measures reloads, one every second, of a HAProxy with many stopping
 // workers.
-func (s settings) manyReloads(ctx context.Context, t *table, hapressure, program, release string) error {
+func (s settings) manyReloads(ctx context.Context, t *table, hapressure, program,
+	release string) error {
 	srv, err := startProgram(ctx, program, smallCache)
 	if err != nil {
 		return err
@@ -177,7 +185,8 @@ func (s settings) manyReloads(ctx context.Context, t *table, hapressure, program
 		defer w.tunnel.Close()
 	}
 	for _, mode := range modes {
-		progress("HAProxy %s, %d reloads beside %d stopping workers, %s hapressure", release, s.reloads, s.old, mode.name)
+		progress("HAProxy %s, %d reloads beside %d stopping workers, %s hapressure", release,
+			s.reloads, s.old, mode.name)
 		n, err := mode.start(ctx, hapressure, srv)
 		if err != nil {
 			return err
@@ -187,7 +196,8 @@ func (s settings) manyReloads(ctx context.Context, t *table, hapressure, program
 		if err := errors.Join(err, n.err); err != nil {
 			return fmt.Errorf("%s hapressure: %w", mode.name, err)
 		}
-		t.add(fmt.Sprintf("%s, %d stopping workers, %s", release, s.old, mode.name), "%d of %d reloads ended, median %.2f s, slowest %.2f s; %s%s",
+		t.add(fmt.Sprintf("%s, %d stopping workers, %s", release, s.old, mode.name),
+			"%d of %d reloads ended, median %.2f s, slowest %.2f s; %s%s",
 			len(took), s.reloads, median(took).Seconds(), quantile(took, 1).Seconds(), seen, n)
 	}
 	return nil
@@ -195,7 +205,8 @@ func (s settings) manyReloads(ctx context.Context, t *table, hapressure, program
 
 // reloadEverySecond returns how long each reload took to end. A reload that is late
 // delays the ones after it.
-func (s *server) reloadEverySecond(ctx context.Context, reloads int) (took []time.Duration, seen sight, err error) {
+func (s *server) reloadEverySecond(ctx context.Context, reloads int) (took []time.Duration,
+	seen sight, err error) {
 	w := s.watch(ctx)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -259,7 +270,8 @@ type sight struct {
 }
 
 func (s sight) String() string {
-	return fmt.Sprintf("slots %d, show proc %.2f s, descriptors %+d", s.slots, s.slowest.Seconds(), s.files)
+	return fmt.Sprintf("slots %d, show proc %.2f s, descriptors %+d", s.slots, s.slowest.Seconds(),
+		s.files)
 }
 
 // watcher watches a master until its end.
@@ -275,7 +287,8 @@ type watcher struct {
 // an operator does.
 func (s *server) watch(ctx context.Context) *watcher {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &watcher{srv: s, files: s.files(), cancel: cancel, slots: make(chan int), asked: make(chan time.Duration)}
+	w := &watcher{srv: s, files: s.files(), cancel: cancel, slots: make(chan int),
+		asked: make(chan time.Duration)}
 	go func() {
 		most := 0
 		for pause(ctx, 100*time.Millisecond) == nil {
@@ -373,11 +386,13 @@ func startNeighbour(ctx context.Context, hapressure string, srv *server) (*neigh
 func (n *neighbour) list(ctx context.Context, hapressure string, master int) error {
 	for pause(ctx, time.Second) == nil {
 		began := time.Now()
-		out, err := exec.CommandContext(ctx, hapressure, "workers", "--pid", fmt.Sprint(master)).CombinedOutput()
+		out, err := exec.CommandContext(ctx, hapressure, "workers", "--pid",
+			fmt.Sprint(master)).CombinedOutput()
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil && !strings.Contains(string(out), "is no worker or master") { // a master that executes itself again
+		// a master that executes itself again
+		if err != nil && !strings.Contains(string(out), "is no worker or master") {
 			return fmt.Errorf("hapressure workers: %w\n%s", err, out)
 		}
 		n.listed = append(n.listed, time.Since(began))
@@ -406,7 +421,8 @@ func (n *neighbour) String() string {
 		return ""
 	}
 	return fmt.Sprintf("; daemon's ticks %.2f s apart, worst %.2f s, CPU %.1f %% of a core; hapressure workers %.2f s, worst %.2f s",
-		median(n.ticks).Seconds(), quantile(n.ticks, 1).Seconds(), 100*n.cpu, median(n.listed).Seconds(), quantile(n.listed, 1).Seconds())
+		median(n.ticks).Seconds(), quantile(n.ticks, 1).Seconds(), 100*n.cpu,
+		median(n.listed).Seconds(), quantile(n.listed, 1).Seconds())
 }
 
 // ticks returns the times between the ticks in the recordings below a folder. A daemon

@@ -69,7 +69,8 @@ func (s settings) scale(ctx context.Context, t *table) error {
 		var took []time.Duration
 		for i, w := range full {
 			progress("scale, purge %d of %d among %d workers", i+1, len(full), n)
-			p, err := purgeWorker(ctx, pids, func() (*haproxy.Stopping, error) { return scanner.Recheck(ctx, w) })
+			p, err := purgeWorker(ctx, pids,
+				func() (*haproxy.Stopping, error) { return scanner.Recheck(ctx, w) })
 			if err != nil {
 				return err
 			}
@@ -83,8 +84,10 @@ func (s settings) scale(ctx context.Context, t *table) error {
 		steps = append(steps, st)
 	}
 	report(t, steps)
-	t.add(fmt.Sprintf("threads held still, %d purges", len(held)), "median %d ns, p99 %d ns, worst %d ns; %d had to be tried again",
-		median(held).Nanoseconds(), quantile(held, 0.99).Nanoseconds(), quantile(held, 1).Nanoseconds(), again)
+	t.add(fmt.Sprintf("threads held still, %d purges", len(held)),
+		"median %d ns, p99 %d ns, worst %d ns; %d had to be tried again",
+		median(held).Nanoseconds(), quantile(held, 0.99).Nanoseconds(),
+		quantile(held, 1).Nanoseconds(), again)
 	return nil
 }
 
@@ -93,19 +96,25 @@ func (s settings) scale(ctx context.Context, t *table) error {
 func report(t *table, steps []step) {
 	for _, st := range steps {
 		show := func(took []time.Duration) string {
-			return fmt.Sprintf("%s, %.1f µs a worker (median %s)", ms(fastest(took)), micros(fastest(took))/float64(st.workers), ms(median(took)))
+			return fmt.Sprintf("%s, %.1f µs a worker (median %s)", ms(fastest(took)),
+				micros(fastest(took))/float64(st.workers), ms(median(took)))
 		}
 		name := fmt.Sprintf("%d stopping workers: ", st.workers)
-		t.add(name+"scan", "%s, %.1f allocations a worker", show(st.steady), float64(st.mallocs)/float64(st.workers))
+		t.add(name+"scan", "%s, %.1f allocations a worker", show(st.steady),
+			float64(st.mallocs)/float64(st.workers))
 		t.add(name+"a new Scanner's scan", "%s, %d proven", show(st.first), st.proven)
-		t.add(name+"purge of one small cache", "%s (median %s)", ms(fastest(st.purges)), ms(median(st.purges)))
+		t.add(name+"purge of one small cache", "%s (median %s)", ms(fastest(st.purges)),
+			ms(median(st.purges)))
 	}
 	a, b := steps[0], steps[len(steps)-1]
 	grow := float64(b.workers) / float64(a.workers)
 	growth := fmt.Sprintf(", %d / %d workers", b.workers, a.workers)
-	t.atMost("time of a scan a worker"+growth, micros(fastest(b.steady))/micros(fastest(a.steady))/grow, 1.5)
-	t.atMost("allocations of a scan a worker"+growth, float64(b.mallocs)/float64(a.mallocs)/grow, 1.2)
-	t.atMost("time of a new Scanner's scan a worker"+growth, micros(fastest(b.first))/micros(fastest(a.first))/grow, 1.5)
+	t.atMost("time of a scan a worker"+growth,
+		micros(fastest(b.steady))/micros(fastest(a.steady))/grow, 1.5)
+	t.atMost("allocations of a scan a worker"+growth, float64(b.mallocs)/float64(a.mallocs)/grow,
+		1.2)
+	t.atMost("time of a new Scanner's scan a worker"+growth,
+		micros(fastest(b.first))/micros(fastest(a.first))/grow, 1.5)
 	t.atMost("time of a purge"+growth, micros(fastest(b.purges))/micros(fastest(a.purges)), 1.5)
 }
 
@@ -127,7 +136,8 @@ func allPIDs(servers []*server) ([]int, error) {
 
 // measureScan also returns the last Scanner, and the workers that it has found to be
 // stopping with a full cache.
-func measureScan(ctx context.Context, pids []int) (st step, s *haproxy.Scanner, full []haproxy.Worker, err error) {
+func measureScan(ctx context.Context, pids []int) (st step, s *haproxy.Scanner,
+	full []haproxy.Worker, err error) {
 	const times = 5
 	for range times {
 		s = haproxy.NewScanner("/proc")

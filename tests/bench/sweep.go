@@ -36,7 +36,9 @@ func (s settings) sweep(ctx context.Context, t *table) error {
 			return err
 		}
 		if uint64(gib)<<30+spare > free {
-			t.add(fmt.Sprintf("sweep of %d GiB", gib), "left out: only %.1f GiB are available, and %d are for others", gibs(free), spare>>30)
+			t.add(fmt.Sprintf("sweep of %d GiB", gib),
+				"left out: only %.1f GiB are available, and %d are for others", gibs(free),
+				spare>>30)
 			continue
 		}
 		if err := s.sweepSize(ctx, t, gib); err != nil {
@@ -71,11 +73,13 @@ func (s settings) sweepSize(ctx context.Context, t *table, gib int) error {
 		}
 	}
 	for i, f := range frees {
-		t.add(fmt.Sprintf("%d GiB: %s", gib, f.name), "%.2f GiB/s (%.2f to %.2f)", gibs(size)/median(took[i]).Seconds(),
+		t.add(fmt.Sprintf("%d GiB: %s", gib, f.name), "%.2f GiB/s (%.2f to %.2f)",
+			gibs(size)/median(took[i]).Seconds(),
 			gibs(size)/quantile(took[i], 1).Seconds(), gibs(size)/quantile(took[i], 0).Seconds())
 	}
 	for i, f := range frees[1:] {
-		t.atLeast(fmt.Sprintf("%d GiB: speed of the purge / %s", gib, f.name), median(took[i+1]).Seconds()/median(took[0]).Seconds(), 0.8)
+		t.atLeast(fmt.Sprintf("%d GiB: speed of the purge / %s", gib, f.name),
+			median(took[i+1]).Seconds()/median(took[0]).Seconds(), 0.8)
 	}
 	return nil
 }
@@ -112,7 +116,8 @@ func (s *server) leave(ctx context.Context) (*stopping, error) {
 	if _, err := s.reload(ctx, smallCache); err != nil {
 		return nil, err
 	}
-	return w, s.wait(ctx, "the old worker stops", func() (bool, error) { return s.says(w.pid, "Stopping: 1"), nil })
+	return w, s.wait(ctx, "the old worker stops",
+		func() (bool, error) { return s.says(w.pid, "Stopping: 1"), nil })
 }
 
 func timePurge(ctx context.Context, size uint64) (time.Duration, error) {
@@ -144,7 +149,8 @@ type purged struct {
 	Tries      int
 }
 
-func purgeWorker(ctx context.Context, others []int, recheck func() (*haproxy.Stopping, error)) (purged, error) {
+func purgeWorker(ctx context.Context, others []int,
+	recheck func() (*haproxy.Stopping, error)) (purged, error) {
 	var worst time.Duration
 	for tries := 1; ; tries++ {
 		began := time.Now()
@@ -172,7 +178,8 @@ func purgePID(ctx context.Context, pid int, others []int) (purged, error) {
 	for _, in := range found {
 		for _, w := range in.Workers {
 			if w.PID == pid {
-				return purgeWorker(ctx, others, func() (*haproxy.Stopping, error) { return s.Recheck(ctx, w) })
+				return purgeWorker(ctx, others,
+					func() (*haproxy.Stopping, error) { return s.Recheck(ctx, w) })
 			}
 		}
 	}

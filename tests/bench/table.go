@@ -24,11 +24,15 @@ func (t *table) add(what, format string, args ...any) {
 
 // atLeast and atMost note a ratio and its target.
 func (t *table) atLeast(what string, ratio, target float64) {
-	t.rows = append(t.rows, row{what, fmt.Sprintf("%.2f", ratio), fmt.Sprintf("at least %.2f", target), !(ratio >= target)})
+	t.rows = append(t.rows,
+		row{what, fmt.Sprintf("%.2f", ratio), fmt.Sprintf("at least %.2f", target),
+			!(ratio >= target)})
 }
 
 func (t *table) atMost(what string, ratio, target float64) {
-	t.rows = append(t.rows, row{what, fmt.Sprintf("%.2f", ratio), fmt.Sprintf("at most %.2f", target), !(ratio <= target)})
+	t.rows = append(t.rows,
+		row{what, fmt.Sprintf("%.2f", ratio), fmt.Sprintf("at most %.2f", target),
+			!(ratio <= target)})
 }
 
 var errMissed = errors.New("targets were missed")

@@ -41,7 +41,8 @@ type Tree struct {
 func New(t testing.TB) Tree {
 	t.Helper()
 	tree := Tree{Mount: t.TempDir(), t: t}
-	for _, name := range []string{"cgroup.controllers", "cgroup.procs", "memory.pressure", "memory.stat"} {
+	for _, name := range []string{"cgroup.controllers", "cgroup.procs", "memory.pressure",
+		"memory.stat"} {
 		tree.Write("/", name, defaults[name])
 	}
 	return tree

@@ -151,7 +151,10 @@ var figures = []figure{
 		func(r report) string { return fmt.Sprintf("%d of %d", r.ReloadsFailed, r.Reloads) },
 		func(r report) int { return r.ReloadsFailed }},
 	{"processes killed by the kernel",
-		func(r report) string { return known(r.OOMKills, func(n int) string { return fmt.Sprint(n) }) },
+		func(r report) string {
+			return known(r.OOMKills,
+				func(n int) string { return fmt.Sprint(n) })
+		},
 		func(r report) int { return zeroIfUnknown(r.OOMKills) }},
 	{"tunnels alive at the end",
 		func(r report) string { return fmt.Sprintf("%d of %d", r.TunnelsAlive, r.TunnelsOpened) },

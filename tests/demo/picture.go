@@ -33,7 +33,8 @@ func picture(without, with report) string {
 	legend(labelWidth+200, "#2e86c1", "with hapressure")
 	for i, f := range figures {
 		y := firstRow + i*rowHeight
-		fmt.Fprintf(&b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n", labelWidth-14, y+barHeight+4, html.EscapeString(f.name))
+		fmt.Fprintf(&b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n", labelWidth-14,
+			y+barHeight+4, html.EscapeString(f.name))
 		most := cmp.Or(max(f.size(without), f.size(with)), 1)
 		for j, r := range []report{without, with} {
 			width := f.size(r) * barWidth / most

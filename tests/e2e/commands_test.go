@@ -13,15 +13,17 @@ var commandLine = regexp.MustCompile(`(?m)^ {4,}(?:\$ )?((?:hapressure|journalct
 
 // elsewhere are command lines that are not run with the others.
 var elsewhere = []string{
-	"hapressure: ",                        // what a command has printed
-	"hapressure top",                      // needs a terminal: see cmd/hapressure/internal/top/top_test.go
-	"hapressure policy check policy.yaml", // shown for what it says of mistakes: see policy/language/testdata/bad
+	"hapressure: ",   // what a command has printed
+	"hapressure top", // needs a terminal: see cmd/hapressure/internal/top/top_test.go
+	// shown for what it says of mistakes: see policy/language/testdata/bad
+	"hapressure policy check policy.yaml",
 }
 
 // placeholders are the words in documents that stand for names of the reader's, and
 // what they are in the guest.
 var placeholders = strings.NewReplacer(
-	"-o FILE", "-o /tmp/recording", "FILE...", "/var/lib/hapressure/recordings/haproxy.service/*", "FILE", "/var/lib/hapressure/recordings/haproxy.service/*",
+	"-o FILE", "-o /tmp/recording", "FILE...", "/var/lib/hapressure/recordings/haproxy.service/*",
+	"FILE", "/var/lib/hapressure/recordings/haproxy.service/*",
 	"NAME", "ops",
 )
 

@@ -89,7 +89,8 @@ cat /out/hapressure.log
 systemctl is-active hapressure-image
 `)
 	if m.storm.ReloadsFailed != 0 || m.storm.FreshFailed != 0 || m.storm.FreshOK == 0 {
-		t.Errorf("%d reloads failed; %d fresh requests answered, %d failed: %q", m.storm.ReloadsFailed, m.storm.FreshOK, m.storm.FreshFailed, m.storm.FreshErrors)
+		t.Errorf("%d reloads failed; %d fresh requests answered, %d failed: %q",
+			m.storm.ReloadsFailed, m.storm.FreshOK, m.storm.FreshFailed, m.storm.FreshErrors)
 	}
 	if m.storm.TunnelsAlive != 20 {
 		t.Errorf("%d of %d tunnels are alive", m.storm.TunnelsAlive, m.storm.TunnelsOpened)

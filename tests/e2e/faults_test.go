@@ -43,30 +43,45 @@ var faults = []fault{
 	{name: "daemon-stopped", restarts: true, says: []string{"Watchdog timeout"}},
 	{name: "daemon-out-of-memory", restarts: true, says: []string{"oom-kill"}},
 	{name: "worker-killed-old", ends: oldWorker},
-	{name: "worker-pid-reused", restarts: true, ends: oldWorker, says: []string{"Guarding haproxy.service"}},
-	{name: "worker-killed-serving", ends: all, says: []string{"No longer guarding haproxy.service", "Guarding haproxy.service"}},
-	{name: "master-killed", ends: all, says: []string{"No longer guarding haproxy.service", "Guarding haproxy.service"}},
-	{name: "haproxy-restarted", ends: all, says: []string{"No longer guarding haproxy.service", "Guarding haproxy.service"}},
-	{name: "haproxy-stopped", ends: all, says: []string{"No longer guarding haproxy.service", "Guarding haproxy.service"}},
+	{name: "worker-pid-reused", restarts: true, ends: oldWorker,
+		says: []string{"Guarding haproxy.service"}},
+	{name: "worker-killed-serving", ends: all,
+		says: []string{"No longer guarding haproxy.service", "Guarding haproxy.service"}},
+	{name: "master-killed", ends: all,
+		says: []string{"No longer guarding haproxy.service", "Guarding haproxy.service"}},
+	{name: "haproxy-restarted", ends: all,
+		says: []string{"No longer guarding haproxy.service", "Guarding haproxy.service"}},
+	{name: "haproxy-stopped", ends: all,
+		says: []string{"No longer guarding haproxy.service", "Guarding haproxy.service"}},
 	{name: "worker-hung", restarts: true},
 	{name: "haproxy-frozen", restarts: true},
 	{name: "cli-gone", restarts: true, short: true},
 	{name: "master-hung", restarts: true},
 	{name: "policy-broken", says: []string{"The policy in force stays: ", "Now in force: "}},
-	{name: "policy-broken-at-start", restarts: true, says: []string{"the policy has mistakes", "started with the policy /etc/hapressure/policy.yaml, as it was last in force"}},
+	{name: "policy-broken-at-start", restarts: true,
+		says: []string{"the policy has mistakes",
+			"started with the policy /etc/hapressure/policy.yaml, as it was last in force"}},
 	{name: "policy-always-broken", restarts: true, says: []string{"the policy has mistakes"}},
 	{name: "policy-removed", says: []string{"Now in force: the built-in policy"}},
 	{name: "policy-a-folder", says: []string{"The policy in force stays: "}},
-	{name: "var-full", restarts: true, says: []string{"Recording of haproxy.service stopped", "no space left on device"}},
-	{name: "run-full", restarts: true, says: []string{"State of haproxy.service is not persisted", "no space left on device"}},
+	{name: "var-full", restarts: true,
+		says: []string{"Recording of haproxy.service stopped", "no space left on device"}},
+	{name: "run-full", restarts: true,
+		says: []string{"State of haproxy.service is not persisted", "no space left on device"}},
 	{name: "journald-stopped", short: true},
 	{name: "journald-hung"},
-	{name: "dbus-stopped", short: true, says: []string{"Cannot read systemd, continuing without it", toSocket, toBus + " systemd's private socket"}},
-	{name: "dbus-hung", says: []string{"Cannot read systemd, continuing without it", "no answer within 25s", toSocket, toBus + " systemd's private socket"}},
-	{name: "dbus-late", restarts: true, says: []string{toSocket, toBus + " systemd's private socket"}},
+	{name: "dbus-stopped", short: true,
+		says: []string{"Cannot read systemd, continuing without it", toSocket,
+			toBus + " systemd's private socket"}},
+	{name: "dbus-hung", says: []string{"Cannot read systemd, continuing without it",
+		"no answer within 25s", toSocket, toBus + " systemd's private socket"}},
+	{name: "dbus-late", restarts: true,
+		says: []string{toSocket, toBus + " systemd's private socket"}},
 	{name: "systemd-gone", restarts: true, says: []string{toTree, toBus + " the cgroup tree"}},
 	{name: "clock-set-back"},
-	{name: "pressure-off", says: []string{"Cannot read memory.pressure of haproxy.service", "Cannot read wake-up by memory.pressure"}},
+	{name: "pressure-off",
+		says: []string{"Cannot read memory.pressure of haproxy.service",
+			"Cannot read wake-up by memory.pressure"}},
 	{name: "swap-full", says: []string{"page-out on worker"}},
 }
 
@@ -75,7 +90,8 @@ var faults = []fault{
 func chosen() []fault {
 	want := strings.Fields(os.Getenv("HAPRESSURE_FAULTS"))
 	return slices.DeleteFunc(slices.Clone(faults), func(f fault) bool {
-		return !slices.Contains(want, "all") && !slices.Contains(want, f.name) && (len(want) > 0 || !f.short)
+		return !slices.Contains(want, "all") && !slices.Contains(want, f.name) &&
+			(len(want) > 0 || !f.short)
 	})
 }
 
@@ -97,7 +113,8 @@ func TestFaults(t *testing.T) {
 	for _, f := range chosen() {
 		names = append(names, f.name)
 	}
-	m := runOn(t, guest.Spec{Suite: "trixie", Timeout: 80 * time.Minute}, "", "bash faults.sh "+strings.Join(names, " "))
+	m := runOn(t, guest.Spec{Suite: "trixie", Timeout: 80 * time.Minute}, "",
+		"bash faults.sh "+strings.Join(names, " "))
 	var verdicts []verdict
 	for _, f := range chosen() {
 		t.Run(f.name, func(t *testing.T) {
@@ -150,7 +167,8 @@ func (f fault) judge(t *testing.T, v verdict) {
 		t.Error(v.InVain)
 	}
 	for _, want := range f.says {
-		if !slices.ContainsFunc(v.Journal, func(line string) bool { return strings.Contains(line, want) }) {
+		if !slices.ContainsFunc(v.Journal,
+			func(line string) bool { return strings.Contains(line, want) }) {
 			t.Errorf("the journal lacks %q", want)
 		}
 	}
@@ -185,7 +203,8 @@ func table(t *testing.T, verdicts []verdict) {
 			what = "FAILED"
 		}
 		s := v.Storm
-		fmt.Fprintf(w, "%s\t%s\t%d of %d\t%d of %d\t%d of %d\t%d\t%d\t%d\n", v.Fault, what, s.ReloadsFailed, s.Reloads, s.TunnelsAlive, s.TunnelsOpened,
+		fmt.Fprintf(w, "%s\t%s\t%d of %d\t%d of %d\t%d of %d\t%d\t%d\t%d\n", v.Fault, what,
+			s.ReloadsFailed, s.Reloads, s.TunnelsAlive, s.TunnelsOpened,
 			s.FreshFailed, s.FreshOK+s.FreshFailed, s.LiveWorkerLost, v.Purges, v.Restarts)
 	}
 	w.Flush()

@@ -87,7 +87,8 @@ wait $storm
 	}
 	seconds := float64(after["uptime_ms"]-before["uptime_ms"]) / 1000
 	t.Logf("in %.0f s of calm: %.2f %% of an emulated core, %.1f switches a second", seconds,
-		float64(after["usec"]-before["usec"])/1e4/seconds, float64(after["switches"]-before["switches"])/seconds)
+		float64(after["usec"]-before["usec"])/1e4/seconds,
+		float64(after["switches"]-before["switches"])/seconds)
 }
 
 // While something else takes all the host's memory, again and again until the kernel
@@ -105,7 +106,8 @@ systemctl stop hog spin1 spin2
 systemctl is-active hapressure
 `)
 	after := m.measured(t, "after")
-	if after["restarts"] != 0 || after["events.oom_kill"] != 0 || len(m.of(controller.Started.ID(), "", "")) != 1 {
+	if after["restarts"] != 0 || after["events.oom_kill"] != 0 ||
+		len(m.of(controller.Started.ID(), "", "")) != 1 {
 		t.Error("hapressure was killed, or hung")
 	}
 	if n := len(m.actions(policy.PurgeSSLCache)); n < 3 {

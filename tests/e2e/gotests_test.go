@@ -18,15 +18,18 @@ func TestPackagesInGuest(t *testing.T) {
 		t.Run(suite, func(t *testing.T) {
 			packages, tests := []string{"cgroup", "systemd"}, "^TestReal"
 			if everything() || strings.Contains(suite, ":") {
-				packages, tests = append(packages, "haproxy", "haproxy/cli", "haproxy/proc", "controller",
+				packages, tests = append(packages, "haproxy", "haproxy/cli", "haproxy/proc",
+					"controller",
 					"controller/control", "cmd/hapressure", "cmd/hapressure/internal/daemon",
-					"cmd/hapressure/internal/doctor", "cmd/hapressure/internal/host", "cmd/hapressure/internal/policyfiles"), "^Test"
+					"cmd/hapressure/internal/doctor", "cmd/hapressure/internal/host",
+					"cmd/hapressure/internal/policyfiles"), "^Test"
 			}
 			needGuest(t)
 			spec := specOf(suite)
 			spec.Files, spec.Timeout = tree(t), time.Hour
 			for _, pkg := range packages {
-				name := path.Base(pkg) + ".test" // as go test calls it, which makes it a HAProxy for some tests
+				// as go test calls it, which makes it a HAProxy for some tests
+				name := path.Base(pkg) + ".test"
 				program := filepath.Join(t.TempDir(), name)
 				goFor(t, spec.Arch, "test", "-c", "-o", program, "hapressure/"+pkg)
 				spec.Files[filepath.Join("src", pkg, name)] = program
@@ -52,17 +55,18 @@ done
 func tree(t *testing.T) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	err := fs.WalkDir(os.DirFS("../.."), ".", func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && (len(name) > 1 && name[0] == '.' || name == "bin" || name == "dist"):
-			return fs.SkipDir
-		case entry.Type().IsRegular():
-			files[filepath.Join("src", name)] = filepath.Join("../..", name)
-		}
-		return nil
-	})
+	err := fs.WalkDir(os.DirFS("../.."), ".",
+		func(name string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case entry.IsDir() && (len(name) > 1 && name[0] == '.' || name == "bin" || name == "dist"):
+				return fs.SkipDir
+			case entry.Type().IsRegular():
+				files[filepath.Join("src", name)] = filepath.Join("../..", name)
+			}
+			return nil
+		})
 	if err != nil {
 		t.Fatal(err)
 	}

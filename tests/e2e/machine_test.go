@@ -39,7 +39,8 @@ var programs = func() func(t *testing.T, arch string) string {
 		if done[arch] {
 			return dir
 		}
-		goFor(t, arch, "build", "-o", dir+"/", "hapressure/cmd/hapressure", "hapressure/tests/storm")
+		goFor(t, arch, "build", "-o", dir+"/", "hapressure/cmd/hapressure",
+			"hapressure/tests/storm")
 		done[arch] = true
 		return dir
 	}

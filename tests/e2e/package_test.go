@@ -63,7 +63,8 @@ func TestPackagesAreReproducible(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b, err := os.ReadFile(filepath.Join(second, f.Name())); err != nil || !bytes.Equal(a, b) {
+		if b, err := os.ReadFile(filepath.Join(second, f.Name())); err != nil ||
+			!bytes.Equal(a, b) {
 			t.Errorf("%s differs the second time (%v)", f.Name(), err)
 		}
 	}
@@ -74,7 +75,9 @@ func TestPackagesPassLint(t *testing.T) {
 	// rpmlint unpacks with cpio. Our paths are absolute: it would find nothing where it
 	// unpacks to, and, as root, write to this machine.
 	bin := t.TempDir()
-	if err := os.WriteFile(filepath.Join(bin, "cpio"), []byte("#!/bin/sh\nexec /usr/bin/cpio --no-absolute-filenames \"$@\"\n"), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(bin, "cpio"),
+		[]byte("#!/bin/sh\nexec /usr/bin/cpio --no-absolute-filenames \"$@\"\n"),
+		0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
@@ -123,7 +126,8 @@ func TestDebInGuest(t *testing.T) {
 				"other.yaml":                 "../../packaging/policies/proactive.yaml",
 				"tests/scenarios/storm.yaml": "../scenarios/storm.yaml",
 			}
-			spec.Run = "MESSAGE_IDS='" + strings.Join(slices.Sorted(maps.Keys(controller.Kinds())), " ") + "'\n" + string(script)
+			spec.Run = "MESSAGE_IDS='" + strings.Join(slices.Sorted(maps.Keys(controller.Kinds())),
+				" ") + "'\n" + string(script)
 			spec.Timeout = 25 * time.Minute
 			m := boot(t, spec)
 			for _, name := range []string{"storm.json", "storm-all.json"} {
@@ -134,7 +138,8 @@ func TestDebInGuest(t *testing.T) {
 				// takes a minute, memory is short for so long that the built-in policy
 				// drains, and that it does.
 				if drained := len(m.actions(policy.HardStopAfter)); storm.TunnelsAlive != storm.TunnelsOpened && drained == 0 {
-					t.Errorf("%s: %d of %d tunnels are alive, and nothing was drained", name, storm.TunnelsAlive, storm.TunnelsOpened)
+					t.Errorf("%s: %d of %d tunnels are alive, and nothing was drained", name,
+						storm.TunnelsAlive, storm.TunnelsOpened)
 				}
 			}
 			// Whatever the sandbox forbids would show here.

@@ -63,7 +63,8 @@ func (r rpmRoot) rpm(calls []string, args ...string) string {
 		r.t.Fatal(err)
 	}
 	os.Remove(r.path("/called"))
-	if got := strings.Split(strings.TrimSpace(string(b)), "\n"); calls != nil && !slices.Equal(got, calls) {
+	if got := strings.Split(strings.TrimSpace(string(b)), "\n"); calls != nil &&
+		!slices.Equal(got, calls) {
 		r.t.Errorf("rpm %q called %q, want %q", args, got, calls)
 	}
 	return out
@@ -71,7 +72,8 @@ func (r rpmRoot) rpm(calls []string, args ...string) string {
 
 func TestRPM(t *testing.T) {
 	r := newRPMRoot(t)
-	one, two := filepath.Join(pack(t, "1"), "hapressure-1-1.x86_64.rpm"), filepath.Join(pack(t, "2"), "hapressure-2-1.x86_64.rpm")
+	one, two := filepath.Join(pack(t, "1"), "hapressure-1-1.x86_64.rpm"),
+		filepath.Join(pack(t, "2"), "hapressure-2-1.x86_64.rpm")
 	r.rpm([]string{
 		"systemctl --no-reload preset hapressure.service",
 		"journalctl --update-catalog",
@@ -80,7 +82,8 @@ func TestRPM(t *testing.T) {
 		"systemctl start hapressure.service",
 	}, "--install", "--nodeps", one) // there is no systemd to depend on
 
-	for line := range strings.Lines(r.rpm(nil, "-q", "--queryformat", `[%{FILEMODES:perms} %{FILEUSERNAME} %{FILEGROUPNAME} %{FILENAMES}\n]`, "hapressure")) {
+	for line := range strings.Lines(r.rpm(nil, "-q", "--queryformat",
+		`[%{FILEMODES:perms} %{FILEUSERNAME} %{FILEGROUPNAME} %{FILENAMES}\n]`, "hapressure")) {
 		mode, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		want := "-rw-r--r--"
 		if strings.HasPrefix(mode, "d") {
@@ -102,7 +105,8 @@ func TestRPM(t *testing.T) {
 			t.Errorf("rpm -q %s says %q, want %q", what, out, want)
 		}
 	}
-	r.run("chroot", r.dir, "/usr/bin/hapressure", "policy", "check", "/usr/share/hapressure/policies/default.yaml")
+	r.run("chroot", r.dir, "/usr/bin/hapressure", "policy", "check",
+		"/usr/share/hapressure/policies/default.yaml")
 
 	r.write("/etc/hapressure/policy.d/README", "mine\n")
 	r.rpm([]string{
@@ -111,10 +115,12 @@ func TestRPM(t *testing.T) {
 		"systemctl daemon-reload",
 		"systemctl try-restart hapressure.service",
 	}, "--upgrade", "--nodeps", two)
-	if b, err := os.ReadFile(r.path("/etc/hapressure/policy.d/README")); err != nil || string(b) != "mine\n" {
+	if b, err := os.ReadFile(r.path("/etc/hapressure/policy.d/README")); err != nil ||
+		string(b) != "mine\n" {
 		t.Errorf("the upgrade left %q, %v of an edited file", b, err)
 	}
-	if out := r.run("chroot", r.dir, "/usr/bin/hapressure", "--version"); out != "hapressure version 2\n" {
+	if out := r.run("chroot", r.dir, "/usr/bin/hapressure",
+		"--version"); out != "hapressure version 2\n" {
 		t.Errorf("after the upgrade it is %q", out)
 	}
 	r.rpm([]string{

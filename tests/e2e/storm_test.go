@@ -25,7 +25,8 @@ func (r stormReport) serves(t *testing.T) {
 		t.Errorf("kills by the kernel: %s", show(r.OOMKills))
 	}
 	if r.FreshFailed != 0 || r.FreshOK == 0 {
-		t.Errorf("%d fresh requests answered, %d failed: %q", r.FreshOK, r.FreshFailed, r.FreshErrors)
+		t.Errorf("%d fresh requests answered, %d failed: %q", r.FreshOK, r.FreshFailed,
+			r.FreshErrors)
 	}
 	if r.LiveWorkerLost != 0 {
 		t.Errorf("the live worker was lost %d times", r.LiveWorkerLost)
@@ -47,8 +48,10 @@ func (s *stormTable) add(suite, what string, r stormReport) {
 	if r.PeakBytes != nil {
 		peak = fmt.Sprintf("%d MiB", *r.PeakBytes/mib)
 	}
-	*s = append(*s, fmt.Sprintf("%s\t%s\t%d of %d\t%s\t%d of %d\t%d of %d\t%d\t%s", suite, what, r.ReloadsFailed, r.Reloads, show(r.OOMKills),
-		r.TunnelsAlive, r.TunnelsOpened, r.FreshFailed, r.FreshOK+r.FreshFailed, r.LiveWorkerLost, peak))
+	*s = append(*s, fmt.Sprintf("%s\t%s\t%d of %d\t%s\t%d of %d\t%d of %d\t%d\t%s", suite, what,
+		r.ReloadsFailed, r.Reloads, show(r.OOMKills),
+		r.TunnelsAlive, r.TunnelsOpened, r.FreshFailed, r.FreshOK+r.FreshFailed, r.LiveWorkerLost,
+		peak))
 }
 
 func (s stormTable) log(t *testing.T) {
@@ -71,7 +74,8 @@ hapressure replay /var/lib/hapressure/recordings/haproxy.service/*
 `)
 	m.storm.serves(t)
 	if m.storm.TunnelsOpened != 160 || m.storm.TunnelsAlive != 160 {
-		t.Errorf("%d of %d tunnels are alive, want 160 of 160", m.storm.TunnelsAlive, m.storm.TunnelsOpened)
+		t.Errorf("%d of %d tunnels are alive, want 160 of 160", m.storm.TunnelsAlive,
+			m.storm.TunnelsOpened)
 	}
 	if peak := m.storm.PeakBytes; peak == nil || *peak > 900*mib {
 		t.Errorf("peak of %s bytes, want at most 900 MiB", show(peak))
@@ -129,7 +133,8 @@ func TestHeapStorm(t *testing.T) {
 			order = append(order, kind)
 		}
 	}
-	if want := []string{policy.PurgeSSLCache, policy.HardStopAfter, policy.TerminateOldest}; !slices.Equal(order, want) {
+	if want := []string{policy.PurgeSSLCache, policy.HardStopAfter,
+		policy.TerminateOldest}; !slices.Equal(order, want) {
 		t.Errorf("actions began in the order %v, want %v", order, want)
 	}
 	for _, kind := range []string{policy.HardStopAfter, policy.TerminateOldest} {
@@ -154,7 +159,8 @@ func TestHeapStorm(t *testing.T) {
 func TestFloodStorm(t *testing.T) {
 	m := runStorm(t, "", `systemctl start hapressure; ./storm --kind flood --reloads 8 --out /out/storm.json`)
 	if m.storm.FreshFailed != 0 || m.storm.FreshOK == 0 {
-		t.Errorf("%d fresh requests answered, %d failed: %q", m.storm.FreshOK, m.storm.FreshFailed, m.storm.FreshErrors)
+		t.Errorf("%d fresh requests answered, %d failed: %q", m.storm.FreshOK, m.storm.FreshFailed,
+			m.storm.FreshErrors)
 	}
 	if m.storm.LiveWorkerLost != 0 {
 		t.Errorf("the live worker was lost %d times", m.storm.LiveWorkerLost)
@@ -219,9 +225,11 @@ now "$TERMINATE"
 		t.Run(suite, func(t *testing.T) {
 			spec := specOf(suite)
 			spec.Kernel, spec.Timeout = "psi=0", 20*time.Minute
-			m := runOn(t, spec, "", fmt.Sprintf("DRAIN='%s'\nTERMINATE='%s'\n", drain, terminateAlways)+script)
+			m := runOn(t, spec, "",
+				fmt.Sprintf("DRAIN='%s'\nTERMINATE='%s'\n", drain, terminateAlways)+script)
 			for _, c := range [][2]string{
-				{"built-in", policy.PurgeSSLCache}, {"shorten", policy.HardStopAfter}, {"terminate", policy.TerminateOldest},
+				{"built-in", policy.PurgeSSLCache}, {"shorten", policy.HardStopAfter},
+				{"terminate", policy.TerminateOldest},
 			} {
 				name, kind := c[0], c[1]
 				storm := m.report(t, name+".json")
@@ -234,7 +242,8 @@ now "$TERMINATE"
 					t.Errorf("%s was done %d times", kind, n)
 				}
 			}
-			if len(m.of(controller.SensorMissing.ID(), "HAPRESSURE_SENSOR", "memory.pressure")) == 0 {
+			if len(m.of(controller.SensorMissing.ID(), "HAPRESSURE_SENSOR",
+				"memory.pressure")) == 0 {
 				t.Error("no entry says that pressure figures are off")
 			}
 		})
@@ -284,10 +293,12 @@ systemctl restart hapressure
 			t.Errorf("%s was done %d times", kind, n)
 		}
 	}
-	for name, storm := range map[string]stormReport{"proactive": m.storm, "gentle": m.report(t, "gentle.json")} {
+	for name, storm := range map[string]stormReport{"proactive": m.storm,
+		"gentle": m.report(t, "gentle.json")} {
 		storm.serves(t)
 		if storm.TunnelsAlive != storm.TunnelsOpened {
-			t.Errorf("%s: %d of %d tunnels are alive", name, storm.TunnelsAlive, storm.TunnelsOpened)
+			t.Errorf("%s: %d of %d tunnels are alive", name, storm.TunnelsAlive,
+				storm.TunnelsOpened)
 		}
 	}
 }

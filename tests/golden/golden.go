@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the files that are compared with, rather than compare")
+var update = flag.Bool("update", false,
+	"write the files that are compared with, rather than compare")
 
 // Check compares a text with the file at path.
 func Check(t testing.TB, path, got string) {
@@ -23,6 +24,7 @@ func Check(t testing.TB, path, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("%s is not current (go test -update writes it)\ngot:\n%s\nwant:\n%s", path, got, want)
+		t.Errorf("%s is not current (go test -update writes it)\ngot:\n%s\nwant:\n%s", path, got,
+			want)
 	}
 }

@@ -43,7 +43,8 @@ func TestCovers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var a, b any
-		if err := errors.Join(json.Unmarshal([]byte(tt.again), &a), json.Unmarshal([]byte(tt.old), &b)); err != nil {
+		if err := errors.Join(json.Unmarshal([]byte(tt.again), &a),
+			json.Unmarshal([]byte(tt.old), &b)); err != nil {
 			t.Fatal(err)
 		}
 		if got := covers(a, b); got != tt.want {

@@ -26,7 +26,8 @@ func needBoot(t *testing.T) {
 func TestGuestIsARealMachine(t *testing.T) {
 	needBoot(t)
 	tool := filepath.Join(t.TempDir(), "tool")
-	if err := os.WriteFile(tool, []byte("#!/bin/sh\necho payload ran as $(id -un)\n"), 0o755); err != nil {
+	if err := os.WriteFile(tool, []byte("#!/bin/sh\necho payload ran as $(id -un)\n"),
+		0o755); err != nil {
 		t.Fatal(err)
 	}
 	var lab Lab
@@ -92,7 +93,8 @@ func TestGuestIsARealMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer second.Remove()
-	prints(t, second, "files /out: /payload: .run\n", "haproxy is inactive\n", "0 sleep\n", "0 lines\n")
+	prints(t, second, "files /out: /payload: .run\n", "haproxy is inactive\n", "0 sleep\n",
+		"0 lines\n")
 	if second.ExitStatus != 0 {
 		t.Errorf("exit status %d of the second script, want 0", second.ExitStatus)
 	}
@@ -125,7 +127,8 @@ func TestPanicIsAnError(t *testing.T) {
 func TestTimeoutIsAnError(t *testing.T) {
 	needBoot(t)
 	// A boot takes longer than this on any machine.
-	_, err := Boot(t.Context(), Spec{Suite: "trixie", Timeout: 2 * time.Second, Run: "sleep infinity"})
+	_, err := Boot(t.Context(),
+		Spec{Suite: "trixie", Timeout: 2 * time.Second, Run: "sleep infinity"})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "console") {
 		t.Errorf("error %v, want a timeout with the console's end", err)
 	}

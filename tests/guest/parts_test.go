@@ -40,7 +40,8 @@ func TestPayloadKeepsModesAndStaysInside(t *testing.T) {
 	write := func(name, script string) error {
 		return writePayload(disk, Spec{Files: map[string]string{name: source}, Run: script})
 	}
-	for _, script := range []string{strings.Repeat("true\n", 1000), "true"} { // the second is shorter
+	// the second is shorter
+	for _, script := range []string{strings.Repeat("true\n", 1000), "true"} {
 		if err := write("a/b/c", script); err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +111,8 @@ func TestLockIsExclusiveAndWaitingEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err,
+		syscall.EWOULDBLOCK) {
 		t.Fatalf("locking what is locked: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -134,7 +136,8 @@ func TestConsoleEndHasThePanicsCause(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, end, _ := strings.Cut(m.consoleEnd(), "\n")
-		if !strings.Contains(end, want) || strings.Count(end, "trace") != lines || strings.Count(end, "why") != 1 {
+		if !strings.Contains(end, want) || strings.Count(end, "trace") != lines ||
+			strings.Count(end, "why") != 1 {
 			t.Errorf("%d lines after the panic: %q", lines, end)
 		}
 	}

@@ -19,7 +19,8 @@ func greeting(t *testing.T, built *atomic.Int32) cached {
 			return os.WriteFile(filepath.Join(dir, "greeting"), []byte("hello"), 0o644)
 		},
 		check: func(dir string) error {
-			if b, err := os.ReadFile(filepath.Join(dir, "greeting")); err != nil || string(b) != "hello" {
+			if b, err := os.ReadFile(filepath.Join(dir, "greeting")); err != nil ||
+				string(b) != "hello" {
 				return errors.New("it does not greet")
 			}
 			return nil
@@ -41,7 +42,9 @@ func TestCachedIsBuiltOnceForAll(t *testing.T) {
 	var built atomic.Int32
 	c := greeting(t, &built)
 	var all sync.WaitGroup
-	for range 8 { // a lock is of an open file, so it is between goroutines what it is between processes
+	// a lock is of an open file, so it is between goroutines what it is between
+	// processes
+	for range 8 {
 		all.Go(func() {
 			if err := c.ensure(); err != nil {
 				t.Error(err)

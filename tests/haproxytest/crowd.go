@@ -117,7 +117,8 @@ func crowd(size string) error {
 //
 //go:norace
 func cloneFiles() error {
-	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_FILES|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_FILES|uintptr(unix.SIGCHLD), 0, 0,
+		0, 0, 0)
 	if errno != 0 {
 		return errno
 	}

@@ -156,7 +156,8 @@ func (h *HAProxy) command(args ...string) *exec.Cmd {
 		cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: h.root}
 	}
 	if h.conf.UID != 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: h.root, Credential: &syscall.Credential{Uid: h.conf.UID, Gid: h.conf.UID}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: h.root,
+			Credential: &syscall.Credential{Uid: h.conf.UID, Gid: h.conf.UID}}
 	}
 	return cmd
 }
@@ -246,7 +247,8 @@ func (h *HAProxy) SignalReload() {
 		if err != nil {
 			return err
 		}
-		if h.Before(3, 1) && !bytes.Contains(env, []byte("HAPROXY_MWORKER_WAIT_ONLY=1")) || !catches(status, syscall.SIGUSR2) || !bytes.Contains(status, []byte("State:\tS")) {
+		if h.Before(3, 1) && !bytes.Contains(env, []byte("HAPROXY_MWORKER_WAIT_ONLY=1")) ||
+			!catches(status, syscall.SIGUSR2) || !bytes.Contains(status, []byte("State:\tS")) {
 			return errors.New("it is still loading")
 		}
 		if err == nil && !h.Ask("show proc", "worker") {
@@ -296,7 +298,8 @@ func (h *HAProxy) Reload() {
 		for _, pid := range h.Children() {
 			// One that loads is not listed, and a question to it can cost the master a
 			// slot of its CLI for good.
-			if !before[pid] && h.Ask("show proc", fmt.Sprintf("\n%d ", pid)) && h.Ask(fmt.Sprintf("@!%d show info", pid), "\nStopping: 0\n") {
+			if !before[pid] && h.Ask("show proc", fmt.Sprintf("\n%d ", pid)) &&
+				h.Ask(fmt.Sprintf("@!%d show info", pid), "\nStopping: 0\n") {
 				return nil
 			}
 		}
@@ -325,13 +328,16 @@ func (h *HAProxy) Ask(command, what string) bool {
 	if _, err := c.Read(first); err != nil {
 		return false
 	}
-	c.(*net.UnixConn).CloseWrite() // not before: a half-close that comes with the command can be lost, and the slot with it
+	// not before: a half-close that comes with the command can be lost, and the slot
+	// with it
+	c.(*net.UnixConn).CloseWrite()
 	b, _ := io.ReadAll(c)
 	return strings.Contains(string(append(first, b...)), what)
 }
 
 func (h *HAProxy) dial() (*tls.Conn, error) {
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: Deadline}, Config: &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}}
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: Deadline},
+		Config: &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}}
 	c, err := d.Dial("tcp", h.Addr)
 	if err != nil {
 		return nil, err
@@ -443,7 +449,8 @@ func WriteCert(path string) error {
 	if err != nil {
 		return err
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0), DNSNames: []string{"localhost"}}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(1, 0, 0),
+		DNSNames: []string{"localhost"}}
 	cert, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
 		return err

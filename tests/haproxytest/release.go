@@ -54,7 +54,8 @@ func install(t testing.TB, release string) (root, program string) {
 // into it.
 func unpack(t testing.TB, suite string) (string, error) {
 	// A frozen copy of an archive has an expired Release file.
-	args := []string{"--quiet", "--variant=extract", "--include=haproxy", `--aptopt=Acquire::Check-Valid-Until "false"`, suite}
+	args := []string{"--quiet", "--variant=extract", "--include=haproxy",
+		`--aptopt=Acquire::Check-Valid-Until "false"`, suite}
 	recipe := sha256.Sum256(fmt.Append(nil, args))
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -79,7 +80,8 @@ func buildRoot(dir string, args []string) error {
 	if err != nil || uri == "" {
 		return fmt.Errorf("asking apt for a Debian archive: found %q: %w", uri, err)
 	}
-	if said, err := exec.Command("mmdebstrap", append(args, dir, uri)...).CombinedOutput(); err != nil {
+	if said, err := exec.Command("mmdebstrap",
+		append(args, dir, uri)...).CombinedOutput(); err != nil {
 		return fmt.Errorf("mmdebstrap: %w\n%s", err, said)
 	}
 	if err := linkUsr(dir); err != nil {

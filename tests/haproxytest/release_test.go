@@ -28,7 +28,8 @@ func TestRootWithoutALoaderIsNotUsable(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	if err := os.CopyFS(filepath.Join(root, "usr"), os.DirFS(filepath.Join(whole, "usr"))); err != nil {
+	if err := os.CopyFS(filepath.Join(root, "usr"),
+		os.DirFS(filepath.Join(whole, "usr"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := checkRoot(root); err == nil {

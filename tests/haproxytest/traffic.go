@@ -34,8 +34,10 @@ func (h *HAProxy) Stream() (*Stream, error) {
 		cancel()
 		return nil, err
 	}
-	tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	s := &Stream{Writer: w, cancel: func() { cancel(); body.CloseWithError(context.Canceled); tr.CloseIdleConnections() }}
+	tr := &http.Transport{ForceAttemptHTTP2: true,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	s := &Stream{Writer: w,
+		cancel: func() { cancel(); body.CloseWithError(context.Canceled); tr.CloseIdleConnections() }}
 	s.timer = time.AfterFunc(Deadline, s.cancel)
 	resp, err := tr.RoundTrip(req)
 	if err == nil && (resp.ProtoMajor != 2 || resp.StatusCode != http.StatusOK) {
@@ -96,7 +98,8 @@ type SessionIDClient struct {
 func (h *HAProxy) SessionIDClient() *SessionIDClient {
 	h.t.Helper()
 	host, port, _ := net.SplitHostPort(h.Addr)
-	cmd := exec.Command("python3", "-c", sessionIDClient, host, port, fmt.Sprint(Deadline.Seconds()))
+	cmd := exec.Command("python3", "-c", sessionIDClient, host, port,
+		fmt.Sprint(Deadline.Seconds()))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		h.t.Fatal(err)

@@ -46,7 +46,8 @@ func Ready(t testing.TB) map[string]language.File {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found[strings.TrimSuffix(filepath.Base(path), ".yaml")] = language.File{Name: filepath.Base(path), Text: text}
+		found[strings.TrimSuffix(filepath.Base(path),
+			".yaml")] = language.File{Name: filepath.Base(path), Text: text}
 	}
 	return found
 }

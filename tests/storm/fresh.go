@@ -92,7 +92,8 @@ func (f *fresh) record(generation int, err error, start, end time.Time) {
 	if err != nil {
 		f.stats.failed++
 		if len(f.stats.errors) < keptErrors {
-			f.stats.errors = append(f.stats.errors, fmt.Sprintf("%.1fs: %v", start.Sub(f.began).Seconds(), err))
+			f.stats.errors = append(f.stats.errors,
+				fmt.Sprintf("%.1fs: %v", start.Sub(f.began).Seconds(), err))
 		}
 		return
 	}

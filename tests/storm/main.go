@@ -48,7 +48,8 @@ type settings struct {
 // presets are the kinds of storm; every value can be overridden by its flag.
 var presets = map[string]settings{
 	"cache": {Reloads: 8, Tunnels: 20, Interval: 3 * time.Second, CacheSize: 1_000_000},
-	"heap":  {Reloads: 8, Tunnels: 20, Interval: 25 * time.Second, Burst: 4, CacheSize: 1_000_000, HeapMiB: 100},
+	"heap": {Reloads: 8, Tunnels: 20, Interval: 25 * time.Second, Burst: 4, CacheSize: 1_000_000,
+		HeapMiB: 100},
 	"flood": {Reloads: 20, Tunnels: 5, Interval: 300 * time.Millisecond, CacheSize: 1_000_000},
 }
 
@@ -62,24 +63,36 @@ func parseFlags(args []string) (settings, error) {
 			return settings{}, fmt.Errorf("parsing --kind %q: want cache, heap or flood", kind)
 		}
 		fs := flag.NewFlagSet("storm", flag.ContinueOnError)
-		fs.StringVar(&s.Kind, "kind", kind, "cache, heap (a large map besides the cache) or flood (reloads in close succession)")
+		fs.StringVar(&s.Kind, "kind", kind,
+			"cache, heap (a large map besides the cache) or flood (reloads in close succession)")
 		fs.StringVar(&s.Unit, "unit", "haproxy.service", "HAProxy's systemd unit")
-		fs.StringVar(&s.Limit, "limit", "1200M", "MemoryMax of the unit, with K, M or G; empty leaves its limits alone")
+		fs.StringVar(&s.Limit, "limit", "1200M",
+			"MemoryMax of the unit, with K, M or G; empty leaves its limits alone")
 		fs.IntVar(&s.Reloads, "reloads", s.Reloads, "how many reloads")
 		fs.IntVar(&s.Tunnels, "tunnels", s.Tunnels, "tunnels opened before each reload")
-		fs.DurationVar(&s.Interval, "interval", s.Interval, "from the end of one reload to the start of the next")
-		fs.IntVar(&s.Burst, "burst", s.Burst, "how many of the last reloads come without an interval")
-		fs.IntVar(&s.CacheSize, "cache-size", s.CacheSize, "tune.ssl.cachesize, in blocks of about 248 bytes")
-		fs.IntVar(&s.HeapMiB, "heap-mib", s.HeapMiB, "private memory of each worker, filled by a map")
+		fs.DurationVar(&s.Interval, "interval", s.Interval,
+			"from the end of one reload to the start of the next")
+		fs.IntVar(&s.Burst, "burst", s.Burst,
+			"how many of the last reloads come without an interval")
+		fs.IntVar(&s.CacheSize, "cache-size", s.CacheSize,
+			"tune.ssl.cachesize, in blocks of about 248 bytes")
+		fs.IntVar(&s.HeapMiB, "heap-mib", s.HeapMiB,
+			"private memory of each worker, filled by a map")
 		fs.IntVar(&s.NbThread, "nbthread", 0, "HAProxy's nbthread; 0 leaves it to HAProxy")
-		fs.IntVar(&s.MaxConn, "maxconn", 2000, "HAProxy's maxconn; 0 leaves it to HAProxy, which under systemd then takes about 50 MiB more a worker")
-		fs.BoolVar(&s.NoCLI, "no-cli", false, "HAProxy's master has no CLI (-S): tell its workers apart by their age")
+		fs.IntVar(&s.MaxConn, "maxconn", 2000,
+			"HAProxy's maxconn; 0 leaves it to HAProxy, which under systemd then takes about 50 MiB more a worker")
+		fs.BoolVar(&s.NoCLI, "no-cli", false,
+			"HAProxy's master has no CLI (-S): tell its workers apart by their age")
 		fs.StringVar(&s.ConfigDir, "config-dir", "/etc/haproxy", "where haproxy.cfg is overwritten")
 		fs.StringVar(&s.Out, "out", "", "also write the JSON line to this file")
-		fs.DurationVar(&s.Settle, "settle", 5*time.Second, "how long to watch after the last reload")
-		fs.DurationVar(&s.ReloadTimeout, "reload-timeout", 5*time.Minute, "a reload that is not in service after this has failed")
-		fs.IntVar(&s.BreakAt, "break-config-at", 0, "number of the reload that is given an invalid configuration on purpose; 0 is none")
-		fs.StringVar(&s.Before, "before", "", "shell command to run before each reload, with its number in RELOAD, and once more before the end")
+		fs.DurationVar(&s.Settle, "settle", 5*time.Second,
+			"how long to watch after the last reload")
+		fs.DurationVar(&s.ReloadTimeout, "reload-timeout", 5*time.Minute,
+			"a reload that is not in service after this has failed")
+		fs.IntVar(&s.BreakAt, "break-config-at", 0,
+			"number of the reload that is given an invalid configuration on purpose; 0 is none")
+		fs.StringVar(&s.Before, "before", "",
+			"shell command to run before each reload, with its number in RELOAD, and once more before the end")
 		if err := fs.Parse(args); err != nil {
 			return settings{}, err
 		}
@@ -112,7 +125,8 @@ func (s settings) check() error {
 		return errors.New("parsing --break-config-at: only a master with a CLI tells of failed reloads, and there is --no-cli")
 	}
 	if s.BreakAt > s.Reloads {
-		return fmt.Errorf("parsing --break-config-at %d: there are only %d reloads", s.BreakAt, s.Reloads)
+		return fmt.Errorf("parsing --break-config-at %d: there are only %d reloads", s.BreakAt,
+			s.Reloads)
 	}
 	_, err := parseBytes(s.Limit)
 	return err

@@ -63,7 +63,8 @@ func (g group) counters() (counters, error) {
 		{"memory.pressure", "full", "total", &c.StallFull},
 	} {
 		text, err := g.read(want.file)
-		if want.file == "memory.pressure" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EOPNOTSUPP)) {
+		if want.file == "memory.pressure" &&
+			(errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EOPNOTSUPP)) {
 			c.NoStalls = true // booted with psi=0, or turned off for this group
 			continue
 		}

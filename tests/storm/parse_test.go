@@ -42,11 +42,15 @@ func TestParseProcesses(t *testing.T) {
 		want       processes
 	}{
 		{"2.6", showProc26, processes{Master: 520, Workers: []int{529}, OldWorkers: []int{523}}},
-		{"after a failed reload", showProcAfterFailure, processes{Master: 520, FailedReload: 1, Workers: []int{529}, OldWorkers: []int{523}}},
+		{"after a failed reload", showProcAfterFailure,
+			processes{Master: 520, FailedReload: 1, Workers: []int{529}, OldWorkers: []int{523}}},
 		// Some versions list the live worker so after a failed reload: their "#
 		// workers" is empty.
-		{"live worker among the old", "1 master 1 [failed: 1] 0d\n# workers\n# old workers\n2 worker 1 0d\n", processes{Master: 1, FailedReload: 1, OldWorkers: []int{2}}},
-		{"no count of failures", "1 master 5 0d\n# workers\n2 worker 0 0d\n", processes{Master: 1, Workers: []int{2}}},
+		{"live worker among the old",
+			"1 master 1 [failed: 1] 0d\n# workers\n# old workers\n2 worker 1 0d\n",
+			processes{Master: 1, FailedReload: 1, OldWorkers: []int{2}}},
+		{"no count of failures", "1 master 5 0d\n# workers\n2 worker 0 0d\n",
+			processes{Master: 1, Workers: []int{2}}},
 	} {
 		got, err := parseProcesses(strings.NewReader(test.text))
 		if err != nil || !reflect.DeepEqual(got, test.want) {
@@ -57,7 +61,8 @@ func TestParseProcesses(t *testing.T) {
 
 func TestParseProcessesRefuses(t *testing.T) {
 	for _, text := range []string{
-		"", "Unknown command.\n", "# workers\n2 worker 0 0d\n", "1 master 5 [failed: x] 0d\n", "-1 master 0 0d\n", "7\n",
+		"", "Unknown command.\n", "# workers\n2 worker 0 0d\n", "1 master 5 [failed: x] 0d\n",
+		"-1 master 0 0d\n", "7\n",
 	} {
 		if got, err := parseProcesses(strings.NewReader(text)); err == nil {
 			t.Errorf("%q: got %+v, want an error", text, got)
@@ -96,7 +101,8 @@ func TestParseCounter(t *testing.T) {
 			t.Errorf("%s %s: got %d, %v, want %d", test.first, test.key, got, err, test.want)
 		}
 	}
-	for _, text := range []string{"", "oom_kill\n", "oom_kill x\n", "oom_killer 4\n", "some total=\n"} {
+	for _, text := range []string{"", "oom_kill\n", "oom_kill x\n", "oom_killer 4\n",
+		"some total=\n"} {
 		if got, err := parseCounter(strings.NewReader(text), "", "oom_kill"); err == nil {
 			t.Errorf("oom_kill of %q: got %d, want an error", text, got)
 		}
@@ -107,7 +113,8 @@ func FuzzParseCounter(f *testing.F) {
 	f.Add(memoryEvents, "", "oom_kill")
 	f.Add(memoryPressure, "full", "total")
 	f.Fuzz(func(t *testing.T, text, first, key string) {
-		if n, err := parseCounter(strings.NewReader(text), first, key); err != nil && n != 0 && n != 1<<63-1 && n != -1<<63 {
+		if n, err := parseCounter(strings.NewReader(text), first, key); err != nil && n != 0 &&
+			n != 1<<63-1 && n != -1<<63 {
 			t.Errorf("%d beside the error %v", n, err)
 		}
 	})
@@ -139,7 +146,8 @@ func TestMeterAcrossRestart(t *testing.T) {
 	write := func(current, kills, some string) {
 		t.Helper()
 		for name, text := range map[string]string{
-			"memory.current": current + "\n", "memory.peak": current + "\n", "memory.events": "oom_kill " + kills + "\n",
+			"memory.current": current + "\n", "memory.peak": current + "\n",
+			"memory.events":   "oom_kill " + kills + "\n",
 			"memory.pressure": "some avg10=0.00 total=" + some + "\nfull avg10=0.00 total=0\n",
 		} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -174,19 +182,25 @@ func TestParseFlags(t *testing.T) {
 		args string
 		want settings
 	}{
-		{"", settings{Kind: "cache", Reloads: 8, Tunnels: 20, Interval: 3 * time.Second, CacheSize: 1_000_000}},
-		{"--kind heap", settings{Kind: "heap", Reloads: 8, Tunnels: 20, Interval: 25 * time.Second, Burst: 4, CacheSize: 1_000_000, HeapMiB: 100}},
-		{"--reloads 2 --kind flood", settings{Kind: "flood", Reloads: 2, Tunnels: 5, Interval: 300 * time.Millisecond, CacheSize: 1_000_000}},
+		{"", settings{Kind: "cache", Reloads: 8, Tunnels: 20, Interval: 3 * time.Second,
+			CacheSize: 1_000_000}},
+		{"--kind heap", settings{Kind: "heap", Reloads: 8, Tunnels: 20, Interval: 25 * time.Second,
+			Burst: 4, CacheSize: 1_000_000, HeapMiB: 100}},
+		{"--reloads 2 --kind flood",
+			settings{Kind: "flood", Reloads: 2, Tunnels: 5, Interval: 300 * time.Millisecond,
+				CacheSize: 1_000_000}},
 	} {
 		got, err := parseFlags(strings.Fields(test.args))
-		test.want.Unit, test.want.Limit, test.want.ConfigDir, test.want.MaxConn = "haproxy.service", "1200M", "/etc/haproxy", 2000
+		test.want.Unit, test.want.Limit, test.want.ConfigDir, test.want.MaxConn = "haproxy.service",
+			"1200M", "/etc/haproxy", 2000
 		test.want.Settle, test.want.ReloadTimeout = 5*time.Second, 5*time.Minute
 		if err != nil || got != test.want {
 			t.Errorf("%q: got %+v, %v, want %+v", test.args, got, err, test.want)
 		}
 	}
 	for _, args := range []string{
-		"--kind hail", "--reloads 0", "--limit lots", "--break-config-at 9", "--tunnels -1", "cache", "--limit 99999999999G",
+		"--kind hail", "--reloads 0", "--limit lots", "--break-config-at 9", "--tunnels -1",
+		"cache", "--limit 99999999999G",
 	} {
 		if got, err := parseFlags(strings.Fields(args)); err == nil {
 			t.Errorf("%q: got %+v, want an error", args, got)
@@ -195,7 +209,8 @@ func TestParseFlags(t *testing.T) {
 }
 
 func TestParseBytes(t *testing.T) {
-	for text, want := range map[string]int64{"": 0, "4096": 4096, "7K": 7 << 10, "1200M": 1200 << 20, "2G": 2 << 30} {
+	for text, want := range map[string]int64{"": 0, "4096": 4096, "7K": 7 << 10,
+		"1200M": 1200 << 20, "2G": 2 << 30} {
 		if got, err := parseBytes(text); err != nil || got != want {
 			t.Errorf("%q: got %d, %v, want %d", text, got, err, want)
 		}
@@ -210,7 +225,8 @@ func TestParseBytes(t *testing.T) {
 // TestHowItEnded: the words are what a report is read by.
 func TestHowItEnded(t *testing.T) {
 	for err, want := range map[error]string{
-		io.ErrUnexpectedEOF: "EOF", errWrongBytes: errWrongBytes.Error(), os.ErrDeadlineExceeded: "no echo",
+		io.ErrUnexpectedEOF: "EOF", errWrongBytes: errWrongBytes.Error(),
+		os.ErrDeadlineExceeded: "no echo",
 	} {
 		if got := howItEnded(err); got != want {
 			t.Errorf("%v: got %q, want %q", err, got, want)

@@ -36,7 +36,8 @@ func (r *stormRun) oneReload(ctx, busy context.Context, i int) {
 		r.report.ReloadsFailed++
 		r.report.ReloadErrors = append(r.report.ReloadErrors, fmt.Sprintf("reload %d: %v", i, err))
 	}
-	r.progress(ctx, fmt.Sprintf("reload %d of %d: %s after %.1f s", i, r.Reloads, verdict, time.Since(started).Seconds()))
+	r.progress(ctx, fmt.Sprintf("reload %d of %d: %s after %.1f s", i, r.Reloads, verdict,
+		time.Since(started).Seconds()))
 }
 
 // reload writes the configuration of the given generation, reloads, and waits until

@@ -54,7 +54,8 @@ func storm(ctx context.Context, s settings, u unit, l layout, out io.Writer) (*r
 
 // prepare writes the files that stay the same through the storm.
 func (r *stormRun) prepare(l layout) error {
-	r.config = config{layout: l, CacheSize: r.CacheSize, NbThread: r.NbThread, MaxConn: r.MaxConn, Heap: r.HeapMiB > 0}
+	r.config = config{layout: l, CacheSize: r.CacheSize, NbThread: r.NbThread, MaxConn: r.MaxConn,
+		Heap: r.HeapMiB > 0}
 	conf, err := writeCertificate(l.file("storm.pem"), l.Address)
 	if err != nil {
 		return err
@@ -95,7 +96,8 @@ func (r *stormRun) start(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s to answer: %w (the last attempt: %v)", r.Unit, ctx.Err(), err)
+			return fmt.Errorf("waiting for %s to answer: %w (the last attempt: %v)", r.Unit,
+				ctx.Err(), err)
 		case <-tick.C:
 		}
 	}

@@ -40,7 +40,8 @@ func newHost(t *testing.T) *host {
 // processes never meet ours on a port.
 func (h *host) layout() layout {
 	pid := os.Getpid()
-	return layout{Dir: h.dir, Address: fmt.Sprintf("127.%d.%d.%d", 64|pid>>16&63, pid>>8&255, pid&255)}
+	return layout{Dir: h.dir,
+		Address: fmt.Sprintf("127.%d.%d.%d", 64|pid>>16&63, pid>>8&255, pid&255)}
 }
 
 func (h *host) unit() unit {
@@ -126,7 +127,8 @@ func TestReloadsAndTunnelsSurvive(t *testing.T) {
 	s := small(3)
 	s.Before = "echo $RELOAD >>" + filepath.Join(h.dir, "before")
 	r := h.storm(s, h.unit())
-	if before, err := os.ReadFile(filepath.Join(h.dir, "before")); string(before) != "1\n2\n3\n4\n" {
+	if before, err := os.ReadFile(filepath.Join(h.dir,
+		"before")); string(before) != "1\n2\n3\n4\n" {
 		t.Errorf("the command was run before %q, %v", before, err)
 	}
 	want(t, "reloads failed", r.ReloadsFailed, 0)
@@ -135,7 +137,8 @@ func TestReloadsAndTunnelsSurvive(t *testing.T) {
 	want(t, "live workers lost", r.LiveWorkerLost, 0)
 	want(t, "fresh requests failed", r.FreshFailed, 0)
 	if r.WorkersEnd == nil || *r.WorkersEnd != 4 {
-		t.Errorf("workers at the end: got %v, want 4: each generation is held by its tunnels", r.WorkersEnd)
+		t.Errorf("workers at the end: got %v, want 4: each generation is held by its tunnels",
+			r.WorkersEnd)
 	}
 	if r.FreshOK < 10 {
 		t.Errorf("fresh requests: %d went well, want one a tenth of a second", r.FreshOK)
@@ -230,7 +233,8 @@ func TestReloadThatDoesNothing(t *testing.T) {
 	r := h.storm(s, u)
 	want(t, "reloads failed", r.ReloadsFailed, 1)
 	want(t, "live workers lost", r.LiveWorkerLost, 0)
-	if len(r.ReloadErrors) != 1 || !strings.Contains(r.ReloadErrors[0], "waiting for generation 2") {
+	if len(r.ReloadErrors) != 1 ||
+		!strings.Contains(r.ReloadErrors[0], "waiting for generation 2") {
 		t.Errorf("reload errors: %q", r.ReloadErrors)
 	}
 }
@@ -265,7 +269,11 @@ func TestHeap(t *testing.T) {
 		s.HeapMiB = mib
 		u := h.unit()
 		start, pid := u.start, 0
-		u.start = func(ctx context.Context) error { h.socket = filepath.Join(h.dir, "master.sock"); return start(ctx) }
+		u.start = func(ctx context.Context) error {
+			h.socket = filepath.Join(h.dir,
+				"master.sock")
+			return start(ctx)
+		}
 		kib := 0
 		u.reload = func(context.Context) error {
 			pid = h.processes().Workers[0]

@@ -73,7 +73,8 @@ func (t *tunnels) keep(ctx context.Context, conn net.Conn, generation int) {
 		if err := useTunnel(ctx, conn, number); err != nil {
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			t.broken = append(t.broken, brokenTunnel{generation, time.Since(t.began).Seconds(), howItEnded(err)})
+			t.broken = append(t.broken,
+				brokenTunnel{generation, time.Since(t.began).Seconds(), howItEnded(err)})
 		}
 	})
 }

@@ -26,7 +26,10 @@ type unit struct {
 // systemdUnit limits the unit name to limit bytes without swap before it is started; 0
 // leaves its limits alone. A master without a CLI (-S) is not asked who is in service.
 func systemdUnit(name string, limit int64, noCLI bool) unit {
-	list := func(ctx context.Context) (processes, error) { return showProc(ctx, "/run/haproxy-master.sock") }
+	list := func(ctx context.Context) (processes,
+		error) {
+		return showProc(ctx, "/run/haproxy-master.sock")
+	}
 	if noCLI {
 		list = func(ctx context.Context) (processes, error) { return listUnit(ctx, name) }
 	}
@@ -81,7 +84,8 @@ func listUnit(ctx context.Context, name string) (processes, error) {
 		}
 	}
 	if err != nil || p.Master == 0 || group == "" {
-		return processes{}, fmt.Errorf("listing the processes of %s: it is not running (%q)", name, properties)
+		return processes{}, fmt.Errorf("listing the processes of %s: it is not running (%q)", name,
+			properties)
 	}
 	pids, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", group, "cgroup.procs"))
 	if err != nil {
