@@ -100,7 +100,8 @@ func kind(k Kind) func(systemd.Entry) bool {
 	return func(e systemd.Entry) bool { return e.MessageID == k.ID() }
 }
 
-// fakeUnits is a systemd whose one unit tests start and stop: there is none on a build machine.
+// fakeUnits is a systemd whose one unit tests start and stop: there is none on a build
+// machine.
 type fakeUnits struct {
 	mu           sync.Mutex
 	name, cgroup string
@@ -151,8 +152,8 @@ func (f *fakeUnits) RunTransient(ctx context.Context, h systemd.Transient) error
 	return err
 }
 
-// told is what others were told so far.
-func (f *fakeUnits) told() ([]tierSignal, []systemd.Transient) {
+// sent returns the signals and the hooks so far.
+func (f *fakeUnits) sent() ([]tierSignal, []systemd.Transient) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.signals), slices.Clone(f.hooks)
@@ -165,7 +166,8 @@ func (f *fakeUnits) set(cgroup string) {
 	f.changes <- f.name
 }
 
-// world is a controller at work on a real HAProxy, in a cgroup that is made of plain files.
+// world is a controller at work on a real HAProxy, in a cgroup that is made of plain
+// files.
 type world struct {
 	*haproxytest.HAProxy
 	t       *testing.T
@@ -174,7 +176,8 @@ type world struct {
 	journal *recorder
 }
 
-// newWorld starts HAProxy in a group with the given files; guard sets the controller to work on it.
+// newWorld starts HAProxy in a group with the given files; guard sets the controller to
+// work on it.
 func newWorld(t *testing.T, conf haproxytest.Config, files map[string]string) *world {
 	conf.CacheSize = cacheSize
 	w := &world{HAProxy: haproxytest.Start(t, conf), t: t, tree: cgrouptest.New(t), journal: newRecorder()}
@@ -299,8 +302,9 @@ tiers:
 	}
 }
 
-// Others use up the memory of a slice, beside a HAProxy that is far from its own limit and holds little: the caches of its stopping workers are
-// purged, and their connections stay. At its own limit they do not.
+// Others use up the memory of a slice, beside a HAProxy that is far from its own limit
+// and holds little: the caches of its stopping workers are purged, and their connections
+// stay. At its own limit they do not.
 func TestConnectionsAreNotCutForMemoryOfOthers(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, map[string]string{"memory.max": "300000000\n", "memory.current": "33000000\n"})
 	w.tree.Write("/system.slice", "memory.max", "2000000000\n")
@@ -418,7 +422,8 @@ tiers:
     settle: 0s
     actions: [terminate-oldest: {grace: 10s, settle: 0s, keep: 0}]
 `, false)
-	// The first of the three sessions is shut down at once, the next after more than three minutes.
+	// The first of the three sessions is shut down at once, the next after more than
+	// three minutes.
 	w.Eventually("the drain has begun", func() error {
 		if !w.Ask(fmt.Sprintf("@!%d show info", w.Children()[0]), "\nCurrConns: 2\n") {
 			return errors.New("three sessions are left")
@@ -498,7 +503,8 @@ tiers:
 	if !strings.Contains(e.Message, "gave ") || !strings.Contains(e.Message, "its first thread ") {
 		t.Errorf("%q does not say what it gave and how long it stalled the worker", e.Message)
 	}
-	// Another generation's comes and goes in the same ticks that could have given the first one's again.
+	// Another generation's comes and goes in the same ticks that could have given the
+	// first one's again.
 	w.reload()
 	w.journal.wait(t, "the next worker's", 2, action(policy.TrimPools))
 	if err := haproxytest.Echo(tunnel); err != nil {
@@ -511,7 +517,8 @@ tiers:
 	}
 }
 
-// Where the kernel gives no pressure and no memory controller, the rest goes on, and each gap is told once.
+// If the kernel has no pressure and no memory controller, the guard continues without
+// them, and each gap is reported once.
 func TestGoesOnWithoutSensors(t *testing.T) {
 	files := map[string]string{}
 	for _, name := range []string{"memory.pressure", "memory.events", "memory.current", "memory.max", "memory.high", "memory.swap.current", "memory.stat"} {
@@ -523,21 +530,21 @@ func TestGoesOnWithoutSensors(t *testing.T) {
 	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
 	w.reload()
 	w.journal.wait(t, "another", 2, action(policy.PurgeSSLCache))
-	told := map[string]int{}
+	reported := map[string]int{}
 	for _, e := range w.journal.all(kind(SensorMissing)) {
-		told[e.Fields["HAPRESSURE_SENSOR"]]++
+		reported[e.Fields["HAPRESSURE_SENSOR"]]++
 		if e.Fields["HAPRESSURE_REASON"] == "" {
 			t.Errorf("no reason: %q", e.Message)
 		}
 	}
 	for _, sensor := range []string{"memory.pressure", "memory.events", "memory.stat"} {
-		if told[sensor] != 1 {
-			t.Errorf("%s was told %d times, want once", sensor, told[sensor])
+		if reported[sensor] != 1 {
+			t.Errorf("%s was reported %d times, want once", sensor, reported[sensor])
 		}
 	}
 }
 
-// A unit goes and comes back, in a cgroup made anew.
+// A unit stops and starts again, in a new cgroup.
 func TestTargetGoesAndComesBack(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	w.guard(purgeAlways, false)
@@ -553,7 +560,8 @@ func TestTargetGoesAndComesBack(t *testing.T) {
 	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
 }
 
-// A policy that is put in the place of another takes over its tier by name, and ends what it does not have.
+// A policy that is put in the place of another takes over its tier by name, and ends what
+// it does not have.
 func TestPolicyIsSwapped(t *testing.T) {
 	const text = `version: 1
 targets: [unit: %s]
@@ -576,7 +584,8 @@ tiers:
 	w.journal.wait(t, "its return", 2, kind(TargetFound))
 }
 
-// A restart keeps the tier, and the numbers of generations; what is recorded replays, also where the policy is another then.
+// A restart keeps the tier, and the numbers of generations; what is recorded replays,
+// also where the policy is another then.
 func TestRestartGoesOn(t *testing.T) {
 	const text = `version: 1
 tiers:
@@ -601,7 +610,7 @@ tiers:
 		return nil
 	})
 	w.reload()
-	// Between the two values: whoever begins anew is in no tier.
+	// Between the two values: a guard without its state would be in no tier.
 	w.tree.Write(group, "memory.current", "650000000\n")
 	_, stop = w.guardWith(text, keep)
 	e := w.journal.wait(t, "the next purge", 3, action(policy.PurgeSSLCache))[2]
@@ -620,7 +629,7 @@ tiers:
 	}
 }
 
-// State that somebody else could have written is not believed.
+// State that another user could have written is not restored.
 func TestPersistedStateOfOthers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kept")
 	tests := []struct {
@@ -692,7 +701,7 @@ func TestLimitIn(t *testing.T) {
 	}
 	l.Kind = "memory.high"
 	if r := s.limitIn(7*time.Second, l); r.Absent == "" || r.Absent == policy.NotRising {
-		t.Errorf("%+v: another limit begins anew", r)
+		t.Errorf("%+v: the slope of another limit begins from nothing", r)
 	}
 }
 

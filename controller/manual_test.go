@@ -8,7 +8,7 @@ import (
 	"hapressure/tests/cgrouptest"
 )
 
-// Whoever asks for a purge just when the target goes is not left waiting for ever.
+// A purge that is ordered at the moment when the target stops does not wait for ever.
 func TestOrderToAGuardThatEnds(t *testing.T) {
 	tree := cgrouptest.New(t)
 	tree.Group(group, nil)

@@ -44,7 +44,8 @@ tiers:
     actions: [terminate-oldest: {}]
 `
 
-// busy is a controller of one target of which everything is known, and to which everything has happened.
+// busy is a controller of one target of which everything is known, and to which
+// everything has happened.
 func busy(t *testing.T) (*Controller, view) {
 	t.Helper()
 	p := decode(t, twoTiers)
@@ -184,7 +185,7 @@ func TestMetricsTellWhatWasSensedAndDone(t *testing.T) {
 	}
 	c.KeepPolicy(fmt.Errorf("a mistake"))
 	if values(scrape(t, c))["hapressure_policy_rejected"] != 1 {
-		t.Error("that the policy was rejected is not told")
+		t.Error("the metrics do not show that the policy was rejected")
 	}
 }
 
@@ -238,7 +239,8 @@ func TestSeriesEndWithTheirTarget(t *testing.T) {
 	}
 }
 
-// The counters of a target begin when it is found and when its policy changes. A scrape makes none.
+// The counters of a target begin when it is found and when its policy changes. A scrape
+// makes none.
 func TestCountersBeginWithTheirTarget(t *testing.T) {
 	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
 	w.tree.Group("/lb", nil)
@@ -313,7 +315,8 @@ func TestMetricsPassLint(t *testing.T) {
 
 const reference = "../docs/metrics.md"
 
-// TestReferenceIsCurrent holds that docs/metrics.md tells of each metric that there is, with its labels.
+// TestReferenceIsCurrent holds that docs/metrics.md tells of each metric that there is,
+// with its labels.
 func TestReferenceIsCurrent(t *testing.T) {
 	c, _ := busy(t)
 	families := scrape(t, c)

@@ -90,7 +90,7 @@ func TestHooksAndSignalsFollowTheTiers(t *testing.T) {
 	var signals []tierSignal
 	var hooks []systemd.Transient
 	w.Eventually("a signal for each change", func() error {
-		if signals, hooks = w.units.told(); len(signals) != 4 {
+		if signals, hooks = w.units.sent(); len(signals) != 4 {
 			return fmt.Errorf("%d", len(signals))
 		}
 		return nil
@@ -122,33 +122,33 @@ func TestHookThatHangs(t *testing.T) {
 	w.use(10)
 	w.journal.wait(t, "its end", 2, kind(TierChanged))
 	w.Eventually("both signals are sent", func() error {
-		if signals, _ := w.units.told(); len(signals) != 2 {
+		if signals, _ := w.units.sent(); len(signals) != 2 {
 			return fmt.Errorf("%d", len(signals))
 		}
 		return nil
 	})
 	stop()
 	if n := len(w.journal.all(kind(HookFailed))); n != 2 {
-		t.Errorf("%d hooks are told, want the one that hung and the one behind it", n)
+		t.Errorf("%d hooks are reported, want the one that hung and the one behind it", n)
 	}
-	if _, hooks := w.units.told(); brief(hooks[0]) != "/bin/low arg entered none>low" {
+	if _, hooks := w.units.sent(); brief(hooks[0]) != "/bin/low arg entered none>low" {
 		t.Errorf("%q", brief(hooks[0]))
 	}
 }
 
-func TestDryRunTellsNobody(t *testing.T) {
+func TestDryRunNotifiesNoProgram(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, limited)
 	_, stop := w.guardWith(hookTiers, Config{DryRun: true})
 	w.journal.wait(t, "the target", 1, kind(TargetFound))
 	w.use(95)
 	w.journal.wait(t, "the tier", 1, kind(TierChanged))
 	stop()
-	if signals, hooks := w.units.told(); len(signals)+len(hooks) > 0 {
+	if signals, hooks := w.units.sent(); len(signals)+len(hooks) > 0 {
 		t.Errorf("%+v %+v", signals, hooks)
 	}
 }
 
-// A hook that cannot be run is told, and nothing waits.
+// A hook that cannot be run is reported, and nothing waits.
 func TestHooksThatAreDropped(t *testing.T) {
 	journal := newRecorder()
 	p := decode(t, hookTiers)
@@ -156,14 +156,14 @@ func TestHooksThatAreDropped(t *testing.T) {
 	for range notifyLimit + 1 {
 		n.tierChanged("/containers/a", p, p, policy.Change{To: 1, ToName: "low", Why: "usage"}, view{})
 	}
-	told := journal.all(kind(HookFailed))
-	if len(told) != 1 || !strings.Contains(told[0].Message, errHooks.Error()) || told[0].Fields["HAPRESSURE_TARGET"] != "/containers/a" {
-		t.Errorf("%+v", told)
+	failed := journal.all(kind(HookFailed))
+	if len(failed) != 1 || !strings.Contains(failed[0].Message, errHooks.Error()) || failed[0].Fields["HAPRESSURE_TARGET"] != "/containers/a" {
+		t.Errorf("%+v", failed)
 	}
 	n.start(t.Context())
 	n.close()
-	if told := journal.all(kind(HookFailed)); len(told) != 1+notifyLimit || !strings.Contains(told[1].Message, errNoBus.Error()) {
-		t.Errorf("%d are told, the last: %q", len(told), told[len(told)-1].Message)
+	if failed := journal.all(kind(HookFailed)); len(failed) != 1+notifyLimit || !strings.Contains(failed[1].Message, errNoBus.Error()) {
+		t.Errorf("%d failed, the last: %q", len(failed), failed[len(failed)-1].Message)
 	}
 }
 
@@ -174,7 +174,7 @@ type connection struct {
 }
 
 func (f *connection) OwnName(context.Context, string) error {
-	return errors.New("somebody else has it")
+	return errors.New("another process owns it")
 }
 
 func (f *connection) ControlGroup(ctx context.Context, name string) (string, error) {
@@ -185,7 +185,8 @@ func (f *connection) ControlGroup(ctx context.Context, name string) (string, err
 	return f.fakeUnits.ControlGroup(ctx, name)
 }
 
-// After systemd was lost, hooks are run by way of the next connection; that its name cannot be had is told and is no obstacle.
+// After systemd was lost, hooks run by the next connection. That its bus name is taken is
+// reported, and is no obstacle.
 func TestHooksGoOnAfterAReconnect(t *testing.T) {
 	journal := newRecorder()
 	var now *connection
@@ -201,7 +202,7 @@ func TestHooksGoOnAfterAReconnect(t *testing.T) {
 		journal.wait(t, "the hook", i+1, func(e systemd.Entry) bool { return e.Fields["HAPRESSURE_ERROR"] == "ran" })
 		close(now.changes)
 		follows.Wait()
-		if _, hooks := now.told(); len(hooks) != 1 {
+		if _, hooks := now.sent(); len(hooks) != 1 {
 			t.Errorf("%d hooks", len(hooks))
 		}
 		if c.notifier.units.Load() != nil {
@@ -209,7 +210,7 @@ func TestHooksGoOnAfterAReconnect(t *testing.T) {
 		}
 	}
 	if n := len(journal.all(kind(SensorMissing))); n != 2 {
-		t.Errorf("that the name cannot be had is told %d times, want once for each connection", n)
+		t.Errorf("that the name is taken is reported %d times, want once for each connection", n)
 	}
 	c.notifier.close()
 }

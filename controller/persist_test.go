@@ -16,7 +16,8 @@ import (
 
 func TestPersistedTags(t *testing.T) { golden.Tags(t, persisted{}, status.Status{}, status.Purge{}) }
 
-// TestPersistedByAnEarlierVersion continues from a state that commit c745bf1 wrote, of a simulated unit in its harshest tier.
+// TestPersistedByAnEarlierVersion continues from a state that commit c745bf1 wrote, of a
+// simulated unit in its harshest tier.
 func TestPersistedByAnEarlierVersion(t *testing.T) {
 	b, err := os.ReadFile("testdata/c745bf1.json")
 	if err != nil {
@@ -58,7 +59,7 @@ func TestPersistedByAnEarlierVersion(t *testing.T) {
 	}
 }
 
-// Whatever was kept, a guard goes on from it or without it.
+// Whatever was persisted, a guard continues with it or without it.
 func FuzzKept(f *testing.F) {
 	p, err := language.Decode(language.BuiltIn)
 	if err != nil {

@@ -31,7 +31,7 @@ func TestSchedule(t *testing.T) {
 	now := start + quietAfter
 	s.tick(at(now, 51), 0, false, false)
 	if !s.quiet(now+tickQuiet-1) || s.quiet(now+tickQuiet) {
-		t.Errorf("a glance does not do for just less than %v", tickQuiet)
+		t.Errorf("a probe does not replace ticks for just less than %v", tickQuiet)
 	}
 	for _, c := range []struct {
 		usage, some policy.Reading
@@ -54,7 +54,7 @@ func TestSchedule(t *testing.T) {
 	}
 	s.tick(at(now, 54), 1, true, false)
 	if s.quiet(now+1) || s.next(now) != tickBusy {
-		t.Error("a glance does for a tier that is held for what was sensed")
+		t.Error("a probe replaces a tick in a tier that was entered because of a reading")
 	}
 	s.tick(at(now, 54), 0, false, true)
 	if s.quiet(now+1) || s.next(now) != tickEvery {
@@ -62,8 +62,8 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-// watcher is a guard that meets each sample and that no event wakes: its timer, its glances and its
-// decisions are those of every guard.
+// watcher is a guard that gets each sample and that no event wakes: its timer, its probes
+// and its decisions are those of every guard.
 type watcher struct {
 	guard
 	due    time.Duration
@@ -113,8 +113,8 @@ func shipped(t *testing.T) map[string]*policy.Policy {
 	return all
 }
 
-// meetBoth has a watcher and one that looks at each sample meet the same samples. It fails if the watcher
-// enters a tier later than within, and returns the two states.
+// meetBoth has a watcher and one that looks at each sample meet the same samples. It
+// fails if the watcher enters a tier later than within, and returns the two states.
 func meetBoth(t *testing.T, p *policy.Policy, within time.Duration, samples func(meet func(view))) (each policy.State, w *watcher) {
 	t.Helper()
 	w = newWatcher()
@@ -138,10 +138,11 @@ func meetBoth(t *testing.T, p *policy.Policy, within time.Duration, samples func
 	return each, w
 }
 
-// Even if no event reports reloads, pressure or the counts of memory.events, each storm is met by each
-// tier of the built-in policy at most one glance later than with a look at each sample. Under the other
-// ready policies the times add up that begin when something is seen: for, settle, and the confirmation by
-// the next sample, which comes later here than in a guard.
+// Even if no event reports reloads, pressure or the counts of memory.events, each storm
+// is met by each tier of the built-in policy at most one probe later than with a tick at
+// each sample. Under the other ready policies the times add up that begin when something
+// is seen: for, settle, and the confirmation by the next sample, which comes later here
+// than in a guard.
 func TestStormsAreNotMissed(t *testing.T) {
 	for file, p := range shipped(t) {
 		within := 5 * time.Second
@@ -180,7 +181,8 @@ func TestStormsAreNotMissed(t *testing.T) {
 	}
 }
 
-// So is a rise of usage that nothing else shows, at whatever time between two looks it begins.
+// So is a rise of usage that nothing else shows, at whatever time between two looks it
+// begins.
 func TestRiseIsNotMissed(t *testing.T) {
 	p := decode(t, string(language.BuiltIn.Text))
 	for calm := range tickQuiet / time.Second {
@@ -200,8 +202,8 @@ func TestRiseIsNotMissed(t *testing.T) {
 	}
 }
 
-// While a condition waits for its time the looks are close together, though nothing else happens: it is met no later than it says, from when it
-// was first seen.
+// While a condition waits for its time the looks are close together, though nothing else
+// happens: it is met no later than it says, from when it was first seen.
 func TestWhatIsPendingIsWatched(t *testing.T) {
 	p := decode(t, `version: 1
 tiers:
@@ -248,7 +250,8 @@ tiers:
 	}
 }
 
-// A watchdog shorter than the time between two ticks of a quiet target does not end a daemon that is well.
+// A watchdog shorter than the time between two ticks of a quiet target does not end a
+// daemon that is well.
 func TestQuietGuardIsHealthy(t *testing.T) {
 	for _, c := range []struct {
 		ago  time.Duration

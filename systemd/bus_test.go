@@ -268,7 +268,7 @@ func TestBusThatHangs(t *testing.T) {
 	patience = deadline
 	signal(syscall.SIGCONT)
 	if group, err := bus.ControlGroup(t.Context(), "haproxy.service"); err != nil {
-		t.Errorf("once the bus goes on: %q, %v", group, err)
+		t.Errorf("once the bus continues: %q, %v", group, err)
 	}
 }
 

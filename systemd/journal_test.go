@@ -44,7 +44,7 @@ func closed(t *testing.T, j *Journal) {
 }
 
 func TestLines(t *testing.T) {
-	for _, stream := range []string{"", "1:1"} { // standard error is a terminal's or a file's; or that of another process: ours was redirected
+	for _, stream := range []string{"", "1:1"} { // not journald's; journald's, but standard error was redirected
 		t.Setenv("JOURNAL_STREAM", stream)
 		var out bytes.Buffer
 		j := NewJournal(&out, "program", "LEFT_OUT")
@@ -179,8 +179,8 @@ func TestJournaldAway(t *testing.T) {
 	}
 }
 
-// Nobody reads journald's socket: nobody who tells something waits, and when journald goes on it gets what was queued, in order, and
-// with the next entry how many were lost.
+// If journald does not read its socket, no sender waits. When it continues it gets what
+// was queued, in order, and with the next entry how many were lost.
 func TestJournaldHangs(t *testing.T) {
 	conn, path := journald(t)
 	j := newJournal(io.Discard, path)
@@ -199,14 +199,14 @@ func TestJournaldHangs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	told := 0
+	reported := 0
 	receive := func(n string) {
 		got := datagram(t, conn)
 		if got["N"] != n {
 			t.Fatalf("entry %q came when %q was to come", got["N"], n)
 		}
 		leftOut, _ := strconv.Atoi(got["LEFT_OUT"])
-		told += leftOut
+		reported += leftOut
 	}
 	for _, n := range taken {
 		receive(n)
@@ -214,8 +214,8 @@ func TestJournaldHangs(t *testing.T) {
 	if err := j.Send(Entry{Fields: map[string]string{"N": "again"}}); err != nil {
 		t.Fatal(err)
 	}
-	if receive("again"); told != lost {
-		t.Errorf("it was told of %d lost entries, want %d", told, lost)
+	if receive("again"); reported != lost {
+		t.Errorf("%d lost entries are reported, want %d", reported, lost)
 	}
 	closed(t, j)
 	if err := j.Send(entry); !errors.Is(err, ErrLost) {

@@ -9,8 +9,8 @@ import (
 func TestLimits(t *testing.T) {
 	start := time.Unix(1e9, 0)
 	of := func(key string) Entry { return Entry{Limit: key} }
-	// Each step sends some entries at a time. want is how many of them are written; the last of these
-	// reports leftOut.
+	// Each step sends some entries at a time. want is how many of them are written; the
+	// last of these reports leftOut.
 	steps := []struct {
 		at         time.Duration
 		entry      Entry
@@ -23,7 +23,7 @@ func TestLimits(t *testing.T) {
 		{0, of(""), 1000, 1000, 0},      // without a key none is left out
 		{9 * time.Second, of("failed a"), 5, 0, 0},
 		{10 * time.Second, of("failed a"), 3, 1, 25}, // 20 and 5
-		{30 * time.Second, of("failed a"), 3, 2, 0},  // the first of the two told of 2
+		{30 * time.Second, of("failed a"), 3, 2, 0},  // the first of the two reports 2
 		{10 * time.Minute, of("failed a"), 40, 30, 0},
 		{10 * time.Minute, of("missing a"), 1, 1, 1},
 	}
@@ -41,16 +41,17 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// However many keys come and go, the number of known keys is bounded, and no count is lost.
+// However many keys come and go, the number of known keys is bounded, and no count is
+// lost.
 func TestLimitsAreBounded(t *testing.T) {
 	l := limits{by: map[string]*limit{}}
-	written, told := 0, 0
+	written, reported := 0, 0
 	const targets, each = 2000, limitBurst + 2
 	for i := range targets {
 		for range each {
 			e := Entry{Limit: fmt.Sprint(i)}
 			if leftOut, ok := l.take(time.Unix(0, 0), e); ok {
-				written, told = written+1, told+leftOut
+				written, reported = written+1, reported+leftOut
 			}
 		}
 		if len(l.by) > limitMost {
@@ -58,9 +59,9 @@ func TestLimitsAreBounded(t *testing.T) {
 		}
 	}
 	for _, k := range l.by {
-		told += k.leftOut
+		reported += k.leftOut
 	}
-	if written+told+l.lost != targets*each {
-		t.Errorf("%d were written and %d told of, of %d", written, told+l.lost, targets*each)
+	if written+reported+l.lost != targets*each {
+		t.Errorf("%d were written and %d reported as left out, of %d", written, reported+l.lost, targets*each)
 	}
 }

@@ -11,7 +11,7 @@ import (
 // ParseEntry parses an entry as "journalctl --output=json --all" prints it, one in a
 // line, and returns when journald received it:
 //
-//	{"MESSAGE":"hello","MESSAGE_ID":"1eb3","X_A":"b","__REALTIME_TIMESTAMP":"17954173063"}
+//	{"MESSAGE":"hello","MESSAGE_ID":"1eb3","X_A":"b","__REALTIME_TIMESTAMP":"179541730"}
 //
 // Of the fields it returns those whose names begin with prefix. It leaves out the
 // priority.

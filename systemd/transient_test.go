@@ -22,7 +22,8 @@ type transientProperty struct {
 	Value dbus.Variant
 }
 
-// StartTransientUnit ends a unit with the result that its description names, or never where that is "hangs".
+// StartTransientUnit ends a unit with the result that its description names, or never
+// where that is "hangs".
 func (m *fakeManager) StartTransientUnit(name, mode string, properties []transientProperty, _ []struct {
 	Name       string
 	Properties []transientProperty
@@ -78,17 +79,18 @@ func TestRunHookTellsHowItEnded(t *testing.T) {
 		h.Description = result
 		err := bus.RunTransient(t.Context(), h)
 		started := <-systemd.started
-		told := result
+		reason := result
 		if result == "refused" {
-			told = "It is there."
+			reason = "It is there."
 		}
-		if err == nil || !strings.Contains(err.Error(), started.name) || !strings.Contains(err.Error(), told) {
+		if err == nil || !strings.Contains(err.Error(), started.name) || !strings.Contains(err.Error(), reason) {
 			t.Errorf("%s: %v", result, err)
 		}
 	}
 }
 
-// Whoever stops does not wait for a hook, nor does one wait for a bus that was lost.
+// A caller that stops does not wait for a command, nor does a command wait for a bus that
+// was lost.
 func TestRunHookEndsWithItsContextAndItsBus(t *testing.T) {
 	systemd := fakeSystemd(t)
 	bus := connect(t)

@@ -43,7 +43,8 @@ func (j *journal) Send(e systemd.Entry) error {
 	return nil
 }
 
-// daemon runs a controller on a real HAProxy with one stopping worker, and serves it at a socket.
+// daemon runs a controller on a real HAProxy with one stopping worker, and serves it at a
+// socket.
 func daemon(t *testing.T, text string) (*haproxytest.HAProxy, *Client, *journal) {
 	t.Helper()
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 50_000})
@@ -181,8 +182,8 @@ func TestOrders(t *testing.T) {
 	}
 }
 
-// Over TCP nobody is known, and so nobody is answered.
-func TestNobodyOverTCP(t *testing.T) {
+// Over TCP the user of a client is unknown, so no client is answered.
+func TestNoClientOverTCP(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -287,12 +288,12 @@ func TestPeers(t *testing.T) {
 		cred syscall.Credential
 		ok   bool
 	}{
-		"root":                      {syscall.Credential{}, true},
-		"a member":                  {syscall.Credential{Uid: 4243, Gid: 4242}, true},
-		"another group":             {syscall.Credential{Uid: 4243, Gid: 4243}, false},
-		"by a supplementary group":  {syscall.Credential{Uid: 4243, Gid: 4243, Groups: []uint32{7, 4242}}, true},
-		"of many groups":            {syscall.Credential{Uid: 4243, Gid: 4243, Groups: many}, false},
-		"of many groups, with ours": {syscall.Credential{Uid: 4243, Gid: 4243, Groups: append([]uint32{4242}, many...)}, true},
+		"root":                                   {syscall.Credential{}, true},
+		"a member":                               {syscall.Credential{Uid: 4243, Gid: 4242}, true},
+		"another group":                          {syscall.Credential{Uid: 4243, Gid: 4243}, false},
+		"by a supplementary group":               {syscall.Credential{Uid: 4243, Gid: 4243, Groups: []uint32{7, 4242}}, true},
+		"of many groups":                         {syscall.Credential{Uid: 4243, Gid: 4243, Groups: many}, false},
+		"of many groups, the right one included": {syscall.Credential{Uid: 4243, Gid: 4243, Groups: append([]uint32{4242}, many...)}, true},
 	} {
 		cmd := exec.Command(program)
 		cmd.Env = []string{"CONTROL_TEST_SOCKET=" + path}

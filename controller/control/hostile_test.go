@@ -15,7 +15,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// Whoever takes all connections there are and sends nothing has them for a few seconds, and a request is no longer than it needs to be.
+// A client that takes all connections and sends nothing has them for a few seconds, and
+// the length of a request is bounded.
 func TestSlowAndLongRequests(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "control.sock")
 	l, err := net.Listen("unix", path)
