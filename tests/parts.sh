@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-trap 'exit 1' INT TERM HUP
+trap 'trap - INT TERM HUP; kill 0' INT TERM HUP # with all that the lanes run
 
 part() { # TARGET
 	local began=$SECONDS result=ok
