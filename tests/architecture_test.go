@@ -26,41 +26,59 @@ var allowed = map[string][]string{
 	"hapressure/policy":          {},
 	"hapressure/policy/record":   {"hapressure/policy"},
 	"hapressure/policy/language": {"hapressure/policy"},
-	"hapressure/policy/replay":   {"hapressure/policy", "hapressure/policy/language", "hapressure/policy/record", "hapressure/policy/simulate"},
+	"hapressure/policy/replay": {"hapressure/policy", "hapressure/policy/language",
+		"hapressure/policy/record", "hapressure/policy/simulate"},
 	"hapressure/policy/simulate": {"hapressure/policy", "hapressure/policy/record"},
 	"hapressure/cgroup":          {},
 	"hapressure/haproxy": {"hapressure/haproxy/cli", "hapressure/haproxy/proc",
 		"hapressure/haproxy/shctx"},
-	"hapressure/haproxy/cli":        {"hapressure/haproxy/proc"},
-	"hapressure/haproxy/proc":       {},
-	"hapressure/haproxy/shctx":      {},
-	"hapressure/systemd":            {},
-	"hapressure/controller/status":  {"hapressure/policy"},
-	"hapressure/controller":         {"hapressure/input", "hapressure/policy", "hapressure/policy/record", "hapressure/cgroup", "hapressure/controller/status", "hapressure/haproxy", "hapressure/systemd"},
+	"hapressure/haproxy/cli":       {"hapressure/haproxy/proc"},
+	"hapressure/haproxy/proc":      {},
+	"hapressure/haproxy/shctx":     {},
+	"hapressure/systemd":           {},
+	"hapressure/controller/status": {"hapressure/policy"},
+	"hapressure/controller": {"hapressure/input", "hapressure/policy",
+		"hapressure/policy/record", "hapressure/cgroup", "hapressure/controller/status",
+		"hapressure/haproxy", "hapressure/systemd"},
 	"hapressure/controller/control": {"hapressure/controller", "hapressure/controller/status"},
-	"hapressure/cmd/hapressure": {"hapressure/controller", "hapressure/controller/control", "hapressure/controller/status", "hapressure/haproxy",
-		"hapressure/input", "hapressure/policy", "hapressure/policy/language", "hapressure/policy/record", "hapressure/policy/replay",
-		"hapressure/policy/simulate", "hapressure/systemd", commands + "daemon", commands + "doctor", commands + "host", commands + "inspect",
-		commands + "journalctl", commands + "policyfiles", commands + "recordings", commands + "render", commands + "selector", commands + "top"},
-	commands + "daemon": {"hapressure/controller", "hapressure/controller/control", "hapressure/controller/status", "hapressure/haproxy",
-		"hapressure/haproxy/proc", "hapressure/systemd", commands + "host", commands + "policyfiles"},
-	commands + "doctor": {"hapressure/cgroup", "hapressure/controller", "hapressure/controller/control", "hapressure/controller/status",
-		"hapressure/haproxy", "hapressure/policy", "hapressure/policy/language", commands + "daemon", commands + "host", commands + "inspect",
+	"hapressure/cmd/hapressure": {"hapressure/controller", "hapressure/controller/control",
+		"hapressure/controller/status", "hapressure/haproxy",
+		"hapressure/input", "hapressure/policy", "hapressure/policy/language",
+		"hapressure/policy/record", "hapressure/policy/replay",
+		"hapressure/policy/simulate", "hapressure/systemd", commands + "daemon",
+		commands + "doctor", commands + "host", commands + "inspect",
+		commands + "journalctl", commands + "policyfiles", commands + "recordings",
+		commands + "render", commands + "selector", commands + "top"},
+	commands + "daemon": {"hapressure/controller", "hapressure/controller/control",
+		"hapressure/controller/status", "hapressure/haproxy",
+		"hapressure/haproxy/proc", "hapressure/systemd", commands + "host",
+		commands + "policyfiles"},
+	commands + "doctor": {"hapressure/cgroup", "hapressure/controller",
+		"hapressure/controller/control", "hapressure/controller/status",
+		"hapressure/haproxy", "hapressure/policy", "hapressure/policy/language",
+		commands + "daemon", commands + "host", commands + "inspect",
 		commands + "policyfiles", commands + "render", commands + "selector"},
-	commands + "host":        {"hapressure/cgroup", "hapressure/controller", "hapressure/policy", "hapressure/systemd"},
-	commands + "inspect":     {"hapressure/controller", "hapressure/controller/control", "hapressure/controller/status", commands + "host", commands + "policyfiles"},
-	commands + "journalctl":  {"hapressure/controller", "hapressure/systemd"},
-	commands + "policyfiles": {"hapressure/controller", "hapressure/input", "hapressure/policy", "hapressure/policy/language", "hapressure/systemd", commands + "host"},
-	commands + "recordings":  {"hapressure/controller", "hapressure/input", "hapressure/policy/record", "hapressure/policy/replay", commands + "render"},
-	commands + "render":      {"hapressure/controller/status", "hapressure/policy"},
-	commands + "selector":    {"hapressure/cgroup", "hapressure/controller", "hapressure/haproxy", "hapressure/policy", commands + "host"},
-	commands + "statustest":  {"hapressure/controller/status", "hapressure/policy"},
-	commands + "top":         {"hapressure/controller/status", "hapressure/policy", commands + "render"},
+	commands + "host": {"hapressure/cgroup", "hapressure/controller", "hapressure/policy",
+		"hapressure/systemd"},
+	commands + "inspect": {"hapressure/controller", "hapressure/controller/control",
+		"hapressure/controller/status", commands + "host", commands + "policyfiles"},
+	commands + "journalctl": {"hapressure/controller", "hapressure/systemd"},
+	commands + "policyfiles": {"hapressure/controller", "hapressure/input", "hapressure/policy",
+		"hapressure/policy/language", "hapressure/systemd", commands + "host"},
+	commands + "recordings": {"hapressure/controller", "hapressure/input",
+		"hapressure/policy/record", "hapressure/policy/replay", commands + "render"},
+	commands + "render": {"hapressure/controller/status", "hapressure/policy"},
+	commands + "selector": {"hapressure/cgroup", "hapressure/controller", "hapressure/haproxy",
+		"hapressure/policy", commands + "host"},
+	commands + "statustest": {"hapressure/controller/status", "hapressure/policy"},
+	commands + "top": {"hapressure/controller/status", "hapressure/policy",
+		commands + "render"},
 }
 
 // impure are the packages of the standard library that a package which touches nothing
 // has no use for.
-var impure = []string{"os", "os/exec", "net", "syscall", "io/fs", "path/filepath", "log", "log/slog", "math/rand"}
+var impure = []string{"os", "os/exec", "net", "syscall", "io/fs", "path/filepath", "log",
+	"log/slog", "math/rand"}
 
 // isPure reports whether a package touches nothing: data in, data out.
 func isPure(pkg string) bool {
@@ -97,7 +115,8 @@ func TestImports(t *testing.T) {
 			if strings.HasPrefix(imp, "hapressure/") && !slices.Contains(may, imp) {
 				t.Errorf("%s imports %s", pkg.ImportPath, imp)
 			}
-			if isPure(pkg.ImportPath) && (slices.Contains(impure, imp) || strings.Contains(imp, "golang.org/x/sys")) {
+			if isPure(pkg.ImportPath) &&
+				(slices.Contains(impure, imp) || strings.Contains(imp, "golang.org/x/sys")) {
 				t.Errorf("%s imports %s: it must touch nothing", pkg.ImportPath, imp)
 			}
 			if pkg.ImportPath == "hapressure/policy" && strings.Contains(imp, "yaml") {
@@ -119,9 +138,11 @@ var shell = regexp.MustCompile(`\b(ba|da)?sh["' ]+-c\b|"(/bin/|/usr/bin/)?(ba|da
 // TestNothingGoesThroughAShell: what is read of others is never made a command of.
 func TestNothingGoesThroughAShell(t *testing.T) {
 	seen := 0
-	for _, dir := range []string{"../cmd", "../controller", "../cgroup", "../haproxy", "../policy", "../systemd", "../packaging"} {
+	for _, dir := range []string{"../cmd", "../controller", "../cgroup", "../haproxy", "../policy",
+		"../systemd", "../packaging"} {
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-			if ext := filepath.Ext(path); err != nil || ext != ".go" && ext != ".service" && ext != ".socket" || strings.HasSuffix(path, "_test.go") {
+			if ext := filepath.Ext(path); err != nil || ext != ".go" && ext != ".service" &&
+				ext != ".socket" || strings.HasSuffix(path, "_test.go") {
 				return err
 			}
 			seen++
@@ -140,7 +161,8 @@ func TestNothingGoesThroughAShell(t *testing.T) {
 	if seen < 50 {
 		t.Errorf("%d files found", seen)
 	}
-	for _, bad := range []string{`exec.Command("sh", "-c", x)`, `ExecReload=/bin/sh -c 'kill $MAINPID'`, `os.StartProcess(x)`, `unix.Exec(x)`} {
+	for _, bad := range []string{`exec.Command("sh", "-c", x)`,
+		`ExecReload=/bin/sh -c 'kill $MAINPID'`, `os.StartProcess(x)`, `unix.Exec(x)`} {
 		if !shell.MatchString(bad) {
 			t.Errorf("%s is not found", bad)
 		}
