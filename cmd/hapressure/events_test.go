@@ -158,6 +158,7 @@ func inJournald(t *testing.T, step string) {
 		for _, pid := range []string{"4194304", "1"} { // the first is none
 			errs = append(errs, j.Send(systemd.Entry{MessageID: controller.Action.ID(),
 				Message: "purge-ssl-cache on worker " + pid, Priority: 5,
+				Unit: "haproxy.service", PID: pid,
 				Fields: map[string]string{"HAPRESSURE_TARGET": "haproxy.service",
 					"HAPRESSURE_WORKER_PID": pid, "HAPRESSURE_REASON": "two\nlines"}}))
 		}
