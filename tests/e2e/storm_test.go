@@ -120,8 +120,8 @@ tiers:
 func TestHeapStorm(t *testing.T) {
 	size := ""
 	if !everything() {
-		// Workers of a fifth of the size, in less than a quarter of the room: a worker's own memory
-		// does not shrink with its cache and map.
+		// Workers of a fifth of the size, in less than a quarter of the room: a
+		// worker's own memory does not shrink with its cache and map.
 		size = " --cache-size 200000 --heap-mib 5 --limit 265M"
 	}
 	m := runStorm(t, drainLate,
