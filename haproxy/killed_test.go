@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	holdLimit = haproxytest.Deadline
 	os.Exit(m.Run())
 }
 
