@@ -84,7 +84,7 @@ func (s settings) scale(ctx context.Context, t *table) error {
 		steps = append(steps, st)
 	}
 	report(t, steps)
-	t.add(fmt.Sprintf("threads held still, %d purges", len(held)),
+	t.add(fmt.Sprintf("threads frozen, %d purges", len(held)),
 		"median %d ns, p99 %d ns, worst %d ns; %d had to be tried again",
 		median(held).Nanoseconds(), quantile(held, 0.99).Nanoseconds(),
 		quantile(held, 1).Nanoseconds(), again)
