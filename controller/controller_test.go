@@ -500,8 +500,8 @@ tiers:
     actions: [trim-pools: {}, purge-ssl-cache: {}]
 `, false)
 	e := w.journal.wait(t, "the trim", 1, action(policy.TrimPools))[0]
-	if !strings.Contains(e.Message, "gave ") || !strings.Contains(e.Message, "its first thread ") {
-		t.Errorf("%q does not say what it gave and how long it stalled the worker", e.Message)
+	if !strings.Contains(e.Message, ": freed ") || !strings.Contains(e.Message, "its first thread ") {
+		t.Errorf("%q does not say what it freed and how long it stalled the worker", e.Message)
 	}
 	// Another generation's comes and goes in the same ticks that could have given the
 	// first one's again.

@@ -60,7 +60,7 @@ func Storm(name string, workers int) status.Target {
 			Result: policy.Done, Freed: 237 << 20,
 			What: "freed 237 MiB; its threads stood still for 91µs"},
 		{At: Before(90 * time.Second), Tier: "purge", Action: "trim-pools", PID: 812,
-			Result: policy.Done, What: "gave nothing"},
+			Result: policy.Done, What: "freed nothing"},
 		{At: Before(61 * time.Second), Tier: "purge", Action: "purge-ssl-cache", PID: 849,
 			Result: policy.Refused, What: "refused",
 			Error: "purging the TLS session cache of 849: the mapping is shared with process 77, which is none of its siblings"},
