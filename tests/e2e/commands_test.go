@@ -37,6 +37,9 @@ func documentedCommands(t *testing.T) string {
 	}
 	var lines []string
 	for _, file := range append(files, "../../README.md") {
+		if filepath.Base(file) == "cli.md" {
+			continue // the help's examples need files of the reader's; cmd parses them
+		}
 	next:
 		for _, m := range commandLine.FindAllStringSubmatch(read(t, file), -1) {
 			line, _, _ := strings.Cut(m[1], " #")
