@@ -98,3 +98,19 @@ func TestFilesNamedInDocuments(t *testing.T) {
 
 // readersOwn are files that a reader makes.
 var readersOwn = []string{"policy.yaml", "site.yaml", "mine.yaml", "other.yaml"}
+
+// whereRow finds a row of the table "Where is ...?" in docs/architecture.md.
+var whereRow = regexp.MustCompile("(?m)^\\| .*\\? \\| `([^`]+)` \\| `([^`]+)` \\|$")
+
+// Every file in the table "Where is ...?" contains the name beside it.
+func TestWhereTable(t *testing.T) {
+	rows := whereRow.FindAllStringSubmatch(read(t, "../docs/architecture.md"), -1)
+	for _, m := range rows {
+		if !strings.Contains(read(t, "../"+m[1]), m[2]) {
+			t.Errorf("%s does not contain %s", m[1], m[2])
+		}
+	}
+	if len(rows) < 10 {
+		t.Errorf("%d rows found", len(rows))
+	}
+}
