@@ -156,6 +156,7 @@ func (h *HAProxy) command(args ...string) *exec.Cmd {
 		cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: h.root}
 	}
 	if h.conf.UID != 0 {
+		cmd.Dir = "/" // 2.6 goes back to where it was started, which the user must be able to enter
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: h.root,
 			Credential: &syscall.Credential{Uid: h.conf.UID, Gid: h.conf.UID}}
 	}
