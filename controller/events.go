@@ -106,9 +106,8 @@ was not performed: hapressure runs with --dry-run.`,
 @TARGET@: @ERROR@. Nothing of the worker was changed, and the policy continues with its other
 actions.
 
-A worker without a TLS session cache is always refused. If you expect it to have one, compare its
-release with those in docs/compatibility.md. "hapressure workers" shows what is known of each
-worker.`,
+A cache whose layout is not recognised is refused for good: compare the release of HAProxy with
+those in docs/compatibility.md. "hapressure workers" shows what is known of each worker.`,
 	},
 	Failed: {
 		name: "failed", id: "60c4c3e9e6624aa29913ec7e5c5f97d4", priority: logWarning,

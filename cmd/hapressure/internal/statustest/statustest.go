@@ -55,10 +55,10 @@ func Storm(name string, workers int) status.Target {
 	t.Actions = []status.Action{
 		{At: Before(200 * time.Second), Tier: "purge", Action: "purge-ssl-cache", PID: 775,
 			Result: policy.Done, Freed: 237 << 20,
-			What: "freed 237 MiB; its threads stood still for 85µs"},
+			What: "freed 237 MiB; its threads were frozen for 85µs"},
 		{At: Before(120 * time.Second), Tier: "purge", Action: "purge-ssl-cache", PID: 812,
 			Result: policy.Done, Freed: 237 << 20,
-			What: "freed 237 MiB; its threads stood still for 91µs"},
+			What: "freed 237 MiB; its threads were frozen for 91µs"},
 		{At: Before(90 * time.Second), Tier: "purge", Action: "trim-pools", PID: 812,
 			Result: policy.Done, What: "freed nothing"},
 		{At: Before(61 * time.Second), Tier: "purge", Action: "purge-ssl-cache", PID: 849,
