@@ -352,17 +352,7 @@ func TestWorkerThatExitsWhileItIsDrained(t *testing.T) {
 // its master, as a proc file system made up for it says.
 func clientOf(t *testing.T, serve func(net.Conn)) *cli.Client {
 	t.Helper()
-	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	end, worker := os.NewFile(uintptr(ends[0]), "pair"), os.NewFile(uintptr(ends[1]), "worker")
-	conn, err := net.FileConn(worker)
-	if err := errors.Join(err, worker.Close()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { end.Close(); conn.Close() })
-	go haproxytest.ServePair(conn, serve)
+	number := haproxytest.ServedPair(t, serve)
 
 	procfs, pid := t.TempDir(), os.Getpid()
 	status, err := proc.ReadStatus("/proc", pid)
@@ -370,7 +360,7 @@ func clientOf(t *testing.T, serve func(net.Conn)) *cli.Client {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(procfs, strconv.Itoa(pid))
-	note := fmt.Sprintf("HAPROXY_PROCESSES=|type=w;fd=%d;pid=%d|\x00", ends[0], status.NSPID)
+	note := fmt.Sprintf("HAPROXY_PROCESSES=|type=w;fd=%d;pid=%d|\x00", number, status.NSPID)
 	err = errors.Join(os.Mkdir(dir, 0o755), os.Symlink("/proc/self/stat", dir+"/stat"),
 		os.Symlink("/proc/self/status", dir+"/status"), os.WriteFile(dir+"/environ", []byte(note),
 			0o644))

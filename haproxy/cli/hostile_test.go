@@ -34,20 +34,10 @@ func own(t *testing.T, pid int) proc.ID {
 // leads there. This process is the master.
 func serveCLI(t *testing.T, serve func(net.Conn)) *Client {
 	t.Helper()
-	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	end, worker := os.NewFile(uintptr(ends[0]), "pair"), os.NewFile(uintptr(ends[1]), "worker")
-	conn, err := net.FileConn(worker)
-	if err := errors.Join(err, worker.Close()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { end.Close(); conn.Close() })
-	go haproxytest.ServePair(conn, serve)
+	number := haproxytest.ServedPair(t, serve)
 	me := own(t, os.Getpid())
 	return &Client{pair: pair{procfs: "/proc", worker: me, nspid: me.PID, master: me,
-		uid: uint32(os.Geteuid()), masterReads: proc.NewTurnstile(), number: ends[0]},
+		uid: uint32(os.Geteuid()), masterReads: proc.NewTurnstile(), number: number},
 		Timeout: answerTime}
 }
 

@@ -2,6 +2,7 @@ package haproxytest
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"os"
 	"strings"
@@ -33,6 +34,24 @@ func ServePair(pair net.Conn, serve func(net.Conn)) {
 			}
 		}
 	}
+}
+
+// ServedPair makes a socket pair, serves one end by ServePair until the test ends, and
+// returns the number of the other end.
+func ServedPair(t *testing.T, serve func(net.Conn)) int {
+	t.Helper()
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, worker := os.NewFile(uintptr(ends[0]), "pair"), os.NewFile(uintptr(ends[1]), "worker")
+	conn, err := net.FileConn(worker)
+	if err := errors.Join(err, worker.Close()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { end.Close(); conn.Close() })
+	go ServePair(conn, serve)
+	return ends[0]
 }
 
 // Command reads the command that a client of a CLI sends.
