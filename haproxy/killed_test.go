@@ -112,9 +112,9 @@ type victim struct {
 	halt     halt // what is done to it instead of killing it, if that has a name
 	counting bool
 	steps    int            // so far
-	holder   int            // the thread that freezes a worker
+	holder   int            // the thread that freezes a worker; negative while it stops it
 	calls    map[int]uint64 // by thread, the system call that it is in
-	seized   time.Time      // when it seized its first thread
+	seized   time.Time      // when the holder seized its first thread
 }
 
 // kill runs an action and kills it right before its system call n from the mark on, or
@@ -252,8 +252,10 @@ func (v *victim) call(tid int) (step bool) {
 	if nr == mark {
 		v.counting = v.halt.name == ""
 	}
-	if nr == unix.SYS_PTRACE && v.holder == 0 {
-		v.holder, v.seized = -tid, time.Now() // it has begun
+	// It has begun, or begun again: an attempt that could not stop all threads is followed
+	// by another, on a thread of its own.
+	if nr == unix.SYS_PTRACE && v.holder <= 0 && v.holder != -tid {
+		v.holder, v.seized = -tid, time.Now()
 	}
 	if v.halt.name != "" { // a step is a call made while threads are held
 		switch {
