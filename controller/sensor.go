@@ -73,10 +73,10 @@ func (g gaps) note(sensor string, err error) {
 	}
 }
 
-// sense reads everything, for senseTime at most. Only the end of the cgroup is an error:
-// every other reading that fails is absent and says why.
+// sense reads everything, for senseTime at most. Only the end of the cgroup and that of
+// ctx are errors: every other reading that fails is absent and says why.
 func (s *sensor) sense(ctx context.Context, now time.Duration) (view, error) {
-	ctx, cancel := context.WithTimeout(ctx, senseTime)
+	bounded, cancel := context.WithTimeout(ctx, senseTime)
 	defer cancel()
 	v := view{}
 	v.Now = now
@@ -85,7 +85,11 @@ func (s *sensor) sense(ctx context.Context, now time.Duration) (view, error) {
 	}
 	s.pressure(&v) // right after the clock: workers that hang take seconds
 	v.PressureAt = sinceBoot()
-	s.scan(ctx, &v)
+	found, err := s.scan(bounded)
+	if ctx.Err() != nil { // what failed, failed because hapressure stops
+		return v, ctx.Err()
+	}
+	s.workersFound(&v, found, err)
 	s.limits(&v)
 	events, err := s.group.Events()
 	s.gaps.note("memory.events", err)
@@ -271,12 +275,16 @@ func (s *sensor) pressure(v *view) {
 }
 
 // scan finds the workers and measures what they hold.
-func (s *sensor) scan(ctx context.Context, v *view) {
+func (s *sensor) scan(ctx context.Context) ([]haproxy.Instance, error) {
 	pids, err := s.group.Procs()
-	var found []haproxy.Instance
-	if err == nil {
-		found, err = s.scanner.Scan(ctx, pids)
+	if err != nil {
+		return nil, err
 	}
+	return s.scanner.Scan(ctx, pids)
+}
+
+// workersFound enters what a scan found into the view.
+func (s *sensor) workersFound(v *view, found []haproxy.Instance, err error) {
 	s.gaps.note("workers", err)
 	if err != nil {
 		v.WorkersAbsent = err.Error()

@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -112,5 +114,19 @@ func TestMastersThatHaveGoneAreForgotten(t *testing.T) {
 	}
 	if n := len(j.all(kind(SensorMissing))); n != 1001 {
 		t.Errorf("%d entries, want one for each master", n)
+	}
+}
+
+// TestAScanCutShortByTheEndIsNotReported holds that hapressure, when it stops, reports no
+// sensor as missing.
+func TestAScanCutShortByTheEndIsNotReported(t *testing.T) {
+	s, _, j := sensorOf(t, 400, map[string]string{"cgroup.procs": line(os.Getpid())})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.sense(ctx, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("sense: %v, want that ctx has ended", err)
+	}
+	for _, e := range j.all(kind(SensorMissing)) {
+		t.Errorf("reported: %s", e.Message)
 	}
 }
