@@ -257,20 +257,18 @@ func (s *server) timeReload(ctx context.Context) (r reloaded, err error) {
 		return r, err
 	}
 	r.ended = time.Since(began)
-	return r, s.wait(ctx, "the master answers", func() (bool, error) {
-		return strings.Contains(s.ask("show proc"), "worker"), nil
-	})
+	return r, s.wait(ctx, "the master answers", func() (bool, error) { return s.answers(), nil })
 }
 
 // sight is what was seen of a master from outside.
 type sight struct {
 	slots   int           // most connections of its CLI at one time, an operator's own among them
-	slowest time.Duration // answer to an operator's `show proc`, asked once a second
+	slowest time.Duration // answer of the master's CLI to an operator, who asks once a second
 	files   int           // descriptors that it had more at the end than at the beginning
 }
 
 func (s sight) String() string {
-	return fmt.Sprintf("slots %d, show proc %.2f s, descriptors %+d", s.slots, s.slowest.Seconds(),
+	return fmt.Sprintf("slots %d, master CLI %.2f s, descriptors %+d", s.slots, s.slowest.Seconds(),
 		s.files)
 }
 
@@ -306,11 +304,11 @@ func (s *server) watch(ctx context.Context) *watcher {
 	return w
 }
 
-// operator returns how long an operator waits for the answer to `show proc`, who tries
+// operator returns how long an operator waits for the answer of the master's CLI, who tries
 // again if the master refuses.
 func (s *server) operator(ctx context.Context) time.Duration {
 	began := time.Now()
-	for !strings.Contains(s.ask("show proc"), "worker") && pause(ctx, 20*time.Millisecond) == nil {
+	for !s.answers() && pause(ctx, 20*time.Millisecond) == nil {
 	}
 	return time.Since(began)
 }
