@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -97,6 +98,7 @@ func (s *server) ownGroup() (string, error) {
 // daemon becomes hapressure; where cgroup v2 is not mounted where it belongs, it sees
 // it there.
 func daemon(mount string, command []string) error {
+	runtime.LockOSThread() // of all threads, only this one leaves the namespace
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("leaving the mount namespace: %w", err)
 	}
