@@ -12,7 +12,7 @@ import (
 
 // inCgroups runs a command in a mount namespace with cgroup v2 and without D-Bus.
 func inCgroups(args ...string) []string {
-	const mounts = `mount -t tmpfs none /run && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"`
+	const mounts = `mount -t tmpfs none /run && mount -t tmpfs none /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"`
 	return append([]string{"unshare", "--mount", "sh", "-c", mounts, "sh"}, args...)
 }
 
