@@ -96,6 +96,25 @@ func TestReadings(t *testing.T) {
 	}
 }
 
+// The outermost group that is killed as one counts, and the root may have no such file.
+func TestOOMGroup(t *testing.T) {
+	tree := cgrouptest.New(t)
+	tree.Group("/a/b/c", nil)
+	g, err := Open(tree.Mount, "/a/b/c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for _, want := range []string{"", "/a/b/c", "/a", "/"} {
+		if want != "" {
+			tree.Write(want, "memory.oom.group", "1\n")
+		}
+		if got, err := g.OOMGroup(); err != nil || got != want {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+}
+
 // Every failed reading has the sentinel error of its cause.
 func TestAbsence(t *testing.T) {
 	tree, g := open(t, map[string]string{
@@ -103,6 +122,7 @@ func TestAbsence(t *testing.T) {
 		"memory.swap.current": cgrouptest.Absent,
 		"memory.swap.max":     cgrouptest.Absent,
 		"memory.max":          cgrouptest.Absent,
+		"memory.oom.group":    cgrouptest.Absent,
 		"memory.events":       cgrouptest.Absent,
 		"memory.stat":         cgrouptest.Absent,
 		"memory.pressure":     cgrouptest.Absent,
@@ -113,6 +133,7 @@ func TestAbsence(t *testing.T) {
 		"events":      func() error { _, err := g.Events(); return err },
 		"stat":        func() error { _, err := g.Stat(); return err },
 		"limits":      func() error { _, err := g.Limits(); return err },
+		"oom group":   func() error { _, err := g.OOMGroup(); return err },
 		"swap limits": func() error { _, err := g.SwapLimits(); return err },
 	}
 	for name, read := range readings {

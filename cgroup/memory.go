@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 )
@@ -30,6 +31,25 @@ func (g *Group) Events() (map[string]uint64, error) {
 // values are in bytes, some are counts of events. Source: memory.stat.
 func (g *Group) Stat() (map[string]uint64, error) {
 	return read(g, g.path, "memory.stat", parseFlatKeyed)
+}
+
+// OOMGroup returns the outermost group, of this one and its ancestors, whose processes the
+// OOM killer kills all together; "" if there is none. Source: memory.oom.group.
+func (g *Group) OOMGroup() (string, error) {
+	outermost := ""
+	for at := g.path; ; at = path.Dir(at) {
+		together, err := read(g, at, "memory.oom.group", parseValue)
+		// The root group has no such file. But the root of a cgroup namespace has.
+		if err != nil && (at != "/" || !errors.Is(err, ErrAbsent)) {
+			return "", err
+		}
+		if together != 0 {
+			outermost = at
+		}
+		if at == "/" {
+			return outermost, nil
+		}
+	}
 }
 
 // parseValue parses a file of one number:

@@ -137,11 +137,11 @@ func (b *Bus) controlGroup(ctx context.Context, name string) (group string, err 
 	return group, nil
 }
 
-// Properties returns the properties that every unit has, such as LoadState, which is
-// not-found for a unit that is not installed.
+// Properties returns all properties of a unit. LoadState is not-found for a unit that is
+// not installed.
 func (b *Bus) Properties(ctx context.Context, name string) (properties map[string]any, err error) {
 	err = inTime(ctx, func(ctx context.Context) (err error) {
-		properties, err = b.conn.GetUnitPropertiesContext(ctx, name)
+		properties, err = b.conn.GetAllPropertiesContext(ctx, name)
 		return err
 	})
 	return properties, err

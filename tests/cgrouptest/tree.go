@@ -24,6 +24,7 @@ var defaults = map[string]string{
 	"memory.events":       "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n",
 	"memory.high":         "max\n",
 	"memory.max":          "max\n",
+	"memory.oom.group":    "0\n",
 	"memory.pressure":     "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
 	"memory.stat":         "anon 0\nfile 0\nkernel 4096\nshmem 0\n",
 	"memory.swap.current": "0\n",

@@ -9,5 +9,5 @@ var checks = []struct {
 }{
 	{"host", checkHost}, {"policy", checkPolicy}, {"service", checkService},
 	{"rights", checkRights}, {"recordings", checkRecordings}, {"state", checkStates},
-	{"targets", checkTargets}, {"memory", checkMemory}, {"haproxy", checkHAProxy},
+	{"targets", checkTargets}, {"memory", checkMemory}, {"oom", checkOOM}, {"haproxy", checkHAProxy},
 }

@@ -29,13 +29,14 @@ var ErrProblem = errors.New("there are problems")
 // of this program. The error is ErrProblem if a finding is a problem.
 func Examine(ctx context.Context, socket, version string) ([]Finding, error) {
 	// of the service
-	e := exam{procfs: host.Procfs, version: version, states: filepath.Dir(control.Socket)}
+	e := exam{procfs: host.Procfs, sysfs: "/sys", version: version,
+		states: filepath.Dir(control.Socket)}
 	e.mount, e.mountErr = cgroup.Mount()
 	e.policy, e.files, e.policyErr = policyfiles.Load()
 	e.status, e.statusErr = (&inspect.Inspector{Socket: socket, Journal: host.Stderr{}}).Status(ctx)
 	e.recordings = recordingsOf(e.status.Daemon, version)
 	e.found, e.pids, e.foundErr = selector.Selector{}.Find(ctx, haproxy.NewScanner(host.Procfs))
-	e.service = host.UnitProperties(ctx, "hapressure.service")
+	e.units = host.UnitProperties(ctx, e.unitNames()...)
 	e.examine(ctx)
 	return e.findings, e.verdict
 }
@@ -44,6 +45,7 @@ func Examine(ctx context.Context, socket, version string) ([]Finding, error) {
 // an error beside it.
 type exam struct {
 	procfs     string
+	sysfs      string
 	version    string                // of this program
 	recordings controller.Recordings // of the daemon
 	states     string                // the folder of its states
@@ -58,7 +60,7 @@ type exam struct {
 	found     []haproxy.Instance // all of this host
 	pids      []int              // all processes
 	foundErr  error
-	service   map[string]any // properties of hapressure.service; none if systemd does not answer
+	units     map[string]map[string]any // properties of unitNames; none if systemd does not answer
 
 	check    string // name of the present check
 	findings []Finding

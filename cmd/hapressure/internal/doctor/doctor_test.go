@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -53,8 +54,8 @@ func sound(t *testing.T) (*exam, cgrouptest.Tree) {
 	return &exam{version: "1.0",
 		procfs: procfs, recordings: controller.Recordings{Dir: t.TempDir(), PerTarget: 1 << 20},
 		states: t.TempDir(), mount: tree.Mount, policy: p, files: files,
-		service: map[string]any{"LoadState": "loaded", "ActiveState": "active",
-			"UnitFileState": "enabled"},
+		units: map[string]map[string]any{
+			ownUnit: {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled"}},
 		status: status.Status{
 			At: now, Daemon: &status.Daemon{Version: "1.0", Started: now,
 				MissingRights: []status.Privilege{}},
@@ -110,15 +111,15 @@ func TestDoctorFinds(t *testing.T) {
 		},
 		"warning service: hapressure.service is not-found": func(_ *testing.T, e *exam,
 			_ cgrouptest.Tree) {
-			e.service["LoadState"] = "not-found"
+			e.units[ownUnit]["LoadState"] = "not-found"
 		},
 		"problem service: hapressure.service is failed": func(_ *testing.T, e *exam,
 			_ cgrouptest.Tree) {
-			e.service["ActiveState"] = "failed"
+			e.units[ownUnit]["ActiveState"] = "failed"
 		},
 		"warning service: hapressure.service is disabled": func(_ *testing.T, e *exam,
 			_ cgrouptest.Tree) {
-			e.service["UnitFileState"] = "disabled"
+			e.units[ownUnit]["UnitFileState"] = "disabled"
 		},
 		"warning service: units are found by the cgroup tree: no D-Bus; no hooks": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.status.Systemd = status.Systemd{By: "the cgroup tree", Why: "no D-Bus",
@@ -185,9 +186,17 @@ func TestDoctorFinds(t *testing.T) {
 			tree cgrouptest.Tree) {
 			tree.Write("/lb", "memory.max", "700000000\n")
 		},
-		"problem memory: /lb: a worker holds 238 MiB, and two": func(_ *testing.T, _ *exam,
+		"problem memory: /lb: a worker holds 238 MiB, and two of them do not fit into MemAvailable": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
+			writeFile(t, e.procfs+"/meminfo",
+				"MemTotal: 400000 kB\nMemAvailable: 300000 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n")
+		},
+		"problem memory: /lb: a worker holds 238 MiB, and two of them do not fit into /lb memory.max of 381 MiB": func(_ *testing.T, _ *exam,
 			tree cgrouptest.Tree) {
 			tree.Write("/lb", "memory.max", "400000000\n")
+		},
+		"warning oom: memory.oom.group of cgroup /lb is 1": func(_ *testing.T, _ *exam,
+			tree cgrouptest.Tree) {
+			tree.Write("/lb", "memory.oom.group", "1\n")
 		},
 		"problem memory: opening cgroup": func(_ *testing.T, _ *exam,
 			tree cgrouptest.Tree) {
@@ -206,6 +215,85 @@ func TestDoctorFinds(t *testing.T) {
 				t.Errorf("verdict %v", e.verdict)
 			}
 		})
+	}
+}
+
+// Swap decides what page-out is worth.
+func TestDoctorTellsSwap(t *testing.T) {
+	e, _ := sound(t)
+	e.sysfs = t.TempDir()
+	line := func() string {
+		e.findings = nil
+		checkHost(t.Context(), e)
+		return e.findings[0].Found
+	}
+	writeFile(t, e.sysfs+"/module/zswap/parameters/enabled", "N\n")
+	if got, want := line(), "2939 MiB of memory, 977 MiB of swap"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	writeFile(t, e.sysfs+"/module/zswap/parameters/enabled", "Y\n")
+	if got, want := line(), "977 MiB of swap behind zswap"; !strings.Contains(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	writeFile(t, e.procfs+"/meminfo",
+		"MemTotal: 3009444 kB\nMemAvailable: 2689488 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n")
+	if got, want := line(), "no swap"; !strings.Contains(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// What ends all of HAProxy when memory is short is found in its unit and in the slices
+// above it.
+func TestDoctorFindsWhatKillsAll(t *testing.T) {
+	const unit, slice = "haproxy.service", "web.slice"
+	type units = map[string]map[string]any
+	for want, has := range map[string]units{
+		"ok oom: haproxy.service: a shortage of memory ends single processes of it": {
+			unit: {"OOMPolicy": "continue", "ManagedOOMSwap": "auto"}},
+		"warning oom: haproxy.service has OOMPolicy=stop: ": {unit: {"OOMPolicy": "stop"}},
+		"warning oom: haproxy.service has OOMPolicy=kill: ": {unit: {"OOMPolicy": "kill"}},
+		"warning oom: web.slice has ManagedOOMSwap=kill: systemd-oomd may kill all processes of haproxy.service": {
+			slice: {"ManagedOOMSwap": "kill"}, oomd: {"ActiveState": "active"}},
+		"warning oom: -.slice has ManagedOOMMemoryPressure=kill: ": {
+			"-.slice": {"ManagedOOMMemoryPressure": "kill"}, oomd: {"ActiveState": "active"}},
+		"ok oom: haproxy.service: a shortage": { // it is not running
+			slice: {"ManagedOOMSwap": "kill"}, oomd: {"ActiveState": "inactive"}},
+		"ok oom: haproxy.service: a shortage of": {slice: {"ManagedOOMSwap": "kill"},
+			unit: {"ManagedOOMPreference": "omit"}, oomd: {"ActiveState": "active"}},
+	} {
+		t.Run(want, func(t *testing.T) {
+			e, tree := sound(t)
+			tree.Group("/web.slice/haproxy.service", nil)
+			if has[unit]["OOMPolicy"] == "kill" {
+				tree.Write("/web.slice/haproxy.service", "memory.oom.group", "1\n")
+			}
+			e.status.Targets = []status.Target{{Name: unit, Cgroup: "/web.slice/haproxy.service"}}
+			if got := e.unitNames(); !slices.Equal(got, []string{ownUnit, oomd, "-.slice", slice,
+				unit}) {
+				t.Errorf("reads the units %q", got)
+			}
+			e.units, e.check = has, "oom"
+			checkOOM(t.Context(), e)
+			if f := e.findings; len(f) != 1 ||
+				!strings.HasPrefix(f[0].Level+" "+f[0].Check+": "+f[0].Found, want) {
+				t.Errorf("found %q", f)
+			}
+		})
+	}
+}
+
+// A container's own groups are no units.
+func TestUnitsOf(t *testing.T) {
+	for of, want := range map[string]string{
+		"/": "-.slice", "/lb": "-.slice", "/system.slice/haproxy.service": "-.slice system.slice haproxy.service",
+		"/machine.slice/libpod-1.scope/container":                           "-.slice machine.slice libpod-1.scope",
+		"/kubepods.slice/kubepods-burstable.slice":                          "-.slice kubepods.slice kubepods-burstable.slice",
+		"/system.slice/_memory.service":                                     "-.slice system.slice memory.service",
+		"/user.slice/user-0.slice/user@0.service/app.slice/haproxy.service": "-.slice user.slice user-0.slice user@0.service",
+	} {
+		if got := strings.Join(unitsOf(of), " "); got != want {
+			t.Errorf("%s: got %s, want %s", of, got, want)
+		}
 	}
 }
 

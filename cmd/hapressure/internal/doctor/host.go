@@ -17,13 +17,25 @@ func checkHost(_ context.Context, e *exam) {
 		e.say(problem, "boot with systemd.unified_cgroup_hierarchy=1", "%v", e.mountErr)
 	}
 	memory, err := cgroup.Host(e.procfs)
-	swaps, _ := os.ReadFile(filepath.Join(e.procfs, "swaps"))
 	if err != nil {
 		e.say(problem, "", "%v", err)
-	} else if strings.Contains(string(swaps), "zram") {
-		e.say(warning, "", "some swap is zram: page-out frees less than it writes")
-	} else {
-		e.say(fine, "", "%s of memory, %s of swap", render.Size(memory.Total),
-			render.Size(memory.SwapTotal))
+		return
 	}
+	e.say(fine, "", "%s of memory, %s", render.Size(memory.Total), e.swapText(memory.SwapTotal))
+	swaps, _ := os.ReadFile(filepath.Join(e.procfs, "swaps"))
+	if strings.Contains(string(swaps), "/dev/zram") {
+		e.say(warning, "", "some swap is zram: page-out frees less than it writes")
+	}
+}
+
+func (e *exam) swapText(total uint64) string {
+	if total == 0 {
+		return "no swap: page-out frees nothing"
+	}
+	text := render.Size(total) + " of swap"
+	zswap, _ := os.ReadFile(filepath.Join(e.sysfs, "module/zswap/parameters/enabled"))
+	if strings.HasPrefix(string(zswap), "Y") {
+		text += " behind zswap, which keeps what is swapped out compressed in memory"
+	}
+	return text
 }

@@ -9,6 +9,8 @@ import (
 	"hapressure/controller"
 )
 
+const ownUnit = "hapressure.service"
+
 func checkPolicy(_ context.Context, e *exam) {
 	switch s := e.status.Policy; {
 	case e.policyErr != nil:
@@ -25,7 +27,7 @@ func checkPolicy(_ context.Context, e *exam) {
 }
 
 func checkService(_ context.Context, e *exam) {
-	switch p := e.service; {
+	switch p := e.units[ownUnit]; {
 	case len(p) == 0:
 		e.say(fine, "", "systemd does not answer, as in a container")
 	case p["LoadState"] != "loaded":

@@ -45,19 +45,27 @@ func units(bus *systemd.Bus, err error) (controller.Units, error) {
 	return bus, nil
 }
 
-// UnitProperties returns the properties of a unit, none if systemd does not answer.
-func UnitProperties(ctx context.Context, unit string) map[string]any {
+// UnitProperties returns the properties of units by their names. It asks no further after
+// an error, as of a bus that hangs: the units that are left are missing.
+func UnitProperties(ctx context.Context, units ...string) map[string]map[string]any {
+	all := map[string]map[string]any{}
 	for _, connect := range []func(context.Context) (*systemd.Bus, error){systemd.Connect,
 		systemd.ConnectPrivate} {
 		bus, err := connect(ctx)
 		if err != nil {
 			continue
 		}
-		properties, err := bus.Properties(ctx, unit)
-		bus.Close()
-		if err == nil {
-			return properties
+		defer bus.Close()
+		for _, unit := range units {
+			properties, err := bus.Properties(ctx, unit)
+			if err != nil {
+				break
+			}
+			all[unit] = properties
+		}
+		if len(all) > 0 {
+			break
 		}
 	}
-	return nil
+	return all
 }
