@@ -28,17 +28,44 @@ const (
 // master was started with (-f). ok is false if none of them sets it. It reads the files
 // as they are now: a worker goes by what they contained at its start.
 func HardStopAfter(procfs string, in Instance) (d time.Duration, ok bool, err error) {
+	return readSetting(procfs, in, setting[time.Duration]{"hard-stop-after", parseTime})
+}
+
+// MaxReloads returns the setting of mworker-max-reloads, as HardStopAfter does: the number
+// of reloads after which a master sends SIGTERM to a stopping worker. If it is not set,
+// that is 50 from HAProxy 3.3 on, and before, a master never does (src/mworker.c,
+// max_reloads).
+func MaxReloads(procfs string, in Instance) (n int, ok bool, err error) {
+	return readSetting(procfs, in, setting[int]{"mworker-max-reloads", strconv.Atoi})
+}
+
+// setting is a keyword of the global section, and of no other, with the parser of its
+// value.
+type setting[T any] struct {
+	keyword string
+	parse   func(string) (T, error)
+}
+
+func readSetting[T any](procfs string, in Instance, of setting[T]) (value T, ok bool, err error) {
 	cmdline, err := readCmdline(procfs, in.Master.PID)
 	if err != nil {
-		return 0, false, fmt.Errorf("reading the command line of master %d: %w", in.Master.PID, err)
+		return value, false, fmt.Errorf("reading the command line of master %d: %w", in.Master.PID,
+			err)
 	}
-	c := config{procfs: procfs, pid: in.Master.PID, left: configLimit}
+	c := config{procfs: procfs, pid: in.Master.PID, left: configLimit,
+		parse: func(r io.Reader) error {
+			v, found, err := of.in(r)
+			if found {
+				value, ok = v, true
+			}
+			return err
+		}}
 	for _, name := range configArgs(cmdline) {
 		if err := c.read(name); err != nil {
-			return 0, false, fmt.Errorf("reading %.100q of master %d: %w", name, in.Master.PID, err)
+			return value, false, fmt.Errorf("reading %.100q of master %d: %w", name, in.Master.PID, err)
 		}
 	}
-	return c.hardStopAfter, c.set, nil
+	return value, ok, nil
 }
 
 // readCmdline reads the command line of a master. ErrGone: it has none, as in the middle
@@ -67,13 +94,12 @@ func configArgs(cmdline []string) []string {
 	return names
 }
 
-// config is what was read of the configuration of a master.
+// config reads the files of the configuration of a master.
 type config struct {
-	procfs        string
-	pid           int
-	left          int64 // bytes that may still be read
-	hardStopAfter time.Duration
-	set           bool
+	procfs string
+	pid    int
+	left   int64                 // bytes that may still be read
+	parse  func(io.Reader) error // gets one file after another
 }
 
 // read reads a configuration file, or all *.cfg of a directory in the order of their
@@ -146,20 +172,17 @@ func (c *config) readFile(at *os.File, fi os.FileInfo) error {
 	}
 	defer f.Close()
 	r := &io.LimitedReader{R: f, N: c.left}
-	d, ok, err := parseHardStopAfter(r)
+	err = c.parse(r)
 	if c.left = r.N; err == nil && c.left == 0 {
 		err = fmt.Errorf("the configuration is larger than %d MiB", configLimit>>20)
-	}
-	if ok {
-		c.hardStopAfter, c.set = d, true
 	}
 	return err
 }
 
-// parseHardStopAfter finds the last hard-stop-after of a configuration file. A setting
-// that depends on the environment or on a condition is an error: only HAProxy knows its
-// value.
-func parseHardStopAfter(r io.Reader) (d time.Duration, ok bool, err error) {
+// in finds the last value of the setting in a configuration file. One that depends on the
+// environment or on a condition is an error: only HAProxy knows its value.
+func (s setting[T]) in(r io.Reader) (value T, ok bool, err error) {
+	var none T
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, 1<<20)
 	conditions := 0
@@ -174,21 +197,21 @@ func parseHardStopAfter(r io.Reader) (d time.Duration, ok bool, err error) {
 			conditions++
 		case ".endif":
 			conditions--
-		case "hard-stop-after": // a keyword of the global section, and of no other
+		case s.keyword:
 			if len(f) < 2 || conditions > 0 {
-				return 0, false, fmt.Errorf("parsing hard-stop-after in line %d: "+
-					"it depends on a condition, or has no value", n)
+				return none, false, fmt.Errorf("parsing %s in line %d: "+
+					"it depends on a condition, or has no value", s.keyword, n)
 			}
-			if d, err = parseTime(strings.Trim(f[1], `"'`)); err != nil {
-				return 0, false, fmt.Errorf("parsing hard-stop-after in line %d: %.100w", n, err)
+			if value, err = s.parse(strings.Trim(f[1], `"'`)); err != nil {
+				return none, false, fmt.Errorf("parsing %s in line %d: %.100w", s.keyword, n, err)
 			}
 			ok = true
 		}
 	}
 	if err := sc.Err(); err != nil {
-		return 0, false, err
+		return none, false, err
 	}
-	return d, ok, nil
+	return value, ok, nil
 }
 
 // parseTime parses a time of HAProxy's configuration: a number and a unit, milliseconds

@@ -10,6 +10,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
+var hardStopAfter = setting[time.Duration]{"hard-stop-after", parseTime}
+
 func TestParseHardStopAfter(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"global\n    hard-stop-after 30s\n":                            30 * time.Second,
@@ -19,7 +21,7 @@ func TestParseHardStopAfter(t *testing.T) {
 		"global\n# hard-stop-after 1m\n description hard-stop-after\n": 0,
 		".if defined(X)\n.endif\nglobal\n hard-stop-after 3d\n":        72 * time.Hour,
 	} {
-		d, ok, err := parseHardStopAfter(strings.NewReader(text))
+		d, ok, err := hardStopAfter.in(strings.NewReader(text))
 		if d != want || ok != (want != 0) || err != nil {
 			t.Errorf("%q: %v, %v, %v, want %v", text, d, ok, err, want)
 		}
@@ -28,7 +30,7 @@ func TestParseHardStopAfter(t *testing.T) {
 		"hard-stop-after ${T}\n",
 		".if defined(X)\nhard-stop-after 5s\n.endif\n", "hard-stop-after 99999999999s\n",
 		"hard-stop-after 25d\n", "hard-stop-after 10000000h\n"} {
-		if d, _, err := parseHardStopAfter(strings.NewReader(bad)); err == nil {
+		if d, _, err := hardStopAfter.in(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q: %v, want an error", bad, d)
 		}
 	}
@@ -38,7 +40,7 @@ func FuzzParseHardStopAfter(f *testing.F) {
 	f.Add("global\n    log /dev/log local0\n    hard-stop-after 30s\ndefaults\n    timeout " +
 		"client 1h\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		if d, ok, err := parseHardStopAfter(strings.NewReader(text)); d < 0 || err != nil && (ok ||
+		if d, ok, err := hardStopAfter.in(strings.NewReader(text)); d < 0 || err != nil && (ok ||
 			d != 0) {
 			t.Errorf("%v, %v, %v", d, ok, err)
 		}
@@ -53,11 +55,15 @@ func TestConfigArgs(t *testing.T) {
 	}
 }
 
-func TestHardStopAfterOfARunningMaster(t *testing.T) {
-	h := haproxytest.Start(t, haproxytest.Config{Global: "hard-stop-after 7m"})
+func TestSettingsOfARunningMaster(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{
+		Global: "hard-stop-after 7m\nmworker-max-reloads 9"})
 	in := scan(t, NewScanner("/proc"), h, "one current worker", hasStates(StateCurrent))
 	if d, ok, err := HardStopAfter("/proc", in); d != 7*time.Minute || !ok || err != nil {
 		t.Errorf("%v, %v, %v", d, ok, err)
+	}
+	if n, ok, err := MaxReloads("/proc", in); n != 9 || !ok || err != nil {
+		t.Errorf("mworker-max-reloads: %v, %v, %v", n, ok, err)
 	}
 	os.Remove(filepath.Join(h.Dir, "haproxy.cfg"))
 	if d, ok, err := HardStopAfter("/proc", in); err == nil {

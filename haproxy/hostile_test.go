@@ -316,11 +316,15 @@ func TestConfigurationThatIsNone(t *testing.T) {
 		at("loop"):   "", at("empty"): "", fmt.Sprintf("/proc/%d/environ", cmd.Process.Pid): "",
 		at("huge"): "too long", at("\x1b[2J\n"): "no such file",
 	} {
-		c := config{procfs: "/proc", pid: os.Getpid(), left: configLimit}
-		err := c.read(name)
-		switch {
-		case c.set:
-			t.Errorf("%q: hard-stop-after is %v", name, c.hardStopAfter)
+		c := config{procfs: "/proc", pid: os.Getpid(), left: configLimit,
+			parse: func(r io.Reader) error {
+				d, ok, err := hardStopAfter.in(r)
+				if ok {
+					t.Errorf("%q: hard-stop-after is %v", name, d)
+				}
+				return err
+			}}
+		switch err := c.read(name); {
 		case want == "" && err != nil:
 			t.Errorf("%q: %v", name, err)
 		case want != "":
