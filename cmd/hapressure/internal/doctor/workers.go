@@ -1,0 +1,61 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"hapressure/cmd/hapressure/internal/render"
+	"hapressure/haproxy"
+)
+
+func (e *exam) checkWorkers(_ context.Context, in haproxy.Instance) {
+	for i, w := range in.Workers {
+		if w.State == haproxy.StateCurrent && slices.ContainsFunc(in.Workers[i+1:], serves) {
+			e.say(warning, "none within its grace time; after it, close that socket in the program that starts HAProxy",
+				"worker %d is not proven to be stopping, although a younger worker is current: %s", w.PID, w.Why)
+		}
+		if w.State == haproxy.StateUnknown {
+			e.say(warning, "", "%s: %s", nameOf(w), w.Why)
+		}
+		e.checkCache(w)
+	}
+}
+
+func serves(w haproxy.Worker) bool { return w.State == haproxy.StateCurrent }
+
+func nameOf(w haproxy.Worker) string { return fmt.Sprintf("worker %d (%s)", w.PID, w.State) }
+
+// checkCache also checks the cache of a current worker: whether it can be purged once a
+// reload has replaced the worker.
+func (e *exam) checkCache(w haproxy.Worker) {
+	switch cache, err := w.CheckSSLCache(e.pids); {
+	case errors.Is(err, haproxy.ErrGone):
+	case err == nil:
+		e.say(fine, "", "%s: its TLS session cache of %s is recognised (%s)", nameOf(w),
+			render.Size(cache.Before), cache.Layout)
+	case haproxy.HasNoCache(err) && e.hasOneThread(w):
+		e.say(warning, "set nbthread to 2 or more, or use HAProxy 2.9 or later",
+			"%s has no TLS session cache in shared memory. Up to HAProxy 2.8 with one thread the "+
+				"cache is a part of its private memory, %s in all, and cannot be purged; page-out, "+
+				"hard-stop-after and terminate-oldest can free it", nameOf(w), render.Size(w.Private))
+	case haproxy.HasNoCache(err):
+		e.say(fine, "", "%s has no TLS session cache", nameOf(w))
+	case errors.Is(err, haproxy.ErrBusy):
+		e.say(fine, "", "%s: its cache is in use and was not checked", nameOf(w))
+	default:
+		e.say(warning, "see docs/compatibility.md; the other actions of the policy are still possible",
+			"%s: its cache cannot be purged: %v", nameOf(w), err)
+	}
+}
+
+// hasOneThread reports whether a worker may have its cache in private memory: up to
+// HAProxy 2.8 those with one thread do.
+func (e *exam) hasOneThread(w haproxy.Worker) bool {
+	threads, err := os.ReadDir(filepath.Join(e.procfs, strconv.Itoa(w.PID), "task"))
+	return err == nil && len(threads) == 1
+}
