@@ -69,6 +69,7 @@ func (m *memory) measure(ctx context.Context, w *Worker) {
 		w.Shared, w.SizeErr = w.SharedMemory(ctx)
 		return
 	}
+	w.OOMScoreAdj, w.SizeErr = p.OOMScoreAdj()
 	w.Cache, w.CacheErr = m.cacheSize(ctx, w)
 }
 

@@ -33,6 +33,47 @@ func stoppingWorker(t *testing.T, h *haproxytest.HAProxy) *Stopping {
 	return p
 }
 
+// Only the stopping worker becomes the kernel's first victim, and its value never falls.
+func TestProtect(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{})
+	tunnel := h.Tunnel()
+	p := stoppingWorker(t, h)
+	for _, tt := range []struct{ to, before, after int }{{900, 0, 900}, {1000, 900, 1000}, {900, 1000, 1000}} {
+		got, err := p.Protect(tt.to)
+		if err != nil || got != (Protected{tt.before, tt.after}) {
+			t.Errorf("raised to %d: %+v, %v; want %d before and %d after", tt.to, got, err, tt.before, tt.after)
+		}
+		if adj, err := p.p.OOMScoreAdj(); err != nil || adj != tt.after {
+			t.Errorf("oom_score_adj is %d, %v; want %d", adj, err, tt.after)
+		}
+	}
+	for _, pid := range append(h.Children(), h.Master) {
+		if pid == p.w.PID {
+			continue
+		}
+		if adj, err := open(t, pid).p.OOMScoreAdj(); err != nil || adj != 0 {
+			t.Errorf("oom_score_adj of pid %d, which is not stopping, is %d, %v", pid, adj, err)
+		}
+	}
+	if err := haproxytest.Echo(tunnel); err != nil {
+		t.Errorf("tunnel: %v", err)
+	}
+}
+
+// A process that runs another program by now, or none, is left alone.
+func TestProtectOnlyItsProgram(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{})
+	defer h.Tunnel().Close()
+	p := stoppingWorker(t, h)
+	p.w.exe = "/usr/sbin/other"
+	if _, err := p.Protect(1000); !errors.Is(err, ErrNotStopping) {
+		t.Errorf("another program: %v, want ErrNotStopping", err)
+	}
+	if adj, err := p.p.OOMScoreAdj(); err != nil || adj != 0 {
+		t.Errorf("oom_score_adj is %d, %v", adj, err)
+	}
+}
+
 func TestTrimPools(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{})
 	var tunnels []net.Conn

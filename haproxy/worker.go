@@ -43,7 +43,9 @@ type Worker struct {
 	Shared  uint64 // all shared anonymous memory. Not read when stopping
 	Private uint64 // in RAM or swapped out
 	RAM     uint64 // what page tables show in RAM, which PageOut works on
-	Files   int    // open files, most of which are connections; 0 = unknown, as before Linux 6.2
+	// OOMScoreAdj is its oom_score_adj, read only when stopping; see Protect.
+	OOMScoreAdj int
+	Files       int // open files, most of which are connections; 0 = unknown, as before Linux 6.2
 
 	CacheErr error // why Cache is unknown: a *Refusal if no memory is recognised as a cache
 	SizeErr  error // why Shared, Private and RAM are unknown
