@@ -28,6 +28,7 @@ func (r Replaced) Terminate(ctx context.Context, grace time.Duration) (killed bo
 	if err := r.signal(unix.SIGKILL); err != nil && !errors.Is(err, ErrGone) {
 		return true, err
 	}
+	_ = r.p.ReapMemory() // the next generation is measured against what this one frees
 	ended, err := r.p.WaitExit(ctx, killWait)
 	if !ended && err == nil {
 		err = fmt.Errorf("waiting for pid %d: still there %v after SIGKILL", r.p.PID, killWait)
