@@ -83,6 +83,8 @@ func (a *actions) perform(ctx context.Context, due policy.Due, w haproxy.Worker)
 		return result{Result: policy.Skipped, what: "nothing done", why: "dry run"}
 	}
 	switch due.Kind {
+	case policy.Protect:
+		return protected(p.Protect(due.OOMScoreAdj))
 	case policy.PurgeSSLCache:
 		return a.purge(ctx, p.PurgeSSLCache)
 	case policy.PurgeHTTPCache:
@@ -131,6 +133,14 @@ func (a *actions) purge(
 	}
 	r.freed, r.held = done.Freed(), done.Held
 	return r
+}
+
+func protected(done haproxy.Protected, err error) result {
+	if err != nil {
+		return failure(err)
+	}
+	return result{Result: policy.Done, what: fmt.Sprintf("raised its oom_score_adj from %d to %d: "+
+		"if memory runs out, the kernel kills it before those that serve", done.Before, done.After)}
 }
 
 func relieved(g haproxy.Given, err error) result {

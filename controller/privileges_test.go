@@ -190,6 +190,7 @@ func tryActions(t *testing.T) tried {
 		}
 	}
 	first, second := workers[0], workers[1]
+	do(first, "protect", func(p *haproxy.Stopping) error { _, err := p.Protect(1000); return err })
 	do(first, "purge-ssl-cache", func(p *haproxy.Stopping) error {
 		return persevere(func() error { _, err := p.PurgeSSLCache(t.Context(), pids); return err })
 	})

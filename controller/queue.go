@@ -10,7 +10,7 @@ import (
 // A lane is a queue of actions of some kinds, one of which runs at a time.
 type lane int
 
-// A purge takes an instant and a drain takes its time; an urgent termination must wait
+// Protect and a purge take an instant and a drain takes its time; an urgent termination must wait
 // for neither.
 const (
 	purgeLane lane = iota
@@ -26,7 +26,7 @@ const (
 // purge behind it.
 func laneOf(kind string) lane {
 	switch kind {
-	case policy.PurgeSSLCache, policy.PurgeHTTPCache:
+	case policy.Protect, policy.PurgeSSLCache, policy.PurgeHTTPCache:
 		return purgeLane
 	case policy.TrimPools, policy.PageOut:
 		return reliefLane

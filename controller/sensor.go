@@ -303,6 +303,7 @@ func (s *sensor) workersFound(v *view, found []haproxy.Instance, err error) {
 			ID: policy.WorkerID(w.ID), Generation: w.Generation,
 			State: proven[w.State], StoppingFor: w.StoppingFor,
 			Cache: cacheOf(w), CacheBytes: w.Cache, Private: w.Private, RAM: w.RAM, Files: w.Files,
+			OOMScoreAdj: w.OOMScoreAdj,
 		})
 	}
 	s.workers = v.workers

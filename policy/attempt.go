@@ -42,6 +42,8 @@ type Attempt struct {
 	Result   Result        `json:"Result"`   // how it last ended
 	Retry    time.Duration `json:"Retry"`    // not given again before this
 	After    Holding       `json:"After"`    // of the worker in the first sample after the end
+	// OOMScoreAdj is the value that it was last given with; see Protect.
+	OOMScoreAdj int `json:"OOMScoreAdj,omitzero"`
 }
 
 // Holding is what an action could make a worker free; zero = not known. The action is
@@ -113,10 +115,10 @@ func (h *WorkerHistory) attempt(kind string) Attempt {
 }
 
 // begin records that an action was given.
-func (h *WorkerHistory) begin(kind string, now time.Duration) {
-	a := h.attempt(kind)
-	a.InFlight, a.Given = true, now
-	h.set(kind, a)
+func (h *WorkerHistory) begin(due Due, now time.Duration) {
+	a := h.attempt(due.Kind)
+	a.InFlight, a.Given, a.OOMScoreAdj = true, now, due.OOMScoreAdj
+	h.set(due.Kind, a)
 }
 
 // end records how an action ended.
@@ -124,7 +126,8 @@ func (h *WorkerHistory) end(o Outcome) {
 	a := h.attempt(o.Kind)
 	tries := a.Tries + 1
 	retry := o.At + backoff(tries)
-	h.set(o.Kind, Attempt{Given: a.Given, Tries: tries, Result: o.Result, Retry: retry})
+	h.set(o.Kind, Attempt{Given: a.Given, Tries: tries, Result: o.Result, Retry: retry,
+		OOMScoreAdj: a.OOMScoreAdj})
 }
 
 func (h *WorkerHistory) set(kind string, a Attempt) {
@@ -201,8 +204,9 @@ func (st *State) track(s *Sample) {
 // the worker is gone by then.
 func (st *State) Done(o Outcome) {
 	// Actions that only relieve a worker come in a long series. If memory had to be
-	// measured again after each, no worker would be terminated meanwhile.
-	relief := o.Kind == TrimPools || o.Kind == PageOut
+	// measured again after each, no worker would be terminated meanwhile. Protect frees
+	// nothing.
+	relief := o.Kind == TrimPools || o.Kind == PageOut || o.Kind == Protect
 	if o.Result == Done && !relief {
 		st.Acted, st.Effect = true, max(st.Effect, o.At)
 	} else if o.Kind == TerminateOldest {

@@ -18,7 +18,9 @@ type Due struct {
 	Spread     time.Duration `json:"Spread"`    // as of HardStop
 	PerSecond  int           `json:"PerSecond"` // as of HardStop
 	Grace      time.Duration `json:"Grace"`     // as of Terminate
-	Why        string        `json:"Why"`       // for the journal
+	// OOMScoreAdj is the oom_score_adj to raise it to, by Protect.
+	OOMScoreAdj int    `json:"OOMScoreAdj,omitzero"`
+	Why         string `json:"Why"` // for the journal
 }
 
 // planner finds what is due for one tier in one step.
@@ -55,6 +57,8 @@ func (pl *planner) act(a *Action) {
 	}
 	first := len(pl.d.Actions)
 	switch a.Kind {
+	case Protect:
+		pl.protect(a)
 	case HardStopAfter:
 		pl.hardStop(a)
 	case TerminateOldest:
@@ -74,6 +78,32 @@ func (pl *planner) relieve(a *Action) {
 	for w, h := range pl.stopping {
 		if pl.admits(a.Only, w) && !h.ending() && pl.helps(a.Kind, w, h.attempt(a.Kind)) {
 			pl.give(h, w, Due{Kind: a.Kind}, kinds[a.Kind].why)
+		}
+	}
+}
+
+// Values of oom_score_adj for stopping workers. The kernel kills the process with the
+// highest sum of this and its part of the memory in thousandths. So it takes the oldest
+// generation before any other process, and another one before one that serves and holds
+// less than nine tenths of the memory.
+const (
+	victimFirst = 1000 // for the oldest generation
+	victimLater = 900
+)
+
+// protect raises the oom_score_adj of stopping workers. Each value is given once: if
+// another program lowers it, that is not opposed.
+func (pl *planner) protect(a *Action) {
+	for w, h := range pl.stopping {
+		adj := victimLater
+		if w.Generation == pl.st.generations[0] {
+			adj = victimFirst
+		}
+		last := h.attempt(Protect)
+		due := w.OOMScoreAdj < adj && !last.InFlight && last.Result != Refused &&
+			(last.OOMScoreAdj < adj || last.Result == Failed) && pl.s.Now >= last.Retry
+		if due && pl.admits(a.Only, w) {
+			pl.give(h, w, Due{Kind: Protect, OOMScoreAdj: adj}, kinds[Protect].why)
 		}
 	}
 }
@@ -212,7 +242,7 @@ func (pl *planner) give(h *WorkerHistory, w *Worker, due Due, reason string) {
 	due.Tier, due.Worker, due.Generation = pl.p.Tiers[pl.tier].Name, w.ID, w.Generation
 	stopping := FormatDuration(w.StoppingFor.Round(time.Second))
 	due.Why = reason + "; stopping for " + stopping + "; " + pl.st.because(pl.p, pl.tier, pl.s)
-	h.begin(due.Kind, pl.s.Now)
+	h.begin(due, pl.s.Now)
 	pl.d.Actions = append(pl.d.Actions, due)
 }
 
@@ -241,6 +271,8 @@ func (pl *planner) waits(kind string, w *Worker, h *WorkerHistory, settle time.D
 	now, entered := pl.s.Now, pl.st.Entered[pl.tier]
 	a := h.attempt(kind)
 	switch {
+	case kind == Protect: // frees nothing
+		return false
 	case a.InFlight:
 		return now-a.Given <= settle
 	case kind == HardStopAfter && a.Tries == 0 && !h.ending():

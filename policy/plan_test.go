@@ -592,6 +592,45 @@ tiers:
 	b.expect(time.Minute)
 }
 
+// The kernel is to kill the oldest generation first, then other stopping ones. No tier
+// waits for that.
+func TestProtect(t *testing.T) {
+	p := policytest.Decode(t, `
+version: 1
+tiers:
+  - {name: protect, enter: always, actions: [protect: {}]}
+  - {name: purge, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [purge-ssl-cache: {}]}
+`)
+	scores := func(due []Due) (scores []int) {
+		for _, d := range due {
+			scores = append(scores, d.OOMScoreAdj)
+		}
+		return scores
+	}
+	serving := Worker{ID: WorkerID{PID: 31, Start: 1}, Generation: 3, State: Current}
+	b := newBench(t, p, inPurge, stopping(1, 1, CacheEmpty), stopping(2, 1, CacheFull), serving)
+	due := b.expect(0, "protect 11", "protect 21", "purge 21")
+	if got := scores(due); !slices.Equal(got, []int{1000, 900, 0}) {
+		t.Errorf("oom_score_adj %v, want 1000 for the oldest and 900", got)
+	}
+	b.done(Protect, 11, Done)
+	b.done(Protect, 21, Failed)
+	b.expect(0)
+	b.expect(sec, "protect 21") // once more after the failure
+	b.done(Protect, 21, Done)
+	b.expect(time.Minute) // the samples still say 0: another program may have lowered it
+	b.kill(11)
+	if got := scores(b.expect(0, "protect 21")); !slices.Equal(got, []int{1000}) {
+		t.Errorf("oom_score_adj %v, want 1000 when it has become the oldest", got)
+	}
+	b.done(Protect, 21, Refused)
+	b.expect(time.Minute)
+
+	high := stopping(1, 1, CacheEmpty)
+	high.OOMScoreAdj = 1000
+	newBench(t, p, inPurge, high).expect(0) // it has the value already
+}
+
 func TestReliefOnlyOfStoppingWorkersThatAreNotBeingEnded(t *testing.T) {
 	p := policytest.Decode(t, `
 version: 1
@@ -701,11 +740,11 @@ func TestFor(t *testing.T) {
 	for _, tier := range b.Tiers {
 		got = append(got, fmt.Sprint(tier.Name, " ", tier.Settle, " ", tier.Actions[0].Kind))
 	}
-	if want := []string{"purge 10s purge-ssl-cache", "shorten 20s hard-stop-after", "last 10s terminate-oldest"}; !slices.Equal(got, want) {
+	if want := []string{"protect 10s protect", "purge 10s purge-ssl-cache", "shorten 20s hard-stop-after", "last 10s terminate-oldest"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if len(b.Tiers[1].Enter.Parts) != 3 || b.Tiers[1].Actions[0].HardStop.Limit != 10*time.Minute || len(p.Tiers) != 3 {
-		t.Errorf("not the tier as changed: %+v", b.Tiers[1])
+	if len(b.Tiers[2].Enter.Parts) != 3 || b.Tiers[2].Actions[0].HardStop.Limit != 10*time.Minute || len(p.Tiers) != 4 {
+		t.Errorf("not the tier as changed: %+v", b.Tiers[2])
 	}
 	groups := policytest.Decode(t, "version: 1\ntargets: [{cgroup: 'a/*/b'}, {cgroup: /a/x/b, disabled: true}]\n")
 	if groups.For("/a/y/b") != groups || groups.For("a/y/b") != groups || groups.For("/a/x/b") != nil || groups.For("/a/y/z/b") != nil {

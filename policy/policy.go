@@ -93,6 +93,7 @@ type Hook struct {
 
 // The kinds of action.
 const (
+	Protect         = "protect"          // have the kernel kill stopping workers before others
 	PurgeSSLCache   = "purge-ssl-cache"  // empty the TLS session cache of stopping workers
 	PurgeHTTPCache  = "purge-http-cache" // empty the HTTP caches (cache) of stopping workers
 	TrimPools       = "trim-pools"       // make stopping workers free unused pool memory
@@ -106,6 +107,7 @@ var kinds = map[string]struct {
 	why  string // why a worker gets it, for the journal
 	cuts bool   // it cuts connections: never done while memory is sufficient
 }{
+	Protect:         {why: "the kernel is to kill it before those that serve"},
 	PurgeSSLCache:   {why: "its session cache holds memory"},
 	PurgeHTTPCache:  {why: "its HTTP caches may hold memory"},
 	TrimPools:       {why: "its memory pools may hold unused memory"},

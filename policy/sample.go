@@ -97,6 +97,8 @@ type Worker struct {
 	RAM        uint64 `json:"RAM"`     // private and shared memory in RAM, in bytes
 	Files      int    `json:"Files"`   // open files
 	CacheBytes uint64 `json:"CacheBytes"`
+	// OOMScoreAdj is its oom_score_adj; see Protect.
+	OOMScoreAdj int `json:"OOMScoreAdj,omitzero"`
 }
 
 // WorkerState is what is proven about a worker.

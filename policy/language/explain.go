@@ -2,6 +2,7 @@ package language
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"hapressure/policy"
@@ -41,7 +42,7 @@ func explain(tiers []policy.Tier) string {
 		}
 		if len(t.Actions) == 0 {
 			s.WriteString(" It only reports.")
-		} else if i+1 < len(tiers) {
+		} else if i+1 < len(tiers) && slices.ContainsFunc(t.Actions, frees) {
 			fmt.Fprintf(&s, " Harsher tiers wait for that for at most %s.",
 				policy.FormatDuration(t.Settle))
 		}
@@ -59,6 +60,7 @@ func explain(tiers []policy.Tier) string {
 
 // does is what each kind of action does to stopping workers.
 var does = map[string]string{
+	policy.Protect:         "has the kernel, if it must kill a process, begin with ",
 	policy.PurgeSSLCache:   "empties the TLS session caches of ",
 	policy.PurgeHTTPCache:  "empties the HTTP caches of ",
 	policy.TrimPools:       "trims the memory pools of ",
@@ -67,10 +69,15 @@ var does = map[string]string{
 	policy.TerminateOldest: "terminates the oldest generation of ",
 }
 
+// frees reports whether an action frees memory, so that harsher tiers wait for it.
+func frees(a policy.Action) bool { return a.Kind != policy.Protect }
+
 func action(a policy.Action) string {
 	s := does[a.Kind] + only(a.Only)
 	duration := policy.FormatDuration
 	switch h, t := a.HardStop, a.Terminate; a.Kind {
+	case policy.Protect:
+		s += ", the oldest generation first"
 	case policy.HardStopAfter:
 		s += fmt.Sprintf(", over %s each, once they have been stopping for %s",
 			duration(h.Spread), duration(h.Limit))

@@ -165,7 +165,7 @@ tiers:
 			}
 		}
 		was, is := r.Differ(recorded)
-		if was == nil || is == nil || is.Change == nil || !is.At.Before(was.At) {
+		if was == nil || is == nil || is.Change == nil || is.Change.ToName != "end" {
 			t.Errorf("first difference: recorded %v, other %v", was, is)
 		}
 		if was, is := recorded.Differ(recorded); was != nil || is != nil {

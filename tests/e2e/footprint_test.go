@@ -68,7 +68,7 @@ logged() { # HOW OFTEN WHAT
 logged 3 '^purge-ssl-cache on worker .* freed'
 measure storm
 systemctl set-property --runtime haproxy.service MemoryMax=4G # with less than four footprints the tier is held for good
-logged 1 '^Back to tier none'
+logged 1 '^Back to tier protect'
 sleep 30 # until all is still
 measure before
 sleep 60
