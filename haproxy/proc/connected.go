@@ -60,6 +60,16 @@ func (p *Process) removeConnected(ctx context.Context, inodes map[string]bool) e
 
 func (p *Process) removeConnectedIn(ctx context.Context, table socketTable,
 	inodes map[string]bool) error {
+	return p.eachSocket(ctx, table, func(state, inode []byte) {
+		if slices.Contains(table.connected, string(state)) {
+			delete(inodes, string(inode))
+		}
+	})
+}
+
+// eachSocket calls do with the state and the inode in each line of a table.
+func (p *Process) eachSocket(ctx context.Context, table socketTable,
+	do func(state, inode []byte)) error {
 	f, err := os.Open(p.Path("net/" + table.name))
 	if err != nil {
 		return err
@@ -78,27 +88,23 @@ func (p *Process) removeConnectedIn(ctx context.Context, table socketTable,
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
-		delete(inodes, string(table.connectedInode(line)))
+		do(table.fields(line))
 	}
 }
 
-// connectedInode returns the inode in a line of the table if its socket is connected, and
-// nil otherwise.
+// fields returns the state and the inode in a line of the table; the heading has none.
 //
 //	1: 0100007F:1F90 0100007F:A2C6 01 00000000:00000000 00:00000000 0 0 0 4185 1 ...
-func (t socketTable) connectedInode(line []byte) []byte {
-	isConnected, n := false, 0
+func (t socketTable) fields(line []byte) (state, inode []byte) {
+	n := 0
 	for field := range bytes.FieldsSeq(line) {
 		switch n {
 		case t.state:
-			isConnected = slices.Contains(t.connected, string(field))
+			state = field
 		case t.inode:
-			if isConnected {
-				return field
-			}
-			return nil
+			return state, field
 		}
 		n++
 	}
-	return nil
+	return nil, nil
 }

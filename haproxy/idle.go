@@ -1,0 +1,33 @@
+package haproxy
+
+import (
+	"context"
+	"fmt"
+
+	"hapressure/haproxy/proc"
+)
+
+// Idle returns the reason why a stopping worker has no traffic any more: it has no client
+// connection, or one side has closed each of its TCP connections. "" if it may have
+// traffic. A worker that stays like that is kept by a bug of HAProxy, by a timeout that is
+// not set, or by a client of its CLI. It asks the worker, and reads the tables of all TCP
+// connections: it is not for each tick.
+func (w *Worker) Idle(ctx context.Context) (why string, err error) {
+	clients, err := w.Connections(ctx)
+	if err != nil {
+		return "", err
+	}
+	if clients == 0 {
+		return "it has no client connection", nil
+	}
+	p, err := proc.Open(w.procfs, w.ID)
+	if err != nil {
+		return "", err
+	}
+	defer p.Close()
+	n, err := p.TCPConnections(ctx)
+	if err != nil || n.Open > 0 || n.HalfClosed < clients {
+		return "", err
+	}
+	return fmt.Sprintf("one side has closed each of its %d TCP connections", n.HalfClosed), nil
+}
