@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hapressure/controller/status"
+	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
@@ -30,6 +31,7 @@ const (
 	Refused
 	Failed
 	Withheld
+	WorkerStuck
 	TargetFound
 	TargetLost
 	SensorMissing
@@ -134,6 +136,19 @@ and not end the shortage.
 Find what holds the memory: "systemd-cgtop -m" shows it by unit. The key "worth" of the action in
 the policy sets how much stopping workers must hold; see docs/policy-reference.md. hapressure logs
 this once while the tier lasts.`,
+	},
+	WorkerStuck: {
+		name: "worker-stuck", id: "48a62766d172f672a696839d6de152cd", priority: logWarning,
+		limited: true, fields: "TARGET WORKER_PID GENERATION REASON",
+		subject: "Worker @WORKER_PID@ has no traffic and does not end",
+		text: `
+A stopping worker ends with its last connection. Worker @WORKER_PID@ of @TARGET@ is still there,
+and keeps its memory: @REASON@.
+
+If it has no client connection, a bug of HAProxy keeps it, or a client that stays connected to its
+stats socket: upgrade HAProxy to the last version of its branch. If its connections are half-closed,
+"timeout client-fin" and "timeout server-fin" in HAProxy's configuration end them. hard-stop-after
+ends such a worker in any case. hapressure logs this once for each worker.`,
 	},
 	TargetFound: {
 		name: "target-found", id: "d0b9d84b3bba4ba2854a313c02732ab8", priority: logInfo,
@@ -415,6 +430,17 @@ func (e Events) withheld(target string, w policy.Withheld, v view) {
 		"TARGET": target, "TIER": w.Tier, "ACTION": w.Kind, "REASON": w.String(),
 		"HELD_BYTES": number(w.Gain),
 		"LIMIT":      of.String(), "LIMIT_BYTES": number(of.Bytes), "USAGE_BYTES": number(of.Usage),
+	})
+}
+
+func (e Events) workerStuck(target string, w haproxy.Worker, why string, idle time.Duration) {
+	why = fmt.Sprintf("it has been stopping for %s, and for %s %s",
+		policy.FormatDuration(w.StoppingFor.Round(time.Minute)),
+		policy.FormatDuration(idle.Round(time.Minute)), why)
+	e.send(WorkerStuck, fmt.Sprintf("Worker %d (generation %d) of %s does not end: %s",
+		w.PID, w.Generation, target, why), fields{
+		"TARGET": target, "WORKER_PID": strconv.Itoa(w.PID),
+		"GENERATION": strconv.Itoa(w.Generation), "REASON": why,
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"hapressure/cgroup"
 	"hapressure/controller/status"
+	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
 	"hapressure/tests/golden"
@@ -154,6 +155,7 @@ func TestEntriesHaveTheFieldsOfTheirKind(t *testing.T) {
 	e.linkChanged("D-Bus", &Link{Way: Way{Name: "the cgroup tree", Lacks: "hooks"}, Failed: bad}, time.Second)
 	e.tierChanged("a.service", policy.Change{To: 1, ToName: "purge", Why: "usage"}, v)
 	e.withheld("a.service", policy.Withheld{Tier: "purge", Kind: policy.HardStopAfter}, v)
+	e.workerStuck("a.service", haproxy.Worker{ID: haproxy.ID{PID: 1}}, "it idles", time.Hour)
 	e.hookFailed(systemd.Transient{Command: []string{"/bin/a"}, Environment: map[string]string{
 		"HAPRESSURE_TARGET": "a.service", "HAPRESSURE_TIER": "purge", "HAPRESSURE_TIER_FROM": "none", "HAPRESSURE_CHANGE": "entered",
 	}}, bad)

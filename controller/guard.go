@@ -38,6 +38,7 @@ type guard struct {
 	orders    chan order      // manual purges
 	wakeups   wakeups
 	published published
+	stuck     stuck
 
 	state     policy.State
 	stepped   *policy.Policy // the policy of the last tick; nil before the first
@@ -56,6 +57,7 @@ func newGuard(conf Config, t target, own *policy.Policy) *guard {
 	g.policy.Store(own)
 	g.wakeups = wakeups{target: t, events: events, woken: make(chan struct{}, 1)}
 	g.sensor = newSensor(t, events, conf.Procfs)
+	g.stuck = newStuck(t.name, events)
 	g.actions = &actions{
 		group: t.group, scanner: g.sensor.scanner, dryRun: conf.DryRun,
 		ended: make(chan ended), report: g.report,
@@ -86,12 +88,14 @@ func sinceBoot() time.Duration {
 
 // run guards the target until ctx ends or the cgroup is gone, and returns why it ended.
 // Then, in this order: the state is persisted; the recording is closed; ctx ends for the
-// actions that run, each of which is bounded, and for the wake-ups; run waits for them.
+// actions that run, each of which is bounded, for the wake-ups and for the search for stuck
+// workers; run waits for them.
 // Outcomes of these actions are only logged: the next daemon treats them as interrupted.
 func (g *guard) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { g.wakeups.watch(ctx) })
+	watching.Go(func() { g.stuck.watch(ctx, &g.published) })
 	why := g.loop(ctx, g.tick)
 	g.save()
 	g.recording.close(sinceBoot())

@@ -87,6 +87,9 @@ var metrics = describe([][]string{
 	{"oldest_stopping_seconds",
 		"How long the oldest stopping worker has been stopping; no sample if " +
 			"there is none.", "target"},
+	{"stuck_workers",
+		"Stopping workers that have had no traffic for an hour: no client connection, or only " +
+			"half-closed ones.", "target"},
 	{"hard_stop_after_seconds",
 		"The effective hard-stop-after of the tiers that the target is in; no " +
 			"sample if they have none.", "target"},
@@ -160,7 +163,7 @@ func (ch samples) ofTarget(name string, l snapshot) {
 	ch.read("swap_room_bytes", v.SwapRoom, 1, name)
 	ch.read("shmem_bytes", v.Shmem, 1, name)
 	if v.WorkersAbsent == "" {
-		ch.ofWorkers(name, v.workers)
+		ch.ofWorkers(name, v.workers, l.stuck)
 	}
 	if l.hardStop != nil {
 		ch.put("hard_stop_after_seconds", *l.hardStop, name)
@@ -175,11 +178,12 @@ func (ch samples) ofTarget(name string, l snapshot) {
 	}
 }
 
-func (ch samples) ofWorkers(name string, workers []haproxy.Worker) {
+func (ch samples) ofWorkers(name string, workers []haproxy.Worker, isStuck map[haproxy.ID]bool) {
 	var count, private [3]float64 // by state
-	var cache, unknown, oldest float64
+	var cache, unknown, oldest, stuck float64
 	for _, w := range workers {
 		count[w.State]++
+		stuck += truth(isStuck[w.ID])
 		if w.SizeErr == nil {
 			private[w.State] += float64(w.Private)
 		}
@@ -201,6 +205,7 @@ func (ch samples) ofWorkers(name string, workers []haproxy.Worker) {
 	}
 	ch.put("stopping_cache_bytes", cache, name)
 	ch.put("stopping_caches_unknown", unknown, name)
+	ch.put("stuck_workers", stuck, name)
 	if count[haproxy.StateStopping] > 0 {
 		ch.put("oldest_stopping_seconds", oldest, name)
 	}

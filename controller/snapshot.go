@@ -27,6 +27,7 @@ type snapshot struct {
 	view    view
 	found   []haproxy.Instance // as last found
 	missing map[string]string
+	stuck   map[haproxy.ID]bool
 	actions []status.Action
 	history []status.Moment
 
@@ -100,6 +101,13 @@ func (p *published) action(e ended) {
 		PID: e.due.Worker.PID, Generation: e.due.Generation, Result: e.result.Result,
 		Freed: e.freed, Seconds: e.took.Seconds(), What: e.what, Error: e.why,
 	})
+}
+
+// stuck publishes the stuck workers.
+func (p *published) stuck(workers map[haproxy.ID]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last.stuck = workers
 }
 
 // appendLast appends an element, and now and then drops the oldest, so that n to 2n are

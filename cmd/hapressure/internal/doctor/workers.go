@@ -10,10 +10,11 @@ import (
 	"strconv"
 
 	"hapressure/cmd/hapressure/internal/render"
+	"hapressure/controller"
 	"hapressure/haproxy"
 )
 
-func (e *exam) checkWorkers(_ context.Context, in haproxy.Instance) {
+func (e *exam) checkWorkers(ctx context.Context, in haproxy.Instance) {
 	for i, w := range in.Workers {
 		if w.State == haproxy.StateCurrent && slices.ContainsFunc(in.Workers[i+1:], serves) {
 			e.say(warning, "none within its grace time; after it, close that socket in the program that starts HAProxy",
@@ -22,6 +23,7 @@ func (e *exam) checkWorkers(_ context.Context, in haproxy.Instance) {
 		if w.State == haproxy.StateUnknown {
 			e.say(warning, "", "%s: %s", nameOf(w), w.Why)
 		}
+		e.checkTraffic(ctx, w)
 		e.checkCache(w)
 	}
 }
@@ -29,6 +31,19 @@ func (e *exam) checkWorkers(_ context.Context, in haproxy.Instance) {
 func serves(w haproxy.Worker) bool { return w.State == haproxy.StateCurrent }
 
 func nameOf(w haproxy.Worker) string { return fmt.Sprintf("worker %d (%s)", w.PID, w.State) }
+
+// checkTraffic finds a stopping worker that has been without traffic for long, or may have
+// been: it has none now.
+func (e *exam) checkTraffic(ctx context.Context, w haproxy.Worker) {
+	if w.StoppingFor < controller.StuckAfter {
+		return
+	}
+	if why, err := w.Idle(ctx); err == nil && why != "" {
+		e.say(warning, "upgrade HAProxy, close clients of its stats socket, and set timeout client-fin and hard-stop-after",
+			"%s has been stopping for %s and does not end, although %s: a bug in HAProxy may keep it",
+			nameOf(w), render.Span(w.StoppingFor.Seconds()), why)
+	}
+}
 
 // checkCache also checks the cache of a current worker: whether it can be purged once a
 // reload has replaced the worker.
