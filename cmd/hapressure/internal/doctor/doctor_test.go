@@ -160,10 +160,10 @@ func TestDoctorFinds(t *testing.T) {
 			_ cgrouptest.Tree) {
 			e.foundErr = errors.New("looking needs root")
 		},
-		"warning targets: HAProxy with master 10 is no target": func(_ *testing.T, e *exam,
-			_ cgrouptest.Tree) {
+		"warning targets: HAProxy with master 10 and 0 workers, in other.service: no target": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.found = []haproxy.Instance{{Master: haproxy.ID{PID: 10}}}
 			writeFile(t, e.procfs+"/10/cmdline", "haproxy\x00-W\x00")
+			writeFile(t, e.procfs+"/10/cgroup", "0::/system.slice/other.service\n")
 		},
 		"warning targets: HAProxy process 9 is not in master-worker mode": func(_ *testing.T,
 			e *exam, _ cgrouptest.Tree) {
@@ -239,6 +239,32 @@ func TestDoctorTellsSwap(t *testing.T) {
 		"MemTotal: 3009444 kB\nMemAvailable: 2689488 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n")
 	if got, want := line(), "no swap"; !strings.Contains(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A process is in a unit, in a container, or in a cgroup that is no unit.
+func TestDoctorTellsWhereHAProxyRuns(t *testing.T) {
+	for want, has := range map[string]struct{ cgroup, ns string }{
+		"in haproxy.service":   {"/system.slice/haproxy.service", "pid:[1]"},
+		"in haproxy-1.scope":   {"/system.slice/haproxy-1.scope/sub", "pid:[1]"},
+		"in cgroup /lb":        {"/lb", "pid:[1]"},
+		"in an unknown cgroup": {"", "pid:[1]"},
+		"in a container, cgroup /machine.slice/libpod-1.scope/container": {
+			"/machine.slice/libpod-1.scope/container", "pid:[2]"},
+	} {
+		e, _ := sound(t)
+		for pid, ns := range map[string]string{"self": "pid:[1]", "10": has.ns} {
+			dir := filepath.Join(e.procfs, pid, "ns")
+			if err := errors.Join(os.MkdirAll(dir, 0o755), os.Symlink(ns, dir+"/pid")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if has.cgroup != "" {
+			writeFile(t, e.procfs+"/10/cgroup", "0::"+has.cgroup+"\n")
+		}
+		if got := e.placeOf(10); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 
@@ -440,7 +466,7 @@ func TestDoctorLooksAtHAProxy(t *testing.T) {
 			}
 			return nil
 		})
-		if strings.Contains(text, "is no target") || strings.Contains(text, "master-worker mode") {
+		if strings.Contains(text, "no target") || !strings.Contains(text, "covered by target /lb") || strings.Contains(text, "master-worker mode") {
 			t.Errorf("found\n%s", text)
 		}
 	}
