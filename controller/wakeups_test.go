@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"hapressure/cgroup"
 	"hapressure/tests/cgrouptest"
@@ -46,40 +45,25 @@ func TestGuardIsBlindToEventsThatCannotWakeIt(t *testing.T) {
 	}
 }
 
-// A file that cannot be watched is watched as soon as that is possible.
+// A guard is blind until each file that could not be watched has reported an event.
 func TestGuardSeesAgain(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits half a minute")
+	w := &wakeups{events: Events{newRecorder()}, woken: make(chan struct{}, 1),
+		blindTo: map[string]bool{}}
+	for _, file := range []string{"memory.events", "cgroup.events"} {
+		w.missing(file, os.ErrPermission)
 	}
-	tree := cgrouptest.New(t)
-	tree.Group(group, map[string]string{"memory.events": cgrouptest.Absent})
-	events := filepath.Join(tree.Mount, group, "memory.events")
-	if err := os.Symlink("memory.events", events); err != nil {
-		t.Fatal(err)
-	}
-	gr, err := cgroup.Open(tree.Mount, group)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer gr.Close()
-	j := newRecorder()
-	w := &wakeups{target: target{group: gr}, events: Events{j}, woken: make(chan struct{}, 1)}
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	wg.Go(func() { w.watch(ctx) })
-	j.wait(t, "the missing wake-up", 1, kind(SensorMissing))
-	if err := os.Remove(events); err != nil {
-		t.Fatal(err)
-	}
-	tree.Write(group, "memory.events", "high 0\n")
-	select {
-	case <-w.woken:
-	case <-time.After(2 * time.Minute):
-		t.Fatal("nothing wakes it")
-	}
-	if w.blind.Load() {
-		t.Error("it is woken, and still blind")
+	for _, step := range []struct {
+		file  string
+		blind bool
+	}{{"memory.pressure", true}, {"memory.events", true}, {"cgroup.events", false}} {
+		w.reported(step.file)
+		if got := w.blind.Load(); got != step.blind {
+			t.Errorf("after an event of %s: blind %v, want %v", step.file, got, step.blind)
+		}
+		select {
+		case <-w.woken:
+		default:
+			t.Errorf("an event of %s does not wake it", step.file)
+		}
 	}
 }
