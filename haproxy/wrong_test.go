@@ -420,7 +420,7 @@ func TestMappingReplacedDuringAPurge(t *testing.T) {
 		defer c.Close()
 		p.tell("become an HTTP cache")
 		before := sharedSums(t, p.Stopping)
-		if err := c.empty(t.Context(), new(Purged)); !shctx.IsRefusal(err, shctx.HTTPCache) {
+		if err := emptied(t, c); !shctx.IsRefusal(err, shctx.HTTPCache) {
 			t.Errorf("%v, want refusal %q", err, shctx.HTTPCache)
 		}
 		if !maps.Equal(before, sharedSums(t, p.Stopping)) {
