@@ -20,7 +20,8 @@ import (
 // In its `grace` time a worker says that it is stopping, and accepts connections as
 // before. It stays current, whatever kind of listener is the only one that it has.
 func TestWorkerInItsGraceIsCurrent(t *testing.T) {
-	everyRelease(t, func(t *testing.T, release string) {
+	t.Parallel()
+	sampleReleases(t, func(t *testing.T, release string) {
 		h := haproxytest.Start(t, haproxytest.Config{Release: release})
 		var addr string
 		if err := haproxytest.FreeAddrs(&addr); err != nil {
@@ -139,6 +140,7 @@ func netns(t *testing.T) string {
 
 // Once its grace is over a worker is stopping.
 func TestWorkerAfterItsGraceIsStopping(t *testing.T) {
+	t.Parallel()
 	h := haproxytest.Start(t, haproxytest.Config{Global: "grace 1s"})
 	h.Tunnel()
 	h.SignalReload()
@@ -147,7 +149,8 @@ func TestWorkerAfterItsGraceIsStopping(t *testing.T) {
 
 // None of the sockets that a stopping worker keeps is taken for one that accepts.
 func TestSocketsOfAStoppingWorker(t *testing.T) {
-	everyRelease(t, func(t *testing.T, release string) {
+	t.Parallel()
+	sampleReleases(t, func(t *testing.T, release string) {
 		addr, file := inherited(t)
 		var addrs [3]string
 		if err := haproxytest.FreeAddrs(&addrs[0], &addrs[1], &addrs[2]); err != nil {

@@ -27,6 +27,13 @@ func everyRelease(t *testing.T, test func(t *testing.T, release string)) {
 	}
 }
 
+// sampleReleases runs a test with the releases of haproxytest.Sample.
+func sampleReleases(t *testing.T, test func(t *testing.T, release string)) {
+	for _, release := range haproxytest.Sample() {
+		t.Run("release "+release, func(t *testing.T) { test(t, release) })
+	}
+}
+
 // masterFiles counts the descriptors of the master: each slot of its CLI that is taken is
 // one.
 func masterFiles(t *testing.T, h *haproxytest.HAProxy) int {
@@ -41,6 +48,7 @@ func masterFiles(t *testing.T, h *haproxytest.HAProxy) int {
 // The master's CLI is not used at all: its slots belong to others. Where it is, or
 // whether it answers, makes no difference.
 func TestMasterCLIIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	h := haproxytest.Start(t, haproxytest.Config{})
 	h.Tunnel()
 	h.Reload()
@@ -65,6 +73,7 @@ func TestMasterCLIIsLeftAlone(t *testing.T) {
 }
 
 func TestWorkersAreReachedWithoutAMasterCLI(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, release string) {
 		h := haproxytest.Start(t, haproxytest.Config{Release: release, NoCLI: true})
 		h.Tunnel()
@@ -95,7 +104,8 @@ func drainOld(t *testing.T, h *haproxytest.HAProxy) {
 // A stopping worker that hangs takes no slot of its master's CLI, however often it is
 // examined, also by commands that know nothing of each other.
 func TestHungWorkerTakesNoSlot(t *testing.T) {
-	everyRelease(t, func(t *testing.T, release string) {
+	t.Parallel()
+	sampleReleases(t, func(t *testing.T, release string) {
 		h := haproxytest.Start(t, haproxytest.Config{Release: release})
 		tunnel := h.Tunnel()
 		h.Reload()
@@ -184,7 +194,8 @@ func oneMessage(t *testing.T) int {
 // From 3.1 on the worker of a reload exists while it loads. It is neither current nor
 // asked anything, and the reload ends as if it had not been examined.
 func TestLoadingWorkerIsLeftAlone(t *testing.T) {
-	everyRelease(t, func(t *testing.T, release string) {
+	t.Parallel()
+	sampleReleases(t, func(t *testing.T, release string) {
 		h := haproxytest.Start(t, haproxytest.Config{Release: release})
 		if h.Before(3, 1) {
 			t.Skip("the worker of a reload does not exist while it loads")

@@ -301,7 +301,7 @@ func withHTTPCache(t *testing.T, c *cacheFile, cache *shctx.Cache, nbav uint32, 
 // A stopping worker's cache is left alone as long as a response is being served from it
 // or stored in it, and both arrive whole.
 func TestPurgeHTTPCacheWaitsForResponses(t *testing.T) {
-	for _, release := range haproxytest.Releases() {
+	for _, release := range haproxytest.Sample() {
 		t.Run("release "+release, func(t *testing.T) {
 			goOn := make(chan struct{})
 			half, _ := page("/7/400000/once")
@@ -431,7 +431,7 @@ func inHand(mem []byte, h *shctx.Header) (int, error) {
 // While pages are served and stored, whenever the header says that no stream holds a
 // block, no block is held.
 func TestIdleHTTPCacheHasNothingInHand(t *testing.T) {
-	for _, release := range haproxytest.Releases() {
+	for _, release := range haproxytest.Sample() {
 		t.Run("release "+release, func(t *testing.T) {
 			h, v, stop := startCached(t, release)
 			worker := h.Children()
@@ -490,7 +490,7 @@ func rounds() int {
 // The current worker is purged while it serves from its cache and stores into it: harder
 // than a stopping one ever has it.
 func TestPurgeHTTPCacheWhileServing(t *testing.T) {
-	for _, release := range haproxytest.Releases() {
+	for _, release := range haproxytest.Sample() {
 		t.Run("release "+release, func(t *testing.T) {
 			h, v, stop := startCached(t, release)
 			worker := h.Children()
@@ -548,7 +548,7 @@ func TestPurgeHTTPCacheWhileServing(t *testing.T) {
 
 // A purge that dies between two stores leaves a cache with which HAProxy can work.
 func TestHTTPCacheLivesWithEveryStoreBeingTheLast(t *testing.T) {
-	for _, release := range haproxytest.Releases() {
+	for _, release := range haproxytest.Sample() {
 		t.Run("release "+release, func(t *testing.T) {
 			h, v, stop := startCached(t, release)
 			worker := h.Children()

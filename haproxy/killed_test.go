@@ -138,14 +138,14 @@ func kill(t *testing.T, act string, n int, single bool) int {
 }
 
 // killEach runs an action to its end, and then again, killed at some of its steps, spread
-// evenly, with after in between. With HAPRESSURE_FAULTS=all it is twenty times as many,
+// evenly, with after in between. With HAPRESSURE_FAULTS=all it is forty times as many,
 // which is each step where there are no more.
 func killEach(t *testing.T, act func() string, single bool, some int, after func(when string)) {
 	t.Helper()
 	steps := kill(t, act(), math.MaxInt, single)
 	after("not killed")
 	if os.Getenv("HAPRESSURE_FAULTS") == "all" {
-		some *= 20
+		some *= 40
 	}
 	kills, stride := 0, max(1, steps/some)
 	for n := 1; n <= steps; n += stride {
@@ -371,7 +371,7 @@ func purgeKilled(t *testing.T, release string, single bool) {
 	defer p.Close()
 	tunnel, client, resumed := h.Tunnel(), h.SessionIDClient(), 0
 	act := func() string { return fmt.Sprintf("purge %d %d", p.w.PID, h.Master) }
-	killEach(t, act, single, 30, func(when string) {
+	killEach(t, act, single, 15, func(when string) {
 		if err := free(p.w.PID); err != nil {
 			t.Fatalf("%s: %v", when, err)
 		}
@@ -405,8 +405,10 @@ func purgeKilled(t *testing.T, release string, single bool) {
 
 // So it is with every other action: before each of its system calls.
 func TestActionsKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"trim", "pageout", "drain", "around", "terminate"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			h := haproxytest.Start(t, haproxytest.Config{CacheSize: 1000, NoCLI: kind == "around"})
 			s := NewScanner("/proc")
 			var old Worker

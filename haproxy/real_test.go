@@ -67,6 +67,7 @@ func reload(t *testing.T, s *Scanner, h *haproxytest.HAProxy) Worker {
 }
 
 func TestScanFollowsGenerations(t *testing.T) {
+	t.Parallel()
 	for _, noCLI := range []bool{false, true} {
 		t.Run(fmt.Sprintf("noCLI=%v", noCLI), func(t *testing.T) {
 			h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, NoCLI: noCLI})
@@ -110,6 +111,7 @@ func TestScanFollowsGenerations(t *testing.T) {
 // A failed reload leaves the live worker; it must never be taken for a stopping one,
 // whatever `show proc` says.
 func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
+	t.Parallel()
 	for _, noCLI := range []bool{false, true} {
 		t.Run(fmt.Sprintf("noCLI=%v", noCLI), func(t *testing.T) {
 			h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, NoCLI: noCLI})
@@ -378,6 +380,7 @@ func (p *Stopping) findResident() (uint64, error) {
 }
 
 func TestDrainAndTerminate(t *testing.T) {
+	t.Parallel()
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	s := NewScanner("/proc")
 	var tunnels []net.Conn
@@ -411,6 +414,7 @@ func TestDrainAndTerminate(t *testing.T) {
 
 // A worker that cannot answer SIGTERM is killed after its grace.
 func TestTerminateKillsAWorkerThatHangs(t *testing.T) {
+	t.Parallel()
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	s := NewScanner("/proc")
 	h.Tunnel()

@@ -25,6 +25,15 @@ func Releases() []string {
 	return []string{"bookworm", "trixie", "sid"}
 }
 
+// Sample are the releases for a test that finds little more with each further one: the
+// newest, or all under HAPRESSURE_TESTS=all.
+func Sample() []string {
+	if os.Getenv("HAPRESSURE_TESTS") == "all" {
+		return Releases()
+	}
+	return []string{Newest()}
+}
+
 // Newest is the youngest of Releases.
 func Newest() string { return Releases()[len(Releases())-1] }
 
