@@ -6,12 +6,9 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 export CGO_ENABLED = 0
 
-# All packages but tests/e2e, which needs a guest.
-HOST_PACKAGES = $$($(GO) list ./... | grep -v '/tests/e2e$$')
-
 .PHONY: all build setup setup-go
-.PHONY: test test-all test-unit test-host test-guest
-.PHONY: test-releases test-long test-suites test-arm64 faults torture fresh fuzz
+.PHONY: test test-all test-unit test-host host-race host-plain test-guest test-packages
+.PHONY: test-releases test-long test-long-host test-suites test-arm64 faults torture fresh fuzz
 .PHONY: lint package demo bench clean
 
 all: build
@@ -29,34 +26,59 @@ setup: setup-go
 	@packaging/setup.sh host
 	@tests/guest/setup.sh
 
-# Before each commit, and what CI runs. Prints the time of each part. They do not run
-# side by side: beside a guest, purges in the host's tests exceed the bound of a hold,
-# which kills the test's process.
+# Before each commit, and what CI runs. Prints the time of each part. No test of the host
+# runs beside a guest: purges would exceed the bound of a hold there, which kills the
+# test's process.
 test: setup
-	@tests/parts.sh 'lint test-host test-guest'
+	@tests/parts.sh test-host 'lint,test-packages test-guest'
 
 # Before a release: all other guests, suites, faults and long forms. One part after
-# another, because each of them fills the machine.
+# another, because each of them fills the machine. `make fresh` is another hour.
+test-all: export PURGES = 16
+test-all: export ROUNDS = 25
+test-all: export HALTS = 50
 test-all: setup
-	@tests/parts.sh 'test test-long test-suites faults torture fresh'
+	@tests/parts.sh test test-long-host test-long test-suites faults torture
 
 # Seconds; needs neither HAProxy nor root.
 test-unit: setup-go
 	$(GO) test -short ./...
 
-# With the race detector, and with HAProxy of three releases on this machine.
+# The tests that need no guest: each package once, half of them with the race detector.
 test-host: setup
-	CGO_ENABLED=1 $(GO) test -race -timeout 60m $(HOST_PACKAGES)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target host-race host-plain
+
+# The packages that run goroutines. Others take twice the time with the race detector,
+# and more where they start HAProxy or commands: see test-long-host.
+RACED = ./cgroup ./cmd/hapressure/internal/... ./controller/... ./haproxy/cli ./haproxy/proc \
+	./input ./systemd
+host-race:
+	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 60m $(RACED)
+
+host-plain:
+	$(GO) test -p 1 -timeout 60m $$($(GO) list ./... | \
+		grep -vxF "$$($(GO) list $(RACED) ./tests/e2e)")
 
 # The guest tests that `make test` runs: see tests/e2e/scope_test.go.
 test-guest: setup
-	HAPRESSURE_TESTS=guest $(GO) test -count 1 -timeout 60m -v ./tests/e2e
+	HAPRESSURE_TESTS=guest $(GO) test -count 1 -timeout 60m -v -skip '$(PACKAGE_TESTS)' ./tests/e2e
 
-# All guest tests but the faults, and the long forms of the property tests.
+# That packages are reproducible, pass their linters, and that rpm installs them.
+PACKAGE_TESTS = PackagesAreReproducible|PackagesPassLint|RPM
+test-packages: setup
+	$(GO) test -count 1 -timeout 30m -run '$(PACKAGE_TESTS)' ./tests/e2e
+
+# All guest tests but the faults.
 test-long: setup
-	HAPRESSURE_TESTS=all $(GO) test -count 1 -timeout 60m ./policy/...
 	HAPRESSURE_TESTS=all $(GO) test -p 1 -count 1 -timeout 120m -v -skip TestFaults \
 		./tests/guest ./tests/e2e
+
+# What test-host leaves out: the long forms of the property tests, and HAProxy of each
+# release in each test of it, with the race detector.
+test-long-host: setup
+	HAPRESSURE_TESTS=all $(GO) test -count 1 -timeout 60m ./policy/...
+	HAPRESSURE_TESTS=all CGO_ENABLED=1 $(GO) test -race -count 1 -timeout 60m \
+		./cmd/hapressure ./haproxy ./haproxy/shctx ./tests/haproxytest ./tests/storm
 
 # The package's life and HAProxy as RHEL has it, on other releases of Debian.
 test-suites: setup
@@ -77,19 +99,22 @@ test-releases: setup
 
 # The matrix of docs/failure-modes.md; FAULTS='cli-gone dbus-hung' selects from it.
 FAULTS ?= all
+HALTS ?= 200
 faults: setup
 	mkdir -p dist
 	HAPRESSURE_TESTS=all HAPRESSURE_FAULTS='$(FAULTS)' HAPRESSURE_FAULTS_OUT=$(CURDIR)/dist/faults.json \
 		$(GO) test -run TestFaults -count 1 -timeout 90m -v ./tests/e2e
-	HAPRESSURE_FAULTS='$(FAULTS)' HAPRESSURE_HALTS=200 \
+	HAPRESSURE_FAULTS='$(FAULTS)' HAPRESSURE_HALTS=$(HALTS) \
 		$(GO) test -run 'Killed|Halted|Stopped|DoesNotStop|ReusedPID' -count 1 -timeout 60m -v \
 		./haproxy ./haproxy/proc
 
-# A thousand purges under load for each HAProxy release: half an hour.
+# A thousand purges under load, with HAProxy of three releases: half an hour.
 # HAPRESSURE_HAPROXY=/path/to/haproxy takes that one instead.
+PURGES ?= 64
+ROUNDS ?= 100
 torture: setup
-	HAPRESSURE_ROUNDS=100 $(GO) test -run 'Torture|HTTPCache' -count 1 -timeout 3h -v \
-		./haproxy -torture 64
+	HAPRESSURE_TESTS=all HAPRESSURE_ROUNDS=$(ROUNDS) $(GO) test -run 'Torture|HTTPCache' \
+		-count 1 -timeout 3h -v ./haproxy -torture $(PURGES)
 
 # HEAD in a bare root of each Debian release in FRESH: shows what setup does not install.
 FRESH ?= bookworm trixie

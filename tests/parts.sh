@@ -1,7 +1,7 @@
 #!/bin/bash
-# parts.sh LANE...: makes the targets of each lane in order, and all lanes at
-# the same time. A lane is a list of targets, as in 'lint test-host'. A part's
-# output is printed when it ends. At the end the time of each part is printed;
+# parts.sh STAGE...: makes one stage after another. A stage is a list of lanes, which
+# run beside each other; a lane is targets that are made in order, as in 'lint,vet e2e'.
+# A part's output is printed when it ends. At the end the time of each part is printed;
 # the exit status is 1 if a part has failed. The parts after it run all the same.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -20,17 +20,13 @@ part() { # TARGET
 	} 9>"$logs/.lock"
 }
 
-lane() { # TARGET...
-	local target
-	for target; do part "$target"; done
-}
-
 : >"$logs/.times"
-for targets; do
-	# shellcheck disable=SC2086 # a lane is a list of words
-	lane $targets &
+for stage; do
+	for lane in $stage; do
+		for target in ${lane//,/ }; do part "$target"; done &
+	done
+	wait
 done
-wait
 echo "== time of each part"
 cat "$logs/.times"
 printf '%-14s %6d s\n' all $SECONDS
