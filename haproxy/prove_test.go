@@ -1,10 +1,15 @@
 package haproxy
 
 import (
+	"net"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"hapressure/haproxy/cli"
+	"hapressure/haproxy/proc"
+	"hapressure/tests/haproxytest"
 )
 
 // What a worker says that accepts no connection, and what that makes it.
@@ -27,6 +32,44 @@ func TestJudge(t *testing.T) {
 			state, why := judge(tt.info)
 			if state != tt.want || !strings.Contains(why, tt.why) {
 				t.Errorf("%v: %s, want %v: %s", state, why, tt.want, tt.why)
+			}
+		})
+	}
+}
+
+// A worker that accepts nothing and cannot say that it is stopping is unknown.
+func TestWorkerThatCannotAnswerIsUnknown(t *testing.T) {
+	silent := clientOf(t, func(conn net.Conn) {
+		haproxytest.Command(conn)
+		<-t.Context().Done()
+	})
+	silent.Timeout = time.Millisecond
+	self := open(t, os.Getpid()).w.ID
+	status, err := proc.ReadStatus("/proc", self.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nowhere, err := cli.New("/proc", self, self, status, proc.NewTurnstile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		cli  *cli.Client
+		why  string
+	}{
+		{"late", silent, os.ErrDeadlineExceeded.Error()},
+		{"silent", silent, "it has not answered an earlier question"},
+		{"no way to it", nowhere, cli.ErrNoCLI.Error()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			old, young := ID{PID: 1}, ID{PID: 2}
+			in := Instance{Workers: []Worker{{ID: old, cli: tt.cli}, {ID: young}}}
+			memories{old: {}}.proveStopping(t.Context(), &in,
+				map[ID]sockets{old: acceptNothing, young: accept})
+			w := in.Workers[0]
+			if w.State != StateUnknown || !strings.Contains(w.Why, tt.why) || in.CLIErr == nil {
+				t.Errorf("%v: %s, %v; want unknown: %s", w.State, w.Why, in.CLIErr, tt.why)
 			}
 		})
 	}
