@@ -300,18 +300,7 @@ func startLookalike(t *testing.T, kind string) lookalikeProcess {
 func startLookalikeAs(t *testing.T, cmd *exec.Cmd, kind string) lookalikeProcess {
 	t.Helper()
 	cmd.Env = append(cmd.Environ(), "HAPRESSURE_LOOKALIKE="+kind)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); cmd.Wait() })
+	in, out := haproxytest.StartChild(t, cmd)
 	p := lookalikeProcess{open(t, cmd.Process.Pid), t, in, bufio.NewScanner(out)}
 	p.hears("ready")
 	return p
@@ -447,19 +436,8 @@ func TestOtherProcessIsRefused(t *testing.T) {
 	}
 	cmd := exec.Command("python3", "-c", `import mmap,sys
 m=mmap.mmap(-1,8<<20); m[56]=200; m[72]=1; print("ready",flush=True); sys.stdin.read()`)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { in.Close(); cmd.Wait() }()
-	if _, err := out.Read(make([]byte, 16)); err != nil {
+	_, out := haproxytest.StartChild(t, cmd)
+	if _, err := out.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
 	p, err := unproven(cmd.Process.Pid)

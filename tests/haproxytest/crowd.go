@@ -1,7 +1,6 @@
 package haproxytest
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -47,19 +46,8 @@ func Crowd(t testing.TB, children, sockets int) []int {
 	}
 	cmd := exec.Command(program)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", crowdEnv, children, sockets))
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); cmd.Wait() })
-	if said, err := bufio.NewReader(out).ReadString('\n'); said != "ready\n" {
+	_, out := StartChild(t, cmd)
+	if said, err := out.ReadString('\n'); said != "ready\n" {
 		t.Fatalf("the crowd says %q, %v", said, err)
 	}
 	pids := []int{cmd.Process.Pid}

@@ -100,19 +100,8 @@ func (h *HAProxy) SessionIDClient() *SessionIDClient {
 	host, port, _ := net.SplitHostPort(h.Addr)
 	cmd := exec.Command("python3", "-c", sessionIDClient, host, port,
 		fmt.Sprint(Deadline.Seconds()))
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		h.t.Fatalf("starting a TLS client: %v", err)
-	}
-	h.t.Cleanup(func() { in.Close(); cmd.Wait() })
-	return &SessionIDClient{in, bufio.NewReader(out)}
+	in, out := StartChild(h.t, cmd)
+	return &SessionIDClient{in, out}
 }
 
 // Connect opens a TCP connection and leaves it at that.
