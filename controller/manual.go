@@ -55,7 +55,7 @@ func manualResult(p status.Purge) result {
 	case status.WouldPurge:
 		r.Result = policy.Skipped
 	case status.NoCache:
-		r.Result = policy.Refused
+		r.Result = policy.Done
 	default:
 		r.Result = policy.Result(p.Result)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"hapressure/controller/status"
 	"hapressure/policy"
 	"hapressure/tests/cgrouptest"
 )
@@ -22,5 +23,12 @@ func TestOrderToAGuardThatEnds(t *testing.T) {
 	c.guards[group] = g // as it was when the order was given
 	if _, err := c.Purge(t.Context(), group, 1, true, ""); !errors.Is(err, ErrNoWorker) {
 		t.Errorf("got %v, want %v", err, ErrNoWorker)
+	}
+}
+
+// A worker without a cache is no refusal: there was nothing to do.
+func TestManualPurgeOfNothingIsDone(t *testing.T) {
+	if r := manualResult(status.Purge{Result: status.NoCache}); r.Result != policy.Done || r.freed != 0 {
+		t.Errorf("got %+v", r)
 	}
 }

@@ -176,23 +176,30 @@ func findTLSCache(p *proc.Process, flags int) (*cacheFile, error) {
 		if !errors.As(err, new(*Refusal)) {
 			return nil, err
 		}
-		refusal = shctx.MoreTelling(refusal, err)
+		if !shctx.IsRefusal(err, shctx.HTTPCache) {
+			refusal = shctx.MoreTelling(refusal, err)
+		}
 	}
 	if refusal == nil {
-		refusal = refuseNoCache(p)
+		refusal = refuseNoCache(p, len(maps))
 	}
 	return nil, refusal
 }
 
-// refuseNoCache is the refusal of a worker without shared memory. Up to 2.8 the cache of
-// a worker with one thread is private memory (src/shctx.c, shctx_init).
-func refuseNoCache(p *proc.Process) error {
+// refuseNoCache is the refusal of a worker whose shared memory is HTTP caches, if it has
+// any. Up to 2.8 the cache of a worker with one thread is private memory (src/shctx.c,
+// shctx_init).
+func refuseNoCache(p *proc.Process, httpCaches int) error {
+	shared := "no shared anonymous memory"
+	if httpCaches > 0 {
+		shared = "HTTP caches only in its shared memory"
+	}
 	private := ""
 	if threads, err := p.Threads(); err == nil && len(threads) == 1 {
 		private = "; up to HAProxy 2.8 a worker with one thread has its cache in private memory, " +
 			"which is not purged"
 	}
-	return shctx.Refuse(shctx.NoCache, "pid %d has no shared anonymous memory%s", p.PID, private)
+	return shctx.Refuse(shctx.NoCache, "pid %d has %s%s", p.PID, shared, private)
 }
 
 type recogniser func(shctx.Memory) (*shctx.Cache, error)

@@ -60,7 +60,7 @@ const twoHTTPCaches = "cache small\n    total-max-size 4\ncache big\n    total-m
 
 func TestWorkerWithoutTLSCacheIsNotWritten(t *testing.T) {
 	tests := []struct{ name, sections, reason string }{
-		{"HTTP caches", twoHTTPCaches, shctx.HTTPCache},
+		{"HTTP caches", twoHTTPCaches, shctx.NoCache},
 		{"a ring and a stick table",
 			"ring r\n    size 1048576\nbackend table\n    stick-table type ip size 100k store " +
 				"gpc0\n", shctx.NoCache},

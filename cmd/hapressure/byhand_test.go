@@ -124,7 +124,8 @@ func TestWorkersAndPurgeByHand(t *testing.T) {
 // private memory, and the reason says so.
 func TestPurgeByHandWithoutACache(t *testing.T) {
 	bin := program(t)
-	for _, conf := range []haproxytest.Config{{}, {CacheSize: 50_000, Threads: 1}} {
+	for _, conf := range []haproxytest.Config{{}, {CacheSize: 50_000, Threads: 1},
+		{Sections: "cache web\n    total-max-size 4\n"}} {
 		h := haproxytest.Start(t, conf)
 		if conf.CacheSize > 0 && !h.Before(2, 9) {
 			continue // its cache is in shared memory
