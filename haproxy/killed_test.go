@@ -252,7 +252,7 @@ func (v *victim) call(tid int) (step bool) {
 	if nr == mark {
 		v.counting = v.halt.name == ""
 	}
-	// It has begun, or begun again: an attempt that could not stop all threads is followed
+	// It has begun, or again: an attempt that could not stop all threads is followed
 	// by another, on a thread of its own.
 	if nr == unix.SYS_PTRACE && v.holder <= 0 && v.holder != -tid {
 		v.holder, v.seized = -tid, time.Now()
