@@ -16,8 +16,9 @@ func doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check this host, its HAProxy and hapressure itself, and print remedies",
 		Long: `Check what hapressure needs of the kernel and of systemd, whether the policy
-covers each HAProxy of this host, whether its memory could be freed, and whether the service has
-the privileges that its actions need. Nothing is changed.
+covers each HAProxy of this host, whether its memory could be freed, whether the kernel or
+systemd-oomd may end all of it at once, and whether the service has the privileges that its actions
+need. Nothing is changed.
 
 Each line is ok, a warning or a problem, with a remedy. With a warning hapressure can do less
 than it could; with a problem it cannot act. Without root doctor checks what it can. The

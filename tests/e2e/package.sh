@@ -74,6 +74,30 @@ systemctl restart hapressure
 hapressure doctor >doctor.txt
 pid=$(property MainPID)
 
+echo '== doctor: what ends all of HAProxy when memory is short'
+slice=$(property Slice haproxy)
+oom=/run/systemd/system/haproxy.service.d/zz-oom.conf
+mkdir -p "${oom%/*}"
+printf '[Service]\nOOMPolicy=continue\n' >$oom
+systemctl daemon-reload
+hapressure doctor >doctor.txt
+grep --quiet '^ok       oom        haproxy.service: a shortage of memory ends single processes' doctor.txt
+printf '[Service]\nOOMPolicy=stop\n' >$oom
+systemctl daemon-reload
+systemctl set-property --runtime "$slice" ManagedOOMSwap=kill
+systemd-run --quiet --unit=systemd-oomd.service sleep infinity # the name is enough
+hapressure doctor >doctor.txt
+grep --quiet '^warning  oom        haproxy.service has OOMPolicy=stop' doctor.txt
+grep --quiet "^warning  oom        $slice has ManagedOOMSwap=kill" doctor.txt
+systemctl set-property --runtime haproxy.service ManagedOOMPreference=omit
+hapressure doctor >doctor.txt
+if grep ManagedOOM doctor.txt; then echo 'haproxy.service is exempt' && false; fi
+systemctl stop systemd-oomd.service
+systemctl set-property --runtime haproxy.service ManagedOOMPreference=none
+systemctl set-property --runtime "$slice" ManagedOOMSwap=auto
+rm $oom
+systemctl daemon-reload
+
 echo '== a policy of its own'
 mkdir -p /etc/systemd/system/haproxy.service.d
 printf '[Service]\nMemorySwapMax=infinity\n' >/etc/systemd/system/haproxy.service.d/zz-swap.conf
