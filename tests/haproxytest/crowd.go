@@ -27,7 +27,7 @@ func init() {
 	}
 }
 
-// Crowd starts a program called haproxy that has many children, which all share the
+// Crowd starts a program that resembles HAProxy and has many children, which all share the
 // same many sockets, and returns the pids of all, the parent first. They end with the
 // test. Whatever examines each socket of each child never comes to an end. It skips the
 // test under -short.
@@ -36,15 +36,11 @@ func Crowd(t testing.TB, children, sockets int) []int {
 	if testing.Short() {
 		t.Skip("examines hundreds of processes: left out under -short")
 	}
-	program := filepath.Join(t.TempDir(), "haproxy")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("cp", self, program).CombinedOutput(); err != nil {
-		t.Fatalf("copying %s: %v\n%s", self, err, out)
-	}
-	cmd := exec.Command(program)
+	cmd := exec.Command(Lookalike(t, self, "haproxy"))
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", crowdEnv, children, sockets))
 	_, out := StartChild(t, cmd)
 	if said, err := out.ReadString('\n'); said != "ready\n" {

@@ -1,5 +1,5 @@
-// Package haproxytest runs a real HAProxy in master-worker mode for tests, with a TLS
-// front and an echo server behind it.
+// Package haproxytest runs a real HAProxy for tests, in master-worker mode or without a
+// master, with a TLS front and an echo server behind it.
 package haproxytest
 
 import (
@@ -40,12 +40,13 @@ type Config struct {
 	UID       uint32     // run all of HAProxy as this user
 	Global    string     // further lines of the global section
 	Sections  string     // further sections
+	Stats     string     // options of a stats socket, stats.sock; "" has none
 	Files     []*os.File // that the master inherits, from descriptor 3 on
 
 	Stderr *os.File // standard error; nil is the log
 }
 
-// HAProxy is a running master with its workers.
+// HAProxy is a running master with its workers, or what StartAlone started.
 type HAProxy struct {
 	t          testing.TB
 	Version    string // such as 2.6.12
@@ -53,7 +54,7 @@ type HAProxy struct {
 	Addr       string // address of the TLS front, which gives no tickets
 	TicketAddr string // the same with tickets
 	HTTPAddr   string // address of the HTTP/2 front
-	Master     int
+	Master     int    // 0 without a master
 	conf       Config
 	root       string // the directory HAProxy has for /, "" for the host's
 	program    string
@@ -65,29 +66,7 @@ type HAProxy struct {
 // if there is no HAProxy.
 func Start(t testing.TB, conf Config) *HAProxy {
 	t.Helper()
-	if conf.Threads == 0 {
-		conf.Threads = 2
-	}
-	h := find(t, conf.Release)
-	h.t, h.conf = t, conf
-	var err error
-	if h.Dir, err = os.MkdirTemp(filepath.Join(h.root, "/tmp"), "haproxy"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(h.Dir) })
-	h.echo, h.web = echoServer(t), httpEchoServer(t)
-	if err := FreeAddrs(&h.Addr, &h.TicketAddr, &h.HTTPAddr); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteCert(filepath.Join(h.Dir, "site.pem")); err != nil {
-		t.Fatal(err)
-	}
-	h.WriteConfig("")
-	for _, name := range []string{"", "haproxy.cfg", "site.pem"} {
-		if err := os.Chown(filepath.Join(h.Dir, name), int(conf.UID), -1); err != nil {
-			t.Fatal(err)
-		}
-	}
+	h := prepare(t, conf)
 	args := []string{"-W", "-f", h.Inside("haproxy.cfg")}
 	if !conf.NoCLI {
 		args = append(args, "-S", h.Inside("master.sock")+conf.CLI)
@@ -119,6 +98,13 @@ func Start(t testing.TB, conf Config) *HAProxy {
 			t.Logf("HAProxy's log:\n%s", h.Log())
 		}
 	})
+	h.answers()
+	return h
+}
+
+// answers waits until HAProxy serves.
+func (h *HAProxy) answers() {
+	h.t.Helper()
 	h.Eventually("HAProxy answers", func() error {
 		c, err := h.dial()
 		if err == nil {
@@ -126,6 +112,34 @@ func Start(t testing.TB, conf Config) *HAProxy {
 		}
 		return err
 	})
+}
+
+// prepare finds HAProxy and writes its configuration.
+func prepare(t testing.TB, conf Config) *HAProxy {
+	t.Helper()
+	if conf.Threads == 0 {
+		conf.Threads = 2
+	}
+	h := find(t, conf.Release)
+	h.t, h.conf = t, conf
+	var err error
+	if h.Dir, err = os.MkdirTemp(filepath.Join(h.root, "/tmp"), "haproxy"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(h.Dir) })
+	h.echo, h.web = echoServer(t), httpEchoServer(t)
+	if err := FreeAddrs(&h.Addr, &h.TicketAddr, &h.HTTPAddr); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteCert(filepath.Join(h.Dir, "site.pem")); err != nil {
+		t.Fatal(err)
+	}
+	h.WriteConfig("")
+	for _, name := range []string{"", "haproxy.cfg", "site.pem"} {
+		if err := os.Chown(filepath.Join(h.Dir, name), int(conf.UID), -1); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return h
 }
 
@@ -163,6 +177,9 @@ func (h *HAProxy) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
+// Program is the path of HAProxy's executable.
+func (h *HAProxy) Program() string { return filepath.Join(h.root, h.program) }
+
 // Inside is the path, as HAProxy sees it, of a file in Dir.
 func (h *HAProxy) Inside(name string) string {
 	return filepath.Join(strings.TrimPrefix(h.Dir, h.root), name)
@@ -183,6 +200,10 @@ func (h *HAProxy) Socket() string { return filepath.Join(h.Dir, "master.sock") }
 
 // WriteConfig writes the configuration; broken is added to it as it is.
 func (h *HAProxy) WriteConfig(broken string) {
+	stats := ""
+	if h.conf.Stats != "" {
+		stats = "stats socket " + h.Inside("stats.sock") + " " + h.conf.Stats
+	}
 	text := fmt.Sprintf(`global
     nbthread %d
     tune.ssl.cachesize %d
@@ -207,7 +228,7 @@ backend webecho
     server web %[9]s
 %[10]s
 %[11]s
-`, h.conf.Threads, h.conf.CacheSize, h.conf.Global, h.Addr, h.TicketAddr, h.HTTPAddr, h.Inside("site.pem"), h.echo, h.web,
+`, h.conf.Threads, h.conf.CacheSize, h.conf.Global+"\n    "+stats, h.Addr, h.TicketAddr, h.HTTPAddr, h.Inside("site.pem"), h.echo, h.web,
 		h.conf.Sections, broken)
 	if err := os.WriteFile(filepath.Join(h.Dir, "haproxy.cfg"), []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
@@ -230,8 +251,13 @@ func (h *HAProxy) Children() []int {
 	return pids
 }
 
-// Pids lists the master and its children.
-func (h *HAProxy) Pids() []int { return append([]int{h.Master}, h.Children()...) }
+// Pids lists the master and its children, or the processes without a master.
+func (h *HAProxy) Pids() []int {
+	if h.Master == 0 {
+		return h.alone()
+	}
+	return append([]int{h.Master}, h.Children()...)
+}
 
 // SignalReload asks the master for a reload, once it is ready for one, and does not
 // wait for what comes of it.
