@@ -179,7 +179,7 @@ const hardStopGrace = time.Second
 func (a *actions) hardStop(ctx context.Context, w haproxy.Replaced, pace haproxy.Pace) result {
 	freed := a.measure()
 	d, err := w.Drain(ctx, pace)
-	noCLI := errors.Is(err, haproxy.ErrNoCLI)
+	noCLI := errors.Is(err, haproxy.ErrNoCLI) && !haproxy.Permanent(err)
 	if err == nil || noCLI {
 		_, err = w.Terminate(ctx, hardStopGrace)
 	}

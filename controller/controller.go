@@ -68,7 +68,8 @@ type Controller struct {
 	tallies  tallies
 	notifier *notifier
 	wg       sync.WaitGroup
-	again    chan struct{} // to look up targets again
+	again    chan struct{}     // to look up targets again
+	programs *haproxy.Programs // of the processes in cgroups that globs match
 
 	mu      sync.Mutex        // of the following fields, and of Config.Policy
 	guards  map[string]*guard // by the target's name
@@ -89,8 +90,8 @@ func New(c Config) *Controller {
 	return &Controller{
 		Config: c, events: events, tallies: newTallies(), notifier: notifier,
 		again: make(chan struct{}, 1), guards: map[string]*guard{},
-		scanners: map[string]*haproxy.Scanner{},
-		inForce:  status.Policy{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
+		programs: haproxy.NewPrograms(c.Procfs), scanners: map[string]*haproxy.Scanner{},
+		inForce: status.Policy{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
 	}
 }
 

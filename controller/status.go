@@ -163,10 +163,19 @@ func DescribeMasters(
 	return masters
 }
 
+// DescribeLeftOut describes the processes that a scan has left out.
+func DescribeLeftOut(leftOut []haproxy.LeftOut) []status.LeftOut {
+	all := []status.LeftOut{}
+	for _, p := range leftOut {
+		all = append(all, status.LeftOut(p))
+	}
+	return all
+}
+
 func describeWorker(ctx context.Context, w haproxy.Worker) status.Worker {
 	row := status.Worker{
 		PID: w.PID, Generation: w.Generation, State: w.State.String(), Proof: w.Why,
-		Age: w.Age.Seconds(),
+		ReplacedBy: w.ReplacedBy, Age: w.Age.Seconds(),
 	}
 	if w.State == haproxy.StateStopping {
 		row.StoppingFor = new(w.StoppingFor.Seconds())

@@ -12,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"hapressure/cgroup"
-	"hapressure/haproxy"
 	"hapressure/policy"
 	"hapressure/systemd"
 )
@@ -62,7 +61,7 @@ func (c *Controller) places(
 	ctx context.Context, units Units, t policy.Target,
 ) (map[string]string, error) {
 	if t.Cgroup != "" {
-		return c.groups(t.Cgroup), nil
+		return c.groups(ctx, t.Cgroup), nil
 	}
 	if units == nil {
 		return nil, nil
@@ -98,7 +97,7 @@ func (c *Controller) places(
 func isGlob(text string) bool { return strings.ContainsAny(text, "*?[") }
 
 // groups resolves the path of a cgroup, or a glob to those that HAProxy runs in.
-func (c *Controller) groups(pattern string) map[string]string {
+func (c *Controller) groups(ctx context.Context, pattern string) map[string]string {
 	pattern = path.Clean("/" + pattern)
 	if !isGlob(pattern) {
 		return map[string]string{pattern: pattern}
@@ -121,7 +120,7 @@ func (c *Controller) groups(pattern string) map[string]string {
 		}
 		pids, err := group.Procs()
 		group.Close()
-		if err == nil && haproxy.Runs(c.Procfs, pids) && len(places) < matchLimit {
+		if err == nil && len(places) < matchLimit && c.programs.Any(ctx, pids) {
 			places[at] = at
 		}
 	}

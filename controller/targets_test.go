@@ -4,22 +4,18 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"hapressure/tests/cgrouptest"
+	"hapressure/tests/haproxytest"
 )
 
 // TestTargetsByGlob holds that a glob finds groups with HAProxy in them and nothing else, nor any with a name that a terminal would obey, that a
 // disabled target is left alone, and that each target gets its own tiers.
 func TestTargetsByGlob(t *testing.T) {
 	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
-	program := filepath.Join(t.TempDir(), "haproxy")
-	if out, err := exec.Command("cp", "/bin/sleep", program).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	running := exec.CommandContext(t.Context(), program, "1h")
+	running := exec.CommandContext(t.Context(), haproxytest.Lookalike(t, "/bin/sleep", "lb"), "1h")
 	if err := running.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -18,15 +18,16 @@ import (
 	"hapressure/haproxy/proc"
 )
 
-// Bounds of a configuration. Any user can be the master that names its files.
+// Bounds of a configuration. Any user can run the process that names its files.
 const (
 	configLimit = 64 << 20 // bytes, of all files together
 	configMost  = 10_000   // files of a directory
 )
 
 // HardStopAfter returns the setting of hard-stop-after in the files that the instance's
-// master was started with (-f). ok is false if none of them sets it. It reads the files
-// as they are now: a worker goes by what they contained at its start.
+// master, or without one its youngest process, was started with (-f). ok is false if none
+// of them sets it. It reads the files as they are now: a worker goes by what they
+// contained at its start.
 func HardStopAfter(procfs string, in Instance) (d time.Duration, ok bool, err error) {
 	return readSetting(procfs, in, setting[time.Duration]{"hard-stop-after", parseTime})
 }
@@ -47,12 +48,12 @@ type setting[T any] struct {
 }
 
 func readSetting[T any](procfs string, in Instance, of setting[T]) (value T, ok bool, err error) {
-	cmdline, err := readCmdline(procfs, in.Master.PID)
+	pid := in.leader().PID
+	cmdline, err := readCmdline(procfs, pid)
 	if err != nil {
-		return value, false, fmt.Errorf("reading the command line of master %d: %w", in.Master.PID,
-			err)
+		return value, false, fmt.Errorf("reading the command line of pid %d: %w", pid, err)
 	}
-	c := config{procfs: procfs, pid: in.Master.PID, left: configLimit,
+	c := config{procfs: procfs, pid: pid, left: configLimit,
 		parse: func(r io.Reader) error {
 			v, found, err := of.in(r)
 			if found {
@@ -60,41 +61,15 @@ func readSetting[T any](procfs string, in Instance, of setting[T]) (value T, ok 
 			}
 			return err
 		}}
-	for _, name := range configArgs(cmdline) {
+	for _, name := range parseArguments(cmdline).configs {
 		if err := c.read(name); err != nil {
-			return value, false, fmt.Errorf("reading %.100q of master %d: %w", name, in.Master.PID, err)
+			return value, false, fmt.Errorf("reading %.100q of pid %d: %w", name, pid, err)
 		}
 	}
 	return value, ok, nil
 }
 
-// readCmdline reads the command line of a master. ErrGone: it has none, as in the middle
-// of execve(2) during a reload.
-func readCmdline(procfs string, pid int) ([]string, error) {
-	b, err := proc.ReadFile(procfs, pid, "cmdline")
-	if err != nil || len(b) == 0 {
-		return nil, ErrGone
-	}
-	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
-}
-
-// configArgs collects what follows -f, and all that follows -- (doc/management.txt, 3).
-func configArgs(cmdline []string) []string {
-	var names []string
-	for i := 1; i < len(cmdline); i++ {
-		switch cmdline[i] {
-		case "-f":
-			if i++; i < len(cmdline) {
-				names = append(names, cmdline[i])
-			}
-		case "--":
-			return append(names, cmdline[i+1:]...)
-		}
-	}
-	return names
-}
-
-// config reads the files of the configuration of a master.
+// config reads the files of the configuration of a process.
 type config struct {
 	procfs string
 	pid    int
@@ -144,7 +119,7 @@ func (c *config) readEntry(name string) error {
 	return c.readFile(at, fi)
 }
 
-// find finds a file by the path that it has for the master. It does not open the file.
+// find finds a file by the path that it has for the process. It does not open the file.
 func (c *config) find(name string) (*os.File, os.FileInfo, error) {
 	at, err := proc.OpenAt(c.procfs, c.pid, name)
 	if err != nil {

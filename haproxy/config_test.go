@@ -47,14 +47,6 @@ func FuzzParseHardStopAfter(f *testing.F) {
 	})
 }
 
-func TestConfigArgs(t *testing.T) {
-	got := configArgs([]string{"haproxy", "-Ws", "-f", "/etc/a.cfg", "-p", "/run/p", "-f", "b",
-		"-sf", "12", "--", "c", "d"})
-	if strings.Join(got, " ") != "/etc/a.cfg b c d" {
-		t.Errorf("%q", got)
-	}
-}
-
 func TestSettingsOfARunningMaster(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{
 		Global: "hard-stop-after 7m\nmworker-max-reloads 9"})

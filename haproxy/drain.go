@@ -71,7 +71,7 @@ func (r Replaced) Drain(ctx context.Context, pace Pace) (Drained, error) {
 
 func (r Replaced) sessions(ctx context.Context) ([]string, error) {
 	if r.w.cli == nil {
-		return nil, fmt.Errorf("%w: %s", ErrNoCLI, r.w.Why)
+		return nil, errNoMaster
 	}
 	return r.w.cli.Sessions(ctx)
 }

@@ -21,6 +21,18 @@ func unproven(pid int) (*Stopping, error) {
 	return &Stopping{Worker{ID: p.ID, State: StateStopping, procfs: "/proc", exe: exe}, p}, nil
 }
 
+// recognise makes a Scanner take processes for HAProxy.
+func recognise(t *testing.T, s *Scanner, pids ...int) {
+	t.Helper()
+	for _, pid := range pids {
+		p, err := readProcess("/proc", pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.programs.known[p.ID] = program{path: p.exe, isHAProxy: true}
+	}
+}
+
 // open is unproven for the duration of a test.
 func open(t *testing.T, pid int) *Stopping {
 	t.Helper()

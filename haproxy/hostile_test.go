@@ -94,7 +94,9 @@ func TestWorkerInAPidNamespaceOfItsOwn(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
 	p := startLookalikeAs(t, cmd, "shared")
-	found, err := NewScanner("/proc").Scan(t.Context(), []int{os.Getpid(), p.w.PID})
+	s := NewScanner("/proc")
+	recognise(t, s, os.Getpid(), p.w.PID)
+	found, err := s.Scan(t.Context(), []int{os.Getpid(), p.w.PID})
 	if err != nil || len(found) != 1 || len(found[0].Workers) != 1 {
 		t.Fatalf("%+v, %v, want one worker", found, err)
 	}
@@ -150,7 +152,8 @@ func TestFakeHAProxyHarmsOnlyItself(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
 	real := open(t, h.Children()[0])
 	before := sharedSums(t, real)
-	fake := startLookalikeAs(t, exec.Command("/proc/self/exe"), "master")
+	fake := startLookalikeAs(t, exec.Command(haproxytest.Lookalike(t, "/proc/self/exe", "haproxy")),
+		"master")
 	var pid, serving int
 	h.Eventually("the fake has its workers", func() error {
 		b, err := os.ReadFile(fake.p.Path(fmt.Sprintf("task/%d/children", fake.w.PID)))

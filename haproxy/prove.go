@@ -67,7 +67,11 @@ func (known memories) prove(ctx context.Context, found []Instance, scan uint64) 
 	}
 	now := proc.BootTicks()
 	for i := range found {
-		known.proveStopping(ctx, &found[i], seen)
+		if found[i].Master == (ID{}) {
+			known.proveSignalled(&found[i], seen)
+		} else {
+			known.proveStopping(ctx, &found[i], seen)
+		}
 		known.sinceWhen(now, found[i].Workers)
 		markSuccessors(found[i].Workers)
 	}
@@ -83,7 +87,7 @@ func (known memories) unproven(found []Instance) []*Worker {
 			switch m := known[w.ID]; {
 			case m.stopping != "":
 				w.State, w.Why = StateStopping, m.stopping
-			case w.cli != nil: // otherwise Why is the reason that it cannot be examined
+			case w.Why == "": // otherwise it is the reason that it cannot be examined
 				rest = append(rest, w)
 			}
 		}
@@ -93,15 +97,6 @@ func (known memories) unproven(found []Instance) []*Worker {
 	})
 	return rest
 }
-
-// sockets is what is known of a worker's sockets.
-type sockets int
-
-const (
-	notExamined sockets = iota
-	acceptNothing
-	accept
-)
 
 // proveCurrent decides whether a worker is current, and returns what it found of its
 // sockets.
@@ -114,7 +109,7 @@ func (m *memory) proveCurrent(ctx context.Context, w *Worker) sockets {
 	defer p.Close()
 	l, err := p.Accepting(ctx, m.listener)
 	m.listener = l
-	if err == nil && l.Socket != "" && !m.started {
+	if err == nil && !m.started {
 		m.started, err = p.InEventLoop()
 	}
 	switch {

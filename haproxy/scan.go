@@ -1,16 +1,13 @@
 package haproxy
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
+	"time"
 
 	"hapressure/haproxy/cli"
 	"hapressure/haproxy/proc"
@@ -21,16 +18,20 @@ import (
 //
 // A Scanner is for one goroutine, except that Recheck may be called at any time.
 type Scanner struct {
-	procfs  string
-	workers memories
-	masters map[ID]proc.Turnstile
-	last    int    // highest generation given
-	scans   uint64 // number of the present Scan
+	procfs   string
+	programs *Programs
+	workers  memories
+	others   map[ID]proc.Turnstile // of processes that are no workers
+	leftOut  []LeftOut
+	last     int    // highest generation given
+	lineages int    // highest lineage given
+	scans    uint64 // number of the present Scan
 }
 
 // NewScanner makes a Scanner that reads the proc file system mounted at procfs.
 func NewScanner(procfs string) *Scanner {
-	return &Scanner{procfs: procfs, workers: memories{}, masters: map[ID]proc.Turnstile{}}
+	return &Scanner{procfs: procfs, programs: NewPrograms(procfs), workers: memories{},
+		others: map[ID]proc.Turnstile{}}
 }
 
 // Known is what a Scanner knows of a worker and a new one, after a restart, cannot find
@@ -40,13 +41,17 @@ type Known struct {
 	Generation int `json:"Generation"`
 	// Since is the clock tick since boot since which it has been stopping; 0 = not known.
 	Since uint64 `json:"Since"`
+	// Lineage is the same for processes of one HAProxy without a master; 0 = it has one.
+	Lineage int `json:"Lineage,omitempty"`
+	// Signalled means that a younger process of the lineage has stopped it.
+	Signalled bool `json:"Signalled,omitempty"`
 }
 
 // Known returns what is known of the workers that there are.
 func (s *Scanner) Known() []Known {
 	var all []Known
 	for id, m := range s.workers {
-		all = append(all, Known{id, m.generation, m.since})
+		all = append(all, Known{id, m.generation, m.since, m.lineage, m.signalled})
 	}
 	return all
 }
@@ -55,38 +60,43 @@ func (s *Scanner) Known() []Known {
 func (s *Scanner) Recall(known []Known) {
 	for _, k := range known {
 		s.workers[k.ID] = &memory{generation: k.Generation, since: k.Since,
-			reads: proc.NewTurnstile()}
+			lineage: k.Lineage, signalled: k.Signalled, reads: proc.NewTurnstile()}
 		s.last = max(s.last, k.Generation)
+		s.lineages = max(s.lineages, k.Lineage)
 	}
 }
 
-// Scan examines the processes in pids (those of a cgroup) and returns the HAProxy masters
-// among them with their workers. A worker is a child of its master that runs the same
-// program; other children of a master are ignored.
+// Scan examines the processes in pids (those of a cgroup) and returns the HAProxy
+// instances among them: masters with their workers, and those without a master. A worker
+// is a child of its master that runs HAProxy too, of whatever path and release; other
+// children of a master are ignored.
 //
 // A Scan asks HAProxy only what cannot be seen, and only workers that may be stopping
 // (prove.go). It is bounded in time, whatever the processes do.
 func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
-	procs, err := s.readProcs(ctx, pids)
-	if err != nil {
-		return nil, err
-	}
 	for _, m := range s.workers {
 		m.seen = false
 	}
 	s.scans++
-	masters := map[ID]proc.Turnstile{}
+	s.leftOut = nil
+	procs, err := s.readProcs(ctx, pids)
+	if err != nil {
+		return nil, err
+	}
+	earlier := s.others
+	s.others = map[ID]proc.Turnstile{}
 	shared := map[int][]uint64{}
 	var found []Instance
-	for _, f := range families(procs) {
+	withMasters, rest := families(procs)
+	for _, f := range withMasters {
 		st, err := proc.ReadStatus(s.procfs, f.master.PID)
 		if err != nil {
 			continue // it has ended
 		}
-		masters[f.master.ID] = cmp.Or(s.masters[f.master.ID], proc.NewTurnstile())
-		found = append(found, s.instance(f, st, masters[f.master.ID], shared))
+		s.others[f.master.ID] = cmp.Or(earlier[f.master.ID], proc.NewTurnstile())
+		found = append(found, s.instance(f, st, s.others[f.master.ID], shared))
 	}
-	s.masters = masters
+	found = append(found, s.withoutMaster(ctx, rest, shared, earlier)...)
 	maps.DeleteFunc(s.workers, func(_ ID, m *memory) bool { return !m.seen })
 	s.workers.prove(ctx, found, s.scans)
 	s.workers.measure(ctx, found, s.scans, shared)
@@ -107,11 +117,10 @@ func (s *Scanner) Recheck(ctx context.Context, w Worker) (*Stopping, error) {
 func (s *Scanner) instance(f family, master proc.Status, reads proc.Turnstile,
 	shared map[int][]uint64) Instance {
 	in := Instance{Master: f.master.ID, Workers: make([]Worker, len(f.workers))}
-	now := proc.BootTicks()
 	for i, p := range f.workers {
-		m := s.remember(p.ID)
-		w := Worker{ID: p.ID, Master: f.master.ID, procfs: s.procfs, exe: p.exe, reads: m.reads,
-			shared: shared, Generation: m.generation, Age: proc.Between(p.Start, now)}
+		w := s.worker(p, shared)
+		w.Master = f.master.ID
+		m := s.workers[p.ID]
 		if m.cli == nil {
 			var err error
 			if m.cli, err = cli.New(s.procfs, p.ID, f.master.ID, master, reads); err != nil {
@@ -122,6 +131,13 @@ func (s *Scanner) instance(f family, master proc.Status, reads proc.Turnstile,
 		in.Workers[i] = w
 	}
 	return in
+}
+
+// worker is what is known of a worker before it is examined.
+func (s *Scanner) worker(p process, shared map[int][]uint64) Worker {
+	m := s.remember(p.ID)
+	return Worker{ID: p.ID, procfs: s.procfs, exe: p.exe, reads: m.reads, shared: shared,
+		Generation: m.generation, Age: proc.Between(p.Start, proc.BootTicks())}
 }
 
 func (s *Scanner) remember(id ID) *memory {
@@ -135,43 +151,10 @@ func (s *Scanner) remember(id ID) *memory {
 	return m
 }
 
-// process is a process that resembles HAProxy.
-type process struct {
-	ID
-	ppid int
-	exe  string
-}
-
-// family is a master and its workers, the oldest first.
-type family struct {
-	master  process
-	workers []process
-}
-
-func families(procs map[int]process) []family {
-	children := map[int][]process{} // by the parent's pid
-	for _, p := range procs {
-		if parent, ok := procs[p.ppid]; ok && parent.exe == p.exe {
-			children[p.ppid] = append(children[p.ppid], p)
-		}
-	}
-	var found []family
-	for pid, workers := range children {
-		master := procs[pid]
-		if parent, ok := procs[master.ppid]; ok && parent.exe == master.exe {
-			continue // a worker that has forked
-		}
-		slices.SortFunc(workers, func(a, b process) int {
-			return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.PID, b.PID))
-		})
-		found = append(found, family{master, workers})
-	}
-	slices.SortFunc(found, func(a, b family) int { return cmp.Compare(a.master.PID, b.master.PID) })
-	return found
-}
-
 func (s *Scanner) readProcs(ctx context.Context, pids []int) (map[int]process, error) {
 	procs := map[int]process{}
+	recognise, cancel := context.WithTimeout(ctx, programsTime)
+	defer cancel()
 	for _, pid := range pids {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("reading %d processes: %w", len(pids), ctx.Err())
@@ -183,34 +166,123 @@ func (s *Scanner) readProcs(ctx context.Context, pids []int) (map[int]process, e
 		if err != nil {
 			return nil, fmt.Errorf("reading process %d: %w", pid, err)
 		}
-		if strings.HasPrefix(filepath.Base(p.exe), "haproxy") {
+		switch {
+		case s.programs.runHAProxy(recognise, p):
 			procs[pid] = p
+		case isNamed(p.exe):
+			s.leaveOut(p, "its program has the name of HAProxy, but lacks the section "+initcalls+
+				" that HAProxy's has from 2.4 on")
 		}
 	}
 	return procs, nil
 }
 
-// readProcess reads what Scan needs to know of a process. ErrGone: it has ended, or it is
-// not called haproxy and hides its program.
-func readProcess(procfs string, pid int) (process, error) {
-	st, err := proc.ReadStat(procfs, pid)
-	if err != nil {
-		return process{}, err
-	}
-	if st.State == 'Z' {
-		return process{}, ErrGone
-	}
-	exe, err := proc.Program(procfs, pid)
-	if errors.Is(err, os.ErrPermission) && !strings.HasPrefix(st.Comm, "haproxy") {
-		return process{}, ErrGone
-	}
-	return process{ID{PID: pid, Start: st.Start}, st.PPID, exe}, err
+// LeftOut is a process that resembles HAProxy, but is neither a master nor a worker nor a
+// HAProxy without a master.
+type LeftOut struct {
+	PID     int
+	Program string // the path of its program
+	Why     string // it is left out
 }
 
-// Runs reports whether HAProxy, by its name (/proc/PID/comm), is among the processes.
-func Runs(procfs string, pids []int) bool {
-	return slices.ContainsFunc(pids, func(pid int) bool {
-		name, err := proc.ReadFile(procfs, pid, "comm")
-		return err == nil && bytes.HasPrefix(name, []byte("haproxy"))
+// LeftOut returns the processes that the last Scan left out, by pid.
+func (s *Scanner) LeftOut() []LeftOut {
+	slices.SortFunc(s.leftOut, func(a, b LeftOut) int { return cmp.Compare(a.PID, b.PID) })
+	return s.leftOut
+}
+
+func (s *Scanner) leaveOut(p process, why string) {
+	s.leftOut = append(s.leftOut, LeftOut{p.PID, p.exe, why})
+}
+
+// argumentsTime bounds the readings of command lines in one Scan, whatever the processes
+// do. A process whose turn does not come is left out, and comes first in the next Scan.
+const argumentsTime = 3 * time.Second
+
+var errNoArgumentsTime = errors.New("its turn to be read has not come yet")
+
+// withoutMaster makes instances of those processes that run without a master, and leaves
+// out the others. earlier has the turnstiles of processes that were left out before.
+func (s *Scanner) withoutMaster(ctx context.Context, all []process, shared map[int][]uint64,
+	earlier map[ID]proc.Turnstile) (found []Instance) {
+	ctx, cancel := context.WithTimeoutCause(ctx, argumentsTime, errNoArgumentsTime)
+	defer cancel()
+	leftOutBefore := func(p process) int {
+		if earlier[p.ID] != nil {
+			return 1
+		}
+		return 0
+	}
+	slices.SortFunc(all, func(a, b process) int {
+		return cmp.Or(cmp.Compare(leftOutBefore(a), leftOutBefore(b)), byAge(a, b))
 	})
+	var alone []process
+	for _, p := range all {
+		switch why, err := s.whyNotAlone(ctx, p, earlier[p.ID]); {
+		case errors.Is(err, ErrGone):
+		case err != nil:
+			s.leaveOut(p, err.Error())
+		case why != "":
+			s.leaveOut(p, why)
+		default:
+			alone = append(alone, p)
+		}
+	}
+	slices.SortFunc(alone, byAge)
+	s.workers.connect(alone)
+	at := map[int]int{} // indexes in found, by lineage
+	for _, p := range alone {
+		lineage := s.workers[p.ID].lineage
+		i, ok := at[lineage]
+		if !ok {
+			i = len(found)
+			at[lineage], found = i, append(found, Instance{})
+		}
+		found[i].Workers = append(found[i].Workers, s.worker(p, shared))
+	}
+	return found
+}
+
+// whyNotAlone finds out the standing of a process that is neither a master with workers
+// nor a worker, and returns why it does not run without a master.
+func (s *Scanner) whyNotAlone(ctx context.Context, p process, reads proc.Turnstile) (
+	why string, err error) {
+	m := s.workers[p.ID]
+	if m == nil || m.standing == nil {
+		reads = cmp.Or(reads, proc.NewTurnstile())
+		s.others[p.ID] = reads
+		args, err := readArguments(ctx, s.procfs, p.PID, reads)
+		if err != nil {
+			return "", fmt.Errorf("reading its command line: %w", err)
+		}
+		if why := s.whyNoInstance(ctx, p, args); why != "" {
+			return why, nil
+		}
+		m = s.remember(p.ID)
+		m.standing = &standing{arguments: args}
+		if m.lineage == 0 {
+			s.lineages++
+			m.lineage = s.lineages
+		}
+	}
+	m.seen = true
+	if m.stopping != "" {
+		return "", nil // its standing is of no more use
+	}
+	return "", m.standing.read(s.procfs, p.PID)
+}
+
+// whyNoInstance returns why a process with these arguments is no HAProxy of its own; ""
+// if it is.
+func (s *Scanner) whyNoInstance(ctx context.Context, p process, args arguments) string {
+	parent, err := readProcess(s.procfs, p.ppid)
+	switch {
+	case args.checks:
+		return "it checks a configuration or prints its version, and exits"
+	case args.masterWorker:
+		return "it is a master without workers, or a worker whose master is not examined"
+	case err == nil && s.programs.runHAProxy(ctx, parent):
+		return fmt.Sprintf("it is a child of HAProxy %d", p.ppid)
+	}
+	return ""
 }

@@ -80,7 +80,7 @@ func (s *Stopping) Close() error { return s.p.Close() }
 func (s *Stopping) signal(sig unix.Signal) error { return notStopping(s.p.Signal(sig, s.w.exe)) }
 
 // Replaced is a stopping worker whose connections may be cut, because a younger worker of
-// its master was current in the Scan that found it. When the last worker ends, so does
+// its instance was current in the Scan that found it. When the last worker ends, so does
 // the master.
 type Replaced struct{ *Stopping }
 
@@ -88,7 +88,7 @@ type Replaced struct{ *Stopping }
 var ErrNoSuccessor = errors.New("no younger worker serves in its place")
 
 // Replaced returns the worker as one that may be drained and ended. ErrNoSuccessor: no
-// younger worker of its master is current.
+// younger worker of its instance is current.
 func (s *Stopping) Replaced() (Replaced, error) {
 	if !s.w.successor {
 		return Replaced{}, ErrNoSuccessor
@@ -114,6 +114,9 @@ var (
 // Permanent reports whether an action that failed with err fails in the same way for as
 // long as the worker lives. Of several joined errors each must be permanent.
 func Permanent(err error) bool {
+	if err == errNoMaster {
+		return true
+	}
 	switch e := err.(type) {
 	case *Refusal:
 		return true

@@ -3,6 +3,7 @@ package haproxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"hapressure/haproxy/cli"
@@ -19,16 +20,16 @@ type State int
 const (
 	StateUnknown  State = iota
 	StateCurrent        // proven to accept connections
-	StateStopping       // proven to accept none, while a younger worker of its master does
+	StateStopping       // proven to accept none, while a younger worker of its instance does
 )
 
 func (s State) String() string { return [...]string{"unknown", "current", "stopping"}[s] }
 
-// Worker is one worker process of a master, as a Scan found it. It has no method that
-// changes the process: see Stopping.
+// Worker is one worker process of a master, or a process of a HAProxy without a master, as
+// a Scan found it. It has no method that changes the process: see Stopping.
 type Worker struct {
 	ID
-	Master     ID
+	Master     ID     // zero if it has none
 	Generation int    // 1 for the oldest that the Scanner has seen; higher for a younger worker
 	State      State  // see Why
 	Why        string // the reason for State, for messages
@@ -37,6 +38,10 @@ type Worker struct {
 	// stop. If that one had ended before the Scanner first saw this one, it is too short.
 	// 0 unless stopping.
 	StoppingFor time.Duration
+	// ReplacedBy is the pid of a younger process without a master that is current and named
+	// this one after -sf or -st; 0 = none. A worker that is current and replaced is
+	// stranded: it was told to stop, but serves.
+	ReplacedBy int
 
 	// Memory, in bytes. See CacheErr and SizeErr.
 	Cache   uint64 // held by the TLS session cache. Read only when stopping
@@ -55,14 +60,31 @@ type Worker struct {
 	cli       *cli.Client
 	reads     proc.Turnstile
 	shared    map[int][]uint64 // inodes that stopping workers map, by pid; see cacheFile.owners
-	successor bool             // whether a younger worker of its master is current
+	successor bool             // whether a younger worker of its instance is current
 }
 
-// Instance is one HAProxy in master-worker mode.
+// Instance is one HAProxy: a master with its workers, or the processes that reloads by
+// -sf have started one after another.
 type Instance struct {
-	Master  ID
+	Master  ID       // zero if it has none
 	Workers []Worker // the oldest first
 	CLIErr  error    // why a worker that may be stopping could not be asked
+}
+
+// String names the instance in messages.
+func (in Instance) String() string {
+	if in.Master == (ID{}) {
+		return fmt.Sprintf("HAProxy %d without a master", in.leader().PID)
+	}
+	return fmt.Sprintf("master %d", in.Master.PID)
+}
+
+// leader returns the master, or the youngest process if there is no master.
+func (in Instance) leader() ID {
+	if in.Master == (ID{}) {
+		return in.Workers[len(in.Workers)-1].ID
+	}
+	return in.Master
 }
 
 // Errors of questions to workers.
@@ -72,14 +94,20 @@ var (
 	// ErrNoCLI means that the worker's CLI cannot be reached, or refuses what was asked.
 	ErrNoCLI = cli.ErrNoCLI
 
+	// errNoMaster is permanent, as ErrNoCLI is not.
+	errNoMaster = fmt.Errorf("%w: it has no master", ErrNoCLI)
+
 	errNotAsked = errors.New("not asked: only workers that are stopping are")
 )
 
 // Connections returns the number of client connections of a stopping worker, at most some
 // seconds old. Other workers are not asked.
 func (w *Worker) Connections(ctx context.Context) (int, error) {
-	if w.State != StateStopping || w.cli == nil {
+	switch {
+	case w.State != StateStopping:
 		return 0, errNotAsked
+	case w.cli == nil:
+		return 0, errNoMaster
 	}
 	info, err := w.cli.Info(ctx)
 	return info.Connections, err

@@ -346,7 +346,7 @@ func TestLookalikeIsRefused(t *testing.T) {
 
 // A perfect copy is recognised: its structure does not differ. It is not purged because
 // it is not a stopping worker, not even as the child of a process that runs the same
-// program, whose file's name begins with haproxy.
+// program, which is taken for HAProxy.
 func TestLookalikeIsNoStoppingWorker(t *testing.T) {
 	p := startLookalike(t, "shared")
 	c, err := findTLSCache(p.p, os.O_RDWR)
@@ -355,6 +355,7 @@ func TestLookalikeIsNoStoppingWorker(t *testing.T) {
 	}
 	c.Close()
 	s := NewScanner("/proc")
+	recognise(t, s, os.Getpid(), p.w.PID)
 	found, err := s.Scan(t.Context(), []int{os.Getpid(), p.w.PID})
 	if err != nil || len(found) != 1 || !slices.Equal(states(found[0]), []State{StateUnknown}) {
 		t.Fatalf("%+v, %v, want one worker of which nothing is known", found, err)

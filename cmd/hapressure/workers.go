@@ -16,8 +16,9 @@ func workersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "workers",
 		Short: "List HAProxy's workers, what they hold, and which are stopping",
-		Long: `List the masters of this host with their workers, the oldest generation first.
-Nothing is changed.
+		Long: `List the HAProxies of this host with their workers, the oldest generation first:
+masters, and HAProxies without a master, whose processes reloads by -sf have started.
+Processes that resemble HAProxy and are left out follow, with the reason. Nothing is changed.
 
 STATE is current or stopping if that is proven, and otherwise unknown; PROOF is the evidence.
 CACHE is what the TLS session cache of a stopping worker holds, SHARED is all its shared memory
@@ -35,10 +36,12 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 				return err
 			}
 			masters := controller.DescribeMasters(cmd.Context(), host.Procfs, found, nil)
+			leftOut := controller.DescribeLeftOut(s.LeftOut())
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), map[string]any{"masters": masters})
+				return writeJSON(cmd.OutOrStdout(), map[string]any{"masters": masters,
+					"left_out": leftOut})
 			}
-			return render.Workers(cmd.OutOrStdout(), masters)
+			return render.Workers(cmd.OutOrStdout(), masters, leftOut)
 		},
 	}
 	instances = instanceFlags(cmd)

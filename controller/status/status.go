@@ -121,7 +121,7 @@ type Target struct {
 
 	// The effective one of all tiers that the target is in
 	HardStopAfter *float64 `json:"hard_stop_after_seconds"`
-	Masters       []Master `json:"masters"` // one, unless the cgroup holds several
+	Masters       []Master `json:"masters"` // one, unless the cgroup holds several HAProxies
 	// Why workers cannot be listed now; then these are of an earlier tick
 	WorkersAbsent string   `json:"workers_absent,omitempty"`
 	Actions       []Action `json:"actions"` // the last ones, the newest last
@@ -170,10 +170,11 @@ type Moment struct {
 	Tier  int            `json:"tier"`               // 0 = none
 }
 
-// Master is a master and its workers. If a value of a Master or a Worker is null because
-// it cannot be read, the field of the same name with _error says why.
+// Master is a master and its workers, or the processes of a HAProxy without a master, which
+// reloads by -sf have started. If a value of a Master or a Worker is null because it cannot
+// be read, the field of the same name with _error says why.
 type Master struct {
-	PID int `json:"pid"` // of the master
+	PID int `json:"pid"` // of the master; 0 without one
 	// Why a worker that may be stopping cannot be asked
 	CLIError string `json:"cli_error,omitempty"`
 	// Of HAProxy's configuration files as they are now
@@ -186,9 +187,12 @@ type Master struct {
 type Worker struct {
 	PID int `json:"pid"` // of the worker
 	// 1 is the oldest that hapressure has seen
-	Generation int     `json:"generation"`
-	State      string  `json:"state"`       // current, stopping or unknown
-	Proof      string  `json:"proof"`       // the evidence for that
+	Generation int    `json:"generation"`
+	State      string `json:"state"` // current, stopping or unknown
+	Proof      string `json:"proof"` // the evidence for that
+	// The pid of the process that serves in its place, without a master; a current worker
+	// that has one was told to stop, but still serves
+	ReplacedBy int     `json:"replaced_by,omitempty"`
 	Age        float64 `json:"age_seconds"` // since its process started
 	// Since it was first known to be stopping
 	StoppingFor *float64 `json:"stopping_for_seconds"`
@@ -204,6 +208,13 @@ type Worker struct {
 	// Shared anonymous memory, the session cache included
 	Shared    *uint64 `json:"shared_bytes"`
 	SizeError string  `json:"size_error,omitempty"` // why these two are not known
+}
+
+// LeftOut is a process that resembles HAProxy, but is no part of a running one.
+type LeftOut struct {
+	PID     int    `json:"pid"`
+	Program string `json:"program"` // the path of its program
+	Why     string `json:"why"`     // it is left out
 }
 
 // Purge is the outcome of a manual purge.

@@ -48,6 +48,14 @@ func Program(procfs string, pid int) (string, error) {
 	return strings.TrimSuffix(exe, " (deleted)"), goneError(err)
 }
 
+// Namespace identifies a namespace of a process (namespaces(7)); kind is "pid" or "net".
+//
+//	pid:[4026531836]
+func Namespace(procfs string, pid int, kind string) (string, error) {
+	ns, err := os.Readlink(filepath.Join(procfs, strconv.Itoa(pid), "ns", kind))
+	return ns, goneError(err)
+}
+
 // Stat is a part of /proc/PID/stat (proc_pid_stat(5)).
 type Stat struct {
 	Comm  string // the program's name, which the process can set to any text

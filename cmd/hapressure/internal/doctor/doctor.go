@@ -35,7 +35,9 @@ func Examine(ctx context.Context, socket, version string) ([]Finding, error) {
 	e.policy, e.files, e.policyErr = policyfiles.Load()
 	e.status, e.statusErr = (&inspect.Inspector{Socket: socket, Journal: host.Stderr{}}).Status(ctx)
 	e.recordings = recordingsOf(e.status.Daemon, version)
-	e.found, e.pids, e.foundErr = selector.Selector{}.Find(ctx, haproxy.NewScanner(host.Procfs))
+	scanner := haproxy.NewScanner(host.Procfs)
+	e.found, e.pids, e.foundErr = selector.Selector{}.Find(ctx, scanner)
+	e.leftOut = scanner.LeftOut()
 	e.units = host.UnitProperties(ctx, e.unitNames()...)
 	e.examine(ctx)
 	return e.findings, e.verdict
@@ -58,6 +60,7 @@ type exam struct {
 	status    status.Status // of the daemon, or of an inspection
 	statusErr error
 	found     []haproxy.Instance // all of this host
+	leftOut   []haproxy.LeftOut  // processes that resemble it
 	pids      []int              // all processes
 	foundErr  error
 	units     map[string]map[string]any // properties of unitNames; none if systemd does not answer

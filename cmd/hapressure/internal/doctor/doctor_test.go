@@ -165,12 +165,6 @@ func TestDoctorFinds(t *testing.T) {
 			writeFile(t, e.procfs+"/10/cmdline", "haproxy\x00-W\x00")
 			writeFile(t, e.procfs+"/10/cgroup", "0::/system.slice/other.service\n")
 		},
-		"warning targets: HAProxy process 9 is not in master-worker mode": func(_ *testing.T,
-			e *exam, _ cgrouptest.Tree) {
-			e.pids = []int{1, 9}
-			writeFile(t, e.procfs+"/1/comm", "init\n")
-			writeFile(t, e.procfs+"/9/comm", "haproxy\n")
-		},
 		"problem memory: /lb: reading memory.pressure of cgroup /lb": func(_ *testing.T, _ *exam,
 			tree cgrouptest.Tree) {
 			os.Remove(filepath.Join(tree.Mount, "lb/memory.pressure"))
@@ -466,9 +460,19 @@ func TestDoctorLooksAtHAProxy(t *testing.T) {
 			}
 			return nil
 		})
-		if strings.Contains(text, "no target") || !strings.Contains(text, "covered by target /lb") || strings.Contains(text, "master-worker mode") {
+		if strings.Contains(text, "no target") || !strings.Contains(text, "covered by target /lb") || strings.Contains(text, "is left out") {
 			t.Errorf("found\n%s", text)
 		}
+	}
+}
+
+func TestDoctorNamesWhatIsLeftOut(t *testing.T) {
+	e, _ := sound(t)
+	e.leftOut = []haproxy.LeftOut{{PID: 9, Program: "/opt/haproxy", Why: "it has no section"}}
+	e.examine(t.Context())
+	want := Finding{fine, "targets", "process 9 (/opt/haproxy) is left out: it has no section", ""}
+	if !slices.Contains(e.findings, want) {
+		t.Errorf("%+v", e.findings)
 	}
 }
 

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/haproxy"
@@ -10,12 +9,14 @@ import (
 
 func checkHAProxy(ctx context.Context, e *exam) {
 	for _, in := range e.found {
-		name := fmt.Sprintf("master %d", in.Master.PID)
+		name := in.String()
 		if in.CLIErr != nil {
 			e.say(warning, "", "%s: the CLI of a worker does not answer: %v", name, in.CLIErr)
 		}
 		e.checkHardStopAfter(name, in)
-		e.checkMaxReloads(name, in)
+		if in.Master != (haproxy.ID{}) {
+			e.checkMaxReloads(name, in)
+		}
 		e.checkWorkers(ctx, in)
 	}
 }

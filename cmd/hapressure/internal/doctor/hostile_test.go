@@ -18,7 +18,7 @@ func TestHostileTextIsNoCommand(t *testing.T) {
 	var workers, purges strings.Builder
 	in := status.Master{PID: 1, CLIError: text, HardStopError: text,
 		Workers: []status.Worker{{PID: 2, Proof: text}}}
-	if err := errors.Join(render.Workers(&workers, []status.Master{in}),
+	if err := errors.Join(render.Workers(&workers, []status.Master{in}, nil),
 		render.Purges(&purges, []status.Purge{{PID: 2, Reason: text}})); err != nil {
 		t.Fatal(err)
 	}

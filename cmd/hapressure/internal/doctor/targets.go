@@ -34,19 +34,11 @@ func checkTargets(_ context.Context, e *exam) {
 	if e.foundErr != nil {
 		e.say(warning, "", "%v", e.foundErr)
 	}
-	known := map[int]bool{}
 	for _, in := range e.found {
 		e.checkGuarded(in, targets)
-		for _, pid := range processesOf(in) {
-			known[pid] = true
-		}
 	}
-	for _, pid := range e.pids {
-		if comm, _ := os.ReadFile(filepath.Join(e.procfs, strconv.Itoa(pid),
-			"comm")); string(comm) == "haproxy\n" && !known[pid] {
-			e.say(warning, "start it with -W or -Ws",
-				"HAProxy process %d is not in master-worker mode", pid)
-		}
+	for _, p := range e.leftOut {
+		e.say(fine, "", "process %d (%s) is left out: %s", p.PID, p.Program, p.Why)
 	}
 }
 
@@ -70,6 +62,10 @@ func (e *exam) checkGuarded(in haproxy.Instance, targets map[int]string) {
 	pids := processesOf(in)
 	about := fmt.Sprintf("HAProxy with master %d and %d workers, %s", in.Master.PID,
 		len(in.Workers), e.placeOf(pids[0]))
+	if in.Master == (haproxy.ID{}) {
+		about = fmt.Sprintf("HAProxy without a master, of %d processes, %s", len(in.Workers),
+			e.placeOf(pids[0]))
+	}
 	for _, pid := range pids {
 		if target, guarded := targets[pid]; guarded {
 			e.say(fine, "", "%s: covered by target %s", about, target)
@@ -79,9 +75,11 @@ func (e *exam) checkGuarded(in haproxy.Instance, targets map[int]string) {
 	e.say(warning, "add its unit or cgroup to targets: of the policy", "%s: no target", about)
 }
 
-// processesOf returns the pids of an instance, the master's first.
-func processesOf(in haproxy.Instance) []int {
-	pids := []int{in.Master.PID}
+// processesOf returns the pids of an instance, the master's first if it has one.
+func processesOf(in haproxy.Instance) (pids []int) {
+	if in.Master != (haproxy.ID{}) {
+		pids = append(pids, in.Master.PID)
+	}
 	for _, w := range in.Workers {
 		pids = append(pids, w.PID)
 	}

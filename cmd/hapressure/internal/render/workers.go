@@ -57,16 +57,16 @@ func WorkerTable(workers []status.Worker) [][]string {
 	return rows
 }
 
-// Workers prints masters with their workers.
-func Workers(out io.Writer, masters []status.Master) error {
+// Workers prints masters with their workers, and the processes that were left out.
+func Workers(out io.Writer, masters []status.Master, leftOut []status.LeftOut) error {
 	if len(masters) == 0 {
-		fmt.Fprintln(out, "No HAProxy in master-worker mode (-W, -Ws) is running on this host.")
+		fmt.Fprintln(out, "No HAProxy is running.")
 	}
 	for i, m := range masters {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
-		fmt.Fprintf(out, "Master %d, %s\n", m.PID, masterText(m))
+		fmt.Fprintf(out, "%s, %s\n", MasterName(m), masterText(m))
 		rows := WorkerTable(m.Workers)
 		texts, shared := []string{"PROOF"}, slices.Index(rows[0], "PRIVATE")
 		rows[0] = slices.Insert(rows[0], shared, "SHARED")
@@ -78,7 +78,19 @@ func Workers(out io.Writer, masters []status.Master) error {
 			return err
 		}
 	}
+	for _, p := range leftOut {
+		fmt.Fprintf(out, "Left out: process %d, %s: %s\n", p.PID, Printable(p.Program),
+			Printable(p.Why))
+	}
 	return nil
+}
+
+// MasterName names a master, or says that there is none.
+func MasterName(m status.Master) string {
+	if m.PID == 0 {
+		return "No master"
+	}
+	return fmt.Sprintf("Master %d", m.PID)
 }
 
 func masterText(m status.Master) string {

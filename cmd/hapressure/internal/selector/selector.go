@@ -21,7 +21,9 @@ import (
 // Selector chooses HAProxy instances of this host. Its zero value chooses all.
 type Selector struct {
 	Unit string // only those of this systemd unit; "" = any
-	PID  int    // only the worker with this pid, or the workers of the master with it; 0 = any
+	// PID chooses only the worker with this pid, or the workers of the master with it; 0 =
+	// any. A process of a HAProxy without a master is a worker.
+	PID int
 }
 
 // Find returns the chosen instances, and all processes of the host whose memory maps can
@@ -54,8 +56,7 @@ func (s Selector) Find(ctx context.Context, scanner *haproxy.Scanner) ([]haproxy
 	}
 	found = slices.DeleteFunc(found, func(i haproxy.Instance) bool { return len(i.Workers) == 0 })
 	if len(found) == 0 && s.PID != 0 {
-		return nil, nil, fmt.Errorf("pid %d is no worker or master of a HAProxy in master-worker mode (-W, -Ws): "+
-			"'hapressure workers' lists all of them", s.PID)
+		return nil, nil, noWorker(s.PID, scanner.LeftOut())
 	}
 	return found, slices.DeleteFunc(pids, func(pid int) bool {
 		f, err := os.Open(filepath.Join(host.Procfs, strconv.Itoa(pid), "maps"))
@@ -64,6 +65,17 @@ func (s Selector) Find(ctx context.Context, scanner *haproxy.Scanner) ([]haproxy
 		}
 		return err != nil // exited, or in another user namespace: it shares no memory with a worker
 	}), nil
+}
+
+// noWorker is the error of a pid that is neither a worker's nor a master's.
+func noWorker(pid int, leftOut []haproxy.LeftOut) error {
+	why := "its program is not HAProxy"
+	i := slices.IndexFunc(leftOut, func(p haproxy.LeftOut) bool { return p.PID == pid })
+	if i >= 0 {
+		why = leftOut[i].Why
+	}
+	return fmt.Errorf("pid %d is no worker or master of a HAProxy: %s; 'hapressure workers' "+
+		"lists all of them", pid, why)
 }
 
 // Scan finds the HAProxy instances among processes.
