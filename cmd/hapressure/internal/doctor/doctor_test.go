@@ -160,7 +160,7 @@ func TestDoctorFinds(t *testing.T) {
 			_ cgrouptest.Tree) {
 			e.foundErr = errors.New("looking needs root")
 		},
-		"warning targets: HAProxy with master 10 and 0 workers, in other.service: no target": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
+		"warning targets: master 10 (workers: 0), in other.service: no target": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.found = []haproxy.Instance{{Master: haproxy.ID{PID: 10}}}
 			writeFile(t, e.procfs+"/10/cmdline", "haproxy\x00-W\x00")
 			writeFile(t, e.procfs+"/10/cgroup", "0::/system.slice/other.service\n")

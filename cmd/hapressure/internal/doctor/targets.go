@@ -60,12 +60,7 @@ func (e *exam) checkPolicyTargets() {
 // checkGuarded says how an instance runs, and which target covers it.
 func (e *exam) checkGuarded(in haproxy.Instance, targets map[int]string) {
 	pids := processesOf(in)
-	about := fmt.Sprintf("HAProxy with master %d and %d workers, %s", in.Master.PID,
-		len(in.Workers), e.placeOf(pids[0]))
-	if in.Master == (haproxy.ID{}) {
-		about = fmt.Sprintf("HAProxy without a master, of %d processes, %s", len(in.Workers),
-			e.placeOf(pids[0]))
-	}
+	about := fmt.Sprintf("%s (workers: %d), %s", in, len(in.Workers), e.placeOf(pids[0]))
 	for _, pid := range pids {
 		if target, guarded := targets[pid]; guarded {
 			e.say(fine, "", "%s: covered by target %s", about, target)

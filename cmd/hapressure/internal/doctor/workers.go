@@ -16,15 +16,24 @@ import (
 
 func (e *exam) checkWorkers(ctx context.Context, in haproxy.Instance) {
 	for i, w := range in.Workers {
-		if w.State == haproxy.StateCurrent && slices.ContainsFunc(in.Workers[i+1:], serves) {
-			e.say(warning, "none within its grace time; after it, close that socket in the program that starts HAProxy",
-				"worker %d is not proven to be stopping, although a younger worker is current: %s", w.PID, w.Why)
-		}
-		if w.State == haproxy.StateUnknown {
-			e.say(warning, "", "%s: %s", nameOf(w), w.Why)
-		}
+		e.checkState(w, in.Workers[i+1:])
 		e.checkTraffic(ctx, w)
 		e.checkCache(w)
+	}
+}
+
+// checkState finds a worker that should be stopping, and is not proven to be.
+func (e *exam) checkState(w haproxy.Worker, younger []haproxy.Worker) {
+	switch {
+	case w.State == haproxy.StateUnknown:
+		e.say(warning, "", "%s: %s", nameOf(w), w.Why)
+	case w.State == haproxy.StateCurrent && w.ReplacedBy != 0:
+		e.say(warning, fmt.Sprintf("kill -USR1 %d has it stop and serve its connections to their end",
+			w.PID), "process %d is stranded: %s", w.PID, w.Why)
+	case w.State == haproxy.StateCurrent && slices.ContainsFunc(younger, serves):
+		e.say(warning, "none within its grace time; after it, close that socket in the program that starts HAProxy",
+			"worker %d is not proven to be stopping, although a younger worker is current: %s",
+			w.PID, w.Why)
 	}
 }
 

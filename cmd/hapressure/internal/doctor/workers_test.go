@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"hapressure/cmd/hapressure/internal/selector"
@@ -48,4 +50,33 @@ func TestDoctorFindsAStuckWorker(t *testing.T) {
 	if f := e.findings; len(f) != 1 || f[0].Level != warning || !strings.Contains(f[0].Found, want) {
 		t.Errorf("found %q, want %q", f, want)
 	}
+}
+
+// A real process that a younger one has replaced, and that still accepts, is found: it did
+// not take the signal to stop.
+func TestDoctorFindsAStrandedProcess(t *testing.T) {
+	run := haproxytest.StartAlone(t, haproxytest.Config{})
+	old := run.Pids()[0]
+	if err := syscall.Kill(old, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Kill(old, syscall.SIGCONT) })
+	young := run.LaunchInstead()
+	scanner := haproxy.NewScanner("/proc")
+	want := fmt.Sprintf("process %d is stranded: it accepts connections on ", old)
+	run.Eventually("it is found", func() (err error) {
+		e, _ := sound(t)
+		if e.found, err = selector.Scan(t.Context(), scanner, run.Pids()); err != nil {
+			return err
+		}
+		checkHAProxy(t.Context(), e)
+		i := slices.IndexFunc(e.findings, func(f Finding) bool {
+			return f.Level == warning && strings.HasPrefix(f.Found, want) &&
+				strings.Contains(f.Found, fmt.Sprintf("although pid %d serves in its place", young))
+		})
+		if i < 0 {
+			return fmt.Errorf("found %q", e.findings)
+		}
+		return nil
+	})
 }
