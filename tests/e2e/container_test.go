@@ -79,7 +79,7 @@ tiers:
     actions: [purge-ssl-cache: {}]
 `, contained+strings.ReplaceAll(asContainer, "CAPABILITIES", capabilities)+`
 systemctl daemon-reload
-./storm --unit lb.service --kind cache --reloads 4 --tunnels 5 --interval 15s --settle 30s --out /out/storm.json &
+./storm --unit lb.service --kind cache --reloads 2 --tunnels 5 --interval 5s --settle 15s --out /out/storm.json &
 storm=$!
 until grep -q "Guarding /machine.slice/lb.service" /out/hapressure.log; do kill -0 $storm; sleep 1; done
 /srv/image/usr/bin/hapressure status --socket /srv/run/control.sock
@@ -92,12 +92,12 @@ systemctl is-active hapressure-image
 		t.Errorf("%d reloads failed; %d fresh requests answered, %d failed: %q",
 			m.storm.ReloadsFailed, m.storm.FreshOK, m.storm.FreshFailed, m.storm.FreshErrors)
 	}
-	if m.storm.TunnelsAlive != 20 {
+	if m.storm.TunnelsAlive != 10 {
 		t.Errorf("%d of %d tunnels are alive", m.storm.TunnelsAlive, m.storm.TunnelsOpened)
 	}
 	log := read(t, m.Dir+"/hapressure.log")
-	if n := len(regexp.MustCompile(policy.PurgeSSLCache+` on worker \d+ .*: freed 23\d MiB`).FindAllString(log, -1)); n != 4 {
-		t.Errorf("%d purges of 4 stopping workers:\n%s", n, log)
+	if n := len(regexp.MustCompile(policy.PurgeSSLCache+` on worker \d+ .*: freed 23\d MiB`).FindAllString(log, -1)); n != 2 {
+		t.Errorf("%d purges of 2 stopping workers:\n%s", n, log)
 	}
 	if strings.Contains(log, "systemd") {
 		t.Errorf("there is no systemd, and the log mentions it:\n%s", log)

@@ -122,14 +122,13 @@ haproxy=$(property MainPID haproxy)
 echo '== every command of the documents'
 cp -r "$PWD" /tmp/user && cd /tmp/user
 while read -r line; do
-	code=0
-	timeout 8 bash -c "$line" >/tmp/said 2>&1 </dev/null || code=$?
+	code=0 limit=60
+	if grep --quiet --extended-regexp -- '--follow|hapressure record|monitor' <<<"$line"; then
+		limit=3 # it runs until it is interrupted
+	fi
+	timeout $limit bash -c "$line" >/tmp/said 2>&1 </dev/null || code=$?
 	echo "$code $line"
-	case $code in
-	0) ;;
-	124) grep --quiet --extended-regexp -- '(-f|-x -f|--follow|record|run|monitor|wait)' <<<"$line" ;; # until interrupted
-	*) cat /tmp/said && false ;;
-	esac
+	if ((code != 0 && !(code == 124 && limit == 3))); then cat /tmp/said && false; fi
 done <commands
 cd "$OLDPWD"
 
