@@ -42,6 +42,8 @@ type Config struct {
 	Sections  string     // further sections
 	Stats     string     // options of a stats socket, stats.sock; "" has none
 	Files     []*os.File // that the master inherits, from descriptor 3 on
+	Args      []string   // instead of -W, -f and -S, with NoCLI; DIR in them stands for Inside("")
+	Parent    []string   // a command that starts the command which follows it, HAProxy
 
 	Stderr *os.File // standard error; nil is the log
 }
@@ -71,6 +73,12 @@ func Start(t testing.TB, conf Config) *HAProxy {
 	if !conf.NoCLI {
 		args = append(args, "-S", h.Inside("master.sock")+conf.CLI)
 	}
+	if conf.Args != nil {
+		args = nil
+		for _, arg := range conf.Args {
+			args = append(args, strings.ReplaceAll(arg, "DIR", h.Inside("")))
+		}
+	}
 	log, err := os.Create(filepath.Join(h.Dir, "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +95,7 @@ func Start(t testing.TB, conf Config) *HAProxy {
 	exited := make(chan struct{})
 	go func() { h.cmd.Wait(); close(exited) }()
 	t.Cleanup(func() {
-		h.cmd.Process.Signal(syscall.SIGTERM)
+		syscall.Kill(h.Master, syscall.SIGTERM)
 		select {
 		case <-exited:
 		case <-time.After(Deadline):
@@ -99,6 +107,9 @@ func Start(t testing.TB, conf Config) *HAProxy {
 		}
 	})
 	h.answers()
+	if conf.Parent != nil {
+		h.Master = h.Children()[0]
+	}
 	return h
 }
 
@@ -165,7 +176,8 @@ func find(t testing.TB, release string) *HAProxy {
 }
 
 func (h *HAProxy) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(h.program, args...)
+	line := slices.Concat(h.conf.Parent, []string{h.program}, args)
+	cmd := exec.Command(line[0], line[1:]...)
 	if h.root != "" {
 		cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: h.root}
 	}

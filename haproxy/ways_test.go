@@ -1,0 +1,74 @@
+package haproxy
+
+import (
+	"testing"
+
+	"hapressure/tests/haproxytest"
+)
+
+// way is a way to start a master.
+type way struct {
+	name  string
+	conf  haproxytest.Config
+	until [2]int // the first release without it; zero: all have it
+	since [2]int // the first release with it
+}
+
+func ways(t *testing.T) []way {
+	var tcp string
+	if err := haproxytest.FreeAddrs(&tcp); err != nil {
+		t.Fatal(err)
+	}
+	args := func(args ...string) haproxytest.Config { return haproxytest.Config{Args: args} }
+	const file = "DIR/haproxy.cfg"
+	return []way{
+		{name: "-W", conf: args("-W", "-f", file)},
+		{name: "-W -db, as in a container", conf: args("-W", "-db", "-f", file)},
+		{name: "-Ws, as under systemd", conf: args("-Ws", "-f", file)},
+		{name: "master-worker in the configuration", until: [2]int{3, 5},
+			conf: haproxytest.Config{Args: []string{"-f", file}, Global: "master-worker"}},
+		{name: "-S on TCP", conf: args("-W", "-f", file, "-S", tcp)},
+		{name: "-S on an abstract socket", conf: args("-W", "-f", file, "-S", "abns@"+t.Name())},
+		{name: "-S with a mode and a user",
+			conf: args("-W", "-f", file, "-S", "DIR/cli.sock,mode,600,uid,0")},
+		{name: "two times -S", conf: args("-W", "-f", file, "-S", "DIR/a.sock", "-S", "DIR/b.sock")},
+		{name: "-C and relative paths", conf: args("-C", "DIR", "-W", "-f", "haproxy.cfg", "-S", "unix@cli.sock")},
+		{name: "two times -f", conf: args("-W", "-f", file, "-f", "/dev/null")},
+		{name: "-f of a directory", conf: args("-W", "-f", "DIR")},
+		{name: "files after --", conf: args("-W", "--", file)},
+		{name: "a shell above it", conf: haproxytest.Config{Args: []string{"-W", "-f", file},
+			Parent: []string{"sh", "-c", `"$@" & wait`, "sh"}}},
+		{name: "a program section", until: [2]int{3, 2}, conf: haproxytest.Config{
+			Args: []string{"-W", "-f", file}, Sections: "program agent\n    command sleep 3600\n"}},
+		{name: "64 threads", conf: haproxytest.Config{Args: []string{"-W", "-f", file}, Threads: 64}},
+		{name: "two thread groups", since: [2]int{2, 7}, conf: haproxytest.Config{
+			Args: []string{"-W", "-f", file}, Threads: 4, Global: "thread-groups 2"}},
+	}
+}
+
+// However a master was started, its workers are found, the one that a reload stops is
+// proven and purged, and its connections live. What else its children are is left alone.
+func TestWaysOfStart(t *testing.T) {
+	for _, release := range haproxytest.Sample() {
+		version := &haproxytest.HAProxy{Version: haproxytest.Version(t, release)}
+		for _, way := range ways(t) {
+			t.Run(release+" "+way.name, func(t *testing.T) {
+				if way.until != [2]int{} && !version.Before(way.until[0], way.until[1]) ||
+					version.Before(way.since[0], way.since[1]) {
+					t.Skip("HAProxy " + version.Version + " has no such way")
+				}
+				way.conf.Release, way.conf.NoCLI, way.conf.CacheSize = release, true, cacheSize
+				h := haproxytest.Start(t, way.conf)
+				tunnel := h.Tunnel()
+				p := stoppingWorker(t, h)
+				res, err := purge(t.Context(), p, h.Pids())
+				if err != nil || res.Freed() == 0 {
+					t.Errorf("purge: %+v, %v", res, err)
+				}
+				if err := haproxytest.Echo(tunnel); err != nil {
+					t.Errorf("tunnel: %v", err)
+				}
+			})
+		}
+	}
+}
