@@ -33,8 +33,8 @@ func (g *Group) Stat() (map[string]uint64, error) {
 	return read(g, g.path, "memory.stat", parseFlatKeyed)
 }
 
-// OOMGroup returns the outermost group, of this one and its ancestors, whose processes the
-// OOM killer kills all together; "" if there is none. Source: memory.oom.group.
+// OOMGroup returns the outermost group, of this one and its ancestors, whose processes
+// the OOM killer kills all together; "" if there is none. Source: memory.oom.group.
 func (g *Group) OOMGroup() (string, error) {
 	outermost := ""
 	for at := g.path; ; at = path.Dir(at) {

@@ -88,9 +88,9 @@ func sinceBoot() time.Duration {
 
 // run guards the target until ctx ends or the cgroup is gone, and returns why it ended.
 // Then, in this order: the state is persisted; the recording is closed; ctx ends for the
-// actions that run, each of which is bounded, for the wake-ups and for the search for stuck
-// workers; run waits for them.
-// Outcomes of these actions are only logged: the next daemon treats them as interrupted.
+// actions that run, each of which is bounded, for the wake-ups and for the search for
+// stuck workers; run waits for them. Outcomes of these actions are only logged: the next
+// daemon treats them as interrupted.
 func (g *guard) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup

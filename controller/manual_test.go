@@ -28,7 +28,8 @@ func TestOrderToAGuardThatEnds(t *testing.T) {
 
 // A worker without a cache is no refusal: there was nothing to do.
 func TestManualPurgeOfNothingIsDone(t *testing.T) {
-	if r := manualResult(status.Purge{Result: status.NoCache}); r.Result != policy.Done || r.freed != 0 {
+	r := manualResult(status.Purge{Result: status.NoCache})
+	if r.Result != policy.Done || r.freed != 0 {
 		t.Errorf("got %+v", r)
 	}
 }

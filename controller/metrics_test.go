@@ -68,7 +68,8 @@ func busy(t *testing.T) (*Controller, view) {
 		nearest: cgroup.Limit{Group: "/system.slice", Kind: "memory.max", Bytes: 1000 << 20, Usage: 880 << 20},
 		most:    cgroup.Limit{Group: "/system.slice", Kind: "memory.high", Bytes: 1000 << 20, Usage: 880 << 20},
 		workers: []haproxy.Worker{
-			{ID: haproxy.ID{PID: 4711}, State: haproxy.StateStopping, StoppingFor: 90 * time.Second, Cache: 200 << 20, Private: 30 << 20},
+			{ID: haproxy.ID{PID: 4711}, State: haproxy.StateStopping,
+				StoppingFor: 90 * time.Second, Cache: 200 << 20, Private: 30 << 20},
 			{State: haproxy.StateStopping, StoppingFor: 60 * time.Second, Cache: 100 << 20, Private: 20 << 20},
 			{State: haproxy.StateStopping, CacheErr: &haproxy.Refusal{Reason: shctx.NoCache}, SizeErr: fmt.Errorf("gone")},
 			{State: haproxy.StateStopping, CacheErr: fmt.Errorf("not readable")},
@@ -76,7 +77,8 @@ func busy(t *testing.T) (*Controller, view) {
 		},
 	}
 	g.published.tick(g.name, v, p, &g.state, missing)
-	g.published.stuck(map[haproxy.ID]bool{{PID: 4711}: true, {PID: 1}: true}) // the second has ended
+	// The second has ended.
+	g.published.stuck(map[haproxy.ID]bool{{PID: 4711}: true, {PID: 1}: true})
 	c.guards[g.name] = g
 	c.tallies.expect(g.name, p)
 	c.tallies.tierChanged(g.name, policy.Change{From: 0, To: 2, ToName: "shorten"})

@@ -10,8 +10,8 @@ import (
 // A lane is a queue of actions of some kinds, one of which runs at a time.
 type lane int
 
-// Protect and a purge take an instant and a drain takes its time; an urgent termination must wait
-// for neither.
+// Protect and a purge take an instant and a drain takes its time; an urgent termination
+// must wait for neither.
 const (
 	purgeLane lane = iota
 	reliefLane

@@ -12,12 +12,12 @@ import (
 // longer than HAProxy needs to end one, and than a client needs to close a connection.
 const StuckAfter = time.Hour
 
-// stuckAfter is StuckAfter, and stuckEvery the time between two examinations, each of which
-// asks the workers that have been stopping for so long. Tests have less.
+// stuckAfter is StuckAfter, and stuckEvery the time between two examinations, each of
+// which asks the workers that have been stopping for so long. Tests have less.
 var stuckAfter, stuckEvery = StuckAfter, 10 * time.Minute
 
-// stuck finds the stuck workers of a target: stopping workers that stay although they have
-// no traffic. It runs beside the guard's loop, as workers may answer slowly.
+// stuck finds the stuck workers of a target: stopping workers that stay although they
+// have no traffic. It runs beside the guard's loop, as workers may answer slowly.
 type stuck struct {
 	target string
 	events Events

@@ -51,7 +51,8 @@ func TestStuckWorkerIsReportedOnce(t *testing.T) {
 		for _, e := range journal.all(func(systemd.Entry) bool { return true }) {
 			reported = append(reported, e.PID)
 		}
-		if strings.Join(got, " ") != want || strings.Join(reported, " ") != strings.Trim(want, " ") {
+		if strings.Join(got, " ") != want ||
+			strings.Join(reported, " ") != strings.Trim(want, " ") {
 			t.Errorf("after %v: stuck are %q, reported %q, want %q", now, got, reported, want)
 		}
 	}
@@ -78,7 +79,8 @@ func TestStuckWorkersArePublished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStuck("haproxy.service", Events{newRecorder()})
 		s.idle = func(context.Context, haproxy.Worker) (string, error) { return "it idles", nil }
-		w := haproxy.Worker{ID: haproxy.ID{PID: 1}, State: haproxy.StateStopping, StoppingFor: time.Hour}
+		w := haproxy.Worker{ID: haproxy.ID{PID: 1}, State: haproxy.StateStopping,
+			StoppingFor: time.Hour}
 		var p published
 		p.last.view.workers = []haproxy.Worker{w}
 		s.found, s.since = map[haproxy.ID]bool{w.ID: true}, map[haproxy.ID]time.Duration{w.ID: 1}
@@ -103,8 +105,8 @@ func TestStuckWorkersArePublished(t *testing.T) {
 	})
 }
 
-// A real worker that a client of its stats socket keeps is stuck, and one with a tunnel is
-// not.
+// A real worker that a client of its stats socket keeps is stuck, and one with a tunnel
+// is not.
 func TestStuckWorkerOfARealHAProxy(t *testing.T) {
 	defer func(after, every time.Duration) { stuckAfter, stuckEvery = after, every }(stuckAfter,
 		stuckEvery)

@@ -32,9 +32,9 @@ func HardStopAfter(procfs string, in Instance) (d time.Duration, ok bool, err er
 	return readSetting(procfs, in, setting[time.Duration]{"hard-stop-after", parseTime})
 }
 
-// MaxReloads returns the setting of mworker-max-reloads, as HardStopAfter does: the number
-// of reloads after which a master sends SIGTERM to a stopping worker. If it is not set,
-// that is 50 from HAProxy 3.3 on, and before, a master never does (src/mworker.c,
+// MaxReloads returns the setting of mworker-max-reloads, as HardStopAfter does: the
+// number of reloads after which a master sends SIGTERM to a stopping worker. If it is not
+// set, that is 50 from HAProxy 3.3 on, and before, a master never does (src/mworker.c,
 // max_reloads).
 func MaxReloads(procfs string, in Instance) (n int, ok bool, err error) {
 	return readSetting(procfs, in, setting[int]{"mworker-max-reloads", strconv.Atoi})

@@ -11,8 +11,9 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// More workers than the master's CLI has slots are drained and end, while an operator asks
-// the master: no slot stays taken, the master answers, and no descriptor of it is left.
+// More workers than the master's CLI has slots are drained and end, while an operator
+// asks the master: no slot stays taken, the master answers, and no descriptor of it is
+// left.
 func TestDrainsTakeNoSlot(t *testing.T) {
 	const many = 12
 	h := haproxytest.Start(t, haproxytest.Config{Release: haproxytest.Newest()})
@@ -46,7 +47,8 @@ func TestDrainsTakeNoSlot(t *testing.T) {
 	h.Eventually("all is given back", func() error {
 		slots, left := slotsTaken(t, h), masterFiles(t, h)
 		if slots > 0 || left > files {
-			return fmt.Errorf("%d slots of the CLI are taken, and there are %d descriptors, want %d",
+			return fmt.Errorf("%d slots of the CLI are taken, and there are %d descriptors, "+
+				"want %d",
 				slots, left, files)
 		}
 		return nil

@@ -14,9 +14,9 @@ const idleTime = 5 * time.Second
 
 // Idle returns the reason why a stopping worker has no traffic any more: it has no client
 // connection, or one side has closed each of its TCP connections. "" if it may have
-// traffic. A worker that stays like that is kept by a bug of HAProxy, by a timeout that is
-// not set, or by a client of its CLI. It asks the worker, and reads the tables of all TCP
-// connections: it is not for each tick.
+// traffic. A worker that stays like that is kept by a bug of HAProxy, by a timeout that
+// is not set, or by a client of its CLI. It asks the worker, and reads the tables of all
+// TCP connections: it is not for each tick.
 //
 // A process without a master cannot be asked. Then at least one TCP connection must be
 // left, because others, such as QUIC's, cannot be counted.

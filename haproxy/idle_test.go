@@ -9,8 +9,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// A stopping worker may have traffic while a connection is open in both directions, and no
-// longer once its client has closed it for writing.
+// A stopping worker may have traffic while a connection is open in both directions, and
+// no longer once its client has closed it for writing.
 func TestIdleWorker(t *testing.T) {
 	conf, front, server := quietBackend(t)
 	h := haproxytest.Start(t, conf)

@@ -38,10 +38,13 @@ func TestProtect(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{})
 	tunnel := h.Tunnel()
 	p := stoppingWorker(t, h)
-	for _, tt := range []struct{ to, before, after int }{{900, 0, 900}, {1000, 900, 1000}, {900, 1000, 1000}} {
+	for _, tt := range []struct{ to, before, after int }{
+		{900, 0, 900}, {1000, 900, 1000}, {900, 1000, 1000},
+	} {
 		got, err := p.Protect(tt.to)
 		if err != nil || got != (Protected{tt.before, tt.after}) {
-			t.Errorf("raised to %d: %+v, %v; want %d before and %d after", tt.to, got, err, tt.before, tt.after)
+			t.Errorf("raised to %d: %+v, %v; want %d before and %d after", tt.to, got, err,
+				tt.before, tt.after)
 		}
 		if adj, err := p.p.OOMScoreAdj(); err != nil || adj != tt.after {
 			t.Errorf("oom_score_adj is %d, %v; want %d", adj, err, tt.after)

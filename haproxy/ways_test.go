@@ -31,8 +31,10 @@ func ways(t *testing.T) []way {
 		{name: "-S on an abstract socket", conf: args("-W", "-f", file, "-S", "abns@"+t.Name())},
 		{name: "-S with a mode and a user",
 			conf: args("-W", "-f", file, "-S", "DIR/cli.sock,mode,600,uid,0")},
-		{name: "two times -S", conf: args("-W", "-f", file, "-S", "DIR/a.sock", "-S", "DIR/b.sock")},
-		{name: "-C and relative paths", conf: args("-C", "DIR", "-W", "-f", "haproxy.cfg", "-S", "unix@cli.sock")},
+		{name: "two times -S",
+			conf: args("-W", "-f", file, "-S", "DIR/a.sock", "-S", "DIR/b.sock")},
+		{name: "-C and relative paths",
+			conf: args("-C", "DIR", "-W", "-f", "haproxy.cfg", "-S", "unix@cli.sock")},
 		{name: "two times -f", conf: args("-W", "-f", file, "-f", "/dev/null")},
 		{name: "-f of a directory", conf: args("-W", "-f", "DIR")},
 		{name: "files after --", conf: args("-W", "--", file)},
@@ -40,7 +42,8 @@ func ways(t *testing.T) []way {
 			Parent: []string{"sh", "-c", `"$@" & wait`, "sh"}}},
 		{name: "a program section", until: [2]int{3, 2}, conf: haproxytest.Config{
 			Args: []string{"-W", "-f", file}, Sections: "program agent\n    command sleep 3600\n"}},
-		{name: "64 threads", conf: haproxytest.Config{Args: []string{"-W", "-f", file}, Threads: 64}},
+		{name: "64 threads",
+			conf: haproxytest.Config{Args: []string{"-W", "-f", file}, Threads: 64}},
 		{name: "two thread groups", since: [2]int{2, 7}, conf: haproxytest.Config{
 			Args: []string{"-W", "-f", file}, Threads: 4, Global: "thread-groups 2"}},
 	}

@@ -599,7 +599,10 @@ func TestProtect(t *testing.T) {
 version: 1
 tiers:
   - {name: protect, enter: always, actions: [protect: {}]}
-  - {name: purge, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [purge-ssl-cache: {}]}
+  - name: purge
+    enter: {usage: {above: 70%}}
+    leave: {usage: {below: 60%}}
+    actions: [purge-ssl-cache: {}]
 `)
 	scores := func(due []Due) (scores []int) {
 		for _, d := range due {
@@ -740,11 +743,15 @@ func TestFor(t *testing.T) {
 	for _, tier := range b.Tiers {
 		got = append(got, fmt.Sprint(tier.Name, " ", tier.Settle, " ", tier.Actions[0].Kind))
 	}
-	if want := []string{"protect 10s protect", "purge 10s purge-ssl-cache", "shorten 20s hard-stop-after", "last 10s terminate-oldest"}; !slices.Equal(got, want) {
+	want := []string{"protect 10s protect", "purge 10s purge-ssl-cache",
+		"shorten 20s hard-stop-after", "last 10s terminate-oldest"}
+	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if len(b.Tiers[2].Enter.Parts) != 3 || b.Tiers[2].Actions[0].HardStop.Limit != 10*time.Minute || len(p.Tiers) != 4 {
-		t.Errorf("not the tier as changed: %+v", b.Tiers[2])
+	shorten := b.Tiers[2]
+	if len(shorten.Enter.Parts) != 3 || shorten.Actions[0].HardStop.Limit != 10*time.Minute ||
+		len(p.Tiers) != 4 {
+		t.Errorf("not the tier as changed: %+v", shorten)
 	}
 	groups := policytest.Decode(t, "version: 1\ntargets: [{cgroup: 'a/*/b'}, {cgroup: /a/x/b, disabled: true}]\n")
 	if groups.For("/a/y/b") != groups || groups.For("a/y/b") != groups || groups.For("/a/x/b") != nil || groups.For("/a/y/z/b") != nil {

@@ -10,9 +10,13 @@ import (
 	"testing"
 )
 
+// mountCgroup2 mounts cgroup v2 where it belongs. It may be there already, and a second
+// mount on the same folder is refused.
+const mountCgroup2 = `mount -t tmpfs none /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup`
+
 // inCgroups runs a command in a mount namespace with cgroup v2 and without D-Bus.
 func inCgroups(args ...string) []string {
-	const mounts = `mount -t tmpfs none /run && mount -t tmpfs none /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"`
+	const mounts = mountCgroup2 + ` && mount -t tmpfs none /run && exec "$@"`
 	return append([]string{"unshare", "--mount", "sh", "-c", mounts, "sh"}, args...)
 }
 

@@ -21,7 +21,7 @@ func TestRunOutlivesItsStandardError(t *testing.T) {
 	}
 	// This machine's cgroups may not be v2.
 	cmd := exec.Command("unshare", "--mount", "sh", "-c",
-		`mount -t tmpfs none /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"`, "sh",
+		mountCgroup2+` && exec "$@"`, "sh",
 		program(t), "run", "--dry-run", "--policy", file)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

@@ -135,7 +135,8 @@ func TestNoLogLinesOnScreen(t *testing.T) {
 		t.Skip("needs root")
 	}
 	bin := program(t)
-	const host = `mount -t tmpfs none /run && mount -t tmpfs none /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && mount -t tmpfs none /etc && mkdir /etc/hapressure &&
+	const host = mountCgroup2 + ` && mount -t tmpfs none /run && mount -t tmpfs none /etc &&
+		mkdir /etc/hapressure &&
 		printf 'version: 1\ntargets: [{cgroup: none.slice}]\n' > /etc/hapressure/policy.yaml && exec "$@"`
 	for _, tt := range []struct {
 		args  []string

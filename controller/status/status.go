@@ -170,9 +170,9 @@ type Moment struct {
 	Tier  int            `json:"tier"`               // 0 = none
 }
 
-// Master is a master and its workers, or the processes of a HAProxy without a master, which
-// reloads by -sf have started. If a value of a Master or a Worker is null because it cannot
-// be read, the field of the same name with _error says why.
+// Master is a master and its workers, or the processes of a HAProxy without a master,
+// which reloads by -sf have started. If a value of a Master or a Worker is null because
+// it cannot be read, the field of the same name with _error says why.
 type Master struct {
 	PID int `json:"pid"` // of the master; 0 without one
 	// Why a worker that may be stopping cannot be asked
@@ -191,7 +191,7 @@ type Worker struct {
 	State      string `json:"state"` // current, stopping or unknown
 	Proof      string `json:"proof"` // the evidence for that
 	// The pid of the process that serves in its place, without a master; a current worker
-	// that has one was told to stop, but still serves
+	// that has one got the signal to stop, but still serves
 	ReplacedBy int     `json:"replaced_by,omitempty"`
 	Age        float64 `json:"age_seconds"` // since its process started
 	// Since it was first known to be stopping

@@ -46,9 +46,9 @@ func (p *Process) RaiseOOMScoreAdj(adj int, program string) (was int, err error)
 	return was, nil
 }
 
-// ReapMemory frees the memory of the process, which must have been killed, without waiting
-// until the process itself gets a CPU to do so (process_mrelease(2), Linux 5.15). It is
-// only an acceleration: any error means that the memory is freed as usual.
+// ReapMemory frees the memory of the process, which must have been killed, without
+// waiting until the process itself gets a CPU to do so (process_mrelease(2), Linux 5.15).
+// It is only an acceleration: any error means that the memory is freed as usual.
 func (p *Process) ReapMemory() error {
 	_, _, errno := unix.Syscall(unix.SYS_PROCESS_MRELEASE, uintptr(p.pidfd), 0, 0)
 	if errno != 0 {

@@ -185,8 +185,8 @@ func (s *server) says(pid int, line string) bool {
 	return strings.Contains(s.ask(fmt.Sprintf("@!%d show info", pid)), "\n"+line+"\n")
 }
 
-// answers reports whether the master's CLI answers. It is asked for its version: with some
-// 190 workers 2.6 does not answer `show proc` any more.
+// answers reports whether the master's CLI answers. It is asked for its version: with
+// some 190 workers 2.6 does not answer `show proc` any more.
 func (s *server) answers() bool { return s.ask("show version") != "" }
 
 // ask sends a command to the master's CLI, and returns the answer, or "" if there is

@@ -304,8 +304,8 @@ func (s *server) watch(ctx context.Context) *watcher {
 	return w
 }
 
-// operator returns how long an operator waits for the answer of the master's CLI, who tries
-// again if the master refuses.
+// operator returns how long an operator waits for the answer of the master's CLI, who
+// tries again if the master refuses.
 func (s *server) operator(ctx context.Context) time.Duration {
 	began := time.Now()
 	for !s.answers() && pause(ctx, 20*time.Millisecond) == nil {

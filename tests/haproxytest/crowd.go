@@ -27,8 +27,8 @@ func init() {
 	}
 }
 
-// Crowd starts a program that resembles HAProxy and has many children, which all share the
-// same many sockets, and returns the pids of all, the parent first. They end with the
+// Crowd starts a program that resembles HAProxy and has many children, which all share
+// the same many sockets, and returns the pids of all, the parent first. They end with the
 // test. Whatever examines each socket of each child never comes to an end. It skips the
 // test under -short.
 func Crowd(t testing.TB, children, sockets int) []int {

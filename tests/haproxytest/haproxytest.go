@@ -240,8 +240,8 @@ backend webecho
     server web %[9]s
 %[10]s
 %[11]s
-`, h.conf.Threads, h.conf.CacheSize, h.conf.Global+"\n    "+stats, h.Addr, h.TicketAddr, h.HTTPAddr, h.Inside("site.pem"), h.echo, h.web,
-		h.conf.Sections, broken)
+`, h.conf.Threads, h.conf.CacheSize, h.conf.Global+"\n    "+stats, h.Addr, h.TicketAddr,
+		h.HTTPAddr, h.Inside("site.pem"), h.echo, h.web, h.conf.Sections, broken)
 	if err := os.WriteFile(filepath.Join(h.Dir, "haproxy.cfg"), []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
