@@ -2,8 +2,13 @@ package haproxy
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -65,6 +70,39 @@ func TestReloadsWithoutMaster(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestWaysOfReloading: each way by which reloads without a master are done, with the
+// listeners handed over by the old process and without.
+func TestWaysOfReloading(t *testing.T) {
+	for _, release := range haproxytest.Releases() {
+		for way, handsOver := range map[string]bool{"-sf": false, "-x -sf": true} {
+			t.Run(release+" "+way, func(t *testing.T) {
+				h := haproxytest.StartAlone(t, haproxytest.Config{Release: release,
+					Stats: "mode 600 level admin expose-fd listeners"})
+				s := NewScanner("/proc")
+				tunnel := h.Tunnel()
+				for n := 1; n <= 2; n++ {
+					var args []string
+					if handsOver {
+						args = []string{"-x", h.Inside("stats.sock")}
+					}
+					args = append(args, "-sf")
+					for _, pid := range h.Pids() {
+						args = append(args, strconv.Itoa(pid))
+					}
+					if _, err := h.Launch(args...); err != nil {
+						t.Fatal(err)
+					}
+					scan(t, s, h, "the one with the tunnel is stopping", hasStates(StateStopping,
+						StateCurrent))
+				}
+				if err := haproxytest.Echo(tunnel); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
 }
 
@@ -160,7 +198,29 @@ func TestFailedReloadWithoutMaster(t *testing.T) {
 	if !paused {
 		t.Error("it was never paused")
 	}
-	scan(t, s, h, "it serves again", hasStates(StateCurrent))
+	in := scan(t, s, h, "it serves again", hasStates(StateCurrent))
+	if s.workers[in.Workers[0].ID].signalled {
+		t.Error("it counts as stopped, although the one that named it never served")
+	}
+}
+
+// TestSignalNotTakenYet: a process that accepts nothing is not stopping before it has taken
+// the signal of the one that replaces it.
+func TestSignalNotTakenYet(t *testing.T) {
+	h := haproxytest.StartAlone(t, haproxytest.Config{})
+	h.Tunnel()
+	s := NewScanner("/proc")
+	old := scan(t, s, h, "it serves", hasStates(StateCurrent)).Workers[0]
+	syscall.Kill(old.PID, syscall.SIGTTOU)
+	scan(t, s, h, "it is paused", hasStates(StateUnknown))
+	syscall.Kill(old.PID, syscall.SIGSTOP)
+	t.Cleanup(func() { syscall.Kill(old.PID, syscall.SIGCONT) })
+	young := h.LaunchInstead()
+	scan(t, s, h, "the new one serves", func(in Instance) bool {
+		return hasStates(StateUnknown, StateCurrent)(in) && in.Workers[0].ReplacedBy == young
+	})
+	syscall.Kill(old.PID, syscall.SIGCONT)
+	scan(t, s, h, "it has taken the signal", hasStates(StateStopping, StateCurrent))
 }
 
 // TestStrandedProcessIsCurrent: a process that a younger one names, but that still
@@ -199,4 +259,173 @@ func TestTwoHAProxiesInOneCgroup(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestNames: a pid after -sf is only a name if it can be meant.
+func TestNames(t *testing.T) {
+	const o, y = 0, 1 // the older and the younger process
+	for what, change := range map[string]func(ids *[2]ID, of *[2]standing){
+		"":              func(*[2]ID, *[2]standing) {},
+		"root stops it": func(_ *[2]ID, of *[2]standing) { of[y].uid = 0 },
+		"not: the pid was in use again": func(ids *[2]ID, _ *[2]standing) {
+			ids[o].Start = ids[y].Start
+		},
+		"not: another pid":               func(_ *[2]ID, of *[2]standing) { of[o].nspid = 8 },
+		"not: another pid namespace":     func(_ *[2]ID, of *[2]standing) { of[o].pids = "pid:[2]" },
+		"not: another network namespace": func(_ *[2]ID, of *[2]standing) { of[o].nets = "net:[2]" },
+		"not: another user":              func(_ *[2]ID, of *[2]standing) { of[y].uid = 105 },
+	} {
+		ids := [2]ID{{PID: 1007, Start: 100}, {PID: 1009, Start: 200}}
+		of := [2]standing{
+			{nspid: 7, uid: 104, pids: "pid:[1]", nets: "net:[1]"},
+			{arguments: arguments{old: []int{5, 7}}, nspid: 9, uid: 104, pids: "pid:[1]",
+				nets: "net:[1]"}}
+		change(&ids, &of)
+		known := memories{ids[o]: {standing: &of[o]}, ids[y]: {standing: &of[y]}}
+		if got, want := known.names(ids[y], ids[o]), !strings.HasPrefix(what, "not"); got != want {
+			t.Errorf("%q: %v", what, got)
+		}
+		if known.names(ids[o], ids[y]) {
+			t.Errorf("%q: the older one names the younger", what)
+		}
+	}
+}
+
+// TestReusedPIDInAList: a stale list names the pid that a younger HAProxy has by now. That
+// one is an instance of its own, and is not stopping, also while it is paused.
+func TestReusedPIDInAList(t *testing.T) {
+	h := haproxytest.StartAlone(t, haproxytest.Config{})
+	s := NewScanner("/proc")
+	other := haproxytest.StartAlone(t, haproxytest.Config{})
+	pid := other.Pids()[0]
+	serving := scan(t, s, h, "it serves", hasStates(StateCurrent)).Workers[0]
+	all := append(h.Pids(), pid)
+	syscall.Kill(pid, syscall.SIGTTOU)
+	h.Eventually("the other one is paused", func() error {
+		s.workers[serving.ID].standing.old = []int{pid}
+		found, err := s.Scan(t.Context(), all)
+		if err != nil || len(found) != 2 {
+			return fmt.Errorf("%+v, %v, want two instances", found, err)
+		}
+		if w := found[1].Workers[0]; w.State != StateUnknown || w.ReplacedBy != 0 {
+			return fmt.Errorf("%+v", w)
+		}
+		return nil
+	})
+}
+
+// TestLeftOut: what resembles HAProxy is listed with the reason why it is none.
+func TestLeftOut(t *testing.T) {
+	named := filepath.Join(t.TempDir(), "haproxy")
+	if out, err := exec.Command("cp", "/bin/cat", named).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for why, cmd := range map[string]*exec.Cmd{
+		"checks a configuration": exec.Command(haproxytest.Lookalike(t, "/bin/cat", "lb"), "-v"),
+		"lacks the section":      exec.Command(named),
+	} {
+		in, err := cmd.StdinPipe()
+		if err := errors.Join(err, cmd.Start()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { in.Close(); cmd.Wait() })
+		s := NewScanner("/proc")
+		found, err := s.Scan(t.Context(), []int{cmd.Process.Pid})
+		left := s.LeftOut()
+		if err != nil || len(found) != 0 || len(left) != 1 || left[0].PID != cmd.Process.Pid ||
+			!strings.Contains(left[0].Why, why) {
+			t.Errorf("%+v, %v, %+v, want that it %s", found, err, left, why)
+		}
+	}
+}
+
+// TestProgramThatMoves: HAProxy Enterprise is called hapee-lb, and where a link leads to
+// the release in use, a master executes another file at a reload. The workers of the
+// former file are still its workers.
+func TestProgramThatMoves(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a real HAProxy: left out under -short")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "lb")
+	program := haproxytest.Program(t)
+	for _, release := range []string{"hapee-1", "hapee-2"} {
+		if out, err := exec.Command("cp", program, filepath.Join(dir, release)).CombinedOutput(); err !=
+			nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	if err := os.Symlink("hapee-1", link); err != nil {
+		t.Fatal(err)
+	}
+	h := haproxytest.Start(t, haproxytest.Config{Path: link, CacheSize: cacheSize})
+	s := NewScanner("/proc")
+	scan(t, s, h, "it serves", hasStates(StateCurrent))
+	tunnel := h.Tunnel()
+	h.Reload()
+	second := h.Tunnel()
+	if err := errors.Join(os.Remove(link), os.Symlink("hapee-2", link)); err != nil {
+		t.Fatal(err)
+	}
+	h.Reload()
+	in := scan(t, s, h, "two are stopping", hasStates(StateStopping, StateStopping, StateCurrent))
+	if a, b := in.Workers[0].exe, in.Workers[2].exe; a == b {
+		t.Fatalf("all run %s", a)
+	}
+	for _, w := range in.Workers[:2] {
+		if done, err := purge(t.Context(), wantStopping(t, s, w), h.Pids()); err != nil ||
+			done.After != pageSize {
+			t.Errorf("purge: %+v, %v", done, err)
+		}
+	}
+	for _, c := range []haproxytest.Tunnel{tunnel, second} {
+		if err := haproxytest.Echo(c); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestListenersOtherThanTCP: a worker that has no TCP listener at all, and whose master has
+// no CLI, is current all the same.
+func TestListenersOtherThanTCP(t *testing.T) {
+	dir := t.TempDir()
+	for what, section := range map[string]string{
+		"Unix":     "frontend f\n    mode tcp\n    bind unix@" + dir + "/f\n    default_backend none\n",
+		"abstract": "frontend f\n    mode tcp\n    bind abns@" + dir + "\n    default_backend none\n",
+		"log":      "log-forward f\n    dgram-bind unix@" + dir + "/log\n    log 127.0.0.1:9 local0\n",
+	} {
+		t.Run(what, func(t *testing.T) {
+			config := filepath.Join(t.TempDir(), "haproxy.cfg")
+			text := "defaults\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n" +
+				"backend none\n    mode tcp\n" + section
+			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(haproxytest.Program(t), "-W", "-f", config)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { cmd.Process.Signal(syscall.SIGTERM); cmd.Wait() })
+			s := NewScanner("/proc")
+			haproxytest.Eventually(t, "the worker is current", func() error {
+				pids := []int{cmd.Process.Pid}
+				b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pids[0]))
+				if err != nil {
+					return err
+				}
+				for _, f := range strings.Fields(string(b)) {
+					pid, _ := strconv.Atoi(f)
+					pids = append(pids, pid)
+				}
+				found, err := s.Scan(t.Context(), pids)
+				if err != nil || len(found) != 1 || !hasStates(StateCurrent)(found[0]) {
+					return fmt.Errorf("%+v, %v", found, err)
+				}
+				return nil
+			})
+		})
+	}
 }

@@ -5,16 +5,17 @@ import "hapressure/haproxy/proc"
 // HAProxy without a master.
 //
 // A reload then starts a new process with the pids of the old ones after -sf or -st. The
-// new process tells them to stop when it has bound its sockets (management guide, 4). So
-// the command line of a process names those that it replaces, for as long as it lives.
+// new process sends them a signal to stop when it has bound its sockets (management guide,
+// 4). So the command line of a process names those that it replaces, for as long as it
+// lives.
 //
 // A pid may be in use again, so a name counts only if it can be meant: both processes
 // have the same pid namespace, the named one has that pid in it and is the older one, and
 // the younger one may send it signals (kill(2)) and serves in its network namespace. A
 // process that starts while a list is old is younger than the list's process.
 //
-// Processes that names connect are a lineage: one Instance without a master. That is
-// remembered, because of A, B -sf A and C -sf B the process B may end first.
+// Processes that names connect are a lineage: one Instance without a master. The Scanner
+// remembers it: of A, B -sf A and C -sf B the process B may end first.
 
 // standing is what of a process without a master decides which others it may replace.
 type standing struct {

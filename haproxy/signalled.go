@@ -16,7 +16,7 @@ import (
 //
 // HAProxy sends SIGUSR1 to the processes that it names before it enters its event loop
 // (src/haproxy.c, tell_old_pids(oldpids_sig) in main, before run_poll_loop: 2.4 to 3.5).
-// So a process has been told to stop if a younger one that names it is proven to be
+// So a process was sent the signal if a younger one that names it is proven to be
 // current, and may have sent it signals. It has taken the signal if that has a handler and
 // is not pending any more. A stop is never taken back (src/proxy.c, soft_stop), so all
 // that is left to prove is that it accepts nothing any more, and this is seen.

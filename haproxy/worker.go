@@ -40,7 +40,7 @@ type Worker struct {
 	StoppingFor time.Duration
 	// ReplacedBy is the pid of a younger process without a master that is current and named
 	// this one after -sf or -st; 0 = none. A worker that is current and replaced is
-	// stranded: it was told to stop, but serves.
+	// stranded: it got the signal to stop, but serves.
 	ReplacedBy int
 
 	// Memory, in bytes. See CacheErr and SizeErr.

@@ -33,6 +33,7 @@ const Deadline = 60 * time.Second
 // Config is what tests vary.
 type Config struct {
 	Release   string     // one of Releases; "" is the host's HAProxy
+	Path      string     // of a copy of that program, or of a link to one
 	CacheSize int        // tune.ssl.cachesize; 0 disables the cache
 	Threads   int        // nbthread, default 2
 	NoCLI     bool       // start the master without -S
@@ -133,6 +134,9 @@ func prepare(t testing.TB, conf Config) *HAProxy {
 	}
 	h := find(t, conf.Release)
 	h.t, h.conf = t, conf
+	if conf.Path != "" {
+		h.program = conf.Path
+	}
 	var err error
 	if h.Dir, err = os.MkdirTemp(filepath.Join(h.root, "/tmp"), "haproxy"); err != nil {
 		t.Fatal(err)
@@ -189,8 +193,11 @@ func (h *HAProxy) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Program is the path of HAProxy's executable.
-func (h *HAProxy) Program() string { return filepath.Join(h.root, h.program) }
+// Program is the path of the executable of this host's HAProxy.
+func Program(t testing.TB) string {
+	t.Helper()
+	return find(t, "").program
+}
 
 // Inside is the path, as HAProxy sees it, of a file in Dir.
 func (h *HAProxy) Inside(name string) string {
