@@ -146,6 +146,40 @@ func TestPurgeByHandWithoutACache(t *testing.T) {
 	}
 }
 
+// Without a master each process is a worker that --pid can name.
+func TestWorkersAndPurgeWithoutMaster(t *testing.T) {
+	bin := program(t)
+	h := haproxytest.StartAlone(t, haproxytest.Config{CacheSize: 50_000})
+	tunnel := h.Tunnel()
+	old := strconv.Itoa(h.Pids()[0])
+	young := strconv.Itoa(h.LaunchInstead())
+	h.Eventually("the old one is stopping", func() error {
+		code, out := call(t, bin, "workers", "--pid", old)
+		if code != 0 || !strings.HasPrefix(out, "No master, no hard-stop-after\n") ||
+			!strings.Contains(out, " stopping ") {
+			return fmt.Errorf("exit %d\n%s", code, out)
+		}
+		return nil
+	})
+	if code, out := call(t, bin, "workers"); code != 0 || !strings.Contains(out, young) {
+		t.Errorf("exit %d, want worker %s\n%s", code, young, out)
+	}
+	code, got := callJSON[purges](t, bin, "purge", "--pid", young)
+	if code != exitRefused || got.Workers[0].Result != status.Refused {
+		t.Errorf("current process: exit %d, %+v", code, got)
+	}
+	h.Eventually("the old one is purged", func() error {
+		if code, got = callJSON[purges](t, bin, "purge", "--pid", old); code != 0 ||
+			len(got.Workers) != 1 || got.Workers[0].Result != status.Purged {
+			return fmt.Errorf("exit %d, %+v", code, got)
+		}
+		return nil
+	})
+	if err := haproxytest.Echo(tunnel); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPurgeByHandChooses(t *testing.T) {
 	bin := program(t)
 	if code, out := call(t, bin, "purge", "--pid", strconv.Itoa(os.Getpid())); code != exitFailed ||

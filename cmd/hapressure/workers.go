@@ -7,6 +7,7 @@ import (
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/cmd/hapressure/internal/selector"
 	"hapressure/controller"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 )
 
@@ -36,7 +37,10 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 				return err
 			}
 			masters := controller.DescribeMasters(cmd.Context(), host.Procfs, found, nil)
-			leftOut := controller.DescribeLeftOut(s.LeftOut())
+			leftOut := []status.LeftOut{}
+			if instances.PID == 0 {
+				leftOut = controller.DescribeLeftOut(s.LeftOut())
+			}
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), map[string]any{"masters": masters,
 					"left_out": leftOut})
