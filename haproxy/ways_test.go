@@ -1,6 +1,7 @@
 package haproxy
 
 import (
+	"errors"
 	"testing"
 
 	"hapressure/tests/haproxytest"
@@ -61,6 +62,9 @@ func TestWaysOfStart(t *testing.T) {
 					t.Skip("HAProxy " + version.Version + " has no such way")
 				}
 				way.conf.Release, way.conf.NoCLI, way.conf.CacheSize = release, true, cacheSize
+				if way.conf.Parent != nil {
+					way.conf.Release = "" // the roots of other releases have no shell
+				}
 				h := haproxytest.Start(t, way.conf)
 				tunnel := h.Tunnel()
 				p := stoppingWorker(t, h)
@@ -73,5 +77,23 @@ func TestWaysOfStart(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A HAProxy that never waits for events may be purged, as a younger worker accepts, but no
+// worker of it is a successor.
+func TestBusyPolling(t *testing.T) {
+	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, Global: "busy-polling"})
+	defer h.Tunnel().Close()
+	h.SignalReload()
+	s := NewScanner("/proc")
+	in := scan(t, s, h, "the old worker is stopping, and the new one unknown",
+		hasStates(StateStopping, StateUnknown))
+	p := wantStopping(t, s, in.Workers[0])
+	if res, err := purge(t.Context(), p, h.Pids()); err != nil || res.Freed() == 0 {
+		t.Errorf("purge: %+v, %v", res, err)
+	}
+	if _, err := p.Replaced(); !errors.Is(err, ErrNoSuccessor) {
+		t.Errorf("replaced: %v, want ErrNoSuccessor", err)
 	}
 }
