@@ -19,12 +19,13 @@ import (
 // HAProxy without a master: processes that reloads by -sf start one after another.
 
 // TestReloadsWithoutMaster: three generations, the oldest with a tunnel, are one
-// instance, of which the youngest is current. What may be done to a stopping worker works,
-// except that there is no CLI.
+// instance, of which the youngest is current. What may be done to a stopping worker
+// works, except that there is no CLI.
 func TestReloadsWithoutMaster(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
 		t.Run(release, func(t *testing.T) {
-			h := haproxytest.StartAlone(t, haproxytest.Config{Release: release, CacheSize: cacheSize})
+			h := haproxytest.StartAlone(t, haproxytest.Config{Release: release,
+				CacheSize: cacheSize})
 			s := NewScanner("/proc")
 			in := scan(t, s, h, "one current process", hasStates(StateCurrent))
 			if in.Master != (ID{}) || in.Workers[0].Generation != 1 {
@@ -54,7 +55,8 @@ func TestReloadsWithoutMaster(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := r.Drain(t.Context(), Pace{}); !errors.Is(err, ErrNoCLI) || !Permanent(err) {
+			if _, err := r.Drain(t.Context(), Pace{}); !errors.Is(err, ErrNoCLI) ||
+				!Permanent(err) {
 				t.Errorf("drain: %v, want that it has no CLI, for good", err)
 			}
 			for _, c := range []haproxytest.Tunnel{tunnel, second} {
@@ -117,8 +119,8 @@ func wantStopping(t *testing.T, s *Scanner, w Worker) *Stopping {
 	return p
 }
 
-// TestLineageOutlivesItsLinks: C names B, and B named A. When B has ended A is stopping all
-// the same, also for a Scanner that has only read what an earlier one knew.
+// TestLineageOutlivesItsLinks: C names B, and B named A. When B has ended A is stopping
+// all the same, also for a Scanner that has only read what an earlier one knew.
 func TestLineageOutlivesItsLinks(t *testing.T) {
 	h := haproxytest.StartAlone(t, haproxytest.Config{})
 	s := NewScanner("/proc")
@@ -159,8 +161,8 @@ func TestPausedProcessIsNotStopping(t *testing.T) {
 	scan(t, s, h, "it serves again", hasStates(StateCurrent))
 }
 
-// TestFailedReloadWithoutMaster: while a new process tries in vain to bind a port, the old
-// one is paused. It is never taken for a stopping one, and serves again.
+// TestFailedReloadWithoutMaster: while a new process tries in vain to bind a port, the
+// old one is paused. It is never taken for a stopping one, and serves again.
 func TestFailedReloadWithoutMaster(t *testing.T) {
 	h := haproxytest.StartAlone(t, haproxytest.Config{})
 	taken := haproxytest.TakenAddr(t)
@@ -204,8 +206,8 @@ func TestFailedReloadWithoutMaster(t *testing.T) {
 	}
 }
 
-// TestSignalNotTakenYet: a process that accepts nothing is not stopping before it has taken
-// the signal of the one that replaces it.
+// TestSignalNotTakenYet: a process that accepts nothing is not stopping before it has
+// taken the signal of the one that replaces it.
 func TestSignalNotTakenYet(t *testing.T) {
 	h := haproxytest.StartAlone(t, haproxytest.Config{})
 	h.Tunnel()
@@ -271,8 +273,8 @@ func TestNames(t *testing.T) {
 			ids[o].Start = ids[y].Start
 		},
 		"not: another pid":               func(_ *[2]ID, of *[2]standing) { of[o].nspid = 8 },
-		"not: another pid namespace":     func(_ *[2]ID, of *[2]standing) { of[o].pids = "pid:[2]" },
-		"not: another network namespace": func(_ *[2]ID, of *[2]standing) { of[o].nets = "net:[2]" },
+		"not: another pid namespace":     func(_ *[2]ID, of *[2]standing) { of[o].pids = "2" },
+		"not: another network namespace": func(_ *[2]ID, of *[2]standing) { of[o].nets = "2" },
 		"not: another user":              func(_ *[2]ID, of *[2]standing) { of[y].uid = 105 },
 	} {
 		ids := [2]ID{{PID: 1007, Start: 100}, {PID: 1009, Start: 200}}
@@ -291,8 +293,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestReusedPIDInAList: a stale list names the pid that a younger HAProxy has by now. That
-// one is an instance of its own, and is not stopping, also while it is paused.
+// TestReusedPIDInAList: a stale list names the pid that a younger HAProxy has by now.
+// That one is an instance of its own, and is not stopping, also while it is paused.
 func TestReusedPIDInAList(t *testing.T) {
 	h := haproxytest.StartAlone(t, haproxytest.Config{})
 	s := NewScanner("/proc")
@@ -353,8 +355,8 @@ func TestProgramThatMoves(t *testing.T) {
 	link := filepath.Join(dir, "lb")
 	program := haproxytest.Program(t)
 	for _, release := range []string{"hapee-1", "hapee-2"} {
-		if out, err := exec.Command("cp", program, filepath.Join(dir, release)).CombinedOutput(); err !=
-			nil {
+		cp := exec.Command("cp", program, filepath.Join(dir, release))
+		if out, err := cp.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
@@ -388,19 +390,20 @@ func TestProgramThatMoves(t *testing.T) {
 	}
 }
 
-// TestListenersOtherThanTCP: a worker that has no TCP listener at all, and whose master has
-// no CLI, is current all the same.
+// TestListenersOtherThanTCP: a worker that has no TCP listener at all, and whose master
+// has no CLI, is current all the same.
 func TestListenersOtherThanTCP(t *testing.T) {
 	dir := t.TempDir()
 	for what, section := range map[string]string{
-		"Unix":     "frontend f\n    mode tcp\n    bind unix@" + dir + "/f\n    default_backend none\n",
-		"abstract": "frontend f\n    mode tcp\n    bind abns@" + dir + "\n    default_backend none\n",
-		"log":      "log-forward f\n    dgram-bind unix@" + dir + "/log\n    log 127.0.0.1:9 local0\n",
+		"Unix":     "frontend f\n    bind unix@" + dir + "/f\n    default_backend none\n",
+		"abstract": "frontend f\n    bind abns@" + dir + "\n    default_backend none\n",
+		"log": "log-forward f\n    dgram-bind unix@" + dir + "/log\n" +
+			"    log 127.0.0.1:9 local0\n",
 	} {
 		t.Run(what, func(t *testing.T) {
 			config := filepath.Join(t.TempDir(), "haproxy.cfg")
-			text := "defaults\n    timeout connect 1s\n    timeout client 1s\n    timeout server 1s\n" +
-				"backend none\n    mode tcp\n" + section
+			text := "defaults\n    mode tcp\n    timeout connect 1s\n    timeout client 1s\n" +
+				"    timeout server 1s\nbackend none\n" + section
 			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}

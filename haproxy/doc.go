@@ -1,6 +1,6 @@
 // Package haproxy examines HAProxy from outside, in master-worker mode or without a
-// master, and changes workers that are proven to be stopping. It decides nothing: policies
-// do.
+// master, and changes workers that are proven to be stopping. It decides nothing:
+// policies do.
 //
 // A [Scanner] finds instances among the processes of a cgroup. A [Worker] is what a Scan
 // found of one worker: its generation, its state with the reason, and the memory that it

@@ -5,9 +5,9 @@ import "hapressure/haproxy/proc"
 // HAProxy without a master.
 //
 // A reload then starts a new process with the pids of the old ones after -sf or -st. The
-// new process sends them a signal to stop when it has bound its sockets (management guide,
-// 4). So the command line of a process names those that it replaces, for as long as it
-// lives.
+// new process sends them a signal to stop when it has bound its sockets (management
+// guide, 4). So the command line of a process names those that it replaces, for as long
+// as it lives.
 //
 // A pid may be in use again, so a name counts only if it can be meant: both processes
 // have the same pid namespace, the named one has that pid in it and is the older one, and

@@ -108,9 +108,10 @@ func isNamed(path string) bool {
 	return strings.HasPrefix(name, "haproxy") || strings.HasPrefix(name, "hapee")
 }
 
-// hasMark reports whether an executable has a section with the name initcalls. It reads the
-// header and the names of the sections: a file that claims to have more than namesMost
-// bytes of them, or that is of another kind than HAProxy's own machine, has none.
+// hasMark reports whether an executable has a section with the name initcalls. It reads
+// the header and the names of the sections: a file that claims to have more than
+// namesMost bytes of them, or that is of another kind than HAProxy's own machine, has
+// none.
 func hasMark(f io.ReaderAt) (bool, error) {
 	var head elf.Header64
 	if err := readAt(f, 0, &head); err != nil {

@@ -36,9 +36,9 @@ func TestProgramsOfHAProxy(t *testing.T) {
 func TestUnreadableProgram(t *testing.T) {
 	procfs := t.TempDir() // without a link to the executable
 	ps := NewPrograms(procfs)
-	for i, want := range map[int]bool{0: true, 1: true, 2: false} {
-		name := []string{"/usr/sbin/haproxy-2.8", "/opt/hapee-2.8/sbin/hapee-lb", "/usr/sbin/nginx"}[i]
-		if got := ps.runHAProxy(t.Context(), process{ID: ID{PID: i + 1}, exe: name}); got != want {
+	for name, want := range map[string]bool{"/usr/sbin/haproxy-2.8": true,
+		"/opt/hapee-2.8/sbin/hapee-lb": true, "/usr/sbin/nginx": false} {
+		if got := ps.runHAProxy(t.Context(), process{ID: ID{PID: 1}, exe: name}); got != want {
 			t.Errorf("%s: %v, want %v", name, got, want)
 		}
 	}

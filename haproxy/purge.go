@@ -197,7 +197,8 @@ func refuseNoCache(p *proc.Process, httpCaches int) error {
 	private := ""
 	if st, err := p.Status(); err == nil && st.Threads == 1 {
 		private = fmt.Sprintf("; up to HAProxy 2.8 a worker with one thread has its cache in "+
-			"private memory, of which this one has %d MiB and which is not purged", st.Private()>>20)
+			"private memory, of which this one has %d MiB and which is not purged",
+			st.Private()>>20)
 	}
 	return shctx.Refuse(shctx.NoCache, "pid %d has %s%s", p.PID, shared, private)
 }

@@ -17,13 +17,13 @@ import (
 // HAProxy sends SIGUSR1 to the processes that it names before it enters its event loop
 // (src/haproxy.c, tell_old_pids(oldpids_sig) in main, before run_poll_loop: 2.4 to 3.5).
 // So a process was sent the signal if a younger one that names it is proven to be
-// current, and may have sent it signals. It has taken the signal if that has a handler and
-// is not pending any more. A stop is never taken back (src/proxy.c, soft_stop), so all
-// that is left to prove is that it accepts nothing any more, and this is seen.
+// current, and may have sent it signals. It has taken the signal if that has a handler
+// and is not pending any more. A stop is never taken back (src/proxy.c, soft_stop), so
+// all that is left to prove is that it accepts nothing any more, and this is seen.
 //
-// A process that was only paused (SIGTTOU, from a new one that cannot bind its sockets) is
-// not named by one that is current: a new one that has not bound its sockets has no event
-// loop. One that loads is not in its event loop itself.
+// A process that was only paused (SIGTTOU, from a new one that cannot bind its sockets)
+// is not named by one that is current: a new one that has not bound its sockets has no
+// event loop. One that loads is not in its event loop itself.
 
 // proveSignalled decides which processes of an instance without a master are stopping.
 func (known memories) proveSignalled(in *Instance, seen map[ID]sockets) {

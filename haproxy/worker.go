@@ -25,8 +25,8 @@ const (
 
 func (s State) String() string { return [...]string{"unknown", "current", "stopping"}[s] }
 
-// Worker is one worker process of a master, or a process of a HAProxy without a master, as
-// a Scan found it. It has no method that changes the process: see Stopping.
+// Worker is one worker process of a master, or a process of a HAProxy without a master,
+// as a Scan found it. It has no method that changes the process: see Stopping.
 type Worker struct {
 	ID
 	Master     ID     // zero if it has none
@@ -38,8 +38,8 @@ type Worker struct {
 	// stop. If that one had ended before the Scanner first saw this one, it is too short.
 	// 0 unless stopping.
 	StoppingFor time.Duration
-	// ReplacedBy is the pid of a younger process without a master that is current and named
-	// this one after -sf or -st; 0 = none. A worker that is current and replaced is
+	// ReplacedBy is the pid of a younger process without a master that is current and
+	// named this one after -sf or -st; 0 = none. A worker that is current and replaced is
 	// stranded: it got the signal to stop, but serves.
 	ReplacedBy int
 
