@@ -80,8 +80,8 @@ func TestWaysOfStart(t *testing.T) {
 	}
 }
 
-// A HAProxy that never waits for events may be purged, as a younger worker accepts, but no
-// worker of it is a successor.
+// A HAProxy that never waits for events may be purged, as a younger worker accepts, but
+// no worker of it is a successor.
 func TestBusyPolling(t *testing.T) {
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize, Global: "busy-polling"})
 	defer h.Tunnel().Close()
