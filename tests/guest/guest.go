@@ -22,6 +22,7 @@ var ErrCrashed = errors.New("guest crashed")
 type Spec struct {
 	Suite     string            // Debian release, such as "trixie"
 	Arch      string            // amd64 or arm64; "" is the host's, another is emulated
+	Packages  string            // of Debian, to install in addition; separated by commas
 	MemoryMiB int               // 0 is 3072
 	CPUs      int               // 0 is 2
 	Kernel    string            // appended to the kernel's command line
@@ -52,8 +53,8 @@ func Boot(ctx context.Context, spec Spec) (*Result, error) {
 
 // Lab runs one script after another, each as if on a guest that has just
 // booted. It boots a guest once and then resets it to a snapshot, as long as
-// the specs ask for the same kind of guest (suite, architecture, memory, CPUs,
-// kernel). The zero Lab is ready to use, by one goroutine at a time.
+// the specs ask for the same kind of guest (suite, architecture, packages,
+// memory, CPUs, kernel). The zero Lab is ready to use, by one goroutine at a time.
 type Lab struct {
 	current *machine
 }
@@ -91,19 +92,19 @@ func (l *Lab) Close() {
 
 // kind is what tells guests apart that cannot stand in for each other.
 type kind struct {
-	suite, arch, kernel string
-	memoryMiB, cpus     int
+	suite, arch, packages, kernel string
+	memoryMiB, cpus               int
 }
 
 func kindOf(spec Spec) kind {
-	return kind{spec.Suite, spec.Arch, spec.Kernel, spec.MemoryMiB, spec.CPUs}
+	return kind{spec.Suite, spec.Arch, spec.Packages, spec.Kernel, spec.MemoryMiB, spec.CPUs}
 }
 
 // Prepare builds the suite's image for the host's architecture unless it is
 // cached, and finds out whether KVM boots it; it reports to progress. The cache
 // is $HAPRESSURE_GUEST_CACHE, or hapressure/guest in [os.UserCacheDir].
 func Prepare(ctx context.Context, suite string, progress io.Writer) error {
-	image, err := prepare(ctx, suite, runtime.GOARCH, progress)
+	image, err := prepare(ctx, Spec{Suite: suite, Arch: runtime.GOARCH}, progress)
 	if err != nil {
 		return err
 	}

@@ -21,15 +21,15 @@ import (
 //go:embed image.sh image
 var recipe embed.FS
 
-// prepare returns the folder of the image of a suite and architecture: root.img,
-// vmlinuz, initrd. An image is built under a temporary name, so one that has its name
+// prepare returns the folder of the image with a suite, architecture and packages:
+// root.img, vmlinuz, initrd. An image is built under a temporary name, so one that has its name
 // is whole.
-func prepare(ctx context.Context, suite, arch string, progress io.Writer) (string, error) {
+func prepare(ctx context.Context, spec Spec, progress io.Writer) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
 	}
-	image := filepath.Join(cache, suite+"-"+arch+"-"+recipeHash())
+	image := filepath.Join(cache, imageName(spec))
 	unlock, err := lock(ctx, image+".lock")
 	if err != nil {
 		return "", fmt.Errorf("waiting for another to build %s: %w", image, err)
@@ -40,22 +40,31 @@ func prepare(ctx context.Context, suite, arch string, progress io.Writer) (strin
 		return image, nil
 	}
 	took := "about a minute"
-	if arch != runtime.GOARCH {
+	if spec.Arch != runtime.GOARCH {
 		took = "some five minutes"
 	}
 	if progress == nil {
 		progress = io.Discard
 	}
-	fmt.Fprintf(progress, "building the guest %s for %s, %s\n", suite, arch, took)
-	building, err := os.MkdirTemp(cache, suite+"-building-")
+	fmt.Fprintf(progress, "building the guest %s for %s, %s\n", spec.Suite, spec.Arch, took)
+	building, err := os.MkdirTemp(cache, spec.Suite+"-building-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(building)
-	if err := build(ctx, suite, arch, building, progress); err != nil {
-		return "", fmt.Errorf("building the guest %s for %s: %w", suite, arch, err)
+	if err := build(ctx, spec, building, progress); err != nil {
+		return "", fmt.Errorf("building the guest %s for %s: %w", spec.Suite, spec.Arch, err)
 	}
 	return image, os.Rename(building, image)
+}
+
+// imageName differs for images with different contents.
+func imageName(spec Spec) string {
+	name := spec.Suite + "-" + spec.Arch + "-" + recipeHash()
+	if spec.Packages != "" {
+		name += "-" + strings.ReplaceAll(spec.Packages, ",", "-")
+	}
+	return name
 }
 
 func cacheDir() (string, error) {
@@ -88,7 +97,7 @@ func recipeHash() string {
 }
 
 // build runs image.sh from a copy, as the source need not be where the program runs.
-func build(ctx context.Context, suite, arch, dir string, progress io.Writer) error {
+func build(ctx context.Context, spec Spec, dir string, progress io.Writer) error {
 	if _, err := tool("mmdebstrap"); err != nil {
 		return err
 	}
@@ -101,7 +110,8 @@ func build(ctx context.Context, suite, arch, dir string, progress io.Writer) err
 		return err
 	}
 	var said strings.Builder
-	cmd := exec.CommandContext(ctx, "bash", filepath.Join(source, "image.sh"), suite, arch, dir)
+	cmd := exec.CommandContext(ctx, "bash", filepath.Join(source, "image.sh"),
+		spec.Suite, spec.Arch, dir, spec.Packages)
 	cmd.Stdout = io.MultiWriter(progress, &said)
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Run(); err != nil {

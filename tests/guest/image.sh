@@ -1,16 +1,17 @@
 #!/bin/bash
-# image.sh SUITE ARCH DIR: builds a guest of a Debian release and architecture as DIR/root.img, DIR/vmlinuz and DIR/initrd.
+# image.sh SUITE ARCH DIR [PACKAGES]: builds a guest of a Debian release, with further
+# packages (separated by commas), as DIR/root.img, DIR/vmlinuz and DIR/initrd.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 
 # Not root: a user namespace will do; mmdebstrap then says that it may not mount /proc and /sys, and goes on.
 ((EUID == 0)) || exec unshare --map-root-user --map-auto --mount "$0" "$@"
 
-suite=$1 arch=$2 dir=$3
+suite=$1 arch=$2 dir=$3 extra=${4:-}
 here=$(dirname "$(realpath "$0")")
 
 packages=systemd,systemd-sysv,dbus,kmod,zstd,initramfs-tools,linux-image-cloud-$arch,busybox-static
-packages+=,haproxy,openssl,socat,procps,iproute2,python3,strace
+packages+=,haproxy,openssl,socat,procps,iproute2,python3,strace${extra:+,$extra}
 
 # In the order in which they can be loaded; their dependencies are found below.
 modules=(virtio_pci virtio_blk virtio_console ext4)

@@ -63,7 +63,7 @@ func (m *machine) monitorSocket() string { return filepath.Join(m.dir, "monitor"
 // start boots a guest of spec's kind, as the only one of this user, and waits
 // until it is ready for a script.
 func start(ctx context.Context, spec Spec) (*machine, error) {
-	image, err := prepare(ctx, spec.Suite, spec.Arch, nil)
+	image, err := prepare(ctx, spec, nil)
 	if err != nil {
 		return nil, err
 	}
