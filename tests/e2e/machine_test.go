@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,6 +166,7 @@ func runOn(t *testing.T, spec guest.Spec, policy, script string) machine {
 			t.Fatal(err)
 		}
 	}
+	maps.Copy(files, spec.Files)
 	spec.Files, spec.Run = files, install+script
 	return boot(t, spec)
 }

@@ -1,0 +1,87 @@
+# shellcheck shell=bash
+# Runs in a guest with podman: two ways of running HAProxy and hapressure in
+# containers. The image of HAProxy is made of Debian's; no registry is asked.
+set -euo pipefail
+
+# The image of HAProxy: the program, its libraries and a shell.
+root=/srv/haproxy-image
+mkdir -p $root/bin $root/etc $root/tmp $root/var/lib/haproxy $root/run/haproxy
+# shellcheck disable=SC2046
+cp -L --parents /usr/sbin/haproxy $(ldd /usr/sbin/haproxy | grep -o '/[^ ]*') $root
+cp /usr/bin/busybox $root/bin/
+for name in sh sleep cat; do ln -s busybox $root/bin/$name; done
+cp /etc/passwd /etc/group $root/etc/
+tar -C $root -c . | podman import --quiet - localhost/haproxy:3.0
+
+# The image of hapressure, as docs/containers.md builds it.
+mkdir -p bin && cp hapressure bin/
+podman build --quiet --network=none -f Containerfile -t localhost/hapressure:latest .
+
+# local_images makes a manifest use the images above and podman's cgroups.
+local_images() {
+	sed -E 's|^( *)image: (.*)|\1image: localhost/\2\n\1imagePullPolicy: Never|
+		s|kubepods.slice/\*/kubepods-\*.slice/\*.scope|machine.slice/*/libpod-*.scope|
+		s|kubepods.slice/kubepods-pod\*.slice/\*.scope|machine.slice/libpod-*.scope|' "$1"
+}
+
+# The unit of the storm. The socket of HAProxy's master is in the container's root.
+mkdir -p /srv/lb
+cat >/srv/lb/started <<'END'
+#!/bin/sh
+socket=$(cat /srv/lb/socket)
+until pid=$(pgrep -o -x haproxy) && [ -S "/proc/$pid/root$socket" ]; do sleep 0.2; done
+ln -sfn "/proc/$pid/root$socket" /run/haproxy-master.sock
+END
+cat >/etc/systemd/system/lb.service <<'END'
+[Service]
+ExecStart=/srv/lb/start
+ExecStartPost=/srv/lb/started
+ExecReload=/srv/lb/reload
+TimeoutStartSec=5min
+END
+chmod +x /srv/lb/started
+systemctl daemon-reload
+
+# lb SOCKET START RELOAD: how the unit runs HAProxy from here on.
+lb() {
+	echo "$1" >/srv/lb/socket
+	printf '#!/bin/sh\n%s\n' "$2" >/srv/lb/start
+	printf '#!/bin/sh\nexec %s\n' "$3" >/srv/lb/reload
+	chmod +x /srv/lb/start /srv/lb/reload
+}
+
+# confined CONTAINER: prints what the container's first process may do.
+confined() {
+	local pid
+	pid=$(podman inspect --format '{{.State.Pid}}' "$1")
+	grep -E '^(CapEff|NoNewPrivs|Seccomp):' "/proc/$pid/status"
+	awk '$5 == "/" { print "root is " substr($6, 1, 2) }' "/proc/$pid/mountinfo"
+}
+
+echo "== as docker-library's image runs, guarded from the host"
+run='podman run --network=host --memory=1200m --volume=/etc/haproxy:/etc/haproxy:ro'
+lb /run/haproxy-master.sock \
+	"exec $run --rm --name lb localhost/haproxy:3.0 \
+	haproxy -W -db -S /run/haproxy-master.sock -f /etc/haproxy/haproxy.cfg" \
+	'podman kill --signal=USR2 lb'
+systemctl start hapressure
+./storm --unit lb.service --limit '' --kind cache --out /out/host.json \
+	--before 'cat /sys/fs/cgroup/machine.slice/libpod-*.scope/memory.events >/out/host.events'
+confined lb
+hapressure workers
+systemctl stop hapressure lb
+
+echo "== sidecar.yaml"
+local_images sidecar.yaml >/srv/sidecar.yaml
+sed -i 's|/usr/local/etc/haproxy|/etc/haproxy|
+	s|configMap: {name: haproxy}|hostPath: {path: /etc/haproxy, type: Directory}|' /srv/sidecar.yaml
+lb /tmp/master.sock \
+	'podman kube play --network=host /srv/sidecar.yaml && exec podman wait haproxy-haproxy' \
+	'podman kill --signal=USR2 haproxy-haproxy'
+./storm --unit lb.service --limit '' --kind cache --reloads 2 --tunnels 5 \
+	--interval 5s --settle 20s --out /out/sidecar.json
+confined haproxy-hapressure
+podman exec haproxy-hapressure /usr/bin/hapressure status
+podman logs haproxy-hapressure >/out/sidecar.log 2>&1
+podman kube down /srv/sidecar.yaml
+systemctl stop lb
