@@ -186,6 +186,82 @@ func TestFailedReloadKeepsTheLiveWorker(t *testing.T) {
 	}
 }
 
+// withoutMaster makes haproxy.service run without a master, reloaded as OpenShift's
+// router does it: a new process takes the listeners over and stops all others.
+const withoutMaster = `
+mkdir -p /etc/systemd/system/haproxy.service.d
+cat >/etc/systemd/system/haproxy.service.d/alone.conf <<'END'
+[Service]
+Type=forking
+PIDFile=/run/haproxy.pid
+ExecStart=
+ExecStart=/usr/sbin/haproxy -D -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid
+ExecReload=
+ExecReload=/usr/sbin/haproxy -c -q -f /etc/haproxy/haproxy.cfg
+ExecReload=/bin/sh -c 'exec /usr/sbin/haproxy -D -f /etc/haproxy/haproxy.cfg \
+  -p /run/haproxy.pid -x /run/haproxy/admin.sock -sf $$(pidof haproxy)'
+END
+systemctl daemon-reload
+`
+
+// Reloads by -sf: purging alone is enough, and no tunnel is lost.
+func TestStormWithoutMaster(t *testing.T) {
+	m := runStorm(t, "", withoutMaster+`
+systemctl start hapressure
+./storm --kind cache --no-master --out /out/storm.json
+hapressure status
+hapressure doctor || true
+systemctl stop hapressure
+./storm --kind cache --no-master --out /out/without.json
+`)
+	m.storm.serves(t)
+	var storms stormTable
+	storms.add("", "-sf, hapressure", m.storm)
+	storms.add("", "-sf, without", m.report(t, "without.json"))
+	storms.log(t)
+	if m.storm.TunnelsOpened != 160 || m.storm.TunnelsAlive != 160 {
+		t.Errorf("%d of %d tunnels are alive, want 160 of 160", m.storm.TunnelsAlive,
+			m.storm.TunnelsOpened)
+	}
+	if len(m.actions(policy.PurgeSSLCache)) == 0 {
+		t.Error("nothing was purged")
+	}
+}
+
+// protectOnly frees nothing, so the kernel has to kill.
+const protectOnly = `version: 1
+tiers: [{name: protect, enter: always, actions: [protect: {}]}]
+`
+
+// If the kernel must kill, it takes the oldest stopping worker: reloads succeed, and the
+// worker that serves goes on.
+func TestKernelTakesTheOldestWorker(t *testing.T) {
+	m := runStorm(t, protectOnly, `
+mkdir -p /etc/systemd/system/haproxy.service.d
+printf '[Service]\nOOMPolicy=continue\n' >/etc/systemd/system/haproxy.service.d/oom.conf
+systemctl daemon-reload
+./storm --kind cache --out /out/without.json
+systemctl start hapressure
+./storm --kind cache --out /out/storm.json
+journalctl -k -o cat | grep -i 'out of memory' || true
+`)
+	without := m.report(t, "without.json")
+	var storms stormTable
+	storms.add("", "without", without)
+	storms.add("", "protect", m.storm)
+	storms.log(t)
+	if without.ReloadsFailed == 0 || m.storm.OOMKills == nil || *m.storm.OOMKills == 0 {
+		t.Fatal("memory did not run out: the storm shows nothing")
+	}
+	if m.storm.ReloadsFailed != 0 || m.storm.LiveWorkerLost != 0 || m.storm.FreshFailed != 0 {
+		t.Errorf("with protect %d reloads and %d requests failed, and the worker that serves "+
+			"was lost %d times", m.storm.ReloadsFailed, m.storm.FreshFailed, m.storm.LiveWorkerLost)
+	}
+	if n := len(m.actions(policy.Protect)); n < m.storm.Reloads {
+		t.Errorf("%d workers were protected from, of %d that stopped", n, m.storm.Reloads)
+	}
+}
+
 // RHEL's unit starts HAProxy without a CLI of the master (-S), so every action goes
 // around it, and its kernel has pressure figures off.
 func TestHAProxyAsOnRHEL(t *testing.T) {

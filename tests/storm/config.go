@@ -52,7 +52,7 @@ type config struct {
 var haproxyCfg = template.Must(template.New("haproxy.cfg").Parse(`global
 {{- if .Packaged}}
     chroot /var/lib/haproxy
-    stats socket /run/haproxy/admin.sock mode 660 level admin
+    stats socket /run/haproxy/admin.sock mode 660 level admin expose-fd listeners
     stats timeout 30s
     user haproxy
     group haproxy

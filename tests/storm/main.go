@@ -37,6 +37,7 @@ type settings struct {
 	NbThread      int
 	MaxConn       int
 	NoCLI         bool
+	NoMaster      bool
 	ConfigDir     string
 	Out           string
 	Settle        time.Duration
@@ -83,6 +84,8 @@ func parseFlags(args []string) (settings, error) {
 			"HAProxy's maxconn; 0 leaves it to HAProxy, which under systemd then takes about 50 MiB more a worker")
 		fs.BoolVar(&s.NoCLI, "no-cli", false,
 			"HAProxy's master has no CLI (-S): tell its workers apart by their age")
+		fs.BoolVar(&s.NoMaster, "no-master", false,
+			"HAProxy has no master: the unit's reload starts a new process with -sf")
 		fs.StringVar(&s.ConfigDir, "config-dir", "/etc/haproxy", "where haproxy.cfg is overwritten")
 		fs.StringVar(&s.Out, "out", "", "also write the JSON line to this file")
 		fs.DurationVar(&s.Settle, "settle", 5*time.Second,
@@ -121,7 +124,7 @@ func (s settings) check() error {
 			return fmt.Errorf("parsing --%s %d: want at least %d", f.name, f.got, f.min)
 		}
 	}
-	if s.BreakAt > 0 && s.NoCLI {
+	if s.BreakAt > 0 && (s.NoCLI || s.NoMaster) {
 		return errors.New("parsing --break-config-at: only a master with a CLI tells of failed reloads, and there is --no-cli")
 	}
 	if s.BreakAt > s.Reloads {
@@ -167,7 +170,7 @@ func run() error {
 	// The ports are those of no other service on a Debian with HAProxy; the guest runs
 	// nothing else.
 	layout := layout{Dir: s.ConfigDir, Address: "127.0.0.1", Packaged: true}
-	r, err := storm(ctx, s, systemdUnit(s.Unit, limit, s.NoCLI), layout, os.Stderr)
+	r, err := storm(ctx, s, systemdUnit(s.Unit, limit, s.lister()), layout, os.Stderr)
 	if err != nil {
 		return err
 	}

@@ -23,16 +23,23 @@ type unit struct {
 	processes func(context.Context) (processes, error)
 }
 
-// systemdUnit limits the unit name to limit bytes without swap before it is started; 0
-// leaves its limits alone. A master without a CLI (-S) is not asked who is in service.
-func systemdUnit(name string, limit int64, noCLI bool) unit {
-	list := func(ctx context.Context) (processes,
-		error) {
+// lister returns how a unit's processes are listed.
+func (s settings) lister() func(context.Context) (processes, error) {
+	switch {
+	case s.NoMaster:
+		return func(ctx context.Context) (processes, error) { return listAlone(ctx, s.Unit) }
+	case s.NoCLI:
+		return func(ctx context.Context) (processes, error) { return listUnit(ctx, s.Unit) }
+	}
+	return func(ctx context.Context) (processes, error) {
 		return showProc(ctx, "/run/haproxy-master.sock")
 	}
-	if noCLI {
-		list = func(ctx context.Context) (processes, error) { return listUnit(ctx, name) }
-	}
+}
+
+// systemdUnit limits the unit name to limit bytes without swap before it is started; 0
+// leaves its limits alone.
+func systemdUnit(name string, limit int64,
+	list func(context.Context) (processes, error)) unit {
 	return unit{
 		start: func(ctx context.Context) error {
 			if limit > 0 {
@@ -65,38 +72,66 @@ func systemdUnit(name string, limit int64, noCLI bool) unit {
 	}
 }
 
-// listUnit tells the processes of a unit apart by their age: no reload being under way,
-// the youngest is the worker in service.
+// listUnit tells the workers of a unit's main process apart by their age: no reload being
+// under way, the youngest is the worker in service.
 func listUnit(ctx context.Context, name string) (processes, error) {
-	properties, err := systemctl(ctx, "show", "--property=MainPID", "--property=ControlGroup", name)
+	main, pids, err := unitProcesses(ctx, name)
 	if err != nil {
 		return processes{}, err
 	}
-	var p processes
+	p := byAge(slices.DeleteFunc(pids, func(pid int) bool { return pid == main }))
+	p.Master = main
+	return p, nil
+}
+
+// listAlone is listUnit of a HAProxy without a master. Instead of a master that may be
+// lost it names pid 1, which is not.
+func listAlone(ctx context.Context, name string) (processes, error) {
+	_, pids, err := unitProcesses(ctx, name)
+	if err != nil {
+		return processes{}, err
+	}
+	p := byAge(pids)
+	p.Master = 1
+	return p, nil
+}
+
+// unitProcesses lists the processes of a unit, and its main process.
+func unitProcesses(ctx context.Context, name string) (main int, pids []int, err error) {
+	properties, err := systemctl(ctx, "show", "--property=MainPID", "--property=ControlGroup", name)
+	if err != nil {
+		return 0, nil, err
+	}
 	var group string
 	for line := range strings.Lines(properties) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		switch key {
 		case "MainPID":
-			p.Master, err = strconv.Atoi(value)
+			main, err = strconv.Atoi(value)
 		case "ControlGroup":
 			group = value
 		}
 	}
-	if err != nil || p.Master == 0 || group == "" {
-		return processes{}, fmt.Errorf("listing the processes of %s: it is not running (%q)", name,
+	if err != nil || main == 0 || group == "" {
+		return 0, nil, fmt.Errorf("listing the processes of %s: it is not running (%q)", name,
 			properties)
 	}
-	pids, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", group, "cgroup.procs"))
+	text, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", group, "cgroup.procs"))
 	if err != nil {
-		return processes{}, fmt.Errorf("listing the processes of %s: %w", name, err)
+		return 0, nil, fmt.Errorf("listing the processes of %s: %w", name, err)
 	}
-	var workers []process
-	for text := range strings.FieldsSeq(string(pids)) {
-		pid, err := strconv.Atoi(text)
-		if err != nil || pid == p.Master {
-			continue
+	for field := range strings.FieldsSeq(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, pid)
 		}
+	}
+	return main, pids, nil
+}
+
+// byAge takes the youngest process for the one in service and the others for old ones.
+func byAge(pids []int) (p processes) {
+	var workers []process
+	for _, pid := range pids {
 		if w, err := lookUp(pid); err == nil {
 			workers = append(workers, w)
 		}
@@ -109,7 +144,7 @@ func listUnit(ctx context.Context, name string) (processes, error) {
 			p.OldWorkers = append(p.OldWorkers, w.pid)
 		}
 	}
-	return p, nil
+	return p
 }
 
 // systemctl returns what it printed; its error holds the first line that it complained
