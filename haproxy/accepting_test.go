@@ -99,7 +99,7 @@ func inItsGrace(t *testing.T, h *haproxytest.HAProxy, listener string) {
 	})
 	w := in.Workers[0]
 	t.Log(w.Why)
-	w.State = StateStopping // not even a wrong proof lets it be touched
+	w.State, w.proven = StateStopping, StateStopping // not even a wrong proof lets it be touched
 	if p, err := s.Recheck(t.Context(), w); !errors.Is(err, ErrNotStopping) {
 		t.Errorf("Recheck in its grace: %v, %v, want ErrNotStopping", p, err)
 	}

@@ -122,7 +122,8 @@ func TestOtherProgramGetsNoSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { cmd.Process.Kill(); cmd.Wait() }()
-	w := Worker{ID: open(t, cmd.Process.Pid).w.ID, State: StateStopping, exe: sh}
+	w := Worker{ID: open(t, cmd.Process.Pid).w.ID, State: StateStopping,
+		proven: StateStopping, exe: sh}
 	p, err := NewScanner("/proc").Recheck(t.Context(), w)
 	if err != nil {
 		t.Fatal(err)

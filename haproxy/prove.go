@@ -74,6 +74,10 @@ func (known memories) prove(ctx context.Context, found []Instance, scan uint64) 
 		}
 		known.sinceWhen(now, found[i].Workers)
 		markSuccessors(found[i].Workers)
+		for j := range found[i].Workers {
+			w := &found[i].Workers[j]
+			w.proven = w.State
+		}
 	}
 }
 

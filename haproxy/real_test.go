@@ -135,7 +135,7 @@ func TestFailedReloadLeavesTheLiveWorkerCurrent(t *testing.T) {
 			// Not even a wrong proof lets it be touched: it listens.
 			for _, state := range []State{in.Workers[0].State, StateStopping} {
 				w := in.Workers[0]
-				w.State = state
+				w.State, w.proven = state, state
 				if _, err := s.Recheck(t.Context(), w); !errors.Is(err, ErrNotStopping) {
 					t.Errorf("Recheck of the live worker as %v: %v, want ErrNotStopping", state,
 						err)

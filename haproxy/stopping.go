@@ -43,7 +43,7 @@ func recheck(ctx context.Context, procfs string, w Worker) (*Stopping, error) {
 	if err != nil {
 		return nil, err
 	}
-	if w.State != StateStopping {
+	if w.proven != StateStopping || w.State != StateStopping {
 		err = fmt.Errorf("%w: %s", ErrNotStopping, w.Why)
 	} else {
 		err = errors.Join(acceptsNothing(ctx, p), notStopping(p.CheckProgram(w.exe)))

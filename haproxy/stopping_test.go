@@ -27,8 +27,10 @@ func TestOnlyAProofChangesAWorker(t *testing.T) {
 	without.exe = ""
 	unknown := old
 	unknown.State = StateUnknown
+	loading := old // as a Scan finds a worker that accepts nothing and that is not proven
+	loading.proven = StateUnknown
 	for name, w := range map[string]Worker{"made up": made, "without a program": without,
-		"unknown": unknown} {
+		"unknown": unknown, "said to be stopping": loading} {
 		if p, err := s.Recheck(t.Context(), w); !errors.Is(err, ErrNotStopping) {
 			t.Errorf("%s: %+v, %v, want ErrNotStopping", name, p, err)
 		}

@@ -60,6 +60,7 @@ type Worker struct {
 	cli       *cli.Client
 	reads     proc.Turnstile
 	shared    map[int][]uint64 // inodes that stopping workers map, by pid; see cacheFile.owners
+	proven    State            // State as proven: State is a copy for others to read
 	successor bool             // whether a younger worker of its instance is current
 }
 
