@@ -61,7 +61,11 @@ func hasStates(want ...State) func(Instance) bool {
 // one besides the new.
 func reload(t *testing.T, s *Scanner, h *haproxytest.HAProxy) Worker {
 	t.Helper()
-	h.SignalReload()
+	if h.Master == 0 {
+		h.LaunchInstead()
+	} else {
+		h.SignalReload()
+	}
 	return scan(t, s, h, "one stopping and one current worker", hasStates(StateStopping,
 		StateCurrent)).Workers[0]
 }

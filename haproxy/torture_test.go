@@ -48,17 +48,21 @@ func TestTorture(t *testing.T) {
 			"worst\thandshakes\tresumed")
 	for i, release := range haproxytest.Releases() {
 		for _, threads := range torturedThreads(i) {
-			for _, kind := range []string{"stopping", "current"} {
+			for _, kind := range torturedKinds(release) {
 				t.Run(fmt.Sprintf("%s/%d/%s", cmp.Or(release, "host"), threads, kind),
 					func(t *testing.T) {
-						h := haproxytest.Start(t, haproxytest.Config{Release: release,
+						start := haproxytest.Start
+						if kind == withoutMaster {
+							start = haproxytest.StartAlone
+						}
+						h := start(t, haproxytest.Config{Release: release,
 							CacheSize: cacheSize, Threads: threads})
 						m := &torment{t: t, h: h, s: NewScanner("/proc"), threads: threads,
 							peers: newPeers(h), traffic: traffic{t: t}}
-						if kind == "stopping" {
-							m.stopping(*torturePurges)
-						} else {
+						if kind == "current" {
 							m.current(*torturePurges)
+						} else {
+							m.stopping(*torturePurges)
 						}
 						m.complaints()
 						m.row(w, kind)
@@ -68,6 +72,20 @@ func TestTorture(t *testing.T) {
 	}
 	w.Flush()
 	t.Logf("\n%s", &table)
+}
+
+// withoutMaster is a kind of tortured worker: one that a reload by -sf has stopped.
+const withoutMaster = "without a master"
+
+// torturedKinds are the kinds of worker of a release. One that has no master differs in
+// how it is proven only, so that the newest release is enough, except under
+// HAPRESSURE_TESTS=all.
+func torturedKinds(release string) []string {
+	kinds := []string{"stopping", "current"}
+	if slices.Contains(haproxytest.Sample(), release) {
+		kinds = append(kinds, withoutMaster)
+	}
+	return kinds
 }
 
 // torturedThreads are the nbthread of a release, which is one of haproxytest.Releases:
