@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# Runs in a guest with podman: two ways of running HAProxy and hapressure in
+# Runs in a guest with podman: three ways of running HAProxy and hapressure in
 # containers. The image of HAProxy is made of Debian's; no registry is asked.
 set -euo pipefail
+trap 'echo "line $LINENO failed: $BASH_COMMAND"' ERR
 
 # The image of HAProxy: the program, its libraries and a shell.
 root=/srv/haproxy-image
@@ -85,3 +86,31 @@ podman exec haproxy-hapressure /usr/bin/hapressure status
 podman logs haproxy-hapressure >/out/sidecar.log 2>&1
 podman kube down /srv/sidecar.yaml
 systemctl stop lb
+
+echo "== daemonset.yaml, and reloads by -sf without a master"
+cat >/etc/haproxy/haproxy.cfg <<'END'
+global
+	stats socket /run/haproxy/admin.sock mode 600 level admin expose-fd listeners
+	nbthread 2
+	maxconn 1000
+	tune.ssl.cachesize 1000000
+defaults
+	mode tcp
+	timeout connect 30s
+	timeout client 1h
+	timeout server 1h
+listen tunnels
+	bind 127.0.0.1:8443 ssl crt /etc/haproxy/storm.pem
+	server echo 127.0.0.1:9000
+END
+socat TCP-LISTEN:9000,fork,reuseaddr EXEC:cat &
+haproxy='haproxy -D -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid'
+$run --detach --name ingress localhost/haproxy:3.0 sh -c "$haproxy; while :; do sleep 1; done"
+local_images daemonset.yaml >/srv/daemonset.yaml
+(cd / && podman kube play --network=host /srv/daemonset.yaml) # not beside a file "hapressure"
+guard=hapressure-pod-hapressure
+confined "$guard"
+python3 tunnels.py "$guard" "$haproxy -sf \$(cat /run/haproxy.pid)" \
+	"$haproxy -x /run/haproxy/admin.sock -sf \$(cat /run/haproxy.pid)"
+podman exec "$guard" /usr/bin/hapressure status
+podman logs "$guard" >/out/daemonset.log 2>&1

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -23,19 +24,22 @@ tiers:
     actions: [purge-ssl-cache: {}]
 `
 
-// confinement is what crun makes of the manifest: the six capabilities, no new
+// confinement is what crun makes of the manifests: the six capabilities, no new
 // privileges, a seccomp filter and a read-only root.
 const confinement = "CapEff:\t0000010001880022\nNoNewPrivs:\t1\nSeccomp:\t2\nroot is ro\n"
 
 // HAProxy and hapressure in containers of podman: an image as docker-library runs it,
-// guarded from the host, and sidecar.yaml. What stops is purged, and no tunnel is lost.
+// guarded from the host; sidecar.yaml; daemonset.yaml, with reloads by -sf. What stops is
+// purged, and no tunnel is lost.
 func TestPodman(t *testing.T) {
 	needGuest(t)
 	m := runOn(t, guest.Spec{
 		Suite: "trixie", Packages: podman, Timeout: 40 * time.Minute,
 		Files: map[string]string{
-			"Containerfile": "../../packaging/container/Containerfile",
-			"sidecar.yaml":  "../../packaging/kubernetes/sidecar.yaml",
+			"Containerfile":  "../../packaging/container/Containerfile",
+			"sidecar.yaml":   "../../packaging/kubernetes/sidecar.yaml",
+			"daemonset.yaml": "../../packaging/kubernetes/daemonset.yaml",
+			"tunnels.py":     "tunnels.py",
 		},
 	}, podmanPolicy, read(t, "podman.sh"))
 	for name, tunnels := range map[string]int{"host": 160, "sidecar": 10} {
@@ -56,11 +60,16 @@ func TestPodman(t *testing.T) {
 		t.Errorf("%d purges of 8 stopping workers, guarded from the host", n)
 	}
 	purge := regexp.MustCompile(policy.PurgeSSLCache + ` on worker \d+ .*: freed 23\d MiB`)
-	log := read(t, m.Dir+"/sidecar.log")
-	if n := len(purge.FindAllString(log, -1)); n != 2 {
-		t.Errorf("%d purges of 2 stopping workers in the pod:\n%s", n, log)
+	for _, name := range []string{"sidecar", "daemonset"} {
+		log := read(t, fmt.Sprintf("%s/%s.log", m.Dir, name))
+		if n := len(purge.FindAllString(log, -1)); n != 2 {
+			t.Errorf("%s: %d purges of 2 stopping workers:\n%s", name, n, log)
+		}
 	}
-	if !strings.Contains(m.Output, confinement) {
-		t.Error("the container of hapressure is not confined as its manifest says")
+	if n := strings.Count(m.Output, confinement); n != 2 {
+		t.Errorf("%d containers of hapressure are confined as their manifests say, want 2", n)
+	}
+	if !strings.Contains(m.Output, "\n10 of 10 tunnels are alive\n") {
+		t.Error("tunnels were lost in reloads by -sf")
 	}
 }
