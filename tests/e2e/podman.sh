@@ -104,6 +104,7 @@ listen tunnels
 	server echo 127.0.0.1:9000
 END
 socat TCP-LISTEN:9000,fork,reuseaddr EXEC:cat &
+echo=$!
 haproxy='haproxy -D -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid'
 $run --detach --name ingress localhost/haproxy:3.0 sh -c "$haproxy; while :; do sleep 1; done"
 local_images daemonset.yaml >/srv/daemonset.yaml
@@ -114,3 +115,7 @@ python3 tunnels.py "$guard" "$haproxy -sf \$(cat /run/haproxy.pid)" \
 	"$haproxy -x /run/haproxy/admin.sock -sf \$(cat /run/haproxy.pid)"
 podman exec "$guard" /usr/bin/hapressure status
 podman logs "$guard" >/out/daemonset.log 2>&1
+# What is left when the script ends would be killed late, and the script fail by that.
+podman kube down /srv/daemonset.yaml
+podman rm --force --time 0 ingress
+kill $echo
