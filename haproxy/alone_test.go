@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hapressure/tests/haproxytest"
 )
 
@@ -246,6 +248,28 @@ func TestStrandedProcessIsCurrent(t *testing.T) {
 	}
 }
 
+// TestSignalThatCannotBeSent: root without CAP_KILL, as in a container, cannot signal a
+// process that runs as another user. The new process serves as that user, too, but the
+// old one never got its signal. So it is not stopping, also while it is paused.
+func TestSignalThatCannotBeSent(t *testing.T) {
+	const nobody = "user nobody"
+	h := haproxytest.StartAlone(t, haproxytest.Config{Global: nobody,
+		Parent: []string{"setpriv", "--bounding-set=-kill"}})
+	s := NewScanner("/proc")
+	scan(t, s, h, "it serves", hasStates(StateCurrent))
+	old, young := h.Pids()[0], h.LaunchInstead()
+	scan(t, s, h, "both serve", func(in Instance) bool {
+		return hasStates(StateCurrent, StateCurrent)(in) && in.Workers[0].ReplacedBy == young
+	})
+	syscall.Kill(old, syscall.SIGTTOU)
+	in := scan(t, s, h, "the old one is paused", func(in Instance) bool {
+		return in.Workers[0].State != StateCurrent
+	})
+	if p, err := s.Recheck(t.Context(), in.Workers[0]); !errors.Is(err, ErrNotStopping) {
+		t.Errorf("%+v, %v, want %v", p, err, ErrNotStopping)
+	}
+}
+
 // TestTwoHAProxiesInOneCgroup are two instances, whichever is reloaded.
 func TestTwoHAProxiesInOneCgroup(t *testing.T) {
 	a := haproxytest.StartAlone(t, haproxytest.Config{})
@@ -289,6 +313,28 @@ func TestNames(t *testing.T) {
 		}
 		if known.names(ids[o], ids[y]) {
 			t.Errorf("%q: the older one names the younger", what)
+		}
+	}
+}
+
+// TestCouldSignal: what a process may have been when it started decides, too.
+func TestCouldSignal(t *testing.T) {
+	const kill, setuid = 1 << unix.CAP_KILL, 1 << unix.CAP_SETUID
+	for _, c := range []struct {
+		uid, old uint32
+		bounding uint64
+		want     bool
+	}{
+		{104, 104, kill | setuid, true},
+		{0, 104, kill | setuid, true},
+		{104, 104, setuid, false}, // it was root
+		{0, 104, setuid, false},
+		{0, 0, setuid, true},
+		{104, 104, 0, true}, // it never was another user
+	} {
+		y := standing{uid: c.uid, bounding: c.bounding}
+		if got := y.couldSignal(&standing{uid: c.old}); got != c.want {
+			t.Errorf("%+v: %v", c, got)
 		}
 	}
 }

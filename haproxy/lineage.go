@@ -1,6 +1,10 @@
 package haproxy
 
-import "hapressure/haproxy/proc"
+import (
+	"golang.org/x/sys/unix"
+
+	"hapressure/haproxy/proc"
+)
 
 // HAProxy without a master.
 //
@@ -22,6 +26,7 @@ type standing struct {
 	arguments
 	nspid      int    // its pid in its own pid namespace
 	uid        uint32 // effective user
+	bounding   uint64 // capabilities that it can have had
 	pids, nets string // its pid namespace and its network namespace
 }
 
@@ -31,10 +36,18 @@ func (s *standing) read(procfs string, pid int) error {
 	if err != nil {
 		return err
 	}
-	s.nspid, s.uid = st.NSPID, st.UID
+	s.nspid, s.uid, s.bounding = st.NSPID, st.UID, st.Bounding
 	if s.pids, err = proc.Namespace(procfs, pid, "pid"); err != nil {
 		return err
 	}
 	s.nets, err = proc.Namespace(procfs, pid, "net")
 	return err
+}
+
+// couldSignal reports whether the process could send signals to one that it names when
+// it started (kill(2)). It may have been root then, and be the user of the other one
+// only now: root without CAP_KILL, as in a container, cannot signal other users.
+func (s *standing) couldSignal(o *standing) bool {
+	can := func(capability int) bool { return s.bounding&(1<<capability) != 0 }
+	return can(unix.CAP_KILL) || s.uid == o.uid && (s.uid == 0 || !can(unix.CAP_SETUID))
 }

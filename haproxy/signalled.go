@@ -17,7 +17,7 @@ import (
 // HAProxy sends SIGUSR1 to the processes that it names before it enters its event loop
 // (src/haproxy.c, tell_old_pids(oldpids_sig) in main, before run_poll_loop: 2.4 to 3.5).
 // So a process was sent the signal if a younger one that names it is proven to be
-// current, and may have sent it signals. It has taken the signal if that has a handler
+// current, and could send it signals. It has taken the signal if that has a handler
 // and is not pending any more. A stop is never taken back (src/proxy.c, soft_stop), so
 // all that is left to prove is that it accepts nothing any more, and this is seen.
 //
@@ -33,7 +33,9 @@ func (known memories) proveSignalled(in *Instance, seen map[ID]sockets) {
 		for _, y := range younger {
 			if y.State == StateCurrent && known.names(y.ID, w.ID) {
 				w.ReplacedBy = y.PID
-				m.signalled = m.signalled || takenSignal(w, known[y.ID].standing.signal)
+				by := known[y.ID].standing
+				m.signalled = m.signalled ||
+					by.couldSignal(m.standing) && takenSignal(w, by.signal)
 			}
 		}
 		serves := func(o Worker) bool { return o.State == StateCurrent }

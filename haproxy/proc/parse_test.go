@@ -20,7 +20,7 @@ const (
 		"98765 56000000 1200 18446744073709551615"
 	statusText = "Name:\thaproxy\nUid:\t0\t104\t104\t104\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t " +
 		"  12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\n" +
-		"ShdPnd:\t0000000000000004\nSigCgt:\t0000000180014f07\n"
+		"ShdPnd:\t0000000000000004\nSigCgt:\t0000000180014f07\nCapBnd:\t00000000a80425fb\n"
 )
 
 func anyMapping(Mapping) bool { return true }
@@ -49,8 +49,8 @@ func TestParseStat(t *testing.T) {
 	}
 	s, err := parseStatus([]byte(statusText))
 	if err != nil || s != (Status{RSSAnon: 4980 << 10, RSSShmem: 72 << 10, Swap: 20 << 10,
-		Threads: 4,
-		UID:     104, NSPID: 7, Depth: 2, Caught: 0x180014f07, Pending: 4}) {
+		Threads: 4, UID: 104, NSPID: 7, Depth: 2, Caught: 0x180014f07, Pending: 4,
+		Bounding: 0xa80425fb}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

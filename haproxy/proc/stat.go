@@ -106,6 +106,7 @@ type Status struct {
 	UID      uint32 // effective user
 	NSPID    int    // the pid in the process's own pid namespace
 	Depth    int    // of that namespace; 1 is this process's own
+	Bounding uint64 // capabilities that it can ever get: bit n for capability n
 	Caught   uint64 // signals that have a handler: bit n-1 for signal n
 	Pending  uint64 // signals that no thread of the process has taken yet
 }
@@ -150,6 +151,8 @@ func parseStatus(b []byte) (Status, error) {
 		case "NSpid":
 			s.NSPID, err = strconv.Atoi(f[len(f)-1])
 			s.Depth = len(f)
+		case "CapBnd":
+			s.Bounding, err = strconv.ParseUint(f[0], 16, 64)
 		case "SigCgt":
 			s.Caught, err = strconv.ParseUint(f[0], 16, 64)
 		case "ShdPnd":
@@ -164,9 +167,9 @@ func parseStatus(b []byte) (Status, error) {
 			return Status{}, fmt.Errorf("parsing status line %q: %w", line, err)
 		}
 	}
-	if seen != 7 {
+	if seen != 8 {
 		return Status{}, errors.New("parsing status: no Uid, RssAnon, RssShmem, Threads, NSpid, " +
-			"ShdPnd or SigCgt (a kernel thread or a zombie)")
+			"ShdPnd, SigCgt or CapBnd (a kernel thread or a zombie)")
 	}
 	return s, nil
 }
