@@ -270,6 +270,39 @@ func TestSignalThatCannotBeSent(t *testing.T) {
 	}
 }
 
+// TestChildThatRunsHAProxy: while a process has a child that runs HAProxy, such as one
+// that it has just forked for an external check, it resembles a master. What is known of
+// it is remembered all the same.
+func TestChildThatRunsHAProxy(t *testing.T) {
+	dir := t.TempDir()
+	lives, check := filepath.Join(dir, "lives"), filepath.Join(dir, "check")
+	script := fmt.Sprintf("#!/bin/sh\n[ ! -e %s ] || exec %s -f %[1]s\n", lives,
+		haproxytest.Lookalike(t, "/usr/bin/tail", "tail"))
+	if err := os.WriteFile(check, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := haproxytest.StartAlone(t, haproxytest.Config{
+		Global: "external-check\n    insecure-fork-wanted",
+		Sections: "backend checked\n    option external-check\n    external-check command " +
+			check + "\n    server s 127.0.0.1:9 check inter 1s\n"})
+	s := NewScanner("/proc")
+	before := scan(t, s, h, "it serves", hasStates(StateCurrent)).Workers[0]
+	known := s.Known()
+	if err := os.WriteFile(lives, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.Master = before.PID // Pids lists its children, too
+	scan(t, s, h, "it resembles a master", func(in Instance) bool { return in.Master == before.ID })
+	if err := os.Remove(lives); err != nil {
+		t.Fatal(err)
+	}
+	h.Master = 0
+	scan(t, s, h, "it serves as before", hasStates(StateCurrent))
+	if now := s.Known(); !slices.Equal(now, known) {
+		t.Errorf("%+v, want %+v as before", now, known)
+	}
+}
+
 // TestTwoHAProxiesInOneCgroup are two instances, whichever is reloaded.
 func TestTwoHAProxiesInOneCgroup(t *testing.T) {
 	a := haproxytest.StartAlone(t, haproxytest.Config{})

@@ -144,10 +144,9 @@ func (s *Scanner) remember(id ID) *memory {
 	m := s.workers[id]
 	if m == nil {
 		s.last++
-		m = &memory{generation: s.last, reads: proc.NewTurnstile()}
+		m = &memory{generation: s.last, reads: proc.NewTurnstile(), seen: true}
 		s.workers[id] = m
 	}
-	m.seen = true
 	return m
 }
 
@@ -169,6 +168,9 @@ func (s *Scanner) readProcs(ctx context.Context, pids []int) (map[int]process, e
 		switch {
 		case s.programs.runHAProxy(recognise, p):
 			procs[pid] = p
+			if m := s.workers[p.ID]; m != nil {
+				m.seen = true // also of one that resembles a master while it has a child
+			}
 		case isNamed(p.exe):
 			s.leaveOut(p, "its program has the name of HAProxy, but lacks the section "+initcalls+
 				" that HAProxy's has from 2.4 on")
@@ -265,7 +267,6 @@ func (s *Scanner) whyNotAlone(ctx context.Context, p process, reads proc.Turnsti
 			m.lineage = s.lineages
 		}
 	}
-	m.seen = true
 	if m.stopping != "" {
 		return "", nil // its standing is of no more use
 	}
