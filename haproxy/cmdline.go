@@ -3,6 +3,7 @@ package haproxy
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,15 @@ import (
 
 	"hapressure/haproxy/proc"
 )
+
+// Bounds of what is remembered of each process. A process can make its command line as
+// long as its memory, and there can be a thousand of them.
+const (
+	cmdlineMost = 128 << 10 // bytes; HAProxy with 1,000 pids has some 8,000
+	oldMost     = 1024      // pids after -sf and -st
+)
+
+var errLongCmdline = fmt.Errorf("it is longer than %d bytes", cmdlineMost)
 
 // arguments are the parts of HAProxy's command line that matter here.
 type arguments struct {
@@ -75,7 +85,8 @@ func (a *arguments) stop(flag string, pids []string) {
 		a.signal = unix.SIGTERM
 	}
 	for _, text := range pids {
-		if pid, err := strconv.Atoi(strings.TrimSpace(text)); err == nil && pid > 0 {
+		pid, err := strconv.Atoi(strings.TrimSpace(text))
+		if err == nil && pid > 0 && len(a.old) < oldMost {
 			a.old = append(a.old, pid)
 		}
 	}
@@ -104,11 +115,14 @@ func readArguments(ctx context.Context, procfs string, pid int, reads proc.Turns
 }
 
 // readCmdline reads the command line of a process. ErrGone: it has none, as in the middle
-// of execve(2).
+// of execve(2). errLongCmdline: it is longer than HAProxy's can be expected to be.
 func readCmdline(procfs string, pid int) ([]string, error) {
 	b, err := proc.ReadFile(procfs, pid, "cmdline")
 	if err != nil || len(b) == 0 {
 		return nil, ErrGone
+	}
+	if len(b) > cmdlineMost {
+		return nil, errLongCmdline
 	}
 	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00"), nil
 }

@@ -46,6 +46,14 @@ func TestParseArguments(t *testing.T) {
 	}
 }
 
+// TestListWithoutEnd: a process can name as many as its memory holds.
+func TestListWithoutEnd(t *testing.T) {
+	a := parseArguments(strings.Fields("haproxy -sf " + strings.Repeat("7 ", 2*oldMost) + "-W"))
+	if len(a.old) != oldMost || !a.masterWorker {
+		t.Errorf("%d names, %v", len(a.old), a.masterWorker)
+	}
+}
+
 // A command line is the process's own to write.
 func FuzzParseArguments(f *testing.F) {
 	for line := range samples {

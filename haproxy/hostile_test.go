@@ -34,6 +34,10 @@ func TestCommandLineAsLongAsMemory(t *testing.T) {
 	if err != nil || len(b) != proc.FileLimit {
 		t.Errorf("%d bytes, %v, want %d", len(b), err, proc.FileLimit)
 	}
+	_, err = readArguments(t.Context(), "/proc", p.w.PID, proc.NewTurnstile())
+	if !errors.Is(err, errLongCmdline) {
+		t.Errorf("%v, want %v", err, errLongCmdline)
+	}
 }
 
 // Memory that is mapped twice counts once: otherwise a worker could make a reload seem
