@@ -411,12 +411,15 @@ func TestLeftOut(t *testing.T) {
 		}
 		t.Cleanup(func() { in.Close(); cmd.Wait() })
 		s := NewScanner("/proc")
-		found, err := s.Scan(t.Context(), []int{cmd.Process.Pid})
-		left := s.LeftOut()
-		if err != nil || len(found) != 0 || len(left) != 1 || left[0].PID != cmd.Process.Pid ||
-			!strings.Contains(left[0].Why, why) {
-			t.Errorf("%+v, %v, %+v, want that it %s", found, err, left, why)
-		}
+		haproxytest.Eventually(t, "it is left out", func() error { // not in execve(2)
+			found, err := s.Scan(t.Context(), []int{cmd.Process.Pid})
+			left := s.LeftOut()
+			if err != nil || len(found) != 0 || len(left) != 1 ||
+				left[0].PID != cmd.Process.Pid || !strings.Contains(left[0].Why, why) {
+				return fmt.Errorf("%+v, %v, %+v, want that it %s", found, err, left, why)
+			}
+			return nil
+		})
 	}
 }
 
