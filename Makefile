@@ -146,8 +146,9 @@ lint: setup-go
 package: setup-go
 	packaging/package.sh
 
+# DEMO=-sf: with a HAProxy without a master.
 demo: setup
-	$(GO) run ./tests/demo
+	$(GO) run ./tests/demo $(DEMO)
 
 # As root, with HAProxy, on an idle machine: twenty minutes.
 # BENCH='-parts sweep -sizes 1' is quicker.

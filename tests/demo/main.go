@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -35,7 +36,7 @@ expect about ten minutes.
 const script = `
 set -eu
 echo "#### Without hapressure"
-./storm --kind cache --out /out/without.json >/dev/null || true
+./storm --kind cache $STORM --out /out/without.json >/dev/null || true
 systemctl stop haproxy
 systemctl reset-failed haproxy || true
 install -m 755 hapressure /usr/bin/hapressure
@@ -44,7 +45,7 @@ systemctl daemon-reload
 echo "#### With hapressure (its journal entries are the lines with >>)"
 systemctl start hapressure
 journalctl --follow --lines=all --output=cat SYSLOG_IDENTIFIER=hapressure | sed -u 's/^/  >> /' &
-./storm --kind cache --out /out/with.json --before 'hapressure status >/out/status' >/dev/null || true
+./storm --kind cache $STORM --out /out/with.json --before 'hapressure status >/out/status' >/dev/null || true
 kill %1 || true
 echo "#### hapressure status, after the last reload"
 cat /out/status
@@ -53,13 +54,20 @@ cat /out/status
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := demo(ctx); err != nil {
+	storm := ""
+	flag.BoolFunc("sf", "run HAProxy without a master, reloaded by -sf", func(string) error {
+		storm = "--no-master"
+		return nil
+	})
+	flag.Parse()
+	if err := demo(ctx, storm); err != nil {
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func demo(ctx context.Context) error {
+// demo runs both storms with further flags of the storm.
+func demo(ctx context.Context, storm string) error {
 	fmt.Print(intro, "\n")
 	dir, err := os.MkdirTemp("", "hapressure-demo-")
 	if err != nil {
@@ -84,7 +92,7 @@ func demo(ctx context.Context) error {
 			"storm":              filepath.Join(dir, "storm"),
 			"hapressure.service": "packaging/hapressure.service",
 		},
-		Run: script, Timeout: 40 * time.Minute, Live: &wrapped{w: os.Stdout, width: 150},
+		Run: "STORM=" + storm + script, Timeout: 40 * time.Minute, Live: &wrapped{w: os.Stdout, width: 150},
 	})
 	if err != nil {
 		return err

@@ -186,27 +186,9 @@ func TestFailedReloadKeepsTheLiveWorker(t *testing.T) {
 	}
 }
 
-// withoutMaster makes haproxy.service run without a master, reloaded as OpenShift's
-// router does it: a new process takes the listeners over and stops all others.
-const withoutMaster = `
-mkdir -p /etc/systemd/system/haproxy.service.d
-cat >/etc/systemd/system/haproxy.service.d/alone.conf <<'END'
-[Service]
-Type=forking
-PIDFile=/run/haproxy.pid
-ExecStart=
-ExecStart=/usr/sbin/haproxy -D -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid
-ExecReload=
-ExecReload=/usr/sbin/haproxy -c -q -f /etc/haproxy/haproxy.cfg
-ExecReload=/bin/sh -c 'exec /usr/sbin/haproxy -D -f /etc/haproxy/haproxy.cfg \
-  -p /run/haproxy.pid -x /run/haproxy/admin.sock -sf $$(pidof haproxy)'
-END
-systemctl daemon-reload
-`
-
 // Reloads by -sf: purging alone is enough, and no tunnel is lost.
 func TestStormWithoutMaster(t *testing.T) {
-	m := runStorm(t, "", withoutMaster+`
+	m := runStorm(t, "", `
 systemctl start hapressure
 ./storm --kind cache --no-master --out /out/storm.json
 hapressure status

@@ -85,7 +85,7 @@ func parseFlags(args []string) (settings, error) {
 		fs.BoolVar(&s.NoCLI, "no-cli", false,
 			"HAProxy's master has no CLI (-S): tell its workers apart by their age")
 		fs.BoolVar(&s.NoMaster, "no-master", false,
-			"HAProxy has no master: the unit's reload starts a new process with -sf")
+			"run HAProxy without a master: a reload starts a new process with -sf")
 		fs.StringVar(&s.ConfigDir, "config-dir", "/etc/haproxy", "where haproxy.cfg is overwritten")
 		fs.StringVar(&s.Out, "out", "", "also write the JSON line to this file")
 		fs.DurationVar(&s.Settle, "settle", 5*time.Second,
@@ -170,6 +170,11 @@ func run() error {
 	// The ports are those of no other service on a Debian with HAProxy; the guest runs
 	// nothing else.
 	layout := layout{Dir: s.ConfigDir, Address: "127.0.0.1", Packaged: true}
+	if s.NoMaster {
+		if err := removeMaster(ctx, s.Unit); err != nil {
+			return err
+		}
+	}
 	r, err := storm(ctx, s, systemdUnit(s.Unit, limit, s.lister()), layout, os.Stderr)
 	if err != nil {
 		return err
