@@ -186,17 +186,25 @@ func TestFailedReloadKeepsTheLiveWorker(t *testing.T) {
 	}
 }
 
-// Reloads by -sf: purging alone is enough, and no tunnel is lost.
+// Reloads by -sf: purging alone is enough, and no tunnel is lost. A policy that terminates
+// whatever it may never ends the process that serves.
 func TestStormWithoutMaster(t *testing.T) {
-	m := runStorm(t, "", `
+	m := runStorm(t, "", "TERMINATE='"+terminateAlways+"'"+`
 systemctl start hapressure
 ./storm --kind cache --no-master --out /out/storm.json
 hapressure status
 hapressure doctor || true
 systemctl stop hapressure
 ./storm --kind cache --no-master --out /out/without.json
+printf '%s' "$TERMINATE" >/etc/hapressure/policy.yaml
+systemctl start hapressure
+./storm --kind cache --no-master --reloads 4 --tunnels 5 --out /out/terminate.json
 `)
 	m.storm.serves(t)
+	m.report(t, "terminate.json").serves(t)
+	if n := len(m.actions(policy.TerminateOldest)); n < 3 {
+		t.Errorf("%d processes were terminated of 4 that stopped", n)
+	}
 	var storms stormTable
 	storms.add("", "-sf, hapressure", m.storm)
 	storms.add("", "-sf, without", m.report(t, "without.json"))
