@@ -45,7 +45,8 @@ systemctl daemon-reload
 echo "#### With hapressure (its journal entries are the lines with >>)"
 systemctl start hapressure
 journalctl --follow --lines=all --output=cat SYSLOG_IDENTIFIER=hapressure | sed -u 's/^/  >> /' &
-./storm --kind cache $STORM --out /out/with.json --before 'hapressure status >/out/status' >/dev/null || true
+./storm --kind cache $STORM --out /out/with.json \
+  --before 'hapressure status >/out/status' >/dev/null || true
 kill %1 || true
 echo "#### hapressure status, after the last reload"
 cat /out/status
@@ -92,7 +93,8 @@ func demo(ctx context.Context, storm string) error {
 			"storm":              filepath.Join(dir, "storm"),
 			"hapressure.service": "packaging/hapressure.service",
 		},
-		Run: "STORM=" + storm + script, Timeout: 40 * time.Minute, Live: &wrapped{w: os.Stdout, width: 150},
+		Run: "STORM=" + storm + script, Timeout: 40 * time.Minute,
+		Live: &wrapped{w: os.Stdout, width: 150},
 	})
 	if err != nil {
 		return err

@@ -186,8 +186,8 @@ func TestFailedReloadKeepsTheLiveWorker(t *testing.T) {
 	}
 }
 
-// Reloads by -sf: purging alone is enough, and no tunnel is lost. A policy that terminates
-// whatever it may never ends the process that serves.
+// Reloads by -sf: purging alone is enough, and no tunnel is lost. A policy that
+// terminates whatever it may never ends the process that serves.
 func TestStormWithoutMaster(t *testing.T) {
 	m := runStorm(t, "", "TERMINATE='"+terminateAlways+"'"+`
 systemctl start hapressure
