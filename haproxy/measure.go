@@ -69,7 +69,9 @@ func (m *memory) measure(ctx context.Context, w *Worker) {
 		w.Shared, w.SizeErr = w.SharedMemory(ctx)
 		return
 	}
-	w.OOMScoreAdj, w.SizeErr = p.OOMScoreAdj()
+	if adj, err := p.OOMScoreAdj(); err == nil {
+		w.OOMScoreAdj = adj
+	}
 	w.Cache, w.CacheErr = m.cacheSize(ctx, w)
 }
 

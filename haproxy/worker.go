@@ -48,7 +48,8 @@ type Worker struct {
 	Shared  uint64 // all shared anonymous memory. Not read when stopping
 	Private uint64 // in RAM or swapped out
 	RAM     uint64 // what page tables show in RAM, which PageOut works on
-	// OOMScoreAdj is its oom_score_adj, read only when stopping; see Protect.
+	// OOMScoreAdj is its oom_score_adj, read only when stopping; 0 if it cannot be read.
+	// Protect, which depends on it, reads it again.
 	OOMScoreAdj int
 	Files       int // open files, most of which are connections; 0 = unknown, as before Linux 6.2
 
