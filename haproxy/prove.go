@@ -197,8 +197,9 @@ func (known memories) sinceWhen(now uint64, workers []Worker) {
 // markSuccessors marks the workers of an instance that a younger one has replaced.
 func markSuccessors(workers []Worker) {
 	for i := range workers {
-		workers[i].successor = slices.ContainsFunc(workers[i+1:], func(o Worker) bool {
-			return o.State == StateCurrent
-		})
+		workers[i].successor = slices.ContainsFunc(workers[i+1:], serves)
 	}
 }
+
+// serves reports whether a worker is proven to be current.
+func serves(w Worker) bool { return w.State == StateCurrent }

@@ -38,7 +38,6 @@ func (known memories) proveSignalled(in *Instance, seen map[ID]sockets) {
 					by.couldSignal(m.standing) && takenSignal(w, by.signal)
 			}
 		}
-		serves := func(o Worker) bool { return o.State == StateCurrent }
 		switch {
 		case w.State == StateCurrent && w.ReplacedBy != 0:
 			w.Why += fmt.Sprintf(", although pid %d serves in its place: "+

@@ -114,7 +114,8 @@ var (
 // Permanent reports whether an action that failed with err fails in the same way for as
 // long as the worker lives. Of several joined errors each must be permanent.
 func Permanent(err error) bool {
-	if err == errNoMaster {
+	switch err {
+	case errNoMaster, errNoHandler, errStderrMayBlock:
 		return true
 	}
 	switch e := err.(type) {
@@ -125,7 +126,7 @@ func Permanent(err error) bool {
 	case interface{ Unwrap() error }:
 		return Permanent(e.Unwrap())
 	}
-	return err == errNoHandler || err == errStderrMayBlock
+	return false
 }
 
 // Permanent errors of TrimPools.
