@@ -248,7 +248,7 @@ journalctl -k -o cat | grep -i 'out of memory' || true
 			"was lost %d times", m.storm.ReloadsFailed, m.storm.FreshFailed, m.storm.LiveWorkerLost)
 	}
 	if n := len(m.actions(policy.Protect)); n < m.storm.Reloads {
-		t.Errorf("%d workers were protected from, of %d that stopped", n, m.storm.Reloads)
+		t.Errorf("protect was done %d times, and %d workers stopped", n, m.storm.Reloads)
 	}
 }
 
