@@ -200,6 +200,3 @@ func markSuccessors(workers []Worker) {
 		workers[i].successor = slices.ContainsFunc(workers[i+1:], serves)
 	}
 }
-
-// serves reports whether a worker is proven to be current.
-func serves(w Worker) bool { return w.State == StateCurrent }

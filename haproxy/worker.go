@@ -65,6 +65,9 @@ type Worker struct {
 	successor bool             // whether a younger worker of its instance is current
 }
 
+// serves reports whether a worker is proven to be current.
+func serves(w Worker) bool { return w.State == StateCurrent }
+
 // Instance is one HAProxy: a master with its workers, or the processes that reloads by
 // -sf have started one after another.
 type Instance struct {
