@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,15 +21,16 @@ import (
 //
 // Distributions and users rename HAProxy (hapee-lb, haproxy-2.8), and any program can be
 // called haproxy. So a process is recognised by its executable: the initcalls of HAProxy
-// lie in sections of their own, whose names strip(1) keeps (include/haproxy/initcall.h,
-// from 2.4 on; not with USE_OBSOLETE_LINKER). /proc/PID/exe leads to the file also if it
-// was deleted or lies in another mount namespace.
+// lie in sections of their own, whose names strip(1) keeps (include/haproxy/initcall.h;
+// not with USE_OBSOLETE_LINKER). /proc/PID/exe leads to the file also if it was deleted
+// or lies in another mount namespace.
 //
 // A file system without a server can delay the open of an executable for ever. A process
 // whose executable cannot be read now is recognised by the name of the file.
 
-// initcalls is the name of the section of HAProxy's first initcalls.
-const initcalls = "i_STG_REGISTER"
+// initcalls are the names of the section of HAProxy's initcalls that register keywords:
+// from 2.4 on, and before.
+var initcalls = []string{"i_STG_REGISTER", "init_STG_REGISTER"}
 
 // Bounds of recognition.
 const (
@@ -108,10 +110,9 @@ func isNamed(path string) bool {
 	return strings.HasPrefix(name, "haproxy") || strings.HasPrefix(name, "hapee")
 }
 
-// hasMark reports whether an executable has a section with the name initcalls. It reads
-// the header and the names of the sections: a file that claims to have more than
-// namesMost bytes of them, or that is of another kind than HAProxy's own machine, has
-// none.
+// hasMark reports whether an executable has a section named in initcalls. It reads the
+// header and the names of the sections: a file that claims to have more than namesMost
+// bytes of them, or that is of another kind than HAProxy's own machine, has none.
 func hasMark(f io.ReaderAt) (bool, error) {
 	var head elf.Header64
 	if err := readAt(f, 0, &head); err != nil {
@@ -130,7 +131,9 @@ func hasMark(f io.ReaderAt) (bool, error) {
 	if err := readAt(f, names.Off, text); err != nil {
 		return false, noneIfShort(err)
 	}
-	return bytes.Contains(text, []byte(initcalls+"\x00")), nil
+	return slices.ContainsFunc(initcalls, func(name string) bool {
+		return bytes.Contains(text, []byte(name+"\x00"))
+	}), nil
 }
 
 // readAt reads data of a fixed size.

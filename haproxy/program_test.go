@@ -32,6 +32,18 @@ func TestProgramsOfHAProxy(t *testing.T) {
 	}
 }
 
+// TestProgramsOfEachRelease: the section was renamed in 2.4.
+func TestProgramsOfEachRelease(t *testing.T) {
+	for names, want := range map[string]bool{
+		"\x00.text\x00i_STG_REGISTER\x00": true, "\x00init_STG_REGISTER\x00.text\x00": true,
+		"\x00.text\x00STG_REGISTER\x00": false, "\x00.text\x00i_STG_REGISTER2\x00": false,
+	} {
+		if got, err := hasMark(bytes.NewReader(smallELF(names))); got != want || err != nil {
+			t.Errorf("%q: %v, %v, want %v", names, got, err, want)
+		}
+	}
+}
+
 // TestUnreadableProgram: then the name of the file decides.
 func TestUnreadableProgram(t *testing.T) {
 	procfs := t.TempDir() // without a link to the executable
@@ -82,10 +94,12 @@ func smallELF(names string) []byte {
 
 func FuzzHasMark(f *testing.F) {
 	f.Add(smallELF("\x00.text\x00i_STG_REGISTER\x00read_mostly\x00"))
+	f.Add(smallELF("\x00.text\x00init_STG_REGISTER\x00"))
 	f.Add(smallELF("\x00.text\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if has, err := hasMark(bytes.NewReader(b)); err != nil ||
-			has && !bytes.Contains(b, []byte(initcalls)) {
+			has && !bytes.Contains(b, []byte(initcalls[0]+"\x00")) &&
+				!bytes.Contains(b, []byte(initcalls[1]+"\x00")) {
 			t.Errorf("%v, %v", has, err)
 		}
 	})

@@ -172,8 +172,8 @@ func (s *Scanner) readProcs(ctx context.Context, pids []int) (map[int]process, e
 				m.seen = true // also of one that resembles a master while it has a child
 			}
 		case isNamed(p.exe):
-			s.leaveOut(p, "its program has the name of HAProxy, but lacks the section "+initcalls+
-				" that HAProxy's has from 2.4 on")
+			s.leaveOut(p, "its program has the name of HAProxy, but lacks the section "+
+				"of HAProxy's initcalls")
 		}
 	}
 	return procs, nil
