@@ -258,8 +258,8 @@ files as soon as they have none.`,
 		fields:  "POLICY",
 		subject: "hapressure has started",
 		text: `
-It uses @POLICY@, and logs each HAProxy that it finds. If it logs none, check whether HAProxy runs
-in master-worker mode ("hapressure workers"), and as a unit that the policy names ("hapressure
+It uses @POLICY@, and logs each HAProxy that it finds. If it logs none, check whether
+"hapressure workers" lists HAProxy, and whether it runs as a unit that the policy names ("hapressure
 policy show").`,
 	},
 	Stopped: {
