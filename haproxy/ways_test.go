@@ -2,6 +2,10 @@ package haproxy
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"hapressure/tests/haproxytest"
@@ -10,10 +14,20 @@ import (
 // way is a way to start a master.
 type way struct {
 	name  string
+	needs string // a program of the host
+	maps  string // a library that the worker maps
 	conf  haproxytest.Config
 	until [2]int // the first release without it; zero: all have it
 	since [2]int // the first release with it
 }
+
+// s6 starts HAProxy as a service of s6, as the image of kubernetes-ingress does.
+const s6 = `mkdir -p DIR/s6/haproxy && cd DIR/s6 &&
+printf '#!/bin/sh\nexport LD_PRELOAD=` + preloaded + `\nexec %s\n' "$*" >haproxy/run &&
+chmod +x haproxy/run && exec s6-svscan .`
+
+// preloaded is a library of libc, of no use to HAProxy.
+const preloaded = "libc_malloc_debug.so.0"
 
 func ways(t *testing.T) []way {
 	var tcp string
@@ -22,6 +36,7 @@ func ways(t *testing.T) []way {
 	}
 	args := func(args ...string) haproxytest.Config { return haproxytest.Config{Args: args} }
 	const file = "DIR/haproxy.cfg"
+	inContainer := []string{"-W", "-db", "-f", file}
 	return []way{
 		{name: "-W", conf: args("-W", "-f", file)},
 		{name: "-W -db, as in a container", conf: args("-W", "-db", "-f", file)},
@@ -41,6 +56,14 @@ func ways(t *testing.T) []way {
 		{name: "files after --", conf: args("-W", "--", file)},
 		{name: "a shell above it", conf: haproxytest.Config{Args: []string{"-W", "-f", file},
 			Parent: []string{"sh", "-c", `"$@" & wait`, "sh"}}},
+		{name: "process 1", conf: haproxytest.Config{Args: inContainer, FirstPID: true}},
+		{name: "tini above it", needs: "tini", conf: haproxytest.Config{Args: inContainer,
+			Parent: []string{"tini", "--"}, FirstPID: true}},
+		{name: "dumb-init above it", needs: "dumb-init", conf: haproxytest.Config{
+			Args: inContainer, Parent: []string{"dumb-init", "--"}, FirstPID: true}},
+		{name: "s6 above it, and a preloaded library", needs: "s6-svscan",
+			maps: preloaded, conf: haproxytest.Config{Args: inContainer, FirstPID: true,
+				Parent: []string{"sh", "-c", s6, "sh"}}},
 		{name: "a program section", until: [2]int{3, 2}, conf: haproxytest.Config{
 			Args: []string{"-W", "-f", file}, Sections: "program agent\n    command sleep 3600\n"}},
 		{name: "64 threads",
@@ -62,12 +85,16 @@ func TestWaysOfStart(t *testing.T) {
 					t.Skip("HAProxy " + version.Version + " has no such way")
 				}
 				way.conf.Release, way.conf.NoCLI, way.conf.CacheSize = release, true, cacheSize
-				if way.conf.Parent != nil {
-					way.conf.Release = "" // the roots of other releases have no shell
+				if _, err := exec.LookPath(way.needs); way.needs != "" && err != nil {
+					t.Skip("needs " + way.needs + ", which packaging/setup.sh installs")
 				}
 				h := haproxytest.Start(t, way.conf)
 				tunnel := h.Tunnel()
 				p := stoppingWorker(t, h)
+				maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", p.w.PID))
+				if err != nil || !strings.Contains(string(maps), way.maps) {
+					t.Errorf("the worker does not map %s, %v:\n%s", way.maps, err, maps)
+				}
 				res, err := purge(t.Context(), p, h.Pids())
 				if err != nil || res.Freed() == 0 {
 					t.Errorf("purge: %+v, %v", res, err)

@@ -44,7 +44,8 @@ type Config struct {
 	Stats     string     // options of a stats socket, stats.sock; "" has none
 	Files     []*os.File // that the master inherits, from descriptor 3 on
 	Args      []string   // instead of -W, -f and -S, with NoCLI; DIR in them stands for Inside("")
-	Parent    []string   // a command that starts the command which follows it, HAProxy
+	Parent    []string   // a command that starts the command which follows it, HAProxy; DIR stands for Dir
+	FirstPID  bool       // start Parent, or HAProxy, as process 1 of a pid namespace
 
 	Stderr *os.File // standard error; nil is the log
 }
@@ -75,10 +76,7 @@ func Start(t testing.TB, conf Config) *HAProxy {
 		args = append(args, "-S", h.Inside("master.sock")+conf.CLI)
 	}
 	if conf.Args != nil {
-		args = nil
-		for _, arg := range conf.Args {
-			args = append(args, strings.ReplaceAll(arg, "DIR", h.Inside("")))
-		}
+		args = replaceDir(conf.Args, h.Inside(""))
 	}
 	log, err := os.Create(filepath.Join(h.Dir, "log"))
 	if err != nil {
@@ -97,6 +95,9 @@ func Start(t testing.TB, conf Config) *HAProxy {
 	go func() { h.cmd.Wait(); close(exited) }()
 	t.Cleanup(func() {
 		syscall.Kill(h.Master, syscall.SIGTERM)
+		if conf.FirstPID {
+			h.cmd.Process.Kill() // and with it all of its namespace, which could restart the master
+		}
 		select {
 		case <-exited:
 		case <-time.After(Deadline):
@@ -108,10 +109,24 @@ func Start(t testing.TB, conf Config) *HAProxy {
 		}
 	})
 	h.answers()
-	if conf.Parent != nil {
+	for conf.Parent != nil && !h.isHAProxy(h.Master) {
 		h.Master = h.Children()[0]
 	}
 	return h
+}
+
+// isHAProxy reports whether a process runs HAProxy, and not what starts it.
+func (h *HAProxy) isHAProxy(pid int) bool {
+	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return filepath.Base(exe) == filepath.Base(h.program)
+}
+
+// replaceDir replaces DIR in arguments.
+func replaceDir(args []string, dir string) (replaced []string) {
+	for _, arg := range args {
+		replaced = append(replaced, strings.ReplaceAll(arg, "DIR", dir))
+	}
+	return replaced
 }
 
 // answers waits until HAProxy serves.
@@ -180,15 +195,25 @@ func find(t testing.TB, release string) *HAProxy {
 }
 
 func (h *HAProxy) command(args ...string) *exec.Cmd {
-	line := slices.Concat(h.conf.Parent, []string{h.program}, args)
+	line, attr := append([]string{h.program}, args...), &syscall.SysProcAttr{Chroot: h.root}
+	if h.conf.Parent != nil {
+		// The parent is a program of the host.
+		if h.root != "" {
+			line = append([]string{"chroot", h.root}, line...)
+		}
+		line, attr.Chroot = append(replaceDir(h.conf.Parent, h.Dir), line...), ""
+	}
 	cmd := exec.Command(line[0], line[1:]...)
+	cmd.SysProcAttr = attr
 	if h.root != "" {
-		cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: h.root}
+		cmd.Dir = "/"
 	}
 	if h.conf.UID != 0 {
 		cmd.Dir = "/" // 2.6 goes back to where it was started, which the user must be able to enter
-		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: h.root,
-			Credential: &syscall.Credential{Uid: h.conf.UID, Gid: h.conf.UID}}
+		attr.Credential = &syscall.Credential{Uid: h.conf.UID, Gid: h.conf.UID}
+	}
+	if h.conf.FirstPID {
+		attr.Cloneflags = syscall.CLONE_NEWPID
 	}
 	return cmd
 }
