@@ -30,6 +30,8 @@ type planner struct {
 	s    *Sample
 	d    *Decision
 	tier int // from 0
+	// forRoom: a client waits for room. Otherwise the target is in the tier.
+	forRoom bool
 }
 
 // plan adds the due actions of all entered tiers to the decision, beginning with the
@@ -129,6 +131,9 @@ func (pl *planner) helps(kind string, w *Worker, a Attempt) bool {
 // flight after the tier is left.
 func (pl *planner) hardStop(a *Action) {
 	limit := a.HardStop.limit(pl.s.Now - pl.st.Entered[pl.tier])
+	if pl.forRoom {
+		limit = 0
+	}
 	var oldest *Worker
 	var its *WorkerHistory
 	unknown := false // what a worker that is due holds
@@ -241,7 +246,7 @@ func (pl *planner) stopping(yield func(*Worker, *WorkerHistory) bool) {
 func (pl *planner) give(h *WorkerHistory, w *Worker, due Due, reason string) {
 	due.Tier, due.Worker, due.Generation = pl.p.Tiers[pl.tier].Name, w.ID, w.Generation
 	stopping := FormatDuration(w.StoppingFor.Round(time.Second))
-	due.Why = reason + "; stopping for " + stopping + "; " + pl.st.because(pl.p, pl.tier, pl.s)
+	due.Why = reason + "; stopping for " + stopping + "; " + pl.because()
 	h.begin(due, pl.s.Now)
 	pl.d.Actions = append(pl.d.Actions, due)
 }
@@ -249,17 +254,13 @@ func (pl *planner) give(h *WorkerHistory, w *Worker, due Due, reason string) {
 // outstanding reports whether the tiers above have to wait for this one's purges of TLS
 // session caches, and for its other actions.
 func (pl *planner) outstanding() (purges, others bool) {
-	t := &pl.p.Tiers[pl.tier]
 	for w, h := range pl.stopping {
-		for j := range t.Actions {
-			kind, only := t.Actions[j].Kind, t.Actions[j].Only
-			if w.Cache == CacheUnknown {
-				only.CacheAbove = 0 // the cache may turn out to hold more
+		for j := range pl.p.Tiers[pl.tier].Actions {
+			a := &pl.p.Tiers[pl.tier].Actions[j]
+			if pl.waits(a, w, h) {
+				purge := a.Kind == PurgeSSLCache
+				purges, others = purges || purge, others || !purge
 			}
-			if !pl.admits(only, w) || !pl.waits(kind, w, h, t.Settle) {
-				continue
-			}
-			purges, others = purges || kind == PurgeSSLCache, others || kind != PurgeSSLCache
 		}
 	}
 	return purges, others
@@ -267,10 +268,16 @@ func (pl *planner) outstanding() (purges, others bool) {
 
 // waits reports whether the tiers above have to wait for one action on one worker. They
 // always wait for an action that was given in this step.
-func (pl *planner) waits(kind string, w *Worker, h *WorkerHistory, settle time.Duration) bool {
-	now, entered := pl.s.Now, pl.st.Entered[pl.tier]
+func (pl *planner) waits(action *Action, w *Worker, h *WorkerHistory) bool {
+	kind, only := action.Kind, action.Only
+	if w.Cache == CacheUnknown {
+		only.CacheAbove = 0 // the cache may turn out to hold more
+	}
+	now, entered, settle := pl.s.Now, pl.st.Entered[pl.tier], pl.p.Tiers[pl.tier].Settle
 	a := h.attempt(kind)
 	switch {
+	case !pl.admits(only, w):
+		return false
 	case kind == Protect: // frees nothing
 		return false
 	case a.InFlight:

@@ -28,6 +28,8 @@ type bench struct {
 	now     time.Duration
 	workers []Worker
 	usageOf Limit // the zero one = the target's own
+	roomOf  Limit // as usageOf
+	wanted  float64
 }
 
 func newBench(t *testing.T, p *Policy, usage float64, workers ...Worker) *bench {
@@ -38,16 +40,7 @@ func newBench(t *testing.T, p *Policy, usage float64, workers ...Worker) *bench 
 func (b *bench) expect(after time.Duration, want ...string) []Due {
 	b.t.Helper()
 	b.now += after
-	s := calm(b.now)
-	s.Usage = have(b.usage)
-	if b.room != 0 {
-		s.ReloadRoom = have(b.room)
-	}
-	if b.usageOf != (Limit{}) {
-		s.UsageOf = b.usageOf
-	}
-	s.SwapRoom = have(b.swap)
-	s.Workers = slices.Clone(b.workers)
+	s := b.sample()
 	d := Step(b.p, b.st, s)
 	if d.Confirm { // a second sample that says the same
 		first := d.Actions
@@ -62,6 +55,25 @@ func (b *bench) expect(after time.Duration, want ...string) []Due {
 		b.t.Fatalf("at %s in tier %q: due %q, want %q", b.now, d.TierName, got, want)
 	}
 	return d.Actions
+}
+
+// sample is one of now.
+func (b *bench) sample() Sample {
+	s := calm(b.now)
+	s.Usage = have(b.usage)
+	if b.room != 0 {
+		s.ReloadRoom = have(b.room)
+	}
+	if b.usageOf != (Limit{}) {
+		s.UsageOf = b.usageOf
+	}
+	if b.roomOf != (Limit{}) {
+		s.RoomOf = b.roomOf
+	}
+	s.RoomWanted = b.wanted
+	s.SwapRoom = have(b.swap)
+	s.Workers = slices.Clone(b.workers)
+	return s
 }
 
 // done reports the end of an action now.

@@ -16,11 +16,20 @@ import (
 
 // Policy is a decoded policy. It must not change after it was passed to Step.
 type Policy struct {
-	Targets []Target
-	Tiers   []Tier // from the mildest to the harshest
+	Targets  []Target
+	Tiers    []Tier // from the mildest to the harshest
+	MakeRoom MakeRoom
 	// Source is the policy as one YAML file: defaults are written out and each value has
 	// its origin.
 	Source string
+}
+
+// MakeRoom is what may be done for a client that waits for room for reloads, beside the
+// actions that cut no connection.
+type MakeRoom struct {
+	// Drain permits the drains of the tiers' hard-stop-after, of workers that have been
+	// stopping for any time.
+	Drain bool
 }
 
 // Target selects what is guarded. Exactly one of Unit and Cgroup is set.

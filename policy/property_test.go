@@ -81,7 +81,9 @@ func anyPolicy(t *rapid.T, ready map[string]language.File) *Policy {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, tiers.String())
 	}
-	return p.For("own.service")
+	p = p.For("own.service")
+	p.MakeRoom.Drain = rapid.Bool().Draw(t, "drain")
+	return p
 }
 
 func (w *world) sense() Sample {
@@ -92,6 +94,7 @@ func (w *world) sense() Sample {
 		s.Now += time.Duration(rapid.Int64Range(1, int64(20*time.Second)).Draw(t, "pause"))
 	}
 	s.Usage, s.ReloadRoom, s.LimitIn = reading(t, "usage", 110), reading(t, "room", 5), reading(t, "limit-in", 20)
+	s.RoomWanted = rapid.SampledFrom([]float64{0, 0, 2, 4}).Draw(t, "room wanted")
 	s.SomeTotal, s.FullTotal = reading(t, "some", 1e8), reading(t, "full", 1e8)
 	s.Events = map[string]Reading{"high": reading(t, "high", 9), "oom": reading(t, "oom", 3)}
 	for range rapid.IntRange(0, 2).Draw(t, "new workers") {
@@ -177,6 +180,9 @@ func checkActions(t *rapid.T, p *Policy, s Sample, d Decision, given map[WorkerI
 		if due.Why == "" || due.Tier == "" || due.Generation != w.Generation {
 			t.Fatalf("incomplete: %+v", due)
 		}
+		if !slices.ContainsFunc(p.Tiers[:d.Tier], func(t Tier) bool { return t.Name == due.Tier }) {
+			checkForRoom(t, p, s, due)
+		}
 		a := actionOf(p, due.Tier, due.Kind)
 		if !allows(a.Only, w, s.Workers) {
 			t.Fatalf("%s, only for %+v, on %+v", due.Kind, a.Only, w)
@@ -216,6 +222,17 @@ func checkActions(t *rapid.T, p *Policy, s Sample, d Decision, given map[WorkerI
 		if due.Kind != PurgeSSLCache {
 			given[due.Worker] = true // ended or tried to be, which is past purging
 		}
+	}
+}
+
+// checkForRoom asserts that an action of a tier that was not entered is one for a client
+// that waits for room.
+func checkForRoom(t *rapid.T, p *Policy, s Sample, due Due) {
+	switch {
+	case s.RoomWanted == 0, s.ReloadRoom.Absent != "", s.ReloadRoom.Value >= s.RoomWanted:
+		t.Fatalf("an action of a tier that was not entered: %+v", due)
+	case due.Kind == TerminateOldest, due.Kind == HardStopAfter && !p.MakeRoom.Drain:
+		t.Fatalf("cuts connections to make room: %+v", due)
 	}
 }
 

@@ -88,10 +88,16 @@ func (c *Comparison) against(s *Sample) string {
 	return ""
 }
 
-// because returns why the target is in the tier of index i: the enter of the tier, if
-// that is true now; otherwise when the tier was entered, and what would leave it.
-func (st *State) because(p *Policy, i int, s *Sample) string {
+// because returns why the actions of the tier are due: a client waits for room, or the
+// target is in the tier. Then it is the enter of the tier, if that is true now; otherwise
+// when the tier was entered, and what would leave it.
+func (pl *planner) because() string {
+	p, st, i, s := pl.p, pl.st, pl.tier, pl.s
 	t, n := &p.Tiers[i], &st.Tiers[i]
+	if pl.forRoom {
+		return fmt.Sprintf("make-room waits for room for %s reloads, and there is room for %s",
+			FormatNumber(s.RoomWanted), FormatNumber(s.ReloadRoom.Value))
+	}
 	if t.Enter.now(&n.Enter, s) == yes {
 		return "tier " + t.Name + ": " + t.Enter.why(&n.Enter, s)
 	}

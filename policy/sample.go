@@ -51,6 +51,8 @@ type Sample struct {
 	LimitIn    Reading `json:"LimitIn"`          // seconds to RoomOf; see NotRising
 	UsageOf    Limit   `json:"UsageOf,omitzero"` // the limit that is used most
 	RoomOf     Limit   `json:"RoomOf,omitzero"`  // the limit with the least headroom
+	// RoomWanted is how many reloads a client waits to fit; 0 = none waits.
+	RoomWanted float64 `json:"RoomWanted,omitzero"`
 
 	// PressureAt is when the totals had been read, on the clock of Now; 0 = at Now. From
 	// one sample to the next the totals grew during the time from the first Now to the

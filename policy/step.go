@@ -31,6 +31,9 @@ type State struct {
 	TerminatedAt time.Duration   `json:"TerminatedAt"`
 	Terminations []time.Duration `json:"Terminations"`      // times of those of the last minute
 	Withheld     []Withheld      `json:"Withheld,omitzero"` // of the entered tiers
+	// LackingRoom is in how many consecutive steps there was less room than a client waits
+	// for.
+	LackingRoom int `json:"LackingRoom,omitzero"`
 
 	policy      *Policy          // the policy that Entered and Tiers belong to
 	confirmed   []Moment         // by tier, from 0: true in this step and in the previous one
@@ -90,9 +93,11 @@ func Step(p *Policy, st *State, s Sample) Decision {
 	st.adopt(p, s.Now, &d)
 	st.advance(s.Now)
 	st.move(p, &s, &d)
+	st.countLackingRoom(&s)
 	if s.WorkersAbsent == "" {
 		st.track(&s)
 		plan(p, st, &s, &d)
+		makeRoom(p, st, &s, &d)
 	}
 	st.dropWithheld(p, &d)
 	d.Tier, d.TierName = st.Tier, st.TierName
@@ -185,7 +190,7 @@ func (st *State) advance(now time.Duration) {
 	if !jumped {
 		return
 	}
-	st.Changed = now
+	st.Changed, st.LackingRoom = now, 0
 	clear(st.Tiers)
 	for i := range st.Workers {
 		h := &st.Workers[i]

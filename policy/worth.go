@@ -84,16 +84,19 @@ func (pl *planner) unworthy(kind string, percent float64) *Withheld {
 	return w
 }
 
-// weighs reports whether the tier compares the gain with what is short. A tier that is
-// always entered does not: it bounds the age of workers, not memory.
+// weighs reports whether the gain is compared with what is short. A tier that is always
+// entered does not compare it: it bounds the age of workers, not memory.
 func (pl *planner) weighs(percent float64) bool {
-	return percent > 0 && pl.p.Tiers[pl.tier].Enter.Op != Always
+	return percent > 0 && (pl.forRoom || pl.p.Tiers[pl.tier].Enter.Op != Always)
 }
 
 // short returns the limits because of which the target is in the tier: those of the
 // comparisons that enter it now, or those that keep leave from being true, or the limit
 // that is used most.
 func (pl *planner) short() []Limit {
+	if pl.forRoom {
+		return []Limit{pl.s.RoomOf}
+	}
 	t, n := &pl.p.Tiers[pl.tier], &pl.st.Tiers[pl.tier]
 	limits := t.Enter.limits(&n.Enter, pl.s, yes, nil)
 	if len(limits) == 0 {
@@ -135,8 +138,11 @@ func (c *Comparison) limit(s *Sample) Limit {
 	return Limit{Name: "the cgroup's own memory", Own: true}
 }
 
-// withhold records that an action is not done.
+// withhold records that an action of an entered tier is not done.
 func (pl *planner) withhold(w Withheld) {
+	if pl.forRoom {
+		return
+	}
 	i := slices.IndexFunc(pl.st.Withheld, func(o Withheld) bool {
 		return o.Tier == w.Tier && o.Kind == w.Kind
 	})

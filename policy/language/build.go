@@ -2,6 +2,7 @@ package language
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"hapressure/policy"
@@ -12,19 +13,42 @@ import (
 func (d *decoder) policy(v *value) *policy.Policy {
 	tiers := v.get("tiers")
 	p := &policy.Policy{Tiers: d.ladder(tiers)}
+	p.MakeRoom = d.makeRoom(v.get("make-room"), p.Tiers)
 	for _, v := range v.get("targets").list() {
 		d.complete(v, formOf("target"))
 		t := policy.Target{
 			Unit: v.get("unit").word(), Cgroup: v.get("cgroup").word(),
 			Disabled: v.get("disabled").word() == "true",
 		}
-		if own := v.get("tiers"); own != nil {
-			overridden := d.ladder(merge(tiers, own))
-			t.Own = &policy.Policy{Targets: []policy.Target{t}, Tiers: overridden}
+		own, room := v.get("tiers"), v.get("make-room")
+		if own != nil || room != nil {
+			t.Own = &policy.Policy{Targets: []policy.Target{t}, Tiers: p.Tiers, MakeRoom: p.MakeRoom}
+		}
+		if own != nil {
+			t.Own.Tiers = d.ladder(merge(tiers, own))
+		}
+		if room != nil {
+			t.Own.MakeRoom = d.makeRoom(room, t.Own.Tiers)
 		}
 		p.Targets = append(p.Targets, t)
 	}
 	return p
+}
+
+// makeRoom builds what make-room may do beside the tiers.
+func (d *decoder) makeRoom(v *value, tiers []policy.Tier) policy.MakeRoom {
+	m := policy.MakeRoom{Drain: v.get("drain").word() == "true"}
+	if m.Drain && !slices.ContainsFunc(tiers, drains) {
+		d.errorf(v.get("drain").at, "drain: true drains by the tiers' hard-stop-after, "+
+			"and no tier has that action: add it to a tier, or write drain: false")
+	}
+	return m
+}
+
+func drains(t policy.Tier) bool {
+	return slices.ContainsFunc(t.Actions, func(a policy.Action) bool {
+		return a.Kind == policy.HardStopAfter
+	})
 }
 
 // ladder builds the tiers that are not disabled.

@@ -21,15 +21,16 @@ func Explain(p *policy.Policy) string {
 		if t.Disabled {
 			name = "not " + name
 		} else if t.Own != nil {
-			overridden += "\n" + name + " has overrides. Its tiers are:\n" + explain(t.Own.Tiers)
+			overridden += "\n" + name + " has overrides. Its tiers are:\n" + explain(t.Own)
 		}
 		targets = append(targets, name)
 	}
-	return "Guards " + join(targets, " and ") + ".\n" + explain(p.Tiers) + overridden
+	return "Guards " + join(targets, " and ") + ".\n" + explain(p) + overridden
 }
 
-func explain(tiers []policy.Tier) string {
+func explain(p *policy.Policy) string {
 	var s strings.Builder
+	tiers := p.Tiers
 	for i, t := range tiers {
 		fmt.Fprintf(&s, "\nTier %d, %s, is ", i+1, t.Name)
 		if t.Enter.Op == policy.Always {
@@ -54,6 +55,11 @@ func explain(tiers []policy.Tier) string {
 				strings.Join(t.Hook.Command, " "), policy.FormatDuration(t.Hook.Timeout))
 		}
 		s.WriteString("\n")
+	}
+	if p.MakeRoom.Drain {
+		s.WriteString("\nWhile make-room waits for room, and what cuts no connection is not enough, " +
+			"stopping workers are drained one after another, the oldest first, however long they " +
+			"have been stopping.\n")
 	}
 	return s.String()
 }

@@ -148,6 +148,18 @@ func TestExplainTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden.Check(t, "testdata/explain/hook.txt", Explain(p))
+	p, err = Decode(samples(t, "good")["testdata/good/make-room"]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "testdata/explain/make-room.txt", Explain(p))
+	for name, drain := range map[string]bool{
+		"haproxy.service": true, "haproxy@mail.service": false, "haproxy@own.service": true,
+	} {
+		if p.For(name).MakeRoom.Drain != drain {
+			t.Errorf("make-room of %s: drain is %v", name, !drain)
+		}
+	}
 }
 
 func TestGoodSamples(t *testing.T) {
