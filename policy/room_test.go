@@ -121,6 +121,11 @@ func TestLackingRoomIsPersisted(t *testing.T) {
 	b := roomBench(t, "true", stopping(1, 1, CacheEmpty))
 	b.swap = 0
 	Step(b.p, b.st, b.sample())
+	for name, v := range map[string]any{"LackingRoom": b.st, "RoomWanted": b.sample()} {
+		if text, err := json.Marshal(v); err != nil || !strings.Contains(string(text), name) {
+			t.Errorf("%s is not recorded: %s, %v", name, text, err)
+		}
+	}
 	text, err := json.Marshal(b.st)
 	if err != nil {
 		t.Fatal(err)

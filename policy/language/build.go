@@ -22,7 +22,9 @@ func (d *decoder) policy(v *value) *policy.Policy {
 		}
 		own, room := v.get("tiers"), v.get("make-room")
 		if own != nil || room != nil {
-			t.Own = &policy.Policy{Targets: []policy.Target{t}, Tiers: p.Tiers, MakeRoom: p.MakeRoom}
+			t.Own = &policy.Policy{
+				Targets: []policy.Target{t}, Tiers: p.Tiers, MakeRoom: p.MakeRoom,
+			}
 		}
 		if own != nil {
 			t.Own.Tiers = d.ladder(merge(tiers, own))

@@ -57,9 +57,9 @@ func explain(p *policy.Policy) string {
 		s.WriteString("\n")
 	}
 	if p.MakeRoom.Drain {
-		s.WriteString("\nWhile make-room waits for room, and what cuts no connection is not enough, " +
-			"stopping workers are drained one after another, the oldest first, however long they " +
-			"have been stopping.\n")
+		s.WriteString("\nWhile make-room waits for room, and what cuts no connection is not " +
+			"enough, stopping workers are drained one after another, the oldest first, however " +
+			"long they have been stopping.\n")
 	}
 	return s.String()
 }
