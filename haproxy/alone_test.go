@@ -270,6 +270,26 @@ func TestSignalThatCannotBeSent(t *testing.T) {
 	}
 }
 
+// TestUserNamespace: HAProxy of a rootless container, whose root is another user of the
+// host. Its new process is root, and stops one that had become another user.
+func TestUserNamespace(t *testing.T) {
+	h := haproxytest.StartAlone(t, haproxytest.Config{Root: 200_000, CacheSize: cacheSize,
+		Global: "user nobody"})
+	s := NewScanner("/proc")
+	scan(t, s, h, "it serves", hasStates(StateCurrent))
+	tunnel := h.Tunnel()
+	h.SetGlobal("")
+	h.LaunchInstead()
+	in := scan(t, s, h, "it is stopping", hasStates(StateStopping, StateCurrent))
+	p := wantStopping(t, s, in.Workers[0])
+	if done, err := purge(t.Context(), p, h.Pids()); err != nil || done.After != pageSize {
+		t.Errorf("purge: %+v, %v", done, err)
+	}
+	if err := haproxytest.Echo(tunnel); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestChildThatRunsHAProxy: while a process has a child that runs HAProxy, such as one
 // that it has just forked for an external check, it resembles a master. What is known of
 // it is remembered all the same.
@@ -332,6 +352,7 @@ func TestNames(t *testing.T) {
 		"not: another pid":               func(_ *[2]ID, of *[2]standing) { of[o].nspid = 8 },
 		"not: another pid namespace":     func(_ *[2]ID, of *[2]standing) { of[o].pids = "2" },
 		"not: another network namespace": func(_ *[2]ID, of *[2]standing) { of[o].nets = "2" },
+		"not: another user namespace":    func(_ *[2]ID, of *[2]standing) { of[y].users = "2" },
 		"not: another user":              func(_ *[2]ID, of *[2]standing) { of[y].uid = 105 },
 	} {
 		ids := [2]ID{{PID: 1007, Start: 100}, {PID: 1009, Start: 200}}

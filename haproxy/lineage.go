@@ -16,7 +16,8 @@ import (
 // A pid may be in use again, so a name counts only if it can be meant: both processes
 // have the same pid namespace, the named one has that pid in it and is the older one, and
 // the younger one may send it signals (kill(2)) and serves in its network namespace. A
-// process that starts while a list is old is younger than the list's process.
+// process that starts while a list is old is younger than the list's process. Users and
+// capabilities are those of a user namespace, so both must have the same one.
 //
 // Processes that names connect are a lineage: one Instance without a master. The Scanner
 // remembers it: of A, B -sf A and C -sf B the process B may end first.
@@ -24,10 +25,10 @@ import (
 // standing is what of a process without a master decides which others it may replace.
 type standing struct {
 	arguments
-	nspid      int    // its pid in its own pid namespace
-	uid        uint32 // effective user
-	bounding   uint64 // capabilities that it can have had
-	pids, nets string // its pid namespace and its network namespace
+	nspid             int    // its pid in its own pid namespace
+	uid               uint32 // effective user, as its user namespace numbers it
+	bounding          uint64 // capabilities that it can have had
+	pids, nets, users string // its pid, network and user namespaces
 }
 
 // read reads what may change: HAProxy gives up root when it has started.
@@ -36,7 +37,13 @@ func (s *standing) read(procfs string, pid int) error {
 	if err != nil {
 		return err
 	}
-	s.nspid, s.uid, s.bounding = st.NSPID, st.UID, st.Bounding
+	s.nspid, s.bounding = st.NSPID, st.Bounding
+	if s.uid, err = proc.UserInside(procfs, pid, st.UID); err != nil {
+		return err
+	}
+	if s.users, err = proc.Namespace(procfs, pid, "user"); err != nil {
+		return err
+	}
 	if s.pids, err = proc.Namespace(procfs, pid, "pid"); err != nil {
 		return err
 	}

@@ -35,7 +35,8 @@ type memories map[ID]*memory
 func (known memories) names(y, o ID) bool {
 	ys, os := known[y].standing, known[o].standing
 	return ys != nil && os != nil && o.Start < y.Start && slices.Contains(ys.old, os.nspid) &&
-		ys.pids == os.pids && ys.nets == os.nets && (ys.uid == os.uid || ys.uid == 0)
+		ys.pids == os.pids && ys.nets == os.nets && ys.users == os.users &&
+		(ys.uid == os.uid || ys.uid == 0)
 }
 
 // connect makes one lineage of the processes that names connect. A process may have ended

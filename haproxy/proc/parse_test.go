@@ -1,6 +1,8 @@
 package proc
 
 import (
+	"cmp"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -21,6 +23,8 @@ const (
 	statusText = "Name:\thaproxy\nUid:\t0\t104\t104\t104\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t " +
 		"  12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\n" +
 		"ShdPnd:\t0000000000000004\nSigCgt:\t0000000180014f07\nCapBnd:\t00000000a80425fb\n"
+	// of a container of rootless podman
+	uidMap = "         0       1000          1\n         1     100000      65536\n"
 )
 
 func anyMapping(Mapping) bool { return true }
@@ -53,6 +57,34 @@ func TestParseStat(t *testing.T) {
 		Bounding: 0xa80425fb}) {
 		t.Errorf("%+v, %v", s, err)
 	}
+}
+
+func TestUserInside(t *testing.T) {
+	for uid, want := range map[uint32]string{
+		0:      "user 0 has no id in the user namespace",
+		999:    "user 999 has no id in the user namespace",
+		1000:   "0",
+		1001:   "user 1001 has no id in the user namespace",
+		100000: "1",
+		100098: "99",
+		165535: "65536",
+		165536: "user 165536 has no id in the user namespace",
+	} {
+		inside, err := insideOf(uidMap, uid)
+		if got := cmp.Or(errorText(err), fmt.Sprint(inside)); got != want {
+			t.Errorf("user %d: %s, want %s", uid, got, want)
+		}
+	}
+	if uid, err := UserInside("/proc", unix.Getpid(), 65534); uid != 65534 || err != nil {
+		t.Errorf("in this process's own namespace user 65534 is %d, %v", uid, err)
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func TestReusedPIDIsGone(t *testing.T) {
@@ -107,7 +139,7 @@ func TestEndlessFilesOfProc(t *testing.T) {
 }
 
 func FuzzParsers(f *testing.F) {
-	for _, s := range []string{maps26, statLine, statusText} {
+	for _, s := range []string{maps26, statLine, statusText, uidMap} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -120,5 +152,6 @@ func FuzzParsers(f *testing.F) {
 		waitsForEvents(s)
 		parseStat([]byte(s))
 		parseStatus([]byte(s))
+		insideOf(s, 1000)
 	})
 }

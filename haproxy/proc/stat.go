@@ -48,7 +48,8 @@ func Program(procfs string, pid int) (string, error) {
 	return strings.TrimSuffix(exe, " (deleted)"), goneError(err)
 }
 
-// Namespace identifies a namespace of a process (namespaces(7)); kind is "pid" or "net".
+// Namespace identifies a namespace of a process (namespaces(7)); kind is "pid", "net",
+// "user" or "mnt".
 //
 //	pid:[4026531836]
 func Namespace(procfs string, pid int, kind string) (string, error) {

@@ -46,6 +46,7 @@ type Config struct {
 	Args      []string   // instead of -W, -f and -S, with NoCLI; DIR in them stands for Inside("")
 	Parent    []string   // a command that starts the command which follows it, HAProxy; DIR stands for Dir
 	FirstPID  bool       // start Parent, or HAProxy, as process 1 of a pid namespace
+	Root      uint32     // run HAProxy in a user namespace whose root is this user of the host
 
 	Stderr *os.File // standard error; nil is the log
 }
@@ -148,6 +149,9 @@ func prepare(t testing.TB, conf Config) *HAProxy {
 		conf.Threads = 2
 	}
 	h := find(t, conf.Release)
+	if conf.Root != 0 {
+		conf.Parent = enterUserNamespace(t, conf.Root)
+	}
 	h.t, h.conf = t, conf
 	if conf.Path != "" {
 		h.program = conf.Path
@@ -166,11 +170,25 @@ func prepare(t testing.TB, conf Config) *HAProxy {
 	}
 	h.WriteConfig("")
 	for _, name := range []string{"", "haproxy.cfg", "site.pem"} {
-		if err := os.Chown(filepath.Join(h.Dir, name), int(conf.UID), -1); err != nil {
+		owner := int(max(conf.UID, conf.Root))
+		if err := os.Chown(filepath.Join(h.Dir, name), owner, -1); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return h
+}
+
+// enterUserNamespace makes a user namespace that lasts until the test ends, and returns a
+// command that executes another one as its root. It has 65536 users.
+func enterUserNamespace(t testing.TB, root uint32) []string {
+	t.Helper()
+	holder := exec.Command("cat")
+	ids := []syscall.SysProcIDMap{{HostID: int(root), Size: 1 << 16}}
+	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER,
+		UidMappings: ids, GidMappings: ids}
+	StartChild(t, holder)
+	return []string{"nsenter", "--user", "--target", strconv.Itoa(holder.Process.Pid),
+		"--setuid", "0", "--setgid", "0"}
 }
 
 // Version is what the HAProxy of a release says of itself.
@@ -241,6 +259,12 @@ func (h *HAProxy) Log() string {
 
 // Socket is the path of the master CLI's socket.
 func (h *HAProxy) Socket() string { return filepath.Join(h.Dir, "master.sock") }
+
+// SetGlobal replaces the further lines of the global section.
+func (h *HAProxy) SetGlobal(lines string) {
+	h.conf.Global = lines
+	h.WriteConfig("")
+}
 
 // WriteConfig writes the configuration; broken is added to it as it is.
 func (h *HAProxy) WriteConfig(broken string) {
