@@ -119,9 +119,14 @@ func (c *config) readEntry(name string) error {
 	return c.readFile(at, fi)
 }
 
-// find finds a file by the path that it has for the process. It does not open the file.
+// find finds a file by the path that it had for the process at its start. It does not
+// open the file. A process without a master may have changed its root directory (chroot).
+// Then the file is below that of its parent.
 func (c *config) find(name string) (*os.File, os.FileInfo, error) {
 	at, err := proc.OpenAt(c.procfs, c.pid, name)
+	if errors.Is(err, os.ErrNotExist) && c.parent() != 0 {
+		at, err = proc.OpenAt(c.procfs, c.parent(), name)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -130,6 +135,21 @@ func (c *config) find(name string) (*os.File, os.FileInfo, error) {
 		at.Close()
 	}
 	return at, fi, err
+}
+
+// parent returns the pid of the parent of the process if it has the same mount namespace;
+// otherwise 0.
+func (c *config) parent() int {
+	st, err := proc.ReadStat(c.procfs, c.pid)
+	if err != nil {
+		return 0
+	}
+	own, err := proc.Namespace(c.procfs, c.pid, "mnt")
+	if parent, perr := proc.Namespace(c.procfs, st.PPID, "mnt"); err != nil || perr != nil ||
+		parent != own {
+		return 0
+	}
+	return st.PPID
 }
 
 // readFile opens only a regular file that has a size. The open of a device has effects,

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hapressure/tests/haproxytest"
 )
 
@@ -62,4 +64,19 @@ func TestSettingsOfARunningMaster(t *testing.T) {
 		t.Errorf("without the file: %v, %v", d, ok)
 	}
 	h.WriteConfig("")
+}
+
+// TestConfigurationOutsideOfTheRoot: a process without a master changes its root after it
+// has read its configuration. Its parent is then this process.
+func TestConfigurationOutsideOfTheRoot(t *testing.T) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) })
+	h := haproxytest.StartAlone(t, haproxytest.Config{
+		Global: "hard-stop-after 7m\n    chroot " + t.TempDir()})
+	in := scan(t, NewScanner("/proc"), h, "it serves", hasStates(StateCurrent))
+	if d, ok, err := HardStopAfter("/proc", in); d != 7*time.Minute || !ok || err != nil {
+		t.Errorf("%v, %v, %v, want 7m", d, ok, err)
+	}
 }
