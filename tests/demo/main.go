@@ -38,9 +38,10 @@ set -eu
 echo "#### Without hapressure"
 ./storm --kind cache $STORM --out /out/without.json >/dev/null || true
 systemctl stop haproxy
-systemctl reset-failed haproxy || true
+systemctl reset-failed haproxy 2>/dev/null || true # it has not always failed
 install -m 755 hapressure /usr/bin/hapressure
 install -m 644 hapressure.service /etc/systemd/system/hapressure.service
+install -D -m 644 org.hapressure1.conf /usr/share/dbus-1/system.d/org.hapressure1.conf
 systemctl daemon-reload
 echo "#### With hapressure (its journal entries are the lines with >>)"
 systemctl start hapressure
@@ -89,9 +90,10 @@ func demo(ctx context.Context, storm string) error {
 	res, err := guest.Boot(ctx, guest.Spec{
 		Suite: "trixie",
 		Files: map[string]string{
-			"hapressure":         filepath.Join(dir, "hapressure"),
-			"storm":              filepath.Join(dir, "storm"),
-			"hapressure.service": "packaging/hapressure.service",
+			"hapressure":           filepath.Join(dir, "hapressure"),
+			"storm":                filepath.Join(dir, "storm"),
+			"hapressure.service":   "packaging/hapressure.service",
+			"org.hapressure1.conf": "packaging/org.hapressure1.conf",
 		},
 		Run: "STORM=" + storm + script, Timeout: 40 * time.Minute,
 		Live: &wrapped{w: os.Stdout, width: 150},
