@@ -20,12 +20,17 @@ const (
 		"/dev/zero (deleted)\n7f16bbd00000-7f16bbd01000 rw-p 00000000 00:00 0 \n"
 	statLine = "3831 (haproxy (x) y) S 3828 3828 3820 0 -1 4194368 1211 0 0 0 5 3 0 0 20 0 2 0 " +
 		"98765 56000000 1200 18446744073709551615"
-	statusText = "Name:\thaproxy\nUid:\t0\t104\t104\t104\nNSpid:\t3831\t7\nThreads:\t4\nVmRSS:\t " +
-		"  12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\n" +
+	statusText = "Name:\thaproxy\nUid:\t0\t104\t104\t104\nFDSize:\t256\nNSpid:\t3831\t7\n" +
+		"Threads:\t4\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssFile:\t    6948 kB\n" +
+		"RssShmem:\t      72 kB\nVmPTE:\t      92 kB\nVmSwap:\t      20 kB\n" +
 		"ShdPnd:\t0000000000000004\nSigCgt:\t0000000180014f07\nCapBnd:\t00000000a80425fb\n"
 	// of a container of rootless podman
 	uidMap = "         0       1000          1\n         1     100000      65536\n"
 )
+
+const rollup = "55f0c0c00000-7ffd5f5b0000 ---p 00000000 00:00 0                  [rollup]\n" +
+	"Rss:              408100 kB\nPss:              403000 kB\nAnonHugePages:    204800 kB\n" +
+	"ShmemPmdMapped:        0 kB\nSwap:               1024 kB\nSwapPss:            1024 kB\n"
 
 func anyMapping(Mapping) bool { return true }
 
@@ -52,9 +57,9 @@ func TestParseStat(t *testing.T) {
 		t.Errorf("%+v, %v", st, err)
 	}
 	s, err := parseStatus([]byte(statusText))
-	if err != nil || s != (Status{RSSAnon: 4980 << 10, RSSShmem: 72 << 10, Swap: 20 << 10,
-		Threads: 4, UID: 104, NSPID: 7, Depth: 2, Caught: 0x180014f07, Pending: 4,
-		Bounding: 0xa80425fb}) {
+	if err != nil || s != (Status{RSSAnon: 4980 << 10, RSSFile: 6948 << 10, RSSShmem: 72 << 10,
+		Swap: 20 << 10, Tables: 92 << 10, Slots: 256, Threads: 4, UID: 104, NSPID: 7, Depth: 2,
+		Caught: 0x180014f07, Pending: 4, Bounding: 0xa80425fb}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
@@ -85,6 +90,26 @@ func errorText(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+func TestKernelMemory(t *testing.T) {
+	// 256 slots take 256 pointers and two bitmaps of 32 bytes.
+	if got := (Status{Tables: 92 << 10, Slots: 256}).Kernel(); got != 92<<10+2048+64 {
+		t.Errorf("%d", got)
+	}
+}
+
+func TestParseRollup(t *testing.T) {
+	r, err := parseRollup([]byte(rollup))
+	if err != nil || r != (Rollup{HugePages: 200 << 20, Swapped: 1 << 20}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for _, text := range []string{"", "Swap: 1 kB\n",
+		strings.Replace(rollup, "1024 kB", "1 MB", 1)} {
+		if r, err := parseRollup([]byte(text)); err == nil {
+			t.Errorf("%q: %+v, want an error", text, r)
+		}
+	}
 }
 
 func TestReusedPIDIsGone(t *testing.T) {
@@ -139,7 +164,7 @@ func TestEndlessFilesOfProc(t *testing.T) {
 }
 
 func FuzzParsers(f *testing.F) {
-	for _, s := range []string{maps26, statLine, statusText, uidMap} {
+	for _, s := range []string{maps26, statLine, statusText, uidMap, rollup} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -153,5 +178,6 @@ func FuzzParsers(f *testing.F) {
 		parseStat([]byte(s))
 		parseStatus([]byte(s))
 		insideOf(s, 1000)
+		parseRollup([]byte(s))
 	})
 }

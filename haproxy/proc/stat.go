@@ -101,8 +101,11 @@ func parseStat(b []byte) (Stat, error) {
 // Status is a part of /proc/PID/status (proc_pid_status(5)). Sizes are in bytes.
 type Status struct {
 	RSSAnon  uint64 // private memory in RAM
+	RSSFile  uint64 // mapped files in RAM that the process's page tables show
 	RSSShmem uint64 // shared anonymous memory in RAM that the process's page tables show
 	Swap     uint64 // private memory in swap
+	Tables   uint64 // its page tables
+	Slots    uint64 // of its table of descriptors, most of which may be free
 	Threads  int
 	UID      uint32 // effective user
 	NSPID    int    // the pid in the process's own pid namespace
@@ -117,6 +120,11 @@ func (s Status) Private() uint64 { return s.RSSAnon + s.Swap }
 
 // InRAM is the memory in RAM that the page tables of the process show, in bytes.
 func (s Status) InRAM() uint64 { return s.RSSAnon + s.RSSShmem }
+
+// Kernel is what the kernel itself holds for the process, in bytes: page tables, and the
+// table of descriptors with a pointer and two bits for each (fs/file.c, alloc_fdtable).
+// Other objects, such as sockets, are not attributed to a process.
+func (s Status) Kernel() uint64 { return s.Tables + 8*s.Slots + s.Slots/4 }
 
 // ReadStatus reads /proc/PID/status.
 func ReadStatus(procfs string, pid int) (Status, error) {
@@ -141,8 +149,14 @@ func parseStatus(b []byte) (Status, error) {
 		switch key {
 		case "RssAnon":
 			s.RSSAnon, err = parseKB(f)
+		case "RssFile":
+			s.RSSFile, err = parseKB(f)
 		case "RssShmem":
 			s.RSSShmem, err = parseKB(f)
+		case "VmPTE":
+			s.Tables, err = parseKB(f)
+		case "FDSize":
+			s.Slots, err = strconv.ParseUint(f[0], 10, 32)
 		case "Threads":
 			s.Threads, err = strconv.Atoi(f[0])
 		case "Uid":
@@ -168,9 +182,9 @@ func parseStatus(b []byte) (Status, error) {
 			return Status{}, fmt.Errorf("parsing status line %q: %w", line, err)
 		}
 	}
-	if seen != 8 {
-		return Status{}, errors.New("parsing status: no Uid, RssAnon, RssShmem, Threads, NSpid, " +
-			"ShdPnd, SigCgt or CapBnd (a kernel thread or a zombie)")
+	if seen != 11 {
+		return Status{}, errors.New("parsing status: no Uid, FDSize, RssAnon, RssFile, RssShmem, " +
+			"VmPTE, Threads, NSpid, ShdPnd, SigCgt or CapBnd (a kernel thread or a zombie)")
 	}
 	return s, nil
 }
