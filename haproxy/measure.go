@@ -61,7 +61,8 @@ func (m *memory) measure(ctx context.Context, w *Worker) {
 		w.SizeErr, w.CacheErr = err, err
 		return
 	}
-	w.Private, w.RAM = st.Private(), st.InRAM()
+	w.Private, w.Swapped, w.Mapped = st.Private(), st.Swap, st.RSSFile
+	w.Kernel, w.RAM = st.Kernel(), st.InRAM()
 	if fi, err := os.Stat(p.Path("fd")); err == nil {
 		w.Files = int(fi.Size()) // fs/proc/fd.c, proc_fd_getattr
 	}

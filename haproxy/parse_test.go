@@ -10,8 +10,9 @@ import (
 )
 
 // statusText is a status as a real worker had it.
-const statusText = "Name:\thaproxy\nUid:\t0\t104\t104\t104\nNSpid:\t3831\t7\nThreads:\t4\n" +
-	"VmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssShmem:\t      72 kB\nVmSwap:\t      20 kB\n" +
+const statusText = "Name:\thaproxy\nUid:\t0\t104\t104\t104\nFDSize:\t256\nNSpid:\t3831\t7\n" +
+	"Threads:\t4\nVmRSS:\t   12000 kB\nRssAnon:\t    4980 kB\nRssFile:\t    6948 kB\n" +
+	"RssShmem:\t      72 kB\nVmPTE:\t      92 kB\nVmSwap:\t      20 kB\n" +
 	"ShdPnd:\t0000000000000004\nSigCgt:\t0000000180014f07\nCapBnd:\t00000000a80425fb\n"
 
 // A master that is read in the middle of execve(2) has no command line. Its workers are

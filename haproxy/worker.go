@@ -46,7 +46,10 @@ type Worker struct {
 	// Memory, in bytes. See CacheErr and SizeErr.
 	Cache   uint64 // held by the TLS session cache. Read only when stopping
 	Shared  uint64 // all shared anonymous memory. Not read when stopping
-	Private uint64 // in RAM or swapped out
+	Private uint64 // in RAM or swapped out: mostly the heap
+	Swapped uint64 // of Private, what is swapped out
+	Mapped  uint64 // mapped files in RAM: mostly the program, which all workers share
+	Kernel  uint64 // what the kernel holds for it: page tables, table of descriptors
 	RAM     uint64 // what page tables show in RAM, which PageOut works on
 	// OOMScoreAdj is its oom_score_adj, read only when stopping; 0 if it cannot be read.
 	// Protect, which depends on it, reads it again.
@@ -54,7 +57,7 @@ type Worker struct {
 	Files       int // open files, most of which are connections; 0 = unknown, as before Linux 6.2
 
 	CacheErr error // why Cache is unknown: a *Refusal if no memory is recognised as a cache
-	SizeErr  error // why Shared, Private and RAM are unknown
+	SizeErr  error // why the others are unknown
 
 	procfs    string
 	exe       string // the path of its program

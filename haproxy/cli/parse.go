@@ -19,27 +19,34 @@ type Info struct {
 	Connections int // CurrConns: without those of the CLI
 	Listeners   int // those that still accept, and Unstoppable ones
 	Unstoppable int // Unstoppable Jobs: the worker's end of the socket pair to its master
+	// In bytes, as PoolAlloc_bytes and PoolUsed_bytes; 0 before 2.5.
+	PoolsHeld, PoolsUsed uint64
 }
 
-// parseInfo parses the answer to `show info`. A missing line is an error: absent is not
-// zero.
+// parseInfo parses the answer to `show info`. A missing line is an error, but for the
+// pools': absent is not zero.
 //
 //	Pid: 3831
 //	CurrConns: 1
 //	Stopping: 1
 //	Unstoppable Jobs: 1
 //	Listeners: 1
+//	PoolAlloc_bytes: 122840
 func parseInfo(answer string) (Info, error) {
 	var in Info
 	want := map[string]bool{"Pid": true, "Stopping": true, "CurrConns": true, "Listeners": true,
 		"Unstoppable Jobs": true}
 	for line := range strings.Lines(answer) {
 		key, value, ok := strings.Cut(strings.TrimRight(line, "\n"), ": ")
-		if !ok || !want[key] {
+		if !ok {
 			continue
 		}
 		var err error
 		switch key {
+		case "PoolAlloc_bytes":
+			in.PoolsHeld, err = strconv.ParseUint(value, 10, 63)
+		case "PoolUsed_bytes":
+			in.PoolsUsed, err = strconv.ParseUint(value, 10, 63)
 		case "Pid":
 			in.PID, err = strconv.Atoi(value)
 		case "CurrConns":

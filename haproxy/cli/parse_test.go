@@ -45,6 +45,31 @@ func TestParseInfo(t *testing.T) {
 	}
 }
 
+const showMap = "# id (file) description\n" +
+	"0 (/etc/haproxy/a (1).map) pattern loaded from file '/etc/haproxy/a (1).map' used by map at " +
+	"file 'h.cfg' line 10. curr_ver=0 next_ver=0 entry_cnt=50\n" +
+	"3 () acl 'path' file 'h.cfg' line 12. curr_ver=0 next_ver=0 entry_cnt=2\n\n"
+
+func TestContents(t *testing.T) {
+	var c Contents
+	if err := c.addPatterns(showMap, &c.MapEntries); err != nil {
+		t.Fatal(err)
+	}
+	if c.MapEntries != 52 || c.Largest.Entries != 50 ||
+		!strings.HasPrefix(c.Largest.File, "/etc/haproxy/a") {
+		t.Errorf("%+v", c)
+	}
+	for _, answer := range []string{"Permission denied\n", "0 (x) y. entry_cnt=\n",
+		"0 (x) y. entry_cnt=99999999999999999999\n"} {
+		if err := new(Contents).addPatterns(answer, new(uint64)); err == nil {
+			t.Errorf("%q: want an error", answer)
+		}
+	}
+	if n := countLines("# filename\n*/etc/a.pem\n/etc/a.pem\n/etc/b.pem\n\n"); n != 2 {
+		t.Errorf("%d certificates, want 2", n)
+	}
+}
+
 func TestParseSessions(t *testing.T) {
 	ids, err := parseSessions(showSess26)
 	if err != nil || !reflect.DeepEqual(ids, []string{"0x5587a5480d20"}) {
@@ -103,7 +128,7 @@ func TestNoteOfMillionsOfEntries(t *testing.T) {
 }
 
 func FuzzParsers(f *testing.F) {
-	for _, s := range []string{showSess26, showInfo26,
+	for _, s := range []string{showSess26, showInfo26, showMap,
 		"HAPROXY_PROCESSES=|type=w;fd=6;cfd=7;pid=11;reloads=2;id=;version=3.0.11\x00"} {
 		f.Add(s)
 	}
@@ -121,5 +146,7 @@ func FuzzParsers(f *testing.F) {
 			}
 		}
 		parseInfo(s)
+		new(Contents).addPatterns(s, new(uint64))
+		countLines(s)
 	})
 }

@@ -40,7 +40,7 @@ type Config struct {
 	CLI       string     // options of -S, such as ,level,operator
 	UID       uint32     // run all of HAProxy as this user
 	Global    string     // further lines of the global section
-	Sections  string     // further sections
+	Sections  string     // further sections; DIR in them stands for Inside("")
 	Stats     string     // options of a stats socket, stats.sock; "" has none
 	Files     []*os.File // that the master inherits, from descriptor 3 on
 	Args      []string   // instead of -W, -f and -S, with NoCLI; DIR in them stands for Inside("")
@@ -297,7 +297,8 @@ backend webecho
 %[10]s
 %[11]s
 `, h.conf.Threads, h.conf.CacheSize, h.conf.Global+"\n    "+stats, h.Addr, h.TicketAddr,
-		h.HTTPAddr, h.Inside("site.pem"), h.echo, h.web, h.conf.Sections, broken)
+		h.HTTPAddr, h.Inside("site.pem"), h.echo, h.web,
+		strings.ReplaceAll(h.conf.Sections, "DIR", h.Inside("")), broken)
 	if err := os.WriteFile(filepath.Join(h.Dir, "haproxy.cfg"), []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
