@@ -72,12 +72,20 @@ var metrics = describe([][]string{
 	{"swap_room_bytes", "What the group can still swap out.", "target"},
 	{"shmem_bytes",
 		"Shared memory of the group, shmem of memory.stat: mostly session caches.", "target"},
+	{"sock_bytes", "Buffers of the group's sockets, sock of memory.stat.", "target"},
 	{"workers",
 		"Workers by their proof: current, stopping or unknown. No sample while they cannot be " +
 			"listed, as during a reload.", "target", "state"},
 	{"worker_private_bytes",
 		"Private memory of the workers, in RAM or swapped out, without workers " +
 			"of which it is not known.", "target", "state"},
+	{"worker_swapped_bytes",
+		"Of hapressure_worker_private_bytes, what is swapped out.", "target", "state"},
+	{"worker_kernel_bytes",
+		"What the kernel holds for the workers: page tables and tables of descriptors.",
+		"target", "state"},
+	{"worker_open_files",
+		"Open descriptors of the workers, most of which are connections.", "target", "state"},
 	{"stopping_cache_bytes",
 		"What the TLS session caches of stopping workers hold, without caches of " +
 			"which it is not known.", "target"},
@@ -162,6 +170,7 @@ func (ch samples) ofTarget(name string, l snapshot) {
 	ch.read("swap_bytes", v.Swap, 1, name)
 	ch.read("swap_room_bytes", v.SwapRoom, 1, name)
 	ch.read("shmem_bytes", v.Shmem, 1, name)
+	ch.read("sock_bytes", v.sock, 1, name)
 	if v.WorkersAbsent == "" {
 		ch.ofWorkers(name, v.workers, l.stuck)
 	}
@@ -179,14 +188,17 @@ func (ch samples) ofTarget(name string, l snapshot) {
 }
 
 func (ch samples) ofWorkers(name string, workers []haproxy.Worker, isStuck map[haproxy.ID]bool) {
-	var count, private [3]float64 // by state
+	var count, private, swapped, kernel, files [3]float64 // by state
 	var cache, unknown, oldest, stuck float64
 	for _, w := range workers {
 		count[w.State]++
 		stuck += truth(isStuck[w.ID])
 		if w.SizeErr == nil {
 			private[w.State] += float64(w.Private)
+			swapped[w.State] += float64(w.Swapped)
+			kernel[w.State] += float64(w.Kernel)
 		}
+		files[w.State] += float64(w.Files)
 		if w.State != haproxy.StateStopping {
 			continue
 		}
@@ -202,6 +214,9 @@ func (ch samples) ofWorkers(name string, workers []haproxy.Worker, isStuck map[h
 	} {
 		ch.put("workers", count[state], name, state.String())
 		ch.put("worker_private_bytes", private[state], name, state.String())
+		ch.put("worker_swapped_bytes", swapped[state], name, state.String())
+		ch.put("worker_kernel_bytes", kernel[state], name, state.String())
+		ch.put("worker_open_files", files[state], name, state.String())
 	}
 	ch.put("stopping_cache_bytes", cache, name)
 	ch.put("stopping_caches_unknown", unknown, name)

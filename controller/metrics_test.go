@@ -67,9 +67,11 @@ func busy(t *testing.T) (*Controller, view) {
 		},
 		nearest: cgroup.Limit{Group: "/system.slice", Kind: "memory.max", Bytes: 1000 << 20, Usage: 880 << 20},
 		most:    cgroup.Limit{Group: "/system.slice", Kind: "memory.high", Bytes: 1000 << 20, Usage: 880 << 20},
+		sock:    r(3 << 20),
 		workers: []haproxy.Worker{
 			{ID: haproxy.ID{PID: 4711}, State: haproxy.StateStopping,
-				StoppingFor: 90 * time.Second, Cache: 200 << 20, Private: 30 << 20},
+				StoppingFor: 90 * time.Second, Cache: 200 << 20, Private: 30 << 20,
+				Swapped: 8 << 20, Kernel: 2 << 20, Files: 20},
 			{State: haproxy.StateStopping, StoppingFor: 60 * time.Second, Cache: 100 << 20, Private: 20 << 20},
 			{State: haproxy.StateStopping, CacheErr: &haproxy.Refusal{Reason: shctx.NoCache}, SizeErr: fmt.Errorf("gone")},
 			{State: haproxy.StateStopping, CacheErr: fmt.Errorf("not readable")},
@@ -159,6 +161,10 @@ func TestMetricsTellWhatWasSensedAndDone(t *testing.T) {
 		"hapressure_workers,state=current" + target:                                               1,
 		"hapressure_workers,state=unknown" + target:                                               0,
 		"hapressure_worker_private_bytes,state=stopping" + target:                                 50 << 20,
+		"hapressure_worker_swapped_bytes,state=stopping" + target:                                 8 << 20,
+		"hapressure_worker_kernel_bytes,state=stopping" + target:                                  2 << 20,
+		"hapressure_worker_open_files,state=stopping" + target:                                    20,
+		"hapressure_sock_bytes" + target:                                                          3 << 20,
 		"hapressure_stopping_cache_bytes" + target:                                                300 << 20,
 		"hapressure_stopping_caches_unknown" + target:                                             1,
 		"hapressure_stuck_workers" + target:                                                       1,
@@ -202,7 +208,7 @@ func TestAbsentReadingHasNoSample(t *testing.T) {
 		Usage: no, ReloadRoom: no, LimitIn: absent(policy.NotRising), Swap: no, SwapRoom: no, Shmem: no, SomeTotal: no, FullTotal: no,
 		Some10: no, Some60: no, Some300: no, Full10: no, Full60: no, Full300: no, Events: map[string]policy.Reading{"high": no}, WorkersAbsent: "a reload",
 	}
-	v.workers, v.nearest, v.most = nil, cgroup.Limit{}, cgroup.Limit{}
+	v.sock, v.workers, v.nearest, v.most = no, nil, cgroup.Limit{}, cgroup.Limit{}
 	g.state = policy.State{}
 	g.published.tick(g.name, v, g.policy.Load(), &g.state, g.published.last.missing)
 	var left []string

@@ -23,8 +23,9 @@ const senseTime = 10 * time.Second
 // add to it.
 type view struct {
 	policy.Sample
-	nearest cgroup.Limit // the one with the least headroom
-	most    cgroup.Limit // the one of which the largest share is used
+	nearest cgroup.Limit   // the one with the least headroom
+	most    cgroup.Limit   // the one of which the largest share is used
+	sock    policy.Reading // of memory.stat
 	found   []haproxy.Instance
 	workers []haproxy.Worker // of all of them
 }
@@ -105,7 +106,7 @@ func (s *sensor) sense(ctx context.Context, now time.Duration) (view, error) {
 	v.Swap = reading(float64(swap), err)
 	stat, err := s.group.Stat()
 	s.gaps.note("memory.stat", err)
-	v.Shmem = reading(float64(stat["shmem"]), err)
+	v.Shmem, v.sock = reading(float64(stat["shmem"]), err), reading(float64(stat["sock"]), err)
 	held := stat["anon"] + stat["shmem"] // without page cache, which the kernel drops
 	v.UsageOf, v.RoomOf = s.limitOf(v.most, held), s.limitOf(v.nearest, held)
 	return v, nil

@@ -28,7 +28,7 @@ func targetStatus(ctx context.Context, procfs string, t target, l snapshot) stat
 		Limit: limitStatus(v.nearest), UsageLimit: limitStatus(v.most),
 		Usage: v.Usage, ReloadRoom: v.ReloadRoom, LimitIn: v.LimitIn,
 		Some10: v.Some10, Some60: v.Some60, Full10: v.Full10, Full60: v.Full60,
-		Swap: v.Swap, Shmem: v.Shmem, Events: v.Events,
+		Swap: v.Swap, Shmem: v.Shmem, Sock: v.sock, Events: v.Events,
 		Missing: map[string]string{}, HardStopAfter: l.hardStop, WorkersAbsent: v.WorkersAbsent,
 		Masters: DescribeMasters(ctx, procfs, l.found, l.hardStop),
 		Actions: append([]status.Action{}, l.actions[max(0, len(l.actions)-actionsSize):]...),
@@ -37,6 +37,7 @@ func targetStatus(ctx context.Context, procfs string, t target, l snapshot) stat
 	if !l.changed.IsZero() {
 		s.TierSince = &l.changed
 	}
+	s.Stopping = HeldByStopping(s.Masters)
 	for _, tier := range l.policy.Tiers {
 		s.Tiers = append(s.Tiers, tier.Name)
 	}
@@ -188,6 +189,10 @@ func describeWorker(ctx context.Context, w haproxy.Worker) status.Worker {
 	}
 	if row.SizeError = text(w.SizeErr); w.SizeErr == nil {
 		row.Private, row.Shared = &w.Private, &w.Shared
+		row.Swapped, row.MappedFiles, row.Kernel = &w.Swapped, &w.Mapped, &w.Kernel
+	}
+	if w.Files > 0 {
+		row.OpenFiles = &w.Files
 	}
 	if n, err := w.Connections(ctx); err != nil {
 		row.ConnError = err.Error()

@@ -223,7 +223,7 @@ func inspectStoppedWorker(t *testing.T, pid int) {
 		if err != nil || len(s.Targets) != 1 {
 			t.Fatalf("%+v, %v", s, err)
 		}
-		return render.WorkersSummary(s.Targets[0].Masters)
+		return render.WorkersSummary(s.Targets[0].Masters, s.Targets[0].Stopping)
 	}
 	const want = "1 current, 1 stopping"
 	for end := time.Now().Add(haproxytest.Deadline); !strings.Contains(workers(), want); {

@@ -13,7 +13,7 @@ import (
 
 func workersCommand() *cobra.Command {
 	var instances *selector.Selector
-	var asJSON bool
+	var detail, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "workers",
 		Short: "List HAProxy's workers, what they hold, and which are stopping",
@@ -27,8 +27,13 @@ and PRIVATE its other memory. They are measured: RSS lacks the cache up to HAPro
 STOP is the time until HAProxy's own hard-stop-after terminates the worker, according to the
 present configuration files.
 
+--detail examines stopping workers further: HTTP caches, memory in transparent huge pages,
+HAProxy's memory pools, and what the configuration holds: entries of maps and ACLs,
+certificates, servers. The kernel walks the page tables of each, and each that has a master is
+asked six questions, which takes it milliseconds.
+
 Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
-		Example: "  hapressure workers\n  hapressure workers --unit haproxy --json",
+		Example: "  hapressure workers\n  hapressure workers --detail\n  hapressure workers --unit haproxy --json",
 		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s := haproxy.NewScanner(host.Procfs)
@@ -37,18 +42,23 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 				return err
 			}
 			masters := controller.DescribeMasters(cmd.Context(), host.Procfs, found, nil)
+			if detail {
+				controller.AddDetail(cmd.Context(), masters, found)
+			}
 			leftOut := []status.LeftOut{}
 			if instances.PID == 0 {
 				leftOut = controller.DescribeLeftOut(s.LeftOut())
 			}
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), map[string]any{"masters": masters,
-					"left_out": leftOut})
+					"left_out": leftOut,
+					"stopping": controller.HeldByStopping(masters)})
 			}
 			return render.Workers(cmd.OutOrStdout(), masters, leftOut)
 		},
 	}
 	instances = instanceFlags(cmd)
+	cmd.Flags().BoolVar(&detail, "detail", false, "ask stopping workers what makes up their memory")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

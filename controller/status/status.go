@@ -114,6 +114,8 @@ type Target struct {
 	Swap    policy.Reading `json:"swap_bytes"`         // memory.swap.current
 	// Of memory.stat: all caches, and other shared memory
 	Shmem policy.Reading `json:"shmem_bytes"`
+	// Of memory.stat: buffers of the group's sockets
+	Sock policy.Reading `json:"sock_bytes"`
 
 	// Counts of memory.events since the cgroup was made
 	Events  map[string]policy.Reading `json:"events"`
@@ -121,7 +123,8 @@ type Target struct {
 
 	// The effective one of all tiers that the target is in
 	HardStopAfter *float64 `json:"hard_stop_after_seconds"`
-	Masters       []Master `json:"masters"` // one, unless the cgroup holds several HAProxies
+	Stopping      Memory   `json:"stopping"` // what all stopping workers hold
+	Masters       []Master `json:"masters"`  // one, unless the cgroup holds several HAProxies
 	// Why workers cannot be listed now; then these are of an earlier tick
 	WorkersAbsent string   `json:"workers_absent,omitempty"`
 	Actions       []Action `json:"actions"` // the last ones, the newest last
@@ -206,8 +209,53 @@ type Worker struct {
 	CacheError string  `json:"cache_error,omitempty"` // why it is not known
 	Private    *uint64 `json:"private_bytes"`         // memory of its own
 	// Shared anonymous memory, the session cache included
-	Shared    *uint64 `json:"shared_bytes"`
-	SizeError string  `json:"size_error,omitempty"` // why these two are not known
+	Shared *uint64 `json:"shared_bytes"`
+	// Of private_bytes, what is swapped out
+	Swapped *uint64 `json:"swapped_bytes"`
+	// Mapped files in RAM: mostly the program, which all workers share
+	MappedFiles *uint64 `json:"mapped_files_bytes"`
+	// What the kernel holds for it: page tables and the table of descriptors
+	Kernel    *uint64 `json:"kernel_bytes"`
+	SizeError string  `json:"size_error,omitempty"` // why these five are not known
+	// Open descriptors, most of which are connections
+	OpenFiles *int `json:"open_files"`
+	// What makes up the memory of a stopping worker; only if asked for
+	Detail *Detail `json:"detail,omitempty"`
+}
+
+// Memory is what workers hold together, by kind.
+type Memory struct {
+	Workers     int    `json:"workers"`            // their number
+	Cache       uint64 `json:"cache_bytes"`        // TLS session caches
+	OtherShared uint64 `json:"other_shared_bytes"` // HTTP caches, unrecognised caches
+	Private     uint64 `json:"private_bytes"`      // memory of their own
+	Swapped     uint64 `json:"swapped_bytes"`      // of private_bytes, what is swapped out
+	Kernel      uint64 `json:"kernel_bytes"`       // page tables and tables of descriptors
+	OpenFiles   int    `json:"open_files"`         // descriptors
+	Incomplete  bool   `json:"incomplete"`         // of some worker a value is not known
+}
+
+// Detail is what makes up the memory of a stopping worker.
+type Detail struct {
+	HTTPCaches  *uint64 `json:"http_caches_bytes"`      // of shared_bytes, that of cache sections
+	HugePages   *uint64 `json:"huge_pages_bytes"`       // of private_bytes: transparent ones
+	MemoryError string  `json:"memory_error,omitempty"` // why these two are not known
+	PoolsHeld   *uint64 `json:"pools_held_bytes"`       // of private_bytes: HAProxy's pools
+	PoolsUsed   *uint64 `json:"pools_used_bytes"`       // of that, used by objects
+	// What the configuration holds
+	Contents       *Contents `json:"contents"`
+	QuestionsError string    `json:"questions_error,omitempty"` // why these three are not known
+}
+
+// Contents is what a worker's configuration holds, as the worker counts it.
+type Contents struct {
+	MapEntries     uint64 `json:"map_entries"`     // in all maps
+	ACLEntries     uint64 `json:"acl_entries"`     // in all ACLs
+	Largest        string `json:"largest"`         // file of the largest map or ACL; empty = none
+	LargestEntries uint64 `json:"largest_entries"` // of that one
+	Certificates   int    `json:"certificates"`    // loaded ones
+	Backends       int    `json:"backends"`        // without those that HAProxy makes itself
+	Servers        int    `json:"servers"`         // of these
 }
 
 // LeftOut is a process that resembles HAProxy, but is no part of a running one.

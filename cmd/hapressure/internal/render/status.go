@@ -76,7 +76,10 @@ func targetText(b *strings.Builder, t status.Target, s status.Status, width int)
 	if t.Swap.Value > 0 {
 		line("swap", Size(uint64(t.Swap.Value)))
 	}
-	line("workers", WorkersSummary(t.Masters))
+	if t.Sock.Value >= 1<<20 {
+		line("sockets", "buffers of "+Size(uint64(t.Sock.Value)))
+	}
+	line("workers", WorkersSummary(t.Masters, t.Stopping))
 	line("hard stop", hardStopText(t))
 	for _, why := range Unknown(t) {
 		line("unknown", why)

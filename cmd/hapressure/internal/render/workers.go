@@ -15,18 +15,16 @@ import (
 // Stopping is the State of a worker that is proven to be stopping.
 const Stopping = "stopping"
 
-// WorkersSummary counts workers by their state, and sums up what the stopping ones hold.
-func WorkersSummary(masters []status.Master) string {
+// WorkersSummary counts workers by their state, and says what the stopping ones hold.
+func WorkersSummary(masters []status.Master, held status.Memory) string {
 	count := map[string]int{}
-	var cache, private uint64
 	conns, least := 0, ""
 	for _, m := range masters {
 		for _, w := range m.Workers {
 			if count[w.State]++; w.State != Stopping {
 				continue
 			}
-			cache, private, conns = cache+or0(w.Cache), private+or0(w.Private),
-				conns+or0(w.Connections)
+			conns += or0(w.Connections)
 			if w.Cache == nil || w.Private == nil || w.Connections == nil {
 				least = "at least "
 			}
@@ -38,8 +36,23 @@ func WorkersSummary(masters []status.Master) string {
 	}
 	text := cmp.Or(strings.Join(parts, ", "), "none")
 	if count[Stopping] > 0 {
-		text += fmt.Sprintf(": %scaches %s, private %s, %d conns", least, Size(cache),
-			Size(private), conns)
+		text += fmt.Sprintf(": %s%s, %d conns", least, Held(held), conns)
+	}
+	return text
+}
+
+// Held says what workers hold, by kind. Kinds that are seldom much are left out if they
+// are less than 1 MiB.
+func Held(m status.Memory) string {
+	text := "caches " + Size(m.Cache) + ", private " + Size(m.Private)
+	if m.Swapped >= 1<<20 {
+		text += " (" + Size(m.Swapped) + " swapped out)"
+	}
+	if m.OtherShared >= 1<<20 {
+		text += ", other shared " + Size(m.OtherShared)
+	}
+	if m.Kernel >= 1<<20 {
+		text += ", kernel " + Size(m.Kernel)
 	}
 	return text
 }
@@ -75,6 +88,9 @@ func Workers(out io.Writer, masters []status.Master, leftOut []status.LeftOut) e
 			texts = append(texts, w.Proof)
 		}
 		if err := TextTable(out, rows, texts); err != nil {
+			return err
+		}
+		if err := details(out, m); err != nil {
 			return err
 		}
 	}

@@ -29,7 +29,8 @@ func Storm(name string, workers int) status.Target {
 			Used: 930 << 20},
 		Usage: value(91), ReloadRoom: value(0.4), LimitIn: value(42),
 		Some10: value(7.21), Some60: value(3.1), Full10: value(1.13), Full60: value(0.4),
-		Swap: value(120 << 20), Shmem: value(700 << 20),
+		Swap:  value(120 << 20),
+		Shmem: value(700 << 20), Sock: value(3 << 20),
 		Events: map[string]policy.Reading{"high": value(1203), "max": value(4),
 			"oom": value(1), "oom_kill": value(1), "low": value(0)},
 		Missing:       map[string]string{},
@@ -42,7 +43,9 @@ func Storm(name string, workers int) status.Target {
 			StoppingFor: new(float64(7000 - 600*i)), HardStopIn: new(max(0, float64(300-100*i))),
 			Connections: new(240 - 20*i),
 			Cache:       new(uint64(237 << 20)), Private: new(uint64(96-3*i) << 20),
-			Shared: new(uint64(240 << 20))}
+			Shared: new(uint64(240 << 20)), Swapped: new(uint64(i) << 20),
+			MappedFiles: new(uint64(9 << 20)), Kernel: new(uint64(1 << 20)),
+			OpenFiles: new(300 - 20*i)}
 		if i%3 == 0 {
 			w.Cache = new(uint64(4096))
 		}
@@ -52,6 +55,11 @@ func Storm(name string, workers int) status.Target {
 		m.Workers = append(m.Workers, w)
 	}
 	t.Masters = []status.Master{m}
+	old := uint64(workers - 1)
+	t.Stopping = status.Memory{
+		Workers: workers - 1, Cache: old * 150 << 20, Private: old * 81 << 20,
+		Swapped: old * 5 << 20, OtherShared: old * 3 << 20, Kernel: old << 20, OpenFiles: 2000,
+	}
 	t.Actions = []status.Action{
 		{At: Before(200 * time.Second), Tier: "purge", Action: "purge-ssl-cache", PID: 775,
 			Result: policy.Done, Freed: 237 << 20,

@@ -116,7 +116,7 @@ func (m *Model) drawTarget(p *page, bottom int) {
 	line("because", t.TierWhy)
 	line("memory", render.Memory(t))
 	line("limit", t.Limit.Name)
-	line("workers", render.WorkersSummary(t.Masters))
+	line("workers", render.WorkersSummary(t.Masters, t.Stopping))
 	if whys := render.Unknown(t); len(whys) > 0 {
 		line(fmt.Sprintf("unknown %d", len(whys)), whys[0])
 	}

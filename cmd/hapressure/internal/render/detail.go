@@ -1,0 +1,129 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"hapressure/controller/status"
+)
+
+// details prints what makes up the memory of the stopping workers of a master, and sums.
+func details(out io.Writer, m status.Master) error {
+	rows := [][]string{{"GEN", "PID", "CACHE", "HTTP CACHES", "OTHER SHARED", "PRIVATE", "SWAPPED",
+		"HUGE PAGES", "POOLS", "USED", "KERNEL", "FILES"}}
+	var sums [9]uint64
+	files := 0
+	for _, w := range m.Workers {
+		d := w.Detail
+		if d == nil {
+			continue
+		}
+		row := []string{strconv.Itoa(w.Generation), strconv.Itoa(w.PID)}
+		for i, size := range []*uint64{w.Cache, d.HTTPCaches, otherShared(w), w.Private, w.Swapped,
+			d.HugePages, d.PoolsHeld, d.PoolsUsed, w.Kernel} {
+			row = append(row, Known(size, Size))
+			sums[i] += or0(size)
+		}
+		rows = append(rows, append(row, Known(w.OpenFiles, strconv.Itoa)))
+		files += or0(w.OpenFiles)
+	}
+	if len(rows) == 1 {
+		return nil
+	}
+	sum := []string{"", "sum"}
+	for _, n := range sums {
+		sum = append(sum, Size(n))
+	}
+	fmt.Fprintln(out)
+	if err := Table(out, "", append(rows, append(sum, strconv.Itoa(files)))); err != nil {
+		return err
+	}
+	for _, text := range contents(m.Workers) {
+		fmt.Fprintln(out, Printable(text))
+	}
+	return nil
+}
+
+// otherShared returns the shared memory of a worker that is no recognised cache, nil if
+// it is unknown.
+func otherShared(w status.Worker) *uint64 {
+	if w.Shared == nil {
+		return nil
+	}
+	return new(*w.Shared - min(*w.Shared, or0(w.Cache)+or0(w.Detail.HTTPCaches)))
+}
+
+// contents says what the configurations of stopping workers hold. Generations that hold
+// the same have one line.
+func contents(workers []status.Worker) []string {
+	var all []status.Contents // in order of generation
+	of := map[status.Contents][]int{}
+	var unknown []string
+	for _, w := range workers {
+		d := w.Detail
+		if d == nil {
+			continue
+		}
+		if c := d.Contents; c != nil {
+			if of[*c] == nil {
+				all = append(all, *c)
+			}
+			of[*c] = append(of[*c], w.Generation)
+		}
+		for what, why := range map[string]string{"configuration and pools": d.QuestionsError,
+			"HTTP caches and huge pages": d.MemoryError} {
+			if why != "" {
+				unknown = append(unknown,
+					fmt.Sprintf("Generation %d: %s unknown: %s", w.Generation, what, why))
+			}
+		}
+	}
+	var lines []string
+	for _, c := range all {
+		lines = append(lines, generations(of[c])+" "+contentsText(c))
+	}
+	slices.Sort(unknown)
+	return append(lines, unknown...)
+}
+
+// generations names generations that hold the same.
+func generations(g []int) string {
+	if len(g) == 1 {
+		return fmt.Sprintf("Generation %d holds", g[0])
+	}
+	var runs []string
+	for from := 0; from < len(g); {
+		to := from
+		for to+1 < len(g) && g[to+1] == g[to]+1 {
+			to++
+		}
+		run := strconv.Itoa(g[from])
+		if to > from {
+			run += "-" + strconv.Itoa(g[to])
+		}
+		runs = append(runs, run)
+		from = to + 1
+	}
+	return fmt.Sprintf("Each of the %d generations %s holds", len(g), strings.Join(runs, ", "))
+}
+
+func contentsText(c status.Contents) string {
+	text := fmt.Sprintf("%s in maps, %d in ACLs", counted(c.MapEntries, "entry", "entries"),
+		c.ACLEntries)
+	if c.Largest != "" {
+		text += fmt.Sprintf(" (%d in %s)", c.LargestEntries, c.Largest)
+	}
+	return text + fmt.Sprintf("; %s; %s in %s",
+		counted(c.Certificates, "certificate", "certificates"),
+		counted(c.Servers, "server", "servers"), counted(c.Backends, "backend", "backends"))
+}
+
+func counted[N int | uint64](n N, one, many string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, one)
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

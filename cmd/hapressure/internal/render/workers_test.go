@@ -1,0 +1,29 @@
+package render
+
+import (
+	"strings"
+	"testing"
+
+	"hapressure/cmd/hapressure/internal/statustest"
+	"hapressure/controller/status"
+	"hapressure/tests/golden"
+)
+
+func TestWorkersInDetail(t *testing.T) {
+	m := statustest.Storm("haproxy.service", 5).Masters[0]
+	for i := range m.Workers[:4] {
+		m.Workers[i].Detail = &status.Detail{HTTPCaches: new(uint64(2 << 20)),
+			HugePages: new(uint64(16 << 20)), PoolsHeld: new(uint64(9 << 20)),
+			PoolsUsed: new(uint64(1 << 20)), Contents: &status.Contents{MapEntries: 1_400_000,
+				ACLEntries: 12, Largest: "/etc/haproxy/hosts.map", LargestEntries: 1_399_000,
+				Certificates: 5000, Backends: 1, Servers: 30}}
+	}
+	m.Workers[1].Detail.Contents = &status.Contents{Certificates: 1}
+	m.Workers[2].Detail = &status.Detail{MemoryError: "process is gone",
+		QuestionsError: "it has not answered an earlier question"}
+	var b strings.Builder
+	if err := Workers(&b, []status.Master{m}, nil); err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "testdata/workers-detail.txt", b.String())
+}
