@@ -180,7 +180,12 @@ type world struct {
 // work on it.
 func newWorld(t *testing.T, conf haproxytest.Config, files map[string]string) *world {
 	conf.CacheSize = cacheSize
-	w := &world{HAProxy: haproxytest.Start(t, conf), t: t, tree: cgrouptest.New(t), journal: newRecorder()}
+	return worldOf(t, haproxytest.Start(t, conf), files)
+}
+
+// worldOf is newWorld with a HAProxy that runs already.
+func worldOf(t *testing.T, h *haproxytest.HAProxy, files map[string]string) *world {
+	w := &world{HAProxy: h, t: t, tree: cgrouptest.New(t), journal: newRecorder()}
 	w.units = &fakeUnits{name: "haproxy.service", cgroup: group, changes: make(chan string)}
 	w.tree.Group(group, files)
 	w.listProcs()
@@ -439,6 +444,47 @@ tiers:
 	e := w.journal.wait(t, "the termination", 1, action(policy.TerminateOldest))[0]
 	if !strings.Contains(e.Message, "SIGTERM") {
 		t.Errorf("it was not terminated: %q", e.Message)
+	}
+}
+
+// Without a master there is no CLI to drain by. The connections live until the next tier
+// terminates the old process in its turn.
+func TestDrainIsRefusedWithoutMaster(t *testing.T) {
+	w := worldOf(t, haproxytest.StartAlone(t, haproxytest.Config{CacheSize: cacheSize}),
+		map[string]string{"memory.max": "1000000000\n", "memory.current": "100000000\n"})
+	old := w.Tunnel()
+	w.LaunchInstead()
+	w.listProcs()
+	young := w.Tunnel()
+	w.guard(`version: 1
+tiers:
+  - name: shorten
+    enter: always
+    actions: [hard-stop-after: {limit: 1s}]
+  - name: terminate
+    enter: {usage: {above: 90%}}
+    leave: {usage: {below: 80%}}
+    settle: 0s
+    actions: [terminate-oldest: {grace: 10s, settle: 0s, keep: 0}]
+`, false)
+	e := w.journal.wait(t, "the refusal", 1, kind(Refused))[0]
+	if e.Fields["HAPRESSURE_ACTION"] != policy.HardStopAfter ||
+		!strings.Contains(e.Message, haproxy.ErrNoCLI.Error()) {
+		t.Errorf("%q %v", e.Message, e.Fields)
+	}
+	if err := haproxytest.Echo(old); err != nil {
+		t.Errorf("tunnel of the old process: %v", err)
+	}
+	w.tree.Write(group, "memory.current", "950000000\n")
+	w.journal.wait(t, "the termination", 1, action(policy.TerminateOldest))
+	if err := haproxytest.Echo(old); err == nil {
+		t.Error("the tunnel of the process that was terminated is still open")
+	}
+	if err := haproxytest.Echo(young); err != nil {
+		t.Errorf("tunnel of the process that serves: %v", err)
+	}
+	if n := len(w.journal.all(kind(Refused))); n != 1 {
+		t.Errorf("the drain was refused %d times, want once for good", n)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hapressure/haproxy/proc"
 	"hapressure/tests/haproxytest"
 )
 
@@ -227,24 +228,37 @@ func TestSignalNotTakenYet(t *testing.T) {
 	scan(t, s, h, "it has taken the signal", hasStates(StateStopping, StateCurrent))
 }
 
-// TestStrandedProcessIsCurrent: a process that a younger one names, but that still
-// accepts, serves.
+// TestStrandedProcessIsCurrent: a process that a younger one has stopped, but that still
+// accepts, serves: one that hangs, and one that has taken the signal and is in its grace
+// time.
 func TestStrandedProcessIsCurrent(t *testing.T) {
-	h := haproxytest.StartAlone(t, haproxytest.Config{})
-	s := NewScanner("/proc")
-	old := h.Pids()[0]
-	syscall.Kill(old, syscall.SIGSTOP)
-	t.Cleanup(func() { syscall.Kill(old, syscall.SIGCONT) })
-	young := h.LaunchInstead()
-	in := scan(t, s, h, "both accept, one is replaced", func(in Instance) bool {
-		return len(in.Workers) == 2 && in.Workers[0].ReplacedBy == young &&
-			in.Workers[1].State == StateCurrent
-	})
-	if in.Workers[0].State == StateStopping {
-		t.Errorf("%+v", in.Workers[0])
-	}
-	if _, err := s.Recheck(t.Context(), in.Workers[0]); !errors.Is(err, ErrNotStopping) {
-		t.Errorf("%v, want %v", err, ErrNotStopping)
+	for what, c := range map[string]struct {
+		global string
+		hold   func(pid int)
+	}{
+		"hangs": {hold: func(pid int) { syscall.Kill(pid, syscall.SIGSTOP) }},
+		"grace": {global: "grace 1h", hold: func(int) {}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := haproxytest.StartAlone(t, haproxytest.Config{Global: c.global})
+			s := NewScanner("/proc")
+			scan(t, s, h, "it serves", hasStates(StateCurrent))
+			old := h.Pids()[0]
+			c.hold(old)
+			t.Cleanup(func() { syscall.Kill(old, syscall.SIGCONT) })
+			young := h.LaunchInstead()
+			in := scan(t, s, h, "both accept, one is replaced", func(in Instance) bool {
+				return len(in.Workers) == 2 && in.Workers[0].ReplacedBy == young &&
+					in.Workers[1].State == StateCurrent &&
+					s.workers[in.Workers[0].ID].signalled == (what == "grace")
+			})
+			if in.Workers[0].State != StateCurrent {
+				t.Errorf("%+v", in.Workers[0])
+			}
+			if _, err := s.Recheck(t.Context(), in.Workers[0]); !errors.Is(err, ErrNotStopping) {
+				t.Errorf("%v, want %v", err, ErrNotStopping)
+			}
+		})
 	}
 }
 
@@ -414,6 +428,36 @@ func TestReusedPIDInAList(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestPIDOfAnotherNamespace: a HAProxy in a container, with the same cgroup, names a pid
+// that is another process on the host. It stops its own predecessor, and not that one.
+func TestPIDOfAnotherNamespace(t *testing.T) {
+	host := haproxytest.StartAlone(t, haproxytest.Config{})
+	contained := haproxytest.StartAlone(t, haproxytest.Config{OwnPIDs: true})
+	s := NewScanner("/proc")
+	paused := scan(t, s, host, "it serves", hasStates(StateCurrent)).Workers[0]
+	contained.Tunnel()
+	old, err := proc.ReadStatus("/proc", contained.Pids()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := contained.Launch("-sf", strconv.Itoa(old.NSPID),
+		strconv.Itoa(paused.PID)); err != nil {
+		t.Fatal(err)
+	}
+	syscall.Kill(paused.PID, syscall.SIGTTOU)
+	host.Eventually("the contained one has stopped its predecessor", func() error {
+		found, err := s.Scan(t.Context(), slices.Concat(host.Pids(), contained.Pids()))
+		if err != nil || len(found) != 2 || !hasStates(StateUnknown)(found[0]) ||
+			!hasStates(StateStopping, StateCurrent)(found[1]) {
+			return fmt.Errorf("%+v, %v", found, err)
+		}
+		return nil
+	})
+	if p, err := s.Recheck(t.Context(), paused); !errors.Is(err, ErrNotStopping) {
+		t.Errorf("%+v, %v, want %v", p, err, ErrNotStopping)
+	}
 }
 
 // TestLeftOut: what resembles HAProxy is listed with the reason why it is none.

@@ -39,10 +39,11 @@ func (known memories) proveSignalled(in *Instance, seen map[ID]sockets) {
 			}
 		}
 		switch {
-		case w.State == StateCurrent && w.ReplacedBy != 0:
-			w.Why += fmt.Sprintf(", although pid %d serves in its place: "+
-				"it was named after -sf or -st", w.ReplacedBy)
 		case seen[w.ID] != acceptNothing:
+			if w.State == StateCurrent && w.ReplacedBy != 0 {
+				w.Why += fmt.Sprintf(", although pid %d serves in its place: "+
+					"it was named after -sf or -st", w.ReplacedBy)
+			}
 		case !m.started:
 			w.Why = "it accepts no connection, and was not yet seen waiting for events: " +
 				"it may be loading"

@@ -47,6 +47,7 @@ type Config struct {
 	Parent    []string   // a command that starts the command which follows it, HAProxy; DIR stands for Dir
 	FirstPID  bool       // start Parent, or HAProxy, as process 1 of a pid namespace
 	Root      uint32     // run HAProxy in a user namespace whose root is this user of the host
+	OwnPIDs   bool       // run HAProxy in a pid namespace that outlives its processes
 
 	Stderr *os.File // standard error; nil is the log
 }
@@ -152,6 +153,10 @@ func prepare(t testing.TB, conf Config) *HAProxy {
 	if conf.Root != 0 {
 		conf.Parent = enterUserNamespace(t, conf.Root)
 	}
+	if conf.OwnPIDs {
+		conf.Parent = []string{"nsenter", "--pid", "--target",
+			holdNamespace(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID})}
+	}
 	h.t, h.conf = t, conf
 	if conf.Path != "" {
 		h.program = conf.Path
@@ -182,13 +187,20 @@ func prepare(t testing.TB, conf Config) *HAProxy {
 // command that executes another one as its root. It has 65536 users.
 func enterUserNamespace(t testing.TB, root uint32) []string {
 	t.Helper()
-	holder := exec.Command("cat")
 	ids := []syscall.SysProcIDMap{{HostID: int(root), Size: 1 << 16}}
-	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER,
-		UidMappings: ids, GidMappings: ids}
+	holder := holdNamespace(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER,
+		UidMappings: ids, GidMappings: ids})
+	return []string{"nsenter", "--user", "--target", holder, "--setuid", "0", "--setgid", "0"}
+}
+
+// holdNamespace starts a process in new namespaces that does nothing until the test ends,
+// and returns its pid.
+func holdNamespace(t testing.TB, attr *syscall.SysProcAttr) string {
+	t.Helper()
+	holder := exec.Command("cat")
+	holder.SysProcAttr = attr
 	StartChild(t, holder)
-	return []string{"nsenter", "--user", "--target", strconv.Itoa(holder.Process.Pid),
-		"--setuid", "0", "--setgid", "0"}
+	return strconv.Itoa(holder.Process.Pid)
 }
 
 // Version is what the HAProxy of a release says of itself.
