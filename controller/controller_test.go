@@ -387,6 +387,29 @@ tiers:
 	}
 }
 
+// TestDrainsByCost holds that the worker with the fewer connections is drained first,
+// although it is the younger one.
+func TestDrainsByCost(t *testing.T) {
+	w := newWorld(t, haproxytest.Config{}, nil)
+	for range 9 {
+		w.Tunnel()
+	}
+	w.reload()
+	w.reload()
+	w.guard(`version: 1
+tiers:
+  - name: shorten
+    enter: always
+    actions: [hard-stop-after: {limit: 1ms, order: bytes-per-connection}]
+`, false)
+	drains := w.journal.wait(t, "two hard stops", 2, action(policy.HardStopAfter))
+	for i, generation := range []string{"2", "1"} {
+		if got := drains[i].Fields["HAPRESSURE_GENERATION"]; got != generation {
+			t.Errorf("drain %d is of generation %s, want %s", i+1, got, generation)
+		}
+	}
+}
+
 func TestTerminatesTheOldestFirst(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	for range 3 {

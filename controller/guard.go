@@ -156,11 +156,12 @@ func (g *guard) loop(ctx context.Context, tick func(context.Context) error) erro
 func (g *guard) tick(ctx context.Context) error {
 	began := time.Now()
 	defer func() { g.tallies.tick.Observe(time.Since(began).Seconds()) }()
+	p := g.policy.Load()
+	g.sensor.counting = g.state.CountsConnections(p)
 	v, err := g.sensor.sense(ctx, sinceBoot())
 	if err != nil {
 		return err
 	}
-	p := g.policy.Load()
 	was := g.stepped
 	if g.stepped = p; p != was {
 		g.recording.begin(p, g.state, v.Now)

@@ -42,6 +42,7 @@ type sensor struct {
 	// known yet. It stays while a reload makes the workers' states unknown.
 	footprint   uint64
 	workers     []haproxy.Worker // as last sensed
+	counting    bool             // the next decision may depend on connections
 	cliAnswered time.Duration    // when every worker that was asked last answered, or the start
 }
 
@@ -90,7 +91,7 @@ func (s *sensor) sense(ctx context.Context, now time.Duration) (view, error) {
 	if ctx.Err() != nil { // what failed, failed because hapressure stops
 		return v, ctx.Err()
 	}
-	s.workersFound(&v, found, err)
+	s.workersFound(bounded, &v, found, err)
 	s.limits(&v)
 	events, err := s.group.Events()
 	s.gaps.note("memory.events", err)
@@ -285,7 +286,7 @@ func (s *sensor) scan(ctx context.Context) ([]haproxy.Instance, error) {
 }
 
 // workersFound enters what a scan found into the view.
-func (s *sensor) workersFound(v *view, found []haproxy.Instance, err error) {
+func (s *sensor) workersFound(ctx context.Context, v *view, found []haproxy.Instance, err error) {
 	s.gaps.note("workers", err)
 	if err != nil {
 		v.WorkersAbsent = err.Error()
@@ -296,6 +297,10 @@ func (s *sensor) workersFound(v *view, found []haproxy.Instance, err error) {
 	for _, in := range found {
 		v.workers = append(v.workers, in.Workers...)
 	}
+	var connections map[policy.WorkerID]*int
+	if s.counting {
+		connections = countConnections(ctx, v.workers)
+	}
 	for _, w := range v.workers {
 		if w.State == haproxy.StateCurrent && w.SizeErr == nil {
 			s.footprint = w.Shared + w.Private // the youngest comes last
@@ -304,7 +309,7 @@ func (s *sensor) workersFound(v *view, found []haproxy.Instance, err error) {
 			ID: policy.WorkerID(w.ID), Generation: w.Generation,
 			State: proven[w.State], StoppingFor: w.StoppingFor,
 			Cache: cacheOf(w), CacheBytes: w.Cache, Private: w.Private, RAM: w.RAM, Files: w.Files,
-			OOMScoreAdj: w.OOMScoreAdj,
+			OOMScoreAdj: w.OOMScoreAdj, Connections: connections[policy.WorkerID(w.ID)],
 		})
 	}
 	s.workers = v.workers

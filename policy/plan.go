@@ -126,17 +126,17 @@ func (pl *planner) helps(kind string, w *Worker, a Attempt) bool {
 	}
 }
 
-// hardStop drains the oldest of the workers that have been stopping for longer than the
-// effective limit. The next one is given when this one has ended, so that nothing is in
-// flight after the tier is left.
+// hardStop drains the first, in its order, of the workers that have been stopping for
+// longer than the effective limit. The next one is given when this one has ended, so that
+// nothing is in flight after the tier is left.
 func (pl *planner) hardStop(a *Action) {
 	limit := a.HardStop.limit(pl.s.Now - pl.st.Entered[pl.tier])
 	if pl.forRoom {
 		limit = 0
 	}
-	var oldest *Worker
+	var first *Worker
 	var its *WorkerHistory
-	unknown := false // what a worker that is due holds
+	unknown, uncounted := false, false // what a worker that is due holds, and its connections
 	for w, h := range pl.stopping {
 		drain := h.attempt(HardStopAfter)
 		if drain.InFlight {
@@ -144,21 +144,32 @@ func (pl *planner) hardStop(a *Action) {
 		}
 		due := w.StoppingFor >= limit && pl.admits(a.Only, w) &&
 			!h.ending() && drain.ready(pl.s.Now)
+		uncounted = uncounted || due && w.Connections == nil
 		switch {
 		case due && pl.weighs(a.HardStop.Worth) && w.footprint() == 0:
 			unknown = true
-		case due && (oldest == nil || w.Generation < oldest.Generation):
-			oldest, its = w, h
+		case due && (first == nil || a.HardStop.before(w, first)):
+			first, its = w, h
 		}
 	}
-	if oldest == nil && !unknown {
+	if first == nil && !unknown {
 		return
 	}
 	if w := pl.unworthy(HardStopAfter, a.HardStop.Worth); w != nil {
 		pl.withhold(*w)
-	} else if oldest != nil {
+		return
+	}
+	if a.HardStop.ByCost && uncounted && !pl.forRoom && pl.s.Now == pl.st.Entered[pl.tier] {
+		pl.d.Confirm = true // connections are counted from the next sample on
+		return
+	}
+	if first != nil {
+		why := "the effective hard-stop-after is " + FormatDuration(limit)
+		if a.HardStop.ByCost {
+			why += first.costs()
+		}
 		due := Due{Kind: HardStopAfter, Spread: a.HardStop.Spread, PerSecond: a.HardStop.PerSecond}
-		pl.give(its, oldest, due, "the effective hard-stop-after is "+FormatDuration(limit))
+		pl.give(its, first, due, why)
 	}
 }
 

@@ -8,6 +8,7 @@
 package policy
 
 import (
+	"cmp"
 	"maps"
 	"path"
 	"slices"
@@ -153,9 +154,21 @@ type HardStop struct {
 	Floor      time.Duration // never halve Limit below this
 	Spread     time.Duration // shut down the sessions of a worker over this time
 	PerSecond  int           // shut down at most this many sessions a second; 0 = no bound
+	// ByCost takes the worker that holds the most bytes a connection first, so that the
+	// fewest connections are cut for the memory. Otherwise the oldest is first.
+	ByCost bool
 	// Worth is the percentage of the limit that is short which stopping workers must
 	// hold; 0 = any amount.
 	Worth float64
+}
+
+// before reports whether a worker is drained before another one.
+func (h HardStop) before(w, other *Worker) bool {
+	order := 0
+	if h.ByCost {
+		order = cmp.Compare(other.bytesPerConnection(), w.bytesPerConnection())
+	}
+	return cmp.Or(order, cmp.Compare(w.Generation, other.Generation)) < 0
 }
 
 // limit returns the effective hard-stop-after after a time in the tier.

@@ -99,6 +99,9 @@ type Worker struct {
 	RAM        uint64 `json:"RAM"`     // private and shared memory in RAM, in bytes
 	Files      int    `json:"Files"`   // open files
 	CacheBytes uint64 `json:"CacheBytes"`
+	// Connections are those of clients, of a stopping worker; nil = not known. They are
+	// counted only for a policy that orders by them: see State.CountsConnections.
+	Connections *int `json:"Connections,omitempty"`
 	// OOMScoreAdj is its oom_score_adj; see Protect.
 	OOMScoreAdj int `json:"OOMScoreAdj,omitzero"`
 }

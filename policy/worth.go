@@ -62,6 +62,37 @@ func (w *Worker) footprint() uint64 {
 	return max(w.Private+w.CacheBytes, w.RAM)
 }
 
+// bytesPerConnection returns what the worker holds for each of its connections: 0 if that
+// is not known, so that it comes last, and infinity without a connection.
+func (w *Worker) bytesPerConnection() float64 {
+	if w.Connections == nil || w.footprint() == 0 {
+		return 0
+	}
+	return float64(w.footprint()) / float64(*w.Connections)
+}
+
+// costs says what draining the worker frees and costs.
+func (w *Worker) costs() string {
+	if w.bytesPerConnection() == 0 {
+		return "; its bytes a connection are not known"
+	}
+	return fmt.Sprintf("; it holds the most bytes a connection, %.0fMiB for %d",
+		float64(w.footprint())/(1<<20), *w.Connections)
+}
+
+// CountsConnections reports whether the policy may order by connections in the next step,
+// so that they must be counted: the tier before is entered, or a client waits for room.
+func (st *State) CountsConnections(p *Policy) bool {
+	for i, t := range p.Tiers {
+		near := st.Tier >= i || st.LackingRoom > 0
+		byCost := func(a Action) bool { return a.HardStop.ByCost }
+		if near && slices.ContainsFunc(t.Actions, byCost) {
+			return true
+		}
+	}
+	return false
+}
+
 // unworthy returns the tier's action of a kind as withheld if what stopping workers hold
 // does not justify it, or nil. Without a known gain no connection is cut.
 func (pl *planner) unworthy(kind string, percent float64) *Withheld {

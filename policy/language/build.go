@@ -167,6 +167,7 @@ func (d *decoder) hardStop(v *value) policy.HardStop {
 		Limit: v.get("limit").duration(), HalveEvery: v.get("halve-every").duration(),
 		Floor: v.get("floor").duration(), Spread: v.get("spread").duration(),
 		PerSecond: v.get("per-second").count(), Worth: v.get("worth").amount(),
+		ByCost: v.get("order").word() == "bytes-per-connection",
 	}
 	if v.get("limit") != nil && h.Floor > h.Limit {
 		d.errorf(v.get("floor").at, "floor %s is above limit %s: write at most that",

@@ -58,7 +58,7 @@ func explain(p *policy.Policy) string {
 	}
 	if p.MakeRoom.Drain {
 		s.WriteString("\nWhile make-room waits for room, and what cuts no connection is not " +
-			"enough, stopping workers are drained one after another, the oldest first, however " +
+			"enough, stopping workers are drained one after another, however " +
 			"long they have been stopping.\n")
 	}
 	return s.String()
@@ -85,6 +85,9 @@ func action(a policy.Action) string {
 	case policy.Protect:
 		s += ", the oldest generation first"
 	case policy.HardStopAfter:
+		if h.ByCost {
+			s += ", those with the most bytes a connection first"
+		}
 		s += fmt.Sprintf(", over %s each, once they have been stopping for %s",
 			duration(h.Spread), duration(h.Limit))
 		if h.HalveEvery > 0 {

@@ -148,6 +148,11 @@ func TestExplainTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden.Check(t, "testdata/explain/hook.txt", Explain(p))
+	p, err = Decode(samples(t, "good")["testdata/good/order"]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "testdata/explain/order.txt", Explain(p))
 	p, err = Decode(samples(t, "good")["testdata/good/make-room"]...)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"math"
 	"time"
 
 	"hapressure/policy"
@@ -45,6 +46,7 @@ func (m *model) sense() record.Tick {
 		case policy.Current:
 			t.ReloadRoom = value((limit - used) / (private + w.cache))
 		case policy.Stopping:
+			s.Connections = new(int(math.Round(w.connections)))
 			s.StoppingFor, s.Cache, s.CacheBytes = m.now-w.since, policy.CacheFull, uint64(w.cache)
 			if w.cache == 0 {
 				s.Cache = policy.CacheEmpty
