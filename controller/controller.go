@@ -69,6 +69,8 @@ type Controller struct {
 	notifier *notifier
 	wg       sync.WaitGroup
 	again    chan struct{}     // to look up targets again
+	lookedUp chan struct{}     // closed after the first lookup
+	found    func()            // closes lookedUp
 	programs *haproxy.Programs // of the processes in cgroups that globs match
 
 	mu      sync.Mutex        // of the following fields, and of Config.Policy
@@ -87,9 +89,11 @@ func New(c Config) *Controller {
 	events := Events{c.Journal}
 	notifier := newNotifier(events)
 	notifier.disable = c.DryRun
+	lookedUp := make(chan struct{})
 	return &Controller{
 		Config: c, events: events, tallies: newTallies(), notifier: notifier,
 		again: make(chan struct{}, 1), guards: map[string]*guard{},
+		lookedUp: lookedUp, found: sync.OnceFunc(func() { close(lookedUp) }),
 		programs: haproxy.NewPrograms(c.Procfs), scanners: map[string]*haproxy.Scanner{},
 		inForce: status.Policy{Origin: c.Origin, SHA256: Digest(c.Policy), Since: time.Now()},
 	}
@@ -226,6 +230,7 @@ func (c *Controller) guardTargets(ctx context.Context, units Units) error {
 			guarded[at] = true
 		}
 	}
+	c.found()
 	return unanswered
 }
 

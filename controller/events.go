@@ -32,6 +32,7 @@ const (
 	Failed
 	Withheld
 	WorkerStuck
+	MakeRoom
 	TargetFound
 	TargetLost
 	SensorMissing
@@ -149,6 +150,21 @@ If it has no client connection, a bug of HAProxy keeps it, or a client that stay
 stats socket: upgrade HAProxy to the last version of its branch. If its connections are half-closed,
 "timeout client-fin" and "timeout server-fin" in HAProxy's configuration end them. hard-stop-after
 ends such a worker in any case. hapressure logs this once for each worker.`,
+	},
+	MakeRoom: {
+		name: "make-room", id: "4a99f287dde749e9a73371fc92f6ef5d", priority: logNotice,
+		limited: true,
+		fields: "TARGET RESULT RELOADS RELOAD_ROOM MISSING_BYTES FREED_BYTES DURATION_USEC " +
+			"LIMIT LIMIT_BYTES USAGE_BYTES REASON",
+		subject: "make-room of @TARGET@: @RESULT@",
+		text: `
+Before a reload of @TARGET@, a client waited until @RELOADS@ reloads fit ("hapressure make-room").
+The result is @RESULT@: there is room for @RELOAD_ROOM@ reloads.
+
+If the result is "no-room", memory was still short at the end of the timeout, or no worker was left
+that could free any. The reload may fail, and the configuration that is in force stays. Raise the
+memory limit, set a hard-stop-after, or permit draining with "make-room: {drain: true}" in the
+policy.`,
 	},
 	TargetFound: {
 		name: "target-found", id: "d0b9d84b3bba4ba2854a313c02732ab8", priority: logInfo,
@@ -441,6 +457,31 @@ func (e Events) workerStuck(target string, w haproxy.Worker, why string, idle ti
 		w.PID, w.Generation, target, why), fields{
 		"TARGET": target, "WORKER_PID": strconv.Itoa(w.PID),
 		"GENERATION": strconv.Itoa(w.Generation), "REASON": why,
+	})
+}
+
+// roomAnswered logs the answer to a client that waited for room. by is who asked.
+func (e Events) roomAnswered(r status.Room, by string) {
+	reloads := policy.FormatNumber(r.Reloads)
+	room := policy.FormatNumber(r.ReloadRoom.Value)
+	message := fmt.Sprintf("Room for %s reloads of %s: there is room for %s", reloads, r.Target, room)
+	priority := logNotice
+	if r.ReloadRoom.Absent != "" {
+		room = ""
+	}
+	if r.Reason != "" {
+		message = fmt.Sprintf("Room for %s reloads of %s: %s: %s", reloads, r.Target, r.Result,
+			r.Reason)
+		priority = logWarning
+	}
+	message += fmt.Sprintf(" (%s; waited %.1f s, in which actions freed %s)",
+		by, r.Waited, mib(r.Freed))
+	e.sendAt(priority, MakeRoom, message, fields{
+		"TARGET": r.Target, "RESULT": r.Result, "RELOADS": reloads, "RELOAD_ROOM": room,
+		"MISSING_BYTES": number(r.Missing), "FREED_BYTES": number(r.Freed),
+		"DURATION_USEC": usec(time.Duration(r.Waited * float64(time.Second))),
+		"LIMIT":         r.Limit.Name, "LIMIT_BYTES": number(r.Limit.Bytes),
+		"USAGE_BYTES": number(r.Limit.Used), "REASON": r.Reason,
 	})
 }
 

@@ -155,6 +155,9 @@ func TestEntriesHaveTheFieldsOfTheirKind(t *testing.T) {
 	e.linkChanged("D-Bus", &Link{Way: Way{Name: "the cgroup tree", Lacks: "hooks"}, Failed: bad}, time.Second)
 	e.tierChanged("a.service", policy.Change{To: 1, ToName: "purge", Why: "usage"}, v)
 	e.withheld("a.service", policy.Withheld{Tier: "purge", Kind: policy.HardStopAfter}, v)
+	e.roomAnswered(status.Room{
+		Target: "a.service", Result: status.NoRoom, Limit: limitStatus(limit), Reason: "short",
+	}, "asked for by user 0")
 	e.workerStuck("a.service", haproxy.Worker{ID: haproxy.ID{PID: 1}}, "it idles", time.Hour)
 	e.hookFailed(systemd.Transient{Command: []string{"/bin/a"}, Environment: map[string]string{
 		"HAPRESSURE_TARGET": "a.service", "HAPRESSURE_TIER": "purge", "HAPRESSURE_TIER_FROM": "none", "HAPRESSURE_CHANGE": "entered",

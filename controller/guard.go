@@ -23,8 +23,8 @@ type target struct {
 }
 
 // guard watches one target. The goroutine of run owns the state and the parts below it.
-// Other goroutines only wake the guard, change its policy, send it orders and read its
-// snapshot.
+// Other goroutines only wake the guard, change its policy, send it orders, request room
+// and read its snapshot.
 type guard struct {
 	target
 	events   Events
@@ -38,6 +38,7 @@ type guard struct {
 	orders    chan order      // manual purges
 	wakeups   wakeups
 	published published
+	rooms     rooms
 	stuck     stuck
 
 	state     policy.State
@@ -157,11 +158,13 @@ func (g *guard) tick(ctx context.Context) error {
 	began := time.Now()
 	defer func() { g.tallies.tick.Observe(time.Since(began).Seconds()) }()
 	p := g.policy.Load()
+	waiting := g.rooms.waiting()
 	g.sensor.counting = g.state.CountsConnections(p)
 	v, err := g.sensor.sense(ctx, sinceBoot())
 	if err != nil {
 		return err
 	}
+	v.RoomWanted = mostReloads(waiting)
 	was := g.stepped
 	if g.stepped = p; p != was {
 		g.recording.begin(p, g.state, v.Now)
@@ -194,6 +197,9 @@ func (g *guard) tick(ctx context.Context) error {
 		g.recording.begin(p, g.state, sinceBoot())
 	}
 	g.published.tick(g.name, v, p, &g.state, g.sensor.gaps.why)
+	for _, w := range waiting {
+		w.decide(v, g.cgroup)
+	}
 	g.ticked()
 	return nil
 }
@@ -208,7 +214,8 @@ func (g *guard) decide(p *policy.Policy, v view) (d policy.Decision, changed boo
 	}
 	changed = len(d.Changes)+len(d.Actions)+len(d.Withheld) > 0 || len(g.state.Workers) != known
 	held := d.Tier > 0 && p.Tiers[d.Tier-1].Enter.Op != policy.Always
-	g.schedule.tick(v, d.Tier, held, changed || g.state.Pending(p) || g.endsSoon(p, v))
+	soon := v.RoomWanted > 0 || g.state.Pending(p) || g.endsSoon(p, v)
+	g.schedule.tick(v, d.Tier, held, changed || soon)
 	return d, changed
 }
 
@@ -259,6 +266,7 @@ func (g *guard) finish(e ended) {
 	g.schedule.event = now
 	g.report(e)
 	g.published.action(e)
+	g.rooms.acted(e.freed)
 	if e.manual {
 		return // the policy sees the effect in the next sample
 	}

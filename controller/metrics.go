@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
 )
@@ -284,9 +285,9 @@ func residentMemory() (int, error) {
 
 // tallies are the counters of Metrics. Those of a target are dropped with the target.
 type tallies struct {
-	changes, actions, freed, sessions *prometheus.CounterVec
-	tick, held                        prometheus.Histogram
-	took, reaction                    *prometheus.HistogramVec
+	changes, actions, freed, sessions, rooms *prometheus.CounterVec
+	tick, held, waited                       prometheus.Histogram
+	took, reaction                           *prometheus.HistogramVec
 }
 
 func newTallies() tallies {
@@ -312,6 +313,12 @@ func newTallies() tallies {
 		sessions: count("sessions_shut_down_total",
 			"Sessions of stopping workers that the policy's hard-stop-after shut down one by "+
 				"one, without those that ended with their worker."),
+		rooms: count("make_room_requests_total",
+			"Requests for room for reloads, by result: room, no-room, unknown, or canceled by "+
+				"the client.", "result"),
+		waited: prometheus.NewHistogram(times("make_room_wait_seconds",
+			"Time for which requests for room have waited.",
+			.1, .25, .5, 1, 2, 5, 10, 20, 40, 60)),
 		tick: prometheus.NewHistogram(times("tick_duration_seconds", "Duration of a tick.",
 			.001, .0025, .005, .01, .025, .05, .1, .25, 1, 10)),
 		held: prometheus.NewHistogram(times("worker_held_seconds",
@@ -328,7 +335,8 @@ func newTallies() tallies {
 
 func (t tallies) all() []prometheus.Collector {
 	return []prometheus.Collector{
-		t.changes, t.actions, t.freed, t.sessions, t.tick, t.held, t.took, t.reaction,
+		t.changes, t.actions, t.freed, t.sessions, t.rooms, t.tick, t.held, t.waited, t.took,
+		t.reaction,
 	}
 }
 
@@ -357,11 +365,21 @@ func (t tallies) outcome(target string, due policy.Due, r result) {
 	}
 }
 
+func (t tallies) roomAnswered(r status.Room) {
+	t.rooms.WithLabelValues(r.Target, r.Result).Inc()
+	t.waited.Observe(r.Waited)
+}
+
 // expect makes the counters of what may happen to a target under a policy, so that the
 // first event is a rise from 0. The Controller calls it, with c.mu held, when it finds
 // the target and when its policy changes: a target that is gone gets no new series.
 func (t tallies) expect(target string, p *policy.Policy) {
 	t.sessions.WithLabelValues(target)
+	for _, result := range []string{
+		status.RoomFound, status.NoRoom, status.RoomUnknown, status.RoomCanceled,
+	} {
+		t.rooms.WithLabelValues(target, result)
+	}
 	t.changes.WithLabelValues(target, none, "down")
 	for i, tier := range p.Tiers {
 		t.changes.WithLabelValues(target, tier.Name, "up")
@@ -378,7 +396,9 @@ func (t tallies) expect(target string, p *policy.Policy) {
 }
 
 func (t tallies) forget(target string) {
-	for _, v := range []*prometheus.CounterVec{t.changes, t.actions, t.freed, t.sessions} {
+	for _, v := range []*prometheus.CounterVec{
+		t.changes, t.actions, t.freed, t.sessions, t.rooms,
+	} {
 		v.DeletePartialMatch(prometheus.Labels{"target": target})
 	}
 }

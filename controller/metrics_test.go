@@ -86,6 +86,7 @@ func busy(t *testing.T) (*Controller, view) {
 	c.tallies.tierChanged(g.name, policy.Change{From: 0, To: 2, ToName: "shorten"})
 	c.tallies.tierChanged(g.name, policy.Change{From: 2, FromName: "shorten", To: 1, ToName: "purge"})
 	c.tallies.tick.Observe(0.1)
+	c.tallies.roomAnswered(status.Room{Target: g.name, Result: status.RoomFound, Waited: 3})
 	for _, kind := range []string{policy.PurgeSSLCache, policy.HardStopAfter, policy.TerminateOldest} {
 		tier := map[string]string{policy.PurgeSSLCache: "purge", policy.HardStopAfter: "shorten", policy.TerminateOldest: "terminate"}[kind]
 		due := policy.Due{Tier: tier, Kind: kind, Worker: policy.WorkerID{PID: 4711}}
@@ -217,8 +218,8 @@ func TestAbsentReadingHasNoSample(t *testing.T) {
 	}
 	slices.Sort(left)
 	want := []string{
-		"action_duration_seconds", "actions_total", "build_info", "dry_run", "freed_bytes_total", "last_tick_timestamp_seconds", "policy_info",
-		"policy_rejected", "reaction_seconds", "resident_memory_bytes", "sensor_missing", "sessions_shut_down_total",
+		"action_duration_seconds", "actions_total", "build_info", "dry_run", "freed_bytes_total", "last_tick_timestamp_seconds",
+		"make_room_requests_total", "make_room_wait_seconds", "policy_info", "policy_rejected", "reaction_seconds", "resident_memory_bytes", "sensor_missing", "sessions_shut_down_total",
 		"tick_duration_seconds", "tier", "tier_active", "tier_changes_total", "worker_held_seconds",
 	}
 	if !slices.Equal(left, want) {

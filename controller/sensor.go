@@ -26,6 +26,9 @@ type view struct {
 	nearest cgroup.Limit   // the one with the least headroom
 	most    cgroup.Limit   // the one of which the largest share is used
 	sock    policy.Reading // of memory.stat
+	// footprint is what the current worker holds, in bytes; 0 = not known.
+	footprint uint64
+
 	found   []haproxy.Instance
 	workers []haproxy.Worker // of all of them
 }
@@ -203,7 +206,7 @@ func (s *sensor) limits(v *view) {
 			v.most = l
 		}
 	}
-	v.Usage = policy.Reading{Value: v.most.Percent()}
+	v.Usage, v.footprint = policy.Reading{Value: v.most.Percent()}, s.footprint
 	switch {
 	case s.footprint == 0:
 		v.ReloadRoom = absent("the current worker's memory is not known")

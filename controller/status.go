@@ -29,6 +29,7 @@ func targetStatus(ctx context.Context, procfs string, t target, l snapshot) stat
 		Usage: v.Usage, ReloadRoom: v.ReloadRoom, LimitIn: v.LimitIn,
 		Some10: v.Some10, Some60: v.Some60, Full10: v.Full10, Full60: v.Full60,
 		Swap: v.Swap, Shmem: v.Shmem, Sock: v.sock, Events: v.Events,
+		RoomRequests: []status.RoomRequest{},
 		Missing: map[string]string{}, HardStopAfter: l.hardStop, WorkersAbsent: v.WorkersAbsent,
 		Masters: DescribeMasters(ctx, procfs, l.found, l.hardStop),
 		Actions: append([]status.Action{}, l.actions[max(0, len(l.actions)-actionsSize):]...),
@@ -71,7 +72,9 @@ func (c *Controller) State(ctx context.Context) status.Status {
 	for _, name := range slices.Sorted(maps.Keys(guards)) {
 		g := guards[name]
 		if l := g.published.get(); l.policy != nil {
-			s.Targets = append(s.Targets, targetStatus(ctx, c.Procfs, g.target, l))
+			t := targetStatus(ctx, c.Procfs, g.target, l)
+			t.RoomRequests = g.rooms.status()
+			s.Targets = append(s.Targets, t)
 		}
 	}
 	return s

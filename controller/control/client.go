@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"hapressure/controller"
 	"hapressure/controller/status"
 )
 
@@ -53,6 +54,26 @@ func (c *Client) Purge(
 	}
 	err = c.ask(ctx, http.MethodPost, "/v1/purge?"+q.Encode(), into(&done))
 	return done, err
+}
+
+// roomPatience is how long after its timeout a request for room may be answered. It is a
+// variable for tests.
+var roomPatience = 5 * time.Second
+
+// MakeRoom waits until reloads of a target fit.
+func (c *Client) MakeRoom(
+	ctx context.Context, r controller.RoomRequest,
+) (room status.Room, err error) {
+	q := url.Values{
+		"reloads": {strconv.FormatFloat(r.Reloads, 'f', -1, 64)}, "timeout": {r.Timeout.String()},
+	}
+	if r.Target != "" {
+		q.Set("target", r.Target)
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout+roomPatience)
+	defer cancel()
+	err = c.ask(ctx, http.MethodPost, "/v1/make-room?"+q.Encode(), into(&room))
+	return room, err
 }
 
 // Metrics returns the metrics in the text format of Prometheus.

@@ -47,6 +47,15 @@ func (j *journal) Send(e systemd.Entry) error {
 // socket.
 func daemon(t *testing.T, text string) (*haproxytest.HAProxy, *Client, *journal) {
 	t.Helper()
+	h, client, j, _ := daemonIn(t, text)
+	return h, client, j
+}
+
+// daemonIn is daemon, and returns the tree of cgroups as well.
+func daemonIn(t *testing.T, text string) (
+	*haproxytest.HAProxy, *Client, *journal, cgrouptest.Tree,
+) {
+	t.Helper()
 	h := haproxytest.Start(t, haproxytest.Config{CacheSize: 50_000})
 	h.Tunnel()
 	h.Reload()
@@ -80,7 +89,7 @@ func daemon(t *testing.T, text string) (*haproxytest.HAProxy, *Client, *journal)
 		}
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
-	return h, NewClient(path), j
+	return h, NewClient(path), j, tree
 }
 
 const watchOnly = `version: 1

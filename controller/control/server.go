@@ -3,6 +3,7 @@
 //
 //	GET  /v1/status                                     status.Status
 //	POST /v1/purge?target=NAME&pid=PID[&dry-run=true]   status.Purge
+//	POST /v1/make-room?[target=NAME][&reloads=2][&timeout=20s]   status.Room
 //	POST /v1/reload                                     the error has the mistakes
 //	GET  /metrics                                       for Prometheus
 package control
@@ -36,6 +37,19 @@ const (
 	answerTime     = 60 * time.Second // a purge waits for one that runs
 )
 
+// Bounds of a request for room. It is answered within answerTime, and before systemd
+// kills a reload that takes longer than TimeoutStartSec=, 90 s by default: then the
+// reload has failed.
+const (
+	maxReloads     = 1000
+	maxRoomTimeout = 50 * time.Second
+	minRoomTimeout = 100 * time.Millisecond
+	// The defaults: a reload needs room for the check of the configuration and the new
+	// worker.
+	RoomReloads = 2.0
+	RoomTimeout = 20 * time.Second
+)
+
 // Handler answers for a controller: to root, to the user of this process, and to members
 // of Group. It answers no client whose user is unknown, as over TCP. reload reloads the
 // policy; it and metrics may be nil.
@@ -67,11 +81,7 @@ func routes(
 			answer(w, http.StatusBadRequest, failure{err.Error()})
 			return
 		}
-		why := "asked for by hand"
-		if p, ok := r.Context().Value(peerKey{}).(peer); ok {
-			why = fmt.Sprintf("asked for by user %d", p.uid)
-		}
-		done, err := c.Purge(r.Context(), o.target, o.pid, o.dryRun, why)
+		done, err := c.Purge(r.Context(), o.target, o.pid, o.dryRun, askedBy(r))
 		switch {
 		case errors.Is(err, controller.ErrNoWorker):
 			answer(w, http.StatusNotFound, failure{err.Error()})
@@ -81,10 +91,70 @@ func routes(
 			answer(w, http.StatusOK, done)
 		}
 	})
+	mux.HandleFunc("POST /v1/make-room", func(w http.ResponseWriter, r *http.Request) {
+		request, err := readRoomRequest(r.URL.Query())
+		if err != nil {
+			answer(w, http.StatusBadRequest, failure{err.Error()})
+			return
+		}
+		request.By = askedBy(r)
+		room, err := c.MakeRoom(r.Context(), request)
+		switch {
+		case errors.Is(err, controller.ErrNoTarget):
+			answer(w, http.StatusNotFound, failure{err.Error()})
+		case err != nil:
+			answer(w, http.StatusServiceUnavailable, failure{err.Error()})
+		default:
+			answer(w, http.StatusOK, room)
+		}
+	})
 	if metrics != nil {
 		mux.Handle("GET /metrics", metrics)
 	}
 	return mux
+}
+
+// askedBy says who makes a request, for the journal.
+func askedBy(r *http.Request) string {
+	if p, ok := r.Context().Value(peerKey{}).(peer); ok {
+		return fmt.Sprintf("asked for by user %d", p.uid)
+	}
+	return "asked for by hand"
+}
+
+// CheckRoom checks the bounds of a request for room.
+func CheckRoom(r controller.RoomRequest) error {
+	if !(r.Reloads > 0 && r.Reloads <= maxReloads) {
+		return fmt.Errorf("%v reloads: write a number above 0, up to %d", r.Reloads, maxReloads)
+	}
+	if r.Timeout < minRoomTimeout || r.Timeout > maxRoomTimeout {
+		return fmt.Errorf("a timeout of %v: write a time from %v to %v", r.Timeout,
+			minRoomTimeout, maxRoomTimeout)
+	}
+	return nil
+}
+
+func readRoomRequest(q url.Values) (r controller.RoomRequest, err error) {
+	r.Reloads, r.Timeout = RoomReloads, RoomTimeout
+	for key, values := range q {
+		switch {
+		case len(values) != 1:
+			return r, fmt.Errorf("%q is given more than once", key)
+		case key == "target":
+			r.Target = values[0]
+		case key == "reloads":
+			if r.Reloads, err = strconv.ParseFloat(values[0], 64); err != nil {
+				return r, fmt.Errorf("reloads: %q is not a number", values[0])
+			}
+		case key == "timeout":
+			if r.Timeout, err = time.ParseDuration(values[0]); err != nil {
+				return r, fmt.Errorf("timeout: %q is not a time such as 20s", values[0])
+			}
+		default:
+			return r, fmt.Errorf("unknown parameter %q: known are target, reloads, timeout", key)
+		}
+	}
+	return r, CheckRoom(r)
 }
 
 type order struct {

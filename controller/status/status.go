@@ -99,6 +99,8 @@ type Target struct {
 	// without such a condition.
 	TierLeave string     `json:"tier_leave,omitempty"`
 	Withheld  []Withheld `json:"withheld"` // actions that would cut connections but free too little
+	// Clients that wait for room for reloads, the oldest request first
+	RoomRequests []RoomRequest `json:"room_requests"`
 
 	Limit Limit `json:"limit"` // the one with the least headroom
 	// The one of which the largest share is used
@@ -139,6 +141,14 @@ type Withheld struct {
 	Since  time.Time `json:"since"`      // when it was first withheld
 	Held   uint64    `json:"held_bytes"` // by the stopping workers of which that is known
 	Why    string    `json:"why"`        // in words
+}
+
+// RoomRequest is a client that waits until reloads fit.
+type RoomRequest struct {
+	Since   time.Time `json:"since"`   // when it began
+	Until   time.Time `json:"until"`   // when it ends at the latest
+	Reloads float64   `json:"reloads"` // that are to fit
+	By      string    `json:"by"`      // who asks
 }
 
 // Limit is a limit of memory.
@@ -285,4 +295,28 @@ const (
 	NoCache    = "nothing to purge" // the worker has no TLS session cache in shared memory
 	Refused    = string(policy.Refused)
 	Failed     = string(policy.Failed)
+)
+
+// Room is the answer to a client that has waited until reloads fit.
+type Room struct {
+	Target     string         `json:"target"`
+	Result     string         `json:"result"`          // one of the constants below
+	Reloads    float64        `json:"reloads"`         // that are to fit
+	ReloadRoom policy.Reading `json:"reload_room"`     // that fit, under Limit
+	Limit      Limit          `json:"limit"`           // the one with the least headroom
+	Footprint  uint64         `json:"footprint_bytes"` // what a reload needs
+	Missing    uint64         `json:"missing_bytes"`   // until they fit
+	Freed      uint64         `json:"freed_bytes"`     // by actions on the target meanwhile
+	Waited     float64        `json:"waited_seconds"`
+	// Why there is no room, or why it is not known
+	Reason string `json:"reason,omitempty"`
+}
+
+// The results of a Room.
+const (
+	RoomFound    = "room"
+	NoRoom       = "no-room"
+	RoomUnknown  = "unknown"
+	RoomCanceled = "canceled"  // the client went away: no client gets this answer
+	NoDaemon     = "no-daemon" // "hapressure make-room --json" prints it
 )

@@ -64,6 +64,11 @@ func targetText(b *strings.Builder, t status.Target, s status.Status, width int)
 	for _, w := range t.Withheld {
 		line("withheld", fmt.Sprintf("for %s: %s", Since(s.At, w.Since), w.Why))
 	}
+	for _, r := range t.RoomRequests {
+		line("make-room", fmt.Sprintf("a client waits for room for %s reloads, for %s, at most %s "+
+			"more; %s", policy.FormatNumber(r.Reloads), Since(s.At, r.Since), Since(r.Until, s.At),
+			r.By))
+	}
 	line("memory", Memory(t))
 	line("limit", t.Limit.Name)
 	if l := t.UsageLimit; l.Name != t.Limit.Name && l.Bytes > 0 {

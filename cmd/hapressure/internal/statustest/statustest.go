@@ -22,7 +22,7 @@ func Storm(name string, workers int) status.Target {
 		TierSince: new(Before(130 * time.Second)),
 		TierWhy:   "reload-room 0.4 < 1 under memory.max (true for 3s of 3s); not met: usage 84% <= 85% of memory.max",
 		TierLeave: "usage below 75% for 1m: usage 91% >= 75% of memory.max",
-		Withheld:  []status.Withheld{},
+		Withheld:  []status.Withheld{}, RoomRequests: []status.RoomRequest{},
 		Limit: status.Limit{Name: "/system.slice/haproxy.service memory.max", Bytes: 1 << 30,
 			Used: 930 << 20},
 		UsageLimit: status.Limit{Name: "/system.slice/haproxy.service memory.max", Bytes: 1 << 30,
@@ -122,6 +122,8 @@ func Crowded() status.Target {
 	t := Storm("haproxy.service", 3)
 	t.TierWhy = "usage 95.04% > 85% of the host's memory (true for 3s of 3s); not met: reload-room 2.4 >= 1.5 under memory.max"
 	t.TierLeave = "usage below 75% for 1m: usage 95.04% >= 75% of the host's memory"
+	t.RoomRequests = []status.RoomRequest{{Since: Before(3 * time.Second),
+		Until: Noon.Add(17 * time.Second), Reloads: 4, By: "asked for by user 0"}}
 	t.Withheld = []status.Withheld{{Tier: "shorten", Action: "hard-stop-after",
 		Since: Before(130 * time.Second), Held: 16 << 20,
 		Why: "hard-stop-after of tier shorten is withheld: stopping workers hold 16MiB, 0.53% of the host's memory; less than 5% is not worth cutting connections for"}}

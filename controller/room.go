@@ -1,0 +1,265 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"hapressure/controller/status"
+	"hapressure/haproxy"
+	"hapressure/policy"
+)
+
+// RoomRequest asks to wait until reloads of a target fit.
+type RoomRequest struct {
+	Target  string  // its name; "" = the only target
+	Reloads float64 // how many
+	Timeout time.Duration
+	By      string // who asks, for the journal
+}
+
+// ErrNoTarget means that no guarded target has the requested name.
+var ErrNoTarget = errors.New("no such target")
+
+// MakeRoom waits until reloads of a target fit, for the timeout of the request at most.
+// Meanwhile the guard does what the policy permits for that (policy.MakeRoom). Requests
+// for the same target wait together. The end of ctx withdraws the request.
+func (c *Controller) MakeRoom(ctx context.Context, r RoomRequest) (status.Room, error) {
+	waiting, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	g, err := c.guardForRoom(waiting, r.Target)
+	if err != nil {
+		return status.Room{}, err
+	}
+	w := g.rooms.begin(r)
+	defer g.rooms.end(w)
+	g.wakeups.wake()
+	var answer status.Room
+	select {
+	case answer = <-w.answer:
+	case <-g.gone:
+		answer = w.unknown("hapressure no longer guards it")
+	case <-waiting.Done():
+		answer = w.late(g.published.get())
+	}
+	answer.Target, answer.Reloads = g.name, r.Reloads
+	answer.Waited, answer.Freed = time.Since(w.since).Seconds(), g.rooms.freed(w)
+	if err = ctx.Err(); err != nil {
+		answer.Result = status.RoomCanceled
+		answer.Reason = "the client closed its connection, or hapressure stops"
+	}
+	g.events.roomAnswered(answer, r.By)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.guards[g.name] == g { // a target that is gone gets no new series
+		c.tallies.roomAnswered(answer)
+	}
+	return answer, err
+}
+
+// guardForRoom returns the guard of the target with a name, after the first lookup of
+// targets.
+func (c *Controller) guardForRoom(ctx context.Context, name string) (*guard, error) {
+	select {
+	case <-c.lookedUp:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for the first lookup of targets: %w", ctx.Err())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := slices.Sorted(maps.Keys(c.guards))
+	if name == "" && len(names) == 1 {
+		name = names[0]
+	}
+	if g := c.guards[name]; g != nil {
+		return g, nil
+	}
+	guarded := "none is guarded"
+	if len(names) > 0 {
+		guarded = "guarded are " + strings.Join(names, ", ")
+	}
+	if name == "" {
+		return nil, fmt.Errorf("%w: name a target: %s", ErrNoTarget, guarded)
+	}
+	return nil, fmt.Errorf("%w: %q is not guarded: %s", ErrNoTarget, name, guarded)
+}
+
+// roomWaiter is a request that is not answered yet.
+type roomWaiter struct {
+	RoomRequest
+	since  time.Time
+	answer chan status.Room // of capacity 1
+	freed  uint64           // by actions meanwhile; rooms.mu guards it
+	futile int              // consecutive ticks in which waiting was; of the guard's goroutine
+}
+
+// rooms are the requests for room of one target. Clients begin and end them, the guard
+// answers them.
+type rooms struct {
+	mu   sync.Mutex
+	open []*roomWaiter // the oldest first
+}
+
+func (r *rooms) begin(request RoomRequest) *roomWaiter {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := &roomWaiter{RoomRequest: request, since: time.Now(), answer: make(chan status.Room, 1)}
+	r.open = append(r.open, w)
+	return w
+}
+
+func (r *rooms) end(w *roomWaiter) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open = slices.DeleteFunc(r.open, func(o *roomWaiter) bool { return o == w })
+}
+
+// waiting returns the open requests.
+func (r *rooms) waiting() []*roomWaiter {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.open)
+}
+
+// acted counts what an action has freed.
+func (r *rooms) acted(freed uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.open {
+		w.freed += freed
+	}
+}
+
+// freed returns what actions have freed since a request began, in bytes.
+func (r *rooms) freed(w *roomWaiter) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return w.freed
+}
+
+// status describes the open requests.
+func (r *rooms) status() []status.RoomRequest {
+	all := []status.RoomRequest{}
+	for _, w := range r.waiting() {
+		all = append(all, status.RoomRequest{
+			Since: w.since, Until: w.since.Add(w.Timeout), Reloads: w.Reloads, By: w.By,
+		})
+	}
+	return all
+}
+
+// mostReloads returns the number of reloads that satisfies all requests, 0 if there are
+// none.
+func mostReloads(waiting []*roomWaiter) float64 {
+	most := 0.0
+	for _, w := range waiting {
+		most = max(most, w.Reloads)
+	}
+	return most
+}
+
+// futileTicks is how many consecutive ticks must find that waiting is futile.
+const futileTicks = 2
+
+// decide answers the request by a tick that began after it, or leaves it open.
+func (w *roomWaiter) decide(v view, cgroup string) {
+	futile := w.futile + 1
+	w.futile = 0
+	switch {
+	case v.WorkersAbsent != "" || loading(v.found):
+	case v.ReloadRoom.Absent != "":
+		w.reply(w.unknown(v.ReloadRoom.Absent))
+	case v.ReloadRoom.Value >= w.Reloads:
+		w.reply(w.judge(v))
+	case v.nearest.Group == cgroup && !slices.ContainsFunc(v.workers, mayEnd):
+		// Only the target's own memory counts, and no worker of it will free any.
+		if w.futile = futile; futile >= futileTicks {
+			w.reply(w.judge(v))
+		}
+	}
+}
+
+func (w *roomWaiter) reply(answer status.Room) {
+	select {
+	case w.answer <- answer:
+	default: // it was answered by an earlier tick
+	}
+}
+
+// loadTime is how long the start of a worker may take. Until its end it is not known how
+// much memory the worker will hold.
+const loadTime = time.Minute
+
+// loading reports whether the youngest worker of an instance may still be starting.
+func loading(found []haproxy.Instance) bool {
+	return slices.ContainsFunc(found, func(in haproxy.Instance) bool {
+		n := len(in.Workers)
+		return n > 0 && in.Workers[n-1].State == haproxy.StateUnknown &&
+			in.Workers[n-1].Age < loadTime
+	})
+}
+
+// mayEnd reports whether a worker may free memory by ending.
+func mayEnd(w haproxy.Worker) bool { return w.State != haproxy.StateCurrent }
+
+// late is the answer at the end of the timeout, by the last tick.
+func (w *roomWaiter) late(l snapshot) status.Room {
+	switch {
+	case l.at.Before(w.since) || l.policy == nil:
+		return w.unknown("no tick ended during the timeout")
+	case l.view.ReloadRoom.Absent != "":
+		return w.unknown(l.view.ReloadRoom.Absent)
+	}
+	return w.judge(l.view)
+}
+
+func (w *roomWaiter) unknown(why string) status.Room {
+	return status.Room{
+		Result: status.RoomUnknown, ReloadRoom: policy.Reading{Absent: why}, Reason: why,
+	}
+}
+
+// judge is the answer by a view in which the room is known.
+func (w *roomWaiter) judge(v view) status.Room {
+	answer := status.Room{
+		Result: status.RoomFound, ReloadRoom: v.ReloadRoom,
+		Limit: limitStatus(v.nearest), Footprint: v.footprint,
+	}
+	if v.ReloadRoom.Value >= w.Reloads {
+		return answer
+	}
+	answer.Result = status.NoRoom
+	needed := uint64(w.Reloads * float64(v.footprint))
+	answer.Missing = needed - min(needed, v.nearest.Headroom())
+	answer.Reason = fmt.Sprintf("there is room for %s of %s reloads under %s: %s are missing; %s",
+		policy.FormatNumber(v.ReloadRoom.Value), policy.FormatNumber(w.Reloads), v.nearest,
+		mib(answer.Missing), v.holders())
+	return answer
+}
+
+// holders says in words what holds the memory of the nearest limit.
+func (v view) holders() string {
+	var count [3]int // by state
+	var held [3]uint64
+	for _, w := range v.workers {
+		count[w.State]++
+		held[w.State] += w.Private + max(w.Cache, w.Shared)
+	}
+	rest := v.nearest.Usage
+	var parts []string
+	for _, state := range []haproxy.State{
+		haproxy.StateStopping, haproxy.StateUnknown, haproxy.StateCurrent,
+	} {
+		rest -= min(rest, held[state])
+		if n := count[state]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s %s", n, state, mib(held[state])))
+		}
+	}
+	return fmt.Sprintf("its workers hold %s, and all else that the limit counts %s",
+		strings.Join(parts, ", "), mib(rest))
+}
