@@ -30,7 +30,7 @@ func targetStatus(ctx context.Context, procfs string, t target, l snapshot) stat
 		Some10: v.Some10, Some60: v.Some60, Full10: v.Full10, Full60: v.Full60,
 		Swap: v.Swap, Shmem: v.Shmem, Sock: v.sock, Events: v.Events,
 		RoomRequests: []status.RoomRequest{},
-		Missing: map[string]string{}, HardStopAfter: l.hardStop, WorkersAbsent: v.WorkersAbsent,
+		Missing:      map[string]string{}, HardStopAfter: l.hardStop, WorkersAbsent: v.WorkersAbsent,
 		Masters: DescribeMasters(ctx, procfs, l.found, l.hardStop),
 		Actions: append([]status.Action{}, l.actions[max(0, len(l.actions)-actionsSize):]...),
 		History: append([]status.Moment{}, l.history[max(0, len(l.history)-historySize):]...),

@@ -20,6 +20,7 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2
 	exitRefused = 3
+	exitNoRoom  = 4
 )
 
 func main() {
@@ -40,6 +41,9 @@ func main() {
 	}
 	if errors.Is(err, errRefused) || errors.Is(err, daemon.ErrRefused) {
 		os.Exit(exitRefused)
+	}
+	if errors.Is(err, errNoRoom) {
+		os.Exit(exitNoRoom)
 	}
 	os.Exit(exitFailed)
 }

@@ -62,6 +62,7 @@ finally the oldest worker as a whole. It never changes a current worker.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(),
+		makeRoomCommand(),
 		statusCommand(),
 		topCommand(), eventsCommand(), doctorCommand(), metricsCommand(), policyCommand(),
 		recordCommand(),
