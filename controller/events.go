@@ -464,8 +464,9 @@ func (e Events) workerStuck(target string, w haproxy.Worker, why string, idle ti
 func (e Events) roomAnswered(r status.Room, by string) {
 	reloads := policy.FormatNumber(r.Reloads)
 	room := policy.FormatNumber(r.ReloadRoom.Value)
-	message := fmt.Sprintf("Room for %s reloads of %s: there is room for %s", reloads, r.Target, room)
 	priority := logNotice
+	message := fmt.Sprintf("Room for %s reloads of %s: there is room for %s",
+		reloads, r.Target, room)
 	if r.ReloadRoom.Absent != "" {
 		room = ""
 	}
