@@ -165,6 +165,9 @@ func (pl *planner) hardStop(a *Action) {
 	}
 	if first != nil {
 		why := "the effective hard-stop-after is " + FormatDuration(limit)
+		if pl.forRoom {
+			why = "the policy permits drains to make room"
+		}
 		if a.HardStop.ByCost {
 			why += first.costs()
 		}

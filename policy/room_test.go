@@ -63,8 +63,8 @@ func TestRoomByDrains(t *testing.T) {
 	b := roomBench(t, "true", stopping(1, 1, CacheEmpty), stopping(2, 1, CacheEmpty))
 	b.swap = 0
 	due := b.expect(0, "hard 11") // however short it has been stopping
-	if due[0].Spread != 5*sec {
-		t.Errorf("drained over %v", due[0].Spread)
+	if due[0].Spread != 5*sec || !strings.HasPrefix(due[0].Why, "the policy permits drains to ") {
+		t.Errorf("drained over %v, because %s", due[0].Spread, due[0].Why)
 	}
 	b.expect(sec) // one after another
 	b.done(HardStopAfter, 11, Done)
