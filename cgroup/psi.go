@@ -3,9 +3,14 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const pressureFile = "memory.pressure"
@@ -30,6 +35,24 @@ type Stall struct {
 // Pressure reads the group's memory.pressure. The error is [ErrPSIOff] if the kernel does
 // not measure pressure.
 func (g *Group) Pressure() (Pressure, error) { return read(g, g.path, pressureFile, parsePressure) }
+
+// HostPressure reads the pressure of the whole host below procfs, which is /proc except
+// in tests. Source: /proc/pressure/memory. The error is [ErrPSIOff] if the kernel does
+// not measure pressure.
+func HostPressure(procfs string) (Pressure, error) {
+	data, err := os.ReadFile(filepath.Join(procfs, "pressure/memory"))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EOPNOTSUPP) {
+		err = fmt.Errorf("%w: %w", ErrPSIOff, err)
+	}
+	if err != nil {
+		return Pressure{}, fmt.Errorf("reading the host's pressure: %w", err)
+	}
+	p, err := parsePressure(string(data))
+	if err != nil {
+		err = fmt.Errorf("parsing the host's pressure: %w", err)
+	}
+	return p, err
+}
 
 // parsePressure parses a pressure file:
 //

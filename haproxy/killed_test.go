@@ -79,7 +79,9 @@ func doAct(ctx context.Context, act []string) error {
 	case "trim":
 		_, err = p.TrimPools(ctx)
 	case "pageout":
-		_, err = p.PageOut(ctx)
+		_, err = p.PageOut(ctx, PageOutPace{PerSecond: 1 << 30, Busy: 1e6}, mayAlways)
+	case "markcold":
+		err = p.Cold(ctx)
 	case "drain":
 		_, err = Replaced{&Stopping{w, p.p}}.Drain(ctx, Pace{})
 	case "around":
@@ -417,7 +419,7 @@ func purgeKilled(t *testing.T, release string, single bool) {
 // So it is with every other action: before each of its system calls.
 func TestActionsKilledAnywhere(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{"trim", "pageout", "drain", "around", "terminate"} {
+	for _, kind := range []string{"trim", "markcold", "pageout", "drain", "around", "terminate"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			h := haproxytest.Start(t, haproxytest.Config{CacheSize: 1000, NoCLI: kind == "around"})

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"hapressure/haproxy/proc"
 )
 
 // Trimmed is what trimming gave back and what it cost the worker.
@@ -175,54 +173,4 @@ func capacity(fd int, kind uint32) (size, queued int, err error) {
 		queued, err = unix.IoctlGetInt(fd, unix.TIOCOUTQ)
 	}
 	return size, queued, err
-}
-
-// pageOutChunk bounds what one call writes to swap, in bytes. Between two calls it can be
-// stopped.
-const pageOutChunk = 16 << 20
-
-// PageOut moves the worker's memory to swap: its heap and stacks, and its shared memory
-// as far as its own page tables show it. It returns what of this was in RAM before and
-// after. Nothing is lost, and what the worker still uses returns when it is touched.
-// Pages that another process shares, such as those that a master has in common with its
-// workers, stay (mm/madvise.c, madvise_pageout). Without room in swap nothing happens.
-func (s *Stopping) PageOut(ctx context.Context) (Given, error) {
-	maps, err := s.p.Maps(func(m proc.Mapping) bool {
-		return m.Perms == "rw-p" && m.Inode == 0 || m.Shared()
-	})
-	if err != nil {
-		return Given{}, err
-	}
-	st, err := s.p.Status()
-	if err != nil {
-		return Given{}, err
-	}
-	g := Given{Before: st.InRAM(), After: st.InRAM()}
-	for _, m := range maps {
-		if err = s.pageOut(ctx, m); err != nil {
-			break
-		}
-	}
-	st, rerr := s.p.Status()
-	if rerr == nil {
-		g.After = st.InRAM()
-	}
-	return g, errors.Join(err, rerr)
-}
-
-func (s *Stopping) pageOut(ctx context.Context, m proc.Mapping) error {
-	for at := m.Start; at < m.End; at += pageOutChunk {
-		err := ctx.Err()
-		if err == nil {
-			err = s.p.Advise(at, min(pageOutChunk, m.End-at), unix.MADV_PAGEOUT)
-		}
-		switch {
-		case err == nil || errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EINVAL):
-			return nil // the mapping has changed meanwhile, or is of a kind that is not paged out
-		default:
-			return fmt.Errorf("paging out pid %d: %w", s.p.PID, err)
-		}
-	}
-	return nil
 }

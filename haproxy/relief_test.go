@@ -6,11 +6,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -211,45 +209,4 @@ func TestTrimPoolsOnlyWithAHandler(t *testing.T) {
 	if !p.p.Alive() {
 		t.Error("it has ended")
 	}
-}
-
-func TestPageOut(t *testing.T) {
-	h := haproxytest.Start(t, haproxytest.Config{CacheSize: cacheSize})
-	tunnels := []net.Conn{h.Tunnel(), h.Tunnel()}
-	p := stoppingWorker(t, h)
-	swap := swapOn(t)
-	g, err := p.PageOut(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if swap && g.After > g.Before/2 {
-		t.Errorf("%d of %d bytes are still in RAM", g.After, g.Before)
-	}
-	for _, c := range tunnels {
-		if err := haproxytest.Echo(c); err != nil {
-			t.Errorf("tunnel: %v", err)
-		}
-	}
-	if _, err := purge(t.Context(), p, nil); err != nil {
-		t.Errorf("purge after it: %v", err)
-	}
-}
-
-// swapOn gives the machine some swap until the test ends, and reports whether it could.
-func swapOn(t *testing.T) bool {
-	file := filepath.Join(t.TempDir(), "swap")
-	if err := os.WriteFile(file, make([]byte, 64<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mkswap", file).CombinedOutput(); err != nil {
-		t.Fatalf("mkswap: %v\n%s", err, out)
-	}
-	name, _ := unix.BytePtrFromString(file)
-	if _, _, errno := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(name)), 0,
-		0); errno != 0 {
-		t.Logf("this machine gives no swap (%v): only that nothing is lost is tested", errno)
-		return false
-	}
-	t.Cleanup(func() { unix.Syscall(unix.SYS_SWAPOFF, uintptr(unsafe.Pointer(name)), 0, 0) })
-	return true
 }

@@ -50,7 +50,7 @@ type Worker struct {
 	Swapped uint64 // of Private, what is swapped out
 	Mapped  uint64 // mapped files in RAM: mostly the program, which all workers share
 	Kernel  uint64 // what the kernel holds for it: page tables, table of descriptors
-	RAM     uint64 // what page tables show in RAM, which PageOut works on
+	RAM     uint64 // what page tables show in RAM
 	// OOMScoreAdj is its oom_score_adj, read only when stopping; 0 if it cannot be read.
 	// Protect, which depends on it, reads it again.
 	OOMScoreAdj int

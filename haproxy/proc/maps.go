@@ -33,6 +33,11 @@ func (m Mapping) Shared() bool {
 		(m.Path == "/dev/zero (deleted)" || strings.HasPrefix(m.Path, "[anon_shmem:"))
 }
 
+// PrivateAnonymous reports whether the mapping is memory of this process alone, without a
+// file behind it, that cannot be executed: heap and stacks. What the kernel maps itself,
+// such as [vdso], cannot be written.
+func (m Mapping) PrivateAnonymous() bool { return m.Perms == "rw-p" && m.Inode == 0 }
+
 // File returns the name of the file in /proc/PID that gives access to the mapping's
 // inode.
 func (m Mapping) File() string { return fmt.Sprintf("map_files/%x-%x", m.Start, m.End) }

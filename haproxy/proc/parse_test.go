@@ -44,6 +44,13 @@ func TestParseMaps(t *testing.T) {
 	if maps[1] != want || !want.Shared() || maps[0].Shared() || maps[2].Shared() {
 		t.Errorf("%+v", maps)
 	}
+	if maps[0].PrivateAnonymous() || maps[1].PrivateAnonymous() || !maps[2].PrivateAnonymous() {
+		t.Errorf("private and anonymous is only the last one: %+v", maps)
+	}
+	code := Mapping{Perms: "rwxp"}
+	if code.PrivateAnonymous() {
+		t.Error("memory that can be executed counts as private and anonymous")
+	}
 	named := Mapping{Perms: "rw-s", Inode: 5, Path: "[anon_shmem:shctx:ssl cache]"}
 	file := Mapping{Perms: "rw-s", Inode: 5, Path: "/dev/shm/stats"}
 	if !named.Shared() || file.Shared() {
@@ -53,7 +60,8 @@ func TestParseMaps(t *testing.T) {
 
 func TestParseStat(t *testing.T) {
 	st, err := parseStat([]byte(statLine))
-	if err != nil || st != (Stat{Comm: "haproxy (x) y", State: 'S', PPID: 3828, Start: 98765}) {
+	if err != nil || st != (Stat{Comm: "haproxy (x) y", State: 'S', PPID: 3828,
+		CPU: 80 * time.Millisecond, Start: 98765}) {
 		t.Errorf("%+v, %v", st, err)
 	}
 	s, err := parseStatus([]byte(statusText))

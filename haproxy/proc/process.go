@@ -143,6 +143,9 @@ func (p *Process) Path(name string) string {
 // ReadFile reads a file of /proc/PID. See the function ReadFile.
 func (p *Process) ReadFile(name string) ([]byte, error) { return ReadFile(p.procfs, p.PID, name) }
 
+// Stat reads /proc/PID/stat.
+func (p *Process) Stat() (Stat, error) { return ReadStat(p.procfs, p.PID) }
+
 // Status reads /proc/PID/status.
 func (p *Process) Status() (Status, error) { return ReadStatus(p.procfs, p.PID) }
 

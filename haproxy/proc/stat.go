@@ -62,7 +62,8 @@ type Stat struct {
 	Comm  string // the program's name, which the process can set to any text
 	State byte
 	PPID  int
-	Start uint64 // in clock ticks since boot
+	CPU   time.Duration // used by all of its threads, in steps of 10 ms
+	Start uint64        // in clock ticks since boot
 }
 
 // ReadStat reads /proc/PID/stat.
@@ -91,11 +92,14 @@ func parseStat(b []byte) (Stat, error) {
 	if err != nil {
 		return Stat{}, fmt.Errorf("parsing parent in stat %q: %w", b, err)
 	}
-	start, err := strconv.ParseUint(f[19], 10, 64)
-	if err != nil {
-		return Stat{}, fmt.Errorf("parsing start time in stat %q: %w", b, err)
+	var ticks [3]uint64
+	for i, field := range []int{11, 12, 19} { // user and system time, start time
+		if ticks[i], err = strconv.ParseUint(f[field], 10, 64); err != nil {
+			return Stat{}, fmt.Errorf("parsing times in stat %q: %w", b, err)
+		}
 	}
-	return Stat{Comm: string(b[open+1 : i]), State: f[0][0], PPID: ppid, Start: start}, nil
+	return Stat{Comm: string(b[open+1 : i]), State: f[0][0], PPID: ppid,
+		CPU: Between(0, ticks[0]+ticks[1]), Start: ticks[2]}, nil
 }
 
 // Status is a part of /proc/PID/status (proc_pid_status(5)). Sizes are in bytes.
