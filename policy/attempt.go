@@ -24,7 +24,10 @@ type Outcome struct {
 	At         time.Duration `json:"At"` // on the clock of Sample.Now
 	Result     Result        `json:"Result"`
 	FreedBytes uint64        `json:"FreedBytes"` // as measured
-	Reason     string        `json:"Reason"`     // why Result is not Done
+	// More says that the action is done and that its time was over before it had done all
+	// that it could.
+	More   bool   `json:"More,omitzero"`
+	Reason string `json:"Reason"` // why Result is not Done
 }
 
 // WorkerHistory is what is remembered of one stopping worker while it lives.
@@ -36,12 +39,13 @@ type WorkerHistory struct {
 
 // Attempt is what is remembered of one kind of action on one worker.
 type Attempt struct {
-	InFlight bool          `json:"InFlight"` // given, and its end is not reported yet
-	Given    time.Duration `json:"Given"`    // when it was last given
-	Tries    int           `json:"Tries"`    // how often it ended
-	Result   Result        `json:"Result"`   // how it last ended
-	Retry    time.Duration `json:"Retry"`    // not given again before this
-	After    Holding       `json:"After"`    // of the worker in the first sample after the end
+	InFlight bool          `json:"InFlight"`      // given, and its end is not reported yet
+	Given    time.Duration `json:"Given"`         // when it was last given
+	Tries    int           `json:"Tries"`         // how often it ended
+	Result   Result        `json:"Result"`        // how it last ended
+	Retry    time.Duration `json:"Retry"`         // not given again before this
+	More     bool          `json:"More,omitzero"` // as of the last Outcome
+	After    Holding       `json:"After"`         // of the worker in the first sample after the end
 	// OOMScoreAdj is the value that it was last given with; see Protect.
 	OOMScoreAdj int `json:"OOMScoreAdj,omitzero"`
 }
@@ -70,7 +74,7 @@ func (a Attempt) repeats(held Holding, now time.Duration) bool {
 	switch {
 	case a.InFlight:
 		return false
-	case a.Tries == 0:
+	case a.Tries == 0 || a.More:
 		return true
 	case a.Result == Failed:
 		return now >= a.Retry
@@ -127,7 +131,7 @@ func (h *WorkerHistory) end(o Outcome) {
 	tries := a.Tries + 1
 	retry := o.At + backoff(tries)
 	h.set(o.Kind, Attempt{Given: a.Given, Tries: tries, Result: o.Result, Retry: retry,
-		OOMScoreAdj: a.OOMScoreAdj})
+		More: o.More, OOMScoreAdj: a.OOMScoreAdj})
 }
 
 func (h *WorkerHistory) set(kind string, a Attempt) {
@@ -153,7 +157,7 @@ func holding(kind string, w *Worker) Holding {
 	case TrimPools:
 		return Holding{w.Private, w.Files}
 	case PageOut:
-		return Holding{Bytes: w.RAM}
+		return Holding{Bytes: w.Private - min(w.Private, w.Swapped)}
 	}
 	return Holding{}
 }
@@ -204,10 +208,10 @@ func (st *State) track(s *Sample) {
 // the worker is gone by then.
 func (st *State) Done(o Outcome) {
 	// Actions that only relieve a worker come in a long series. If memory had to be
-	// measured again after each, no worker would be terminated meanwhile. Protect frees
+	// measured again after each, no worker would be terminated meanwhile. Others free
 	// nothing.
-	relief := o.Kind == TrimPools || o.Kind == PageOut || o.Kind == Protect
-	if o.Result == Done && !relief {
+	relief := []string{TrimPools, PageOut, Protect, Cold}
+	if o.Result == Done && !slices.Contains(relief, o.Kind) {
 		st.Acted, st.Effect = true, max(st.Effect, o.At)
 	} else if o.Kind == TerminateOldest {
 		st.Terminated, st.TerminatedAt = true, max(st.TerminatedAt, o.At)

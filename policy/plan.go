@@ -20,7 +20,8 @@ type Due struct {
 	Grace      time.Duration `json:"Grace"`     // as of Terminate
 	// OOMScoreAdj is the oom_score_adj to raise it to, by Protect.
 	OOMScoreAdj int    `json:"OOMScoreAdj,omitzero"`
-	Why         string `json:"Why"` // for the journal
+	Paging      Paging `json:"Paging,omitzero"` // as of PageOut
+	Why         string `json:"Why"`             // for the journal
 }
 
 // planner finds what is due for one tier in one step.
@@ -61,6 +62,8 @@ func (pl *planner) act(a *Action) {
 	switch a.Kind {
 	case Protect:
 		pl.protect(a)
+	case PageOut:
+		pl.pageOut(a)
 	case HardStopAfter:
 		pl.hardStop(a)
 	case TerminateOldest:
@@ -118,11 +121,40 @@ func (pl *planner) helps(kind string, w *Worker, a Attempt) bool {
 		return w.Cache == CacheFull && a.Result != Refused && a.ready(now)
 	case PurgeHTTPCache:
 		return a.Result != Refused && a.ready(now)
-	case PageOut:
-		room := pl.s.SwapRoom.Absent == "" && pl.s.SwapRoom.Value > 0
-		return room && a.repeats(holding(kind, w), now)
+	case Cold:
+		return pl.swapRoom() && a.Result != Refused && a.ready(now)
 	default:
 		return a.repeats(holding(kind, w), now)
+	}
+}
+
+// swapRoom reports whether anything can be moved to swap.
+func (pl *planner) swapRoom() bool {
+	return pl.s.SwapRoom.Absent == "" && pl.s.SwapRoom.Value > 0
+}
+
+// pageOut moves the memory of the oldest worker that holds some to swap. The next one is
+// given when this one has ended, so that its bound holds for all together, and nothing
+// is in flight for long after memory has become sufficient.
+func (pl *planner) pageOut(a *Action) {
+	short := pl.forRoom || pl.st.Tiers[pl.tier].Last.Short
+	if !short || !pl.swapRoom() {
+		return
+	}
+	var oldest *Worker
+	var its *WorkerHistory
+	for w, h := range pl.stopping {
+		last := h.attempt(PageOut)
+		if last.InFlight {
+			return
+		}
+		if pl.admits(a.Only, w) && !h.ending() && last.repeats(holding(PageOut, w), pl.s.Now) &&
+			(oldest == nil || w.Generation < oldest.Generation) {
+			oldest, its = w, h
+		}
+	}
+	if oldest != nil {
+		pl.give(its, oldest, Due{Kind: PageOut, Paging: a.Paging}, kinds[PageOut].why)
 	}
 }
 
@@ -292,12 +324,14 @@ func (pl *planner) waits(action *Action, w *Worker, h *WorkerHistory) bool {
 	switch {
 	case !pl.admits(only, w):
 		return false
-	case kind == Protect: // frees nothing
+	case kind == Protect || kind == Cold: // free nothing
 		return false
 	case a.InFlight:
 		return now-a.Given <= settle
 	case kind == HardStopAfter && a.Tries == 0 && !h.ending():
 		return now-entered < settle // its limit is still coming down
+	case kind == PageOut && (a.Tries == 0 || a.More) && !h.ending():
+		return pl.swapRoom() && now-entered < settle // its turn comes
 	case kind != PurgeSSLCache || a.Tries > 0 || h.ending():
 		return false
 	}

@@ -570,17 +570,17 @@ func TestRelief(t *testing.T) {
 	p := policytest.Decode(t, `
 version: 1
 tiers:
-  - {name: relief, enter: {usage: {above: 70%}}, leave: {usage: {below: 60%}}, actions: [trim-pools: {}, page-out: {}]}
+  - name: relief
+    enter: {usage: {above: 70%}}
+    leave: {usage: {below: 60%}}
+    actions: [trim-pools: {}]
 `)
 	w := stopping(1, 1, CacheEmpty)
-	w.Private, w.RAM, w.Files = 100<<20, 50<<20, 1000
+	w.Private, w.Files = 100<<20, 1000
 	b := newBench(t, p, inPurge, w)
-	b.expect(0, "trim 11") // no room in swap
-	b.swap = 1
-	b.expect(sec, "page 11")
-	b.expect(sec) // both in flight
+	b.expect(0, "trim 11")
+	b.expect(sec) // in flight
 	b.done(TrimPools, 11, Done)
-	b.done(PageOut, 11, Done)
 	b.expect(0)
 	b.expect(time.Minute) // nothing has changed since
 	b.workers[0].Private = 109 << 20
@@ -588,11 +588,8 @@ tiers:
 	b.workers[0].Private = 111 << 20
 	b.expect(sec, "trim 11")
 	b.done(TrimPools, 11, Done)
-	b.workers[0].RAM = 40 << 20
-	b.expect(0, "page 11")
+	b.expect(0)
 	b.workers[0].Files = 901
-	b.expect(sec)
-	b.done(PageOut, 11, Done)
 	b.expect(sec) // later samples are compared with this first one after the end
 	b.workers[0].Files = 890
 	b.expect(sec, "trim 11")
@@ -600,6 +597,109 @@ tiers:
 	b.expect(4*sec - 1)
 	b.expect(1, "trim 11")
 	b.done(TrimPools, 11, Refused)
+	b.workers[0].Private = 1 << 30
+	b.expect(time.Minute)
+}
+
+// The oldest worker is paged out first, one after another, while memory is short and swap
+// has room; one that was paged out only when much of it is in RAM again.
+func TestPageOut(t *testing.T) {
+	p := policytest.Decode(t, `
+version: 1
+tiers:
+  - name: out
+    enter: {usage: {above: 70%}}
+    leave: {usage: {below: 60%}, for: 1h}
+    actions: [page-out: {per-second: 8MiB}]
+`)
+	first, second := stopping(1, 1, CacheEmpty), stopping(2, 1, CacheEmpty)
+	first.Private, second.Private = 100<<20, 100<<20
+	b := newBench(t, p, inPurge, second, first)
+	b.expect(0) // no room in swap
+	b.swap = 1
+	due := b.expect(sec, "page 11")
+	if want := (Paging{PerSecond: 8 << 20, Busy: 10, Stall: 2}); due[0].Paging != want {
+		t.Errorf("paging %+v, want %+v", due[0].Paging, want)
+	}
+	b.expect(sec) // in flight: the next one waits for it
+	b.st.Done(Outcome{Kind: PageOut, Worker: first.ID, At: b.now, Result: Done, More: true})
+	b.workers[1].Swapped = 50 << 20
+	b.expect(0, "page 11") // it has more
+	b.done(PageOut, 11, Done)
+	b.workers[1].Swapped = 99 << 20
+	b.usage = 59
+	b.expect(sec) // memory is sufficient
+	b.usage = inPurge
+	b.expect(sec, "page 21")
+	b.done(PageOut, 21, Failed) // it is busy
+	b.expect(sec - 1)
+	b.expect(1, "page 21")
+	b.done(PageOut, 21, Done)
+	b.workers[0].Swapped = 99 << 20
+	b.expect(time.Minute)
+	b.workers[1].Swapped = 96 << 20
+	b.expect(sec) // it has read back too little
+	b.workers[1].Swapped = 90 << 20
+	b.expect(sec, "page 11")
+}
+
+// Tiers above wait for page-outs whose turn comes, but only for the settle of the tier.
+func TestPageOutIsWaitedFor(t *testing.T) {
+	p := policytest.Decode(t, `
+version: 1
+tiers:
+  - name: out
+    enter: {usage: {above: 70%}}
+    leave: {usage: {below: 60%}}
+    settle: 20s
+    actions: [page-out: {}]
+  - name: end
+    enter: {usage: {above: 90%}}
+    leave: {usage: {below: 85%}}
+    settle: 0s
+    actions: [terminate-oldest: {}]
+`)
+	workers := []Worker{stopping(1, 1, CacheEmpty), stopping(2, 1, CacheEmpty)}
+	b := newBench(t, p, inTermin, workers...)
+	b.swap = 1
+	b.expect(0, "page 11")
+	b.expect(sec)
+	b.done(PageOut, 11, Done)
+	b.expect(sec, "page 21") // its turn
+	b.done(PageOut, 21, Done)
+	b.expect(sec, "terminate 11")
+
+	b = newBench(t, p, inTermin, workers...)
+	b.swap = 1
+	b.expect(0, "page 11")
+	b.expect(20 * sec)
+	b.expect(sec, "terminate 11") // it takes too long
+
+	newBench(t, p, inTermin, workers...).expect(0, "terminate 11") // there is no swap
+}
+
+// Marking as cold is done once for each worker, if there is swap, and no tier waits for
+// it.
+func TestCold(t *testing.T) {
+	p := policytest.Decode(t, `
+version: 1
+tiers:
+  - {name: cold, enter: always, actions: [cold: {}]}
+  - name: purge
+    enter: {usage: {above: 70%}}
+    leave: {usage: {below: 60%}}
+    actions: [purge-ssl-cache: {}]
+`)
+	serving := Worker{ID: WorkerID{PID: 31, Start: 1}, Generation: 3, State: Current}
+	b := newBench(t, p, inPurge, stopping(1, 1, CacheFull), stopping(2, 1, CacheEmpty), serving)
+	b.expect(0, "purge 11") // there is no swap
+	b.done(PurgeSSLCache, 11, Done)
+	b.swap = 1
+	b.expect(sec, "cold 11", "cold 21")
+	b.done(Cold, 11, Done)
+	b.done(Cold, 21, Failed)
+	b.expect(sec, "cold 21")
+	b.done(Cold, 21, Done)
 	b.workers[0].Private = 1 << 30
 	b.expect(time.Minute)
 }

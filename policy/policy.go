@@ -107,6 +107,7 @@ const (
 	PurgeSSLCache   = "purge-ssl-cache"  // empty the TLS session cache of stopping workers
 	PurgeHTTPCache  = "purge-http-cache" // empty the HTTP caches (cache) of stopping workers
 	TrimPools       = "trim-pools"       // make stopping workers free unused pool memory
+	Cold            = "cold"             // have the kernel reclaim from stopping workers first
 	PageOut         = "page-out"         // move the memory of stopping workers to swap
 	HardStopAfter   = "hard-stop-after"  // shorten the hard-stop-after of stopping workers
 	TerminateOldest = "terminate-oldest" // terminate the oldest stopping generation
@@ -121,6 +122,7 @@ var kinds = map[string]struct {
 	PurgeSSLCache:   {why: "its session cache holds memory"},
 	PurgeHTTPCache:  {why: "its HTTP caches may hold memory"},
 	TrimPools:       {why: "its memory pools may hold unused memory"},
+	Cold:            {why: "the kernel is to reclaim its memory before that of those that serve"},
 	PageOut:         {why: "there is room in swap for its memory"},
 	HardStopAfter:   {cuts: true},
 	TerminateOldest: {cuts: true},
@@ -135,6 +137,7 @@ type Action struct {
 	Only      Only
 	HardStop  HardStop
 	Terminate Terminate
+	Paging    Paging
 }
 
 // Only restricts an action to the stopping workers that meet all of its conditions. A
@@ -186,4 +189,13 @@ type Terminate struct {
 	Keep   int           // never terminate this many of the youngest stopping generations
 	Limit  int           // terminate at most this many workers a minute
 	Worth  float64       // as of HardStop
+}
+
+// Paging has the settings of page-out, which bound what it costs.
+type Paging struct {
+	PerSecond uint64  `json:"PerSecond"` // bytes moved to swap
+	Busy      float64 `json:"Busy"`      // percent of one CPU that a worker may use
+	// Stall is the percentage of a second that tasks may wait for memory in addition to
+	// those that waited before.
+	Stall float64 `json:"Stall"`
 }

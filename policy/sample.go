@@ -95,9 +95,10 @@ type Worker struct {
 	Cache       Cache         `json:"Cache"`
 	// What it holds; 0 = not known. An action without effect is repeated when these have
 	// changed.
-	Private    uint64 `json:"Private"` // private memory in bytes, in RAM or swapped out
-	RAM        uint64 `json:"RAM"`     // private and shared memory in RAM, in bytes
-	Files      int    `json:"Files"`   // open files
+	Private    uint64 `json:"Private"`          // private memory in bytes, in RAM or swapped out
+	Swapped    uint64 `json:"Swapped,omitzero"` // of Private, what is swapped out
+	RAM        uint64 `json:"RAM"`              // private and shared memory in RAM, in bytes
+	Files      int    `json:"Files"`            // open files
 	CacheBytes uint64 `json:"CacheBytes"`
 	// Connections are those of clients, of a stopping worker; nil = not known. They are
 	// counted only for a policy that orders by them: see State.CountsConnections.

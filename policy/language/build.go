@@ -158,6 +158,11 @@ func (d *decoder) action(v *value) policy.Action {
 			Keep: s.get("keep").count(), Limit: s.get("limit").count(),
 			Worth: s.get("worth").amount(),
 		}
+	case policy.PageOut:
+		a.Paging = policy.Paging{
+			PerSecond: uint64(s.get("per-second").amount()),
+			Busy:      s.get("busy").amount(), Stall: s.get("stall").amount(),
+		}
 	}
 	return a
 }

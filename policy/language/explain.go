@@ -66,17 +66,19 @@ func explain(p *policy.Policy) string {
 
 // does is what each kind of action does to stopping workers.
 var does = map[string]string{
-	policy.Protect:         "has the kernel, if it must kill a process, begin with ",
-	policy.PurgeSSLCache:   "empties the TLS session caches of ",
-	policy.PurgeHTTPCache:  "empties the HTTP caches of ",
-	policy.TrimPools:       "trims the memory pools of ",
+	policy.Protect:        "has the kernel, if it must kill a process, begin with ",
+	policy.PurgeSSLCache:  "empties the TLS session caches of ",
+	policy.PurgeHTTPCache: "empties the HTTP caches of ",
+	policy.TrimPools:      "trims the memory pools of ",
+	policy.Cold: "has the kernel, if there is swap and memory is short, " +
+		"begin to reclaim with the memory of ",
 	policy.PageOut:         "moves to swap the memory of ",
 	policy.HardStopAfter:   "drains ",
 	policy.TerminateOldest: "terminates the oldest generation of ",
 }
 
 // frees reports whether an action frees memory, so that harsher tiers wait for it.
-func frees(a policy.Action) bool { return a.Kind != policy.Protect }
+func frees(a policy.Action) bool { return a.Kind != policy.Protect && a.Kind != policy.Cold }
 
 func action(a policy.Action) string {
 	s := does[a.Kind] + only(a.Only)
@@ -84,6 +86,12 @@ func action(a policy.Action) string {
 	switch h, t := a.HardStop, a.Terminate; a.Kind {
 	case policy.Protect:
 		s += ", the oldest generation first"
+	case policy.PageOut:
+		s += fmt.Sprintf(", the oldest first, %sMiB a second at most, unless a worker uses more "+
+			"than %s%% of a CPU, and until tasks wait for memory for %s%% of a second more than "+
+			"before",
+			policy.FormatNumber(float64(a.Paging.PerSecond)/(1<<20)),
+			policy.FormatNumber(a.Paging.Busy), policy.FormatNumber(a.Paging.Stall))
 	case policy.HardStopAfter:
 		if h.ByCost {
 			s += ", those with the most bytes a connection first"
