@@ -16,6 +16,7 @@ import (
 type result struct {
 	policy.Result
 	freed    uint64        // bytes
+	more     bool          // there is more to be done; see policy.Outcome
 	what     string        // what was done, with its figures
 	why      string        // the reason if it was not Done
 	took     time.Duration // the action itself
@@ -36,6 +37,7 @@ type ended struct {
 // actions performs actions on the workers of one target, each in a goroutine of its own.
 type actions struct {
 	group   *cgroup.Group
+	procfs  string
 	scanner *haproxy.Scanner
 	dryRun  bool
 	running sync.WaitGroup
@@ -91,8 +93,10 @@ func (a *actions) perform(ctx context.Context, due policy.Due, w haproxy.Worker)
 		return a.purge(ctx, p.PurgeHTTPCaches)
 	case policy.TrimPools:
 		return trimmed(p.TrimPools(ctx))
+	case policy.Cold:
+		return marked(p.Cold(ctx))
 	case policy.PageOut:
-		return relieved(p.PageOut(ctx))
+		return a.pageOut(ctx, p, due.Paging)
 	case policy.HardStopAfter:
 		return a.hardStop(ctx, replaced, haproxy.Pace{Spread: due.Spread, PerSecond: due.PerSecond})
 	case policy.TerminateOldest:
@@ -141,6 +145,14 @@ func protected(done haproxy.Protected, err error) result {
 	}
 	return result{Result: policy.Done, what: fmt.Sprintf("raised its oom_score_adj from %d to %d: "+
 		"if memory runs out, the kernel kills it before those that serve", done.Before, done.After)}
+}
+
+func marked(err error) result {
+	if err != nil {
+		return failure(err)
+	}
+	return result{Result: policy.Done, what: "marked its memory as not used lately: " +
+		"if memory is short, the kernel swaps it out before that of those that serve"}
 }
 
 func relieved(g haproxy.Given, err error) result {

@@ -60,7 +60,7 @@ func newGuard(conf Config, t target, own *policy.Policy) *guard {
 	g.sensor = newSensor(t, events, conf.Procfs)
 	g.stuck = newStuck(t.name, events)
 	g.actions = &actions{
-		group: t.group, scanner: g.sensor.scanner, dryRun: conf.DryRun,
+		group: t.group, procfs: conf.Procfs, scanner: g.sensor.scanner, dryRun: conf.DryRun,
 		ended: make(chan ended), report: g.report,
 	}
 	storage := newStorage(t.name, events)
@@ -272,7 +272,8 @@ func (g *guard) finish(e ended) {
 	}
 	o := policy.Outcome{
 		Tier: e.due.Tier, Kind: e.due.Kind, Worker: e.due.Worker, At: now,
-		Result: e.result.Result, FreedBytes: e.result.freed, Reason: e.result.why,
+		Result: e.result.Result, FreedBytes: e.result.freed, More: e.result.more,
+		Reason: e.result.why,
 	}
 	g.state.Done(o)
 	g.save()

@@ -29,7 +29,7 @@ type privilege struct {
 var (
 	purges    = []string{policy.PurgeSSLCache, policy.PurgeHTTPCache}
 	signals   = []string{policy.TrimPools, policy.HardStopAfter, policy.TerminateOldest}
-	pageOut   = []string{policy.PageOut}
+	pageOut   = []string{policy.Cold, policy.PageOut}
 	anyAction = policy.Kinds
 )
 
@@ -50,7 +50,7 @@ var privileges = []privilege{
 		why:   "signal workers, which run as another user",
 		probe: capability(unix.CAP_KILL)},
 	{name: "CAP_SYS_NICE", actions: pageOut,
-		why:   "move memory of another process to swap, and run before others during a freeze",
+		why:   "advise on memory of another process, and run before others during a freeze",
 		probe: capability(unix.CAP_SYS_NICE)},
 	{name: "CAP_SYS_RESOURCE",
 		why:   "watch pressure with windows of other than 2 s",
@@ -75,7 +75,7 @@ var privileges = []privilege{
 		probe: call(unix.EBADF, unix.SYS_FALLOCATE, noFile,
 			unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1)},
 	{name: "process_madvise(2)", actions: pageOut,
-		why:   "move memory of another process to swap",
+		why:   "advise on memory of another process",
 		probe: call(unix.EBADF, unix.SYS_PROCESS_MADVISE, noFile, 0, 0, unix.MADV_PAGEOUT)},
 	{name: "openat2(2)",
 		why:   "read a master's configuration in its own file system",

@@ -198,7 +198,12 @@ func tryActions(t *testing.T) tried {
 		return persevere(func() error { _, err := p.PurgeHTTPCaches(t.Context(), pids); return err })
 	})
 	do(first, "trim-pools", func(p *haproxy.Stopping) error { _, err := p.TrimPools(t.Context()); return err })
-	do(first, "page-out", func(p *haproxy.Stopping) error { _, err := p.PageOut(t.Context()); return err })
+	do(first, "cold", func(p *haproxy.Stopping) error { return p.Cold(t.Context()) })
+	do(first, "page-out", func(p *haproxy.Stopping) error {
+		pace := haproxy.PageOutPace{PerSecond: 1 << 30, Busy: 1e6}
+		_, err := p.PageOut(t.Context(), pace, func() error { return nil })
+		return err
+	})
 	// hard-stop-after drains, then terminates. A drained worker is often faster than a
 	// signal: another shows whether that comes.
 	do(first, "hard-stop-after", func(p *haproxy.Stopping) error {

@@ -28,7 +28,7 @@ func laneOf(kind string) lane {
 	switch kind {
 	case policy.Protect, policy.PurgeSSLCache, policy.PurgeHTTPCache:
 		return purgeLane
-	case policy.TrimPools, policy.PageOut:
+	case policy.TrimPools, policy.Cold, policy.PageOut:
 		return reliefLane
 	case policy.HardStopAfter:
 		return drainLane

@@ -217,7 +217,7 @@ func (s *sensor) limits(v *view) {
 		v.ReloadRoom = policy.Reading{Value: float64(v.nearest.Headroom()) / float64(s.footprint)}
 	}
 	v.LimitIn = s.slope.limitIn(v.Now, v.nearest)
-	v.SwapRoom = s.swapRoom(host)
+	v.SwapRoom = swapRoom(s.group, host)
 }
 
 // bindingLimits reads the limits that bind the group. It skips and reports a limit of 0:
@@ -249,9 +249,9 @@ func (s *sensor) bindingLimits(host cgroup.HostMemory) ([]cgroup.Limit, error) {
 
 // swapRoom returns how many bytes the group can still swap out: the host's free swap, or
 // less if the group or an ancestor has a limit.
-func (s *sensor) swapRoom(host cgroup.HostMemory) policy.Reading {
+func swapRoom(group *cgroup.Group, host cgroup.HostMemory) policy.Reading {
 	room := host.SwapFree
-	limits, err := s.group.SwapLimits()
+	limits, err := group.SwapLimits()
 	if err != nil && !errors.Is(err, cgroup.ErrAbsent) { // no swap accounting has no limits
 		return absent(err.Error())
 	}
@@ -311,8 +311,9 @@ func (s *sensor) workersFound(ctx context.Context, v *view, found []haproxy.Inst
 		v.Workers = append(v.Workers, policy.Worker{
 			ID: policy.WorkerID(w.ID), Generation: w.Generation,
 			State: proven[w.State], StoppingFor: w.StoppingFor,
-			Cache: cacheOf(w), CacheBytes: w.Cache, Private: w.Private, RAM: w.RAM, Files: w.Files,
-			OOMScoreAdj: w.OOMScoreAdj, Connections: connections[policy.WorkerID(w.ID)],
+			Cache: cacheOf(w), CacheBytes: w.Cache, Private: w.Private, Swapped: w.Swapped,
+			RAM: w.RAM, Files: w.Files, OOMScoreAdj: w.OOMScoreAdj,
+			Connections: connections[policy.WorkerID(w.ID)],
 		})
 	}
 	s.workers = v.workers

@@ -331,7 +331,7 @@ func (pl *planner) waits(action *Action, w *Worker, h *WorkerHistory) bool {
 	case kind == HardStopAfter && a.Tries == 0 && !h.ending():
 		return now-entered < settle // its limit is still coming down
 	case kind == PageOut && (a.Tries == 0 || a.More) && !h.ending():
-		return pl.swapRoom() && now-entered < settle // its turn comes
+		return pl.swapRoom() && (pl.forRoom || now-entered < settle) // its turn comes
 	case kind != PurgeSSLCache || a.Tries > 0 || h.ending():
 		return false
 	}
