@@ -37,6 +37,13 @@ type settings struct {
 	load        time.Duration
 	reloads     int
 	old         int
+	swaps       string
+	swapSize    int64
+	entries     int
+	certs       int
+	pageOutRate uint64
+	busy        float64
+	pageOutFor  time.Duration
 }
 
 func main() {
@@ -55,12 +62,20 @@ func main() {
 	flag.DurationVar(&s.idleFor, "idle-for", 2*time.Minute, "idle: how long the daemon is watched")
 	flag.IntVar(&s.idleWorkers, "idle-workers", 10, "idle: how many stopping workers")
 	flag.Var(&s.haproxies, "haproxy",
-		"reload: a HAProxy to measure, the host's by default; may be repeated")
+		"reload, pageout: a HAProxy to measure, the host's by default; may be repeated")
 	flag.DurationVar(&s.load, "load", time.Minute,
 		"reload: how long one reload is made to load; 0 leaves that out")
 	flag.IntVar(&s.reloads, "reloads", 60,
 		"reload: how many reloads, one every second, beside many stopping workers; 0 leaves that out")
 	flag.IntVar(&s.old, "old", 400, "reload: how many stopping workers that is")
+	flag.StringVar(&s.swaps, "swap", "zram,file", "pageout: kinds of swap, which it makes")
+	flag.Int64Var(&s.swapSize, "swap-size", 2048, "pageout: MiB of swap")
+	flag.IntVar(&s.entries, "entries", 1_400_000, "pageout: entries of the map")
+	flag.IntVar(&s.certs, "certs", 5000, "pageout: certificates")
+	flag.Uint64Var(&s.pageOutRate, "rate", 64, "pageout: MiB a second, at most")
+	flag.Float64Var(&s.busy, "busy", 5, "pageout: percent of a CPU that a worker may use")
+	flag.DurationVar(&s.pageOutFor, "phase", 30*time.Second,
+		"pageout: how long round trips are measured before and after")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -113,8 +128,10 @@ func (s settings) run(ctx context.Context) error {
 			err = s.idle(ctx, &t)
 		case "reload":
 			err = s.reload(ctx, &t)
+		case "pageout":
+			err = s.pageOut(ctx, &t)
 		default:
-			err = errors.New("want sweep, gap, scale, freeze, idle or reload")
+			err = errors.New("want sweep, gap, scale, freeze, idle, reload or pageout")
 		}
 		if err != nil {
 			t.print(os.Stdout) // what there is

@@ -18,6 +18,14 @@ import (
 // programs are paths of HAProxy, a flag that may be repeated.
 type programs []string
 
+// programs are the HAProxies to measure.
+func (s settings) programs() programs {
+	if len(s.haproxies) == 0 {
+		return programs{"haproxy"}
+	}
+	return s.haproxies
+}
+
 func (p *programs) String() string { return strings.Join(*p, ", ") }
 
 func (p *programs) Set(path string) error {
@@ -40,10 +48,7 @@ func (s settings) reload(ctx context.Context, t *table) error {
 	if err != nil {
 		return err
 	}
-	if len(s.haproxies) == 0 {
-		s.haproxies = programs{"haproxy"}
-	}
-	for _, program := range s.haproxies {
+	for _, program := range s.programs() {
 		release, err := releaseOf(program)
 		if err != nil {
 			return err

@@ -170,20 +170,29 @@ func purgeWorker(ctx context.Context, others []int,
 
 // purgePID purges the stopping worker with this pid. others are all pids of its HAProxy.
 func purgePID(ctx context.Context, pid int, others []int) (purged, error) {
+	recheck, err := stoppingPID(ctx, pid, others)
+	if err != nil {
+		return purged{}, err
+	}
+	return purgeWorker(ctx, others, recheck)
+}
+
+// stoppingPID returns a function that pins the stopping worker with this pid.
+func stoppingPID(ctx context.Context, pid int, others []int) (func() (*haproxy.Stopping, error),
+	error) {
 	s := haproxy.NewScanner("/proc")
 	found, err := s.Scan(ctx, others)
 	if err != nil {
-		return purged{}, err
+		return nil, err
 	}
 	for _, in := range found {
 		for _, w := range in.Workers {
 			if w.PID == pid {
-				return purgeWorker(ctx, others,
-					func() (*haproxy.Stopping, error) { return s.Recheck(ctx, w) })
+				return func() (*haproxy.Stopping, error) { return s.Recheck(ctx, w) }, nil
 			}
 		}
 	}
-	return purged{}, fmt.Errorf("no worker has pid %d", pid)
+	return nil, fmt.Errorf("no worker has pid %d", pid)
 }
 
 func timeKill(ctx context.Context, size uint64) (time.Duration, error) {
