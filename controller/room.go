@@ -170,14 +170,14 @@ const futileTicks = 2
 func (w *roomWaiter) decide(v view, cgroup string) {
 	futile := w.futile + 1
 	w.futile = 0
+	known := v.ReloadRoom.Absent == ""
 	switch {
 	case v.WorkersAbsent != "" || loading(v.found):
-	case v.ReloadRoom.Absent != "":
-		w.reply(w.unknown(v.ReloadRoom.Absent))
-	case v.ReloadRoom.Value >= w.Reloads:
+	case known && v.ReloadRoom.Value >= w.Reloads:
 		w.reply(w.judge(v))
-	case v.nearest.Group == cgroup && !slices.ContainsFunc(v.workers, mayEnd):
-		// Only the target's own memory counts, and no worker of it will free any.
+	// What is not known while no worker loads will hardly become known. Or only the target's
+	// own memory counts, and no worker of it will free any.
+	case !known, v.nearest.Group == cgroup && !slices.ContainsFunc(v.workers, mayEnd):
 		if w.futile = futile; futile >= futileTicks {
 			w.reply(w.judge(v))
 		}
@@ -209,11 +209,8 @@ func mayEnd(w haproxy.Worker) bool { return w.State != haproxy.StateCurrent }
 
 // late is the answer at the end of the timeout, by the last tick.
 func (w *roomWaiter) late(l snapshot) status.Room {
-	switch {
-	case l.at.Before(w.since) || l.policy == nil:
+	if l.at.Before(w.since) || l.policy == nil {
 		return w.unknown("no tick ended during the timeout")
-	case l.view.ReloadRoom.Absent != "":
-		return w.unknown(l.view.ReloadRoom.Absent)
 	}
 	return w.judge(l.view)
 }
@@ -224,8 +221,11 @@ func (w *roomWaiter) unknown(why string) status.Room {
 	}
 }
 
-// judge is the answer by a view in which the room is known.
+// judge is the answer by a view.
 func (w *roomWaiter) judge(v view) status.Room {
+	if v.ReloadRoom.Absent != "" {
+		return w.unknown(v.ReloadRoom.Absent)
+	}
 	answer := status.Room{
 		Result: status.RoomFound, ReloadRoom: v.ReloadRoom,
 		Limit: limitStatus(v.nearest), Footprint: v.footprint,

@@ -86,8 +86,8 @@ func TestFutileRoomIsConfirmed(t *testing.T) {
 	}
 }
 
-// requestRoom begins a request for two reloads, of a guard that does not run. The
-// function waits for the answer.
+// requestRoom begins a request for two reloads, of a guard that does not run and whose
+// last tick a second ago found room. The function waits for the answer.
 func requestRoom(t *testing.T, ctx context.Context) (
 	*guard, *recorder, func() (status.Room, error),
 ) {
@@ -100,6 +100,9 @@ func requestRoom(t *testing.T, ctx context.Context) (
 		gone: gone, stop: func() { close(gone) },
 	}
 	g.wakeups.woken = make(chan struct{}, 1)
+	before := roomView(100, haproxy.StateCurrent)
+	g.published.tick(g.name, before, &policy.Policy{}, &policy.State{}, nil)
+	time.Sleep(time.Second)
 	c.guards[group] = g
 	var room status.Room
 	var err error
