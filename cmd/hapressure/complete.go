@@ -21,7 +21,7 @@ func addCompletions(cmd *cobra.Command) {
 	tiers := func(t status.Target) []cobra.Completion { return t.Tiers }
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"unit": fromDaemon(targets), "target": fromDaemon(targets), "pid": fromDaemon(workers),
-		"tier":   fromDaemon(tiers),
+		"cgroup": fromDaemon(targets), "tier": fromDaemon(tiers),
 		"action": words(eventFilters["action"]...), "result": words(eventFilters["result"]...),
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
