@@ -46,6 +46,9 @@ type settings struct {
 	Before        string
 }
 
+// packagedUnit is that of Debian's package.
+const packagedUnit = "haproxy.service"
+
 // presets are the kinds of storm; every value can be overridden by its flag.
 var presets = map[string]settings{
 	"cache": {Reloads: 8, Tunnels: 20, Interval: 3 * time.Second, CacheSize: 1_000_000},
@@ -66,7 +69,7 @@ func parseFlags(args []string) (settings, error) {
 		fs := flag.NewFlagSet("storm", flag.ContinueOnError)
 		fs.StringVar(&s.Kind, "kind", kind,
 			"cache, heap (a large map besides the cache) or flood (reloads in close succession)")
-		fs.StringVar(&s.Unit, "unit", "haproxy.service", "HAProxy's systemd unit")
+		fs.StringVar(&s.Unit, "unit", packagedUnit, "HAProxy's systemd unit")
 		fs.StringVar(&s.Limit, "limit", "1200M",
 			"MemoryMax of the unit, with K, M or G; empty leaves its limits alone")
 		fs.IntVar(&s.Reloads, "reloads", s.Reloads, "how many reloads")
@@ -85,7 +88,7 @@ func parseFlags(args []string) (settings, error) {
 		fs.BoolVar(&s.NoCLI, "no-cli", false,
 			"HAProxy's master has no CLI (-S): tell its workers apart by their age")
 		fs.BoolVar(&s.NoMaster, "no-master", false,
-			"run HAProxy without a master: a reload starts a new process with -sf")
+			"HAProxy has no master: reloads are by -sf; haproxy.service is made to run so")
 		fs.StringVar(&s.ConfigDir, "config-dir", "/etc/haproxy", "where haproxy.cfg is overwritten")
 		fs.StringVar(&s.Out, "out", "", "also write the JSON line to this file")
 		fs.DurationVar(&s.Settle, "settle", 5*time.Second,
@@ -170,7 +173,7 @@ func run() error {
 	// The ports are those of no other service on a Debian with HAProxy; the guest runs
 	// nothing else.
 	layout := layout{Dir: s.ConfigDir, Address: "127.0.0.1", Packaged: true}
-	if s.NoMaster {
+	if s.NoMaster && s.Unit == packagedUnit {
 		if err := removeMaster(ctx, s.Unit); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,7 +97,7 @@ func listAlone(ctx context.Context, name string) (processes, error) {
 	return p, nil
 }
 
-// unitProcesses lists the processes of a unit, and its main process.
+// unitProcesses lists the processes of a unit that run HAProxy, and its main process.
 func unitProcesses(ctx context.Context, name string) (main int, pids []int, err error) {
 	properties, err := systemctl(ctx, "show", "--property=MainPID", "--property=ControlGroup", name)
 	if err != nil {
@@ -116,16 +117,30 @@ func unitProcesses(ctx context.Context, name string) (main int, pids []int, err 
 		return 0, nil, fmt.Errorf("listing the processes of %s: it is not running (%q)", name,
 			properties)
 	}
-	text, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", group, "cgroup.procs"))
+	pids, err = haproxiesBelow(filepath.Join("/sys/fs/cgroup", group))
 	if err != nil {
 		return 0, nil, fmt.Errorf("listing the processes of %s: %w", name, err)
 	}
-	for field := range strings.FieldsSeq(string(text)) {
-		if pid, err := strconv.Atoi(field); err == nil {
-			pids = append(pids, pid)
-		}
-	}
 	return main, pids, nil
+}
+
+// haproxiesBelow lists the processes called haproxy of a cgroup and its descendants, such
+// as a container's. One that ends meanwhile is left out.
+func haproxiesBelow(dir string) (pids []int, err error) {
+	err = filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Base(name) != "cgroup.procs" {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		for field := range strings.FieldsSeq(string(text)) {
+			comm, _ := os.ReadFile(filepath.Join("/proc", field, "comm"))
+			if pid, err := strconv.Atoi(field); err == nil && string(comm) == "haproxy\n" {
+				pids = append(pids, pid)
+			}
+		}
+		return err
+	})
+	return pids, err
 }
 
 // byAge takes the youngest process for the one in service and the others for old ones.
