@@ -1,18 +1,6 @@
 # shellcheck shell=bash
-# Runs in a guest with podman: three ways of running HAProxy and hapressure in
-# containers. The image of HAProxy is made of Debian's; no registry is asked.
-set -euo pipefail
-trap 'echo "line $LINENO failed: $BASH_COMMAND"' ERR
-
-# The image of HAProxy: the program, its libraries and a shell.
-root=/srv/haproxy-image
-mkdir -p $root/bin $root/etc $root/tmp $root/var/lib/haproxy $root/run/haproxy
-# shellcheck disable=SC2046
-cp -L --parents /usr/sbin/haproxy $(ldd /usr/sbin/haproxy | grep -o '/[^ ]*') $root
-cp /usr/bin/busybox $root/bin/
-for name in sh sleep cat; do ln -s busybox $root/bin/$name; done
-cp /etc/passwd /etc/group $root/etc/
-tar -C $root -c . | podman import --quiet - localhost/haproxy:3.0
+# Runs in a guest after podman-image.sh: three ways of running HAProxy and hapressure in
+# containers.
 
 # The image of hapressure, as docs/containers.md builds it.
 mkdir -p bin && cp hapressure bin/
@@ -88,21 +76,7 @@ podman kube down /srv/sidecar.yaml
 systemctl stop lb
 
 echo "== daemonset.yaml, and reloads by -sf without a master"
-cat >/etc/haproxy/haproxy.cfg <<'END'
-global
-	stats socket /run/haproxy/admin.sock mode 600 level admin expose-fd listeners
-	nbthread 2
-	maxconn 1000
-	tune.ssl.cachesize 1000000
-defaults
-	mode tcp
-	timeout connect 30s
-	timeout client 1h
-	timeout server 1h
-listen tunnels
-	bind 127.0.0.1:8443 ssl crt /etc/haproxy/storm.pem
-	server echo 127.0.0.1:9000
-END
+tunnels_config >/etc/haproxy/haproxy.cfg
 socat TCP-LISTEN:9000,fork,reuseaddr EXEC:cat &
 echo=$!
 haproxy='haproxy -D -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid'
@@ -111,8 +85,9 @@ local_images daemonset.yaml >/srv/daemonset.yaml
 (cd / && podman kube play --network=host /srv/daemonset.yaml) # not beside a file "hapressure"
 guard=hapressure-pod-hapressure
 confined "$guard"
-python3 tunnels.py "$guard" "$haproxy -sf \$(cat /run/haproxy.pid)" \
-	"$haproxy -x /run/haproxy/admin.sock -sf \$(cat /run/haproxy.pid)"
+python3 tunnels.py "podman logs $guard" \
+	"podman exec ingress sh -c '$haproxy -sf \$(cat /run/haproxy.pid)'" \
+	"podman exec ingress sh -c '$haproxy -x /run/haproxy/admin.sock -sf \$(cat /run/haproxy.pid)'"
 podman exec "$guard" /usr/bin/hapressure status
 podman logs "$guard" >/out/daemonset.log 2>&1
 # What is left when the script ends would be killed late, and the script fail by that.
