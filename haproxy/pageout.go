@@ -22,10 +22,6 @@ type PagedOut struct {
 }
 
 const (
-	// pageOutPiece is how much one call moves, in bytes. The kernel compresses or writes
-	// it while the worker can map no memory: some milliseconds for 1 MiB.
-	pageOutPiece = 1 << 20
-
 	// busyTime is how long the CPU time of a worker is measured. Its unit is 10 ms, so a
 	// shorter time cannot show 1 %.
 	busyTime = time.Second
@@ -73,7 +69,7 @@ func (s *Stopping) PageOut(
 		return out, err
 	}
 	began, moved, held := time.Now(), uint64(0), before.RSSAnon
-	err = s.advise(ctx, unix.MADV_PAGEOUT, pageOutPiece, func() error {
+	err = s.advise(ctx, unix.MADV_PAGEOUT, func() error {
 		now, err := s.p.Status()
 		if err != nil {
 			return err

@@ -118,7 +118,7 @@ func TestPageOutEnds(t *testing.T) {
 		}
 		return nil
 	})
-	if !errors.Is(err, enough) || calls != 2 || out.Freed() > pageOutPiece {
+	if !errors.Is(err, enough) || calls != 2 || out.Freed() > advicePiece {
 		t.Errorf("%d calls, %+v, %v; want the error of the second call", calls, out, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
