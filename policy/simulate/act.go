@@ -17,6 +17,8 @@ func (m *model) begin(due policy.Due) {
 		w.draining, w.ends = m.now+due.Spread, o.At
 	case due.Kind == policy.TerminateOldest:
 		w.ends = o.At
+	case due.Kind == policy.PageOut: // at most; see end
+		o.FreedBytes = uint64(float64(due.Paging.PerSecond) * (o.At - m.now - watched).Seconds())
 	}
 	m.inFlight = append(m.inFlight, o)
 }
@@ -38,7 +40,12 @@ func (m *model) end() []policy.Outcome {
 		case m.dry:
 		case o.Kind == policy.PurgeSSLCache && w != nil:
 			o.FreedBytes, w.cache = uint64(w.cache), 0
-		case o.Kind == policy.TrimPools || o.Kind == policy.PageOut:
+		case o.Kind == policy.PageOut && w != nil:
+			left, room := m.inRAM(w), float64(m.Swap)-m.swapped()
+			moved := min(float64(o.FreedBytes), left, max(0, room))
+			w.paged += moved
+			o.FreedBytes, o.More = uint64(moved), moved > 0 && moved < left
+		case o.Kind == policy.TrimPools:
 			o.Result, o.Reason = policy.Refused, "not simulated"
 		}
 	}

@@ -7,6 +7,9 @@ import (
 	"hapressure/policy"
 )
 
+// watched is how long a worker is watched before anything of it is paged out.
+const watched = time.Second
+
 // Expect returns the outcome of an action that begins now, takes its typical time and
 // succeeds. The durations were measured with caches of 237 MiB.
 func Expect(due policy.Due, now time.Duration) policy.Outcome {
@@ -14,6 +17,8 @@ func Expect(due policy.Due, now time.Duration) policy.Outcome {
 	switch due.Kind {
 	case policy.HardStopAfter:
 		takes = due.Spread + time.Second // a worker exits a second after its last session
+	case policy.PageOut:
+		takes = watched + 2*time.Second // some 128 MiB at the usual pace
 	case policy.TerminateOldest:
 		takes = 500 * time.Millisecond
 	}

@@ -28,7 +28,8 @@ func (m *model) sense() record.Tick {
 	t.Events = map[string]policy.Reading{
 		"low": {}, "high": {}, "max": killed, "oom": killed, "oom_kill": killed,
 	}
-	t.Swap, t.SwapRoom = value(m.swapped), value(float64(m.Swap)-m.swapped)
+	swapped := m.swapped()
+	t.Swap, t.SwapRoom = value(swapped), value(float64(m.Swap)-swapped)
 	t.LimitIn = policy.Reading{Absent: policy.NotRising}
 	if over := int(slopeOver / step); len(m.slope) > over {
 		_, then := m.limits(m.slope[len(m.slope)-1-over], m.now-slopeOver)
@@ -41,7 +42,7 @@ func (m *model) sense() record.Tick {
 		private := m.private(w)
 		t.Shmem.Value += w.cache
 		s := policy.Worker{ID: w.id, Generation: w.generation, State: w.state,
-			Private: uint64(private), RAM: uint64(private)}
+			Private: uint64(private), Swapped: uint64(private - m.inRAM(w)), RAM: uint64(m.inRAM(w))}
 		switch w.state {
 		case policy.Current:
 			t.ReloadRoom = value((limit - used) / (private + w.cache))

@@ -43,6 +43,7 @@ type worker struct {
 	state              policy.WorkerState
 	since              time.Duration // when it began to start or to stop
 	cache, connections float64
+	paged              float64       // of its private memory, what is in swap until it ends
 	ends               time.Duration // when an action ends it; 0 = no action does
 	draining           time.Duration // its sessions are shut down until then; 0 = they are not
 }
@@ -57,7 +58,7 @@ type model struct {
 	reload   time.Duration // when the next one begins
 	check    bool          // a configuration check is running
 	started  int           // workers
-	swapped  float64
+	pushed   float64       // into swap by the kernel
 	stall    time.Duration // in total
 	slope    []float64     // bytes used, by steps
 	inFlight InFlight
@@ -133,11 +134,24 @@ func (m *model) private(w *worker) float64 {
 	return float64(m.Heap) + w.connections*float64(m.Connection)
 }
 
+// inRAM returns the bytes of it that were not paged out. A page that was is not read back:
+// stopping workers touch little of their memory.
+func (m *model) inRAM(w *worker) float64 { return max(0, m.private(w)-w.paged) }
+
+// swapped returns the bytes that are in swap.
+func (m *model) swapped() float64 {
+	sum := m.pushed
+	for _, w := range m.workers {
+		sum += min(w.paged, m.private(w))
+	}
+	return sum
+}
+
 // used returns the bytes that the unit would use without a limit.
 func (m *model) used() float64 {
 	sum := float64(m.Base)
 	for _, w := range m.workers {
-		sum += m.private(w) + w.cache
+		sum += m.inRAM(w) + w.cache
 	}
 	if m.check {
 		sum += float64(m.Heap + m.Cache)
@@ -169,15 +183,15 @@ func (m *model) pass() {
 		}
 		return ended || w.state == policy.Stopping && w.connections < 0.5
 	})
-	if m.used() > float64(m.Limit+m.Swap) {
+	if m.used()+m.swapped()-m.pushed > float64(m.Limit+m.Swap) {
 		m.kill()
 	}
 	m.Peak = max(m.Peak, min(m.used(), float64(m.Limit)))
 	m.slope = append(m.slope, min(m.used(), float64(m.Limit)))
 	out := max(0, m.used()-float64(m.Limit))
-	swapping := time.Duration(max(0, out-m.swapped) / swapSpeed * float64(time.Second))
+	swapping := time.Duration(max(0, out-m.pushed) / swapSpeed * float64(time.Second))
 	m.stall += min(step, swapping)
-	m.swapped = out
+	m.pushed = out
 }
 
 // advanceReload takes a reload to its next stage when that is due: the check of the
