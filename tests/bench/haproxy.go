@@ -49,7 +49,10 @@ func start(ctx context.Context, blocks int) (*server, error) {
 	return startProgram(ctx, "haproxy", blocks)
 }
 
-func startProgram(ctx context.Context, program string, blocks int) (*server, error) {
+// startProgram does so with another HAProxy; via, if given, is a command that becomes it.
+func startProgram(
+	ctx context.Context, program string, blocks int, via ...string,
+) (*server, error) {
 	dir, err := os.MkdirTemp("", "hapressure-bench-")
 	if err != nil {
 		return nil, err
@@ -73,8 +76,9 @@ func startProgram(ctx context.Context, program string, blocks int) (*server, err
 		return nil, err
 	}
 	defer log.Close()
-	s.cmd = exec.Command(s.program, "-W", "-n", "4000", "-S", s.file("master.sock"), "-f",
+	args := append(via, s.program, "-W", "-n", "4000", "-S", s.file("master.sock"), "-f",
 		s.file("haproxy.cfg"))
+	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
 		return nil, err

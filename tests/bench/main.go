@@ -44,6 +44,7 @@ type settings struct {
 	pageOutRate uint64
 	busy        float64
 	pageOutFor  time.Duration
+	ksmPages    int
 }
 
 func main() {
@@ -62,7 +63,7 @@ func main() {
 	flag.DurationVar(&s.idleFor, "idle-for", 2*time.Minute, "idle: how long the daemon is watched")
 	flag.IntVar(&s.idleWorkers, "idle-workers", 10, "idle: how many stopping workers")
 	flag.Var(&s.haproxies, "haproxy",
-		"reload, pageout: a HAProxy to measure, the host's by default; may be repeated")
+		"reload, pageout, ksm: a HAProxy to measure, the host's by default; may be repeated")
 	flag.DurationVar(&s.load, "load", time.Minute,
 		"reload: how long one reload is made to load; 0 leaves that out")
 	flag.IntVar(&s.reloads, "reloads", 60,
@@ -76,6 +77,7 @@ func main() {
 	flag.Float64Var(&s.busy, "busy", 5, "pageout: percent of a CPU that a worker may use")
 	flag.DurationVar(&s.pageOutFor, "phase", 30*time.Second,
 		"pageout: how long round trips are measured before and after")
+	flag.IntVar(&s.ksmPages, "pages-to-scan", 100, "ksm: pages at a time; 100 is the kernel's default")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -92,6 +94,8 @@ func main() {
 		}
 	case "purge":
 		err = purge(ctx, flag.Args()[1:])
+	case "mergeable":
+		err = mergeable(flag.Args()[1:])
 	default:
 		err = fmt.Errorf("unknown argument %q", flag.Arg(0))
 	}
@@ -130,8 +134,10 @@ func (s settings) run(ctx context.Context) error {
 			err = s.reload(ctx, &t)
 		case "pageout":
 			err = s.pageOut(ctx, &t)
+		case "ksm":
+			err = s.ksm(ctx, &t)
 		default:
-			err = errors.New("want sweep, gap, scale, freeze, idle, reload or pageout")
+			err = errors.New("want sweep, gap, scale, freeze, idle, reload, pageout or ksm")
 		}
 		if err != nil {
 			t.print(os.Stdout) // what there is

@@ -151,8 +151,10 @@ type large struct {
 }
 
 // startLarge starts a HAProxy with a large map and many certificates, and reloads it.
-func (s settings) startLarge(ctx context.Context, program string) (*large, error) {
-	srv, err := startProgram(ctx, program, smallCache)
+func (s settings) startLarge(
+	ctx context.Context, program string, via ...string,
+) (*large, error) {
+	srv, err := startProgram(ctx, program, smallCache, via...)
 	if err != nil {
 		return nil, err
 	}
