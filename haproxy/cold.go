@@ -16,9 +16,10 @@ const (
 	// writes it, some milliseconds, the worker can map no memory.
 	advicePiece = 512 << 10
 
-	// adviceRest is how many times longer than a call takes the next one waits: advice
-	// takes a fifth of one CPU at most, as others need theirs.
+	// adviceRest is how many times longer than calls take the next one waits: advice takes a
+	// fifth of one CPU at most, as others need theirs. A rest below restLeast is put off.
 	adviceRest = 4
+	restLeast  = time.Millisecond
 )
 
 // Cold marks the worker's private memory as not used lately (MADV_COLD), so that the
@@ -41,6 +42,7 @@ func (s *Stopping) advise(ctx context.Context, advice int, next func() error) er
 	if err != nil {
 		return err
 	}
+	rest := time.Duration(0)
 	for _, m := range maps {
 		for at := m.Start; at < m.End; at += advicePiece {
 			err := errors.Join(ctx.Err(), notStopping(s.p.CheckProgram(s.w.exe)))
@@ -55,8 +57,11 @@ func (s *Stopping) advise(ctx context.Context, advice int, next func() error) er
 			if err != nil && !errors.Is(err, unix.EINTR) {
 				return fmt.Errorf("advising on the memory of pid %d: %w", s.p.PID, err)
 			}
-			if err := s.pause(ctx, adviceRest*time.Since(began)); err != nil {
-				return err
+			if rest += adviceRest * time.Since(began); rest >= restLeast {
+				if err := s.pause(ctx, rest); err != nil {
+					return err
+				}
+				rest = 0
 			}
 			if err := next(); err != nil {
 				return err

@@ -68,11 +68,15 @@ func (s *Stopping) PageOut(
 	if err != nil {
 		return out, err
 	}
-	began, moved, held := time.Now(), uint64(0), before.RSSAnon
+	searched, began := time.Now(), time.Now()
+	moved, held := uint64(0), before.RSSAnon
 	err = s.advise(ctx, unix.MADV_PAGEOUT, func() error {
 		now, err := s.p.Status()
 		if err != nil {
 			return err
+		}
+		if moved == 0 {
+			began = time.Now() // the search for what is not in swap yet may take longer
 		}
 		moved += held - min(held, now.RSSAnon)
 		held = now.RSSAnon
@@ -80,8 +84,8 @@ func (s *Stopping) PageOut(
 		if err := s.pause(ctx, time.Until(due)); err != nil {
 			return err
 		}
-		passed := time.Since(began)
-		if passed > pageOutTime && moved > 0 || passed > pageOutSearch {
+		over := moved > 0 && time.Since(began) > pageOutTime
+		if over || moved == 0 && time.Since(searched) > pageOutSearch {
 			return errTimeOver
 		}
 		return errors.Join(use.check(), may())
