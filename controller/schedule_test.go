@@ -196,7 +196,7 @@ func TestRiseIsNotMissed(t *testing.T) {
 				meet(v)
 			}
 		})
-		if each.Tier != 4 || w.state.Tier != 4 {
+		if each.Tier != 5 || w.state.Tier != 5 {
 			t.Errorf("tiers %d and %d", each.Tier, w.state.Tier)
 		}
 	}

@@ -856,13 +856,13 @@ func TestFor(t *testing.T) {
 		got = append(got, fmt.Sprint(tier.Name, " ", tier.Settle, " ", tier.Actions[0].Kind))
 	}
 	want := []string{"protect 10s protect", "purge 10s purge-ssl-cache",
-		"shorten 20s hard-stop-after", "last 10s terminate-oldest"}
+		"page-out 20s page-out", "shorten 20s hard-stop-after", "last 10s terminate-oldest"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	shorten := b.Tiers[2]
+	shorten := b.Tiers[3]
 	if len(shorten.Enter.Parts) != 3 || shorten.Actions[0].HardStop.Limit != 10*time.Minute ||
-		len(p.Tiers) != 4 {
+		len(p.Tiers) != 5 {
 		t.Errorf("not the tier as changed: %+v", shorten)
 	}
 	groups := policytest.Decode(t, "version: 1\ntargets: [{cgroup: 'a/*/b'}, {cgroup: /a/x/b, disabled: true}]\n")

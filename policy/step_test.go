@@ -241,7 +241,7 @@ func crowd(t testing.TB, usage float64) (step func() Decision) {
 }
 
 func TestStepDoesNotAllocateWhenNothingHappens(t *testing.T) {
-	for i, usage := range []float64{20, 75, 88, 99} {
+	for i, usage := range []float64{20, 73, 80, 88, 99} {
 		step := crowd(t, usage)
 		for range 1000 {
 			step()

@@ -24,6 +24,8 @@ func TestReadyPolicies(t *testing.T) {
 		{"default", "storm", false, []string{policy.HardStopAfter, policy.TerminateOldest}},
 		{"default", "ingress", true, nil},
 		{"default", "small-vps", true, []string{policy.TerminateOldest}},
+		{"default", "maps", false, []string{policy.HardStopAfter, policy.TerminateOldest}},
+		{"gentle", "maps", false, []string{policy.HardStopAfter, policy.TerminateOldest}},
 		{"proactive", "storm", false, []string{policy.HardStopAfter, policy.TerminateOldest}},
 		{"gentle", "storm", false, []string{policy.HardStopAfter, policy.TerminateOldest}},
 		{"gentle", "small-vps", false, []string{policy.HardStopAfter, policy.TerminateOldest}},

@@ -91,7 +91,7 @@ func TestDoctorFinds(t *testing.T) {
 			_ cgrouptest.Tree) {
 			e.mountErr = errors.New("cgroup v2 is not mounted")
 		},
-		"warning host: some swap is zram": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
+		"ok host: some swap is zram": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
 			writeFile(t, e.procfs+"/swaps",
 				"Filename Type Size Used Priority\n/dev/zram0 partition 1000 0 100\n")
 		},

@@ -24,7 +24,7 @@ func checkHost(_ context.Context, e *exam) {
 	e.say(fine, "", "%s of memory, %s", render.Size(memory.Total), e.swapText(memory.SwapTotal))
 	swaps, _ := os.ReadFile(filepath.Join(e.procfs, "swaps"))
 	if strings.Contains(string(swaps), "/dev/zram") {
-		e.say(warning, "", "some swap is zram: page-out frees less than it writes")
+		e.say(fine, "", "some swap is zram: what page-out moves takes a part of its size in memory")
 	}
 }
 
