@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	// advicePiece is how much one call advises on, in bytes. While the kernel compresses or
-	// writes it, some milliseconds, the worker can map no memory.
+	// advicePiece is how much one call advises on, in bytes. While the kernel compresses
+	// or writes it, some milliseconds, the worker can map no memory.
 	advicePiece = 512 << 10
 
-	// adviceRest is how many times longer than calls take the next one waits: advice takes a
-	// fifth of one CPU at most, as others need theirs. A rest below restLeast is put off.
+	// adviceRest is how many times longer than calls take the next one waits: advice takes
+	// a fifth of one CPU at most, as others need theirs. A rest below restLeast is put off.
 	adviceRest = 4
 	restLeast  = time.Millisecond
 )

@@ -42,7 +42,8 @@ func (m *model) sense() record.Tick {
 		private := m.private(w)
 		t.Shmem.Value += w.cache
 		s := policy.Worker{ID: w.id, Generation: w.generation, State: w.state,
-			Private: uint64(private), Swapped: uint64(private - m.inRAM(w)), RAM: uint64(m.inRAM(w))}
+			Private: uint64(private), Swapped: uint64(private - m.inRAM(w)),
+			RAM: uint64(m.inRAM(w))}
 		switch w.state {
 		case policy.Current:
 			t.ReloadRoom = value((limit - used) / (private + w.cache))

@@ -134,8 +134,8 @@ func (m *model) private(w *worker) float64 {
 	return float64(m.Heap) + w.connections*float64(m.Connection)
 }
 
-// inRAM returns the bytes of it that were not paged out. A page that was is not read back:
-// stopping workers touch little of their memory.
+// inRAM returns the private bytes of a worker that were not paged out. A page that was is
+// not read back: stopping workers touch little of their memory.
 func (m *model) inRAM(w *worker) float64 { return max(0, m.private(w)-w.paged) }
 
 // swapped returns the bytes that are in swap.

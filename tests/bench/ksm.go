@@ -19,8 +19,8 @@ import (
 const (
 	ksmDir = "/sys/kernel/mm/ksm/"
 
-	// ksmScans is how often all pages are scanned: one is merged when a second scan finds it
-	// unchanged.
+	// ksmScans is how often all pages are scanned: one is merged when a second scan finds
+	// it unchanged.
 	ksmScans = 3
 )
 

@@ -77,7 +77,8 @@ func main() {
 	flag.Float64Var(&s.busy, "busy", 5, "pageout: percent of a CPU that a worker may use")
 	flag.DurationVar(&s.pageOutFor, "phase", 30*time.Second,
 		"pageout: how long round trips are measured before and after")
-	flag.IntVar(&s.ksmPages, "pages-to-scan", 100, "ksm: pages at a time; 100 is the kernel's default")
+	flag.IntVar(&s.ksmPages, "pages-to-scan", 100,
+		"ksm: pages at a time; 100 is the kernel's default")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

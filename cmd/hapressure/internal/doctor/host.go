@@ -22,10 +22,6 @@ func checkHost(_ context.Context, e *exam) {
 		return
 	}
 	e.say(fine, "", "%s of memory, %s", render.Size(memory.Total), e.swapText(memory.SwapTotal))
-	swaps, _ := os.ReadFile(filepath.Join(e.procfs, "swaps"))
-	if strings.Contains(string(swaps), "/dev/zram") {
-		e.say(fine, "", "some swap is zram: what page-out moves takes a part of its size in memory")
-	}
 }
 
 func (e *exam) swapText(total uint64) string {
@@ -33,6 +29,10 @@ func (e *exam) swapText(total uint64) string {
 		return "no swap: page-out frees nothing"
 	}
 	text := render.Size(total) + " of swap"
+	swaps, _ := os.ReadFile(filepath.Join(e.procfs, "swaps"))
+	if strings.Contains(string(swaps), "/dev/zram") {
+		text += ", some in zram, which keeps what is swapped out compressed in memory"
+	}
 	zswap, _ := os.ReadFile(filepath.Join(e.sysfs, "module/zswap/parameters/enabled"))
 	if strings.HasPrefix(string(zswap), "Y") {
 		text += " behind zswap, which keeps what is swapped out compressed in memory"
