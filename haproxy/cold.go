@@ -16,8 +16,9 @@ const (
 	// or writes it, some milliseconds, the worker can map no memory.
 	advicePiece = 512 << 10
 
-	// adviceRest is how many times longer than calls take the next one waits: advice takes
-	// a fifth of one CPU at most, as others need theirs. A rest below restLeast is put off.
+	// adviceRest is how many times longer than calls take the next one waits: advice
+	// takes a fifth of one CPU at most, as others need theirs. A rest below restLeast is
+	// put off.
 	adviceRest = 4
 	restLeast  = time.Millisecond
 )
