@@ -691,11 +691,12 @@ tiers:
     actions: [purge-ssl-cache: {}]
 `)
 	serving := Worker{ID: WorkerID{PID: 31, Start: 1}, Generation: 3, State: Current}
-	b := newBench(t, p, inPurge, stopping(1, 1, CacheFull), stopping(2, 1, CacheEmpty), serving)
-	b.expect(0, "purge 11") // there is no swap
-	b.done(PurgeSSLCache, 11, Done)
+	workers := []Worker{stopping(1, 1, CacheFull), stopping(2, 1, CacheEmpty), serving}
+	newBench(t, p, inPurge, workers...).expect(0, "purge 11") // there is no swap
+	b := newBench(t, p, inPurge, workers...)
 	b.swap = 1
-	b.expect(sec, "cold 11", "cold 21")
+	b.expect(0, "cold 11", "cold 21", "purge 11")
+	b.done(PurgeSSLCache, 11, Done)
 	b.done(Cold, 11, Done)
 	b.done(Cold, 21, Failed)
 	b.expect(sec, "cold 21")
