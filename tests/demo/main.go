@@ -23,34 +23,52 @@ import (
 )
 
 const intro = `
-A machine with HAProxy gets a new configuration eight times. Each reload leaves the old HAProxy worker behind, because clients are
-still connected to it (20 TLS tunnels each), and with it the old worker's TLS session cache: 240 MiB that nothing will ever use
-again. HAProxy may use 1200 MiB.
+A machine with HAProxy gets a new configuration eight times. Each reload leaves the old HAProxy
+worker behind, because clients are still connected to it (20 TLS tunnels each), and with it what the
+old worker holds. Each storm of reloads is run twice on a throwaway Debian guest: first as it is,
+then with hapressure. The guest is emulated, so it is slow: expect about 20 minutes.
 
-The storm is run twice on a throwaway Debian guest: first as it is, then with hapressure. The guest is emulated, so it is slow:
-expect about ten minutes.
+First act: each worker holds a TLS session cache of 240 MiB, which nothing will ever use again.
+HAProxy may use 1200 MiB. hapressure frees the caches, and no connection is cut.
+
+Second act: each worker holds a map and certificates of 100 MiB instead, and HAProxy may use 440
+MiB. Nothing can be freed but by ending workers, so hapressure ends the oldest ones, before a reload
+fails.
 `
 
-// script runs both storms and prints marks between them for the reader of its output. A
+// script runs all storms and prints marks between them for the reader of its output. A
 // storm whose reloads fail has done its job.
 const script = `
 set -eu
-echo "#### Without hapressure"
-./storm --kind cache $STORM --out /out/without.json >/dev/null || true
-systemctl stop haproxy
-systemctl reset-failed haproxy 2>/dev/null || true # it has not always failed
+map="--kind map --heap-mib 95 --certificates 60 --limit 440M"
+afresh() {
+	systemctl stop haproxy
+	systemctl reset-failed haproxy 2>/dev/null || true # it has not always failed
+}
+echo "#### First act, without hapressure"
+./storm --kind cache $STORM --out /out/cache-without.json >/dev/null || true
+afresh
+echo "#### Second act, without hapressure"
+./storm $map $STORM --out /out/map-without.json >/dev/null || true
+afresh
 install -m 755 hapressure /usr/bin/hapressure
 install -m 644 hapressure.service /etc/systemd/system/hapressure.service
 install -D -m 644 org.hapressure1.conf /usr/share/dbus-1/system.d/org.hapressure1.conf
 systemctl daemon-reload
-echo "#### With hapressure (its journal entries are the lines with >>)"
+echo "#### First act, with hapressure (its journal entries are the lines with >>)"
 systemctl start hapressure
 journalctl --follow --lines=all --output=cat SYSLOG_IDENTIFIER=hapressure | sed -u 's/^/  >> /' &
-./storm --kind cache $STORM --out /out/with.json \
+./storm --kind cache $STORM --out /out/cache-with.json \
   --before 'hapressure status >/out/status' >/dev/null || true
-kill %1 || true
 echo "#### hapressure status, after the last reload"
 cat /out/status
+afresh
+echo "#### Second act, with hapressure"
+./storm $map $STORM --out /out/map-with.json \
+  --before 'hapressure workers --detail >/out/workers' >/dev/null || true
+kill %1 || true
+echo "#### hapressure workers --detail, after the last reload"
+cat /out/workers
 `
 
 func main() {
@@ -68,7 +86,7 @@ func main() {
 	}
 }
 
-// demo runs both storms with further flags of the storm.
+// demo runs all storms with further flags of the storm.
 func demo(ctx context.Context, storm string) error {
 	fmt.Print(intro, "\n")
 	dir, err := os.MkdirTemp("", "hapressure-demo-")
@@ -105,17 +123,29 @@ func demo(ctx context.Context, storm string) error {
 	if res.ExitStatus != 0 {
 		return fmt.Errorf("the script in the guest ended with %d", res.ExitStatus)
 	}
-	without, with, err := readReports(res.Dir)
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll("dist", 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile("dist/demo.svg", []byte(picture(without, with)), 0o644); err != nil {
-		return err
+	for _, a := range acts {
+		without, with, err := readReports(res.Dir, a.kind)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile("dist/"+a.picture, []byte(picture(a.title, without, with)),
+			0o644); err != nil {
+			return err
+		}
+		if err := table(os.Stdout, a.title, without, with); err != nil {
+			return err
+		}
 	}
-	return table(os.Stdout, without, with)
+	return nil
+}
+
+// acts are the storms of the demo. Each has a picture, in dist and in docs.
+var acts = []struct{ kind, title, picture string }{
+	{"cache", "Eight reloads of HAProxy, each worker with a session cache of 240 MiB", "demo.svg"},
+	{"map", "Eight reloads of HAProxy, each worker with a map of 100 MiB", "demo-map.svg"},
 }
 
 // report is what the demo shows of a storm's report; null means not known.
@@ -131,10 +161,10 @@ type report struct {
 	EndBytes      *uint64 `json:"end_bytes"`
 }
 
-// readReports reads the reports of both storms.
-func readReports(dir string) (without, with report, err error) {
-	if without, err = readReport(filepath.Join(dir, "without.json")); err == nil {
-		with, err = readReport(filepath.Join(dir, "with.json"))
+// readReports reads the reports of both storms of a kind.
+func readReports(dir, kind string) (without, with report, err error) {
+	if without, err = readReport(filepath.Join(dir, kind+"-without.json")); err == nil {
+		with, err = readReport(filepath.Join(dir, kind+"-with.json"))
 	}
 	return without, with, err
 }
@@ -189,9 +219,10 @@ func zeroIfUnknown[T any](v *T) T {
 	return *v
 }
 
-func table(w io.Writer, without, with report) error {
+func table(w io.Writer, title string, without, with report) error {
+	fmt.Fprintf(w, "\n%s\n", title)
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(tw, "\n\twithout hapressure\twith hapressure\n")
+	fmt.Fprintf(tw, "\twithout hapressure\twith hapressure\n")
 	for _, f := range figures {
 		fmt.Fprintf(tw, "%s\t%s\t%s\n", f.name, f.text(without), f.text(with))
 	}

@@ -18,13 +18,13 @@ const (
 )
 
 // picture draws the figures of two storms as an SVG: a pair of bars for each figure.
-func picture(without, with report) string {
+func picture(title string, without, with report) string {
 	var b strings.Builder
 	height := firstRow + len(figures)*rowHeight
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="14">
-<title>Eight reloads of HAProxy without and with hapressure</title>
+<title>%s: without and with hapressure</title>
 <rect width="100%%" height="100%%" fill="#fff"/>
-`, pictureWidth, height)
+`, pictureWidth, height, html.EscapeString(title))
 	legend := func(x int, color, text string) {
 		fmt.Fprintf(&b, "<rect x=\"%d\" y=\"20\" width=\"14\" height=\"14\" fill=\"%s\"/><text x=\"%d\" y=\"32\">%s</text>\n",
 			x, color, x+22, text)

@@ -6,11 +6,13 @@ import (
 	"hapressure/tests/golden"
 )
 
-// docs/demo.svg shows the run in testdata, which holds the figures of one real run.
+// The pictures in docs show the run in testdata, which holds the figures of one real run.
 func TestPictureIsCurrent(t *testing.T) {
-	without, with, err := readReports("testdata")
-	if err != nil {
-		t.Fatal(err)
+	for _, a := range acts {
+		without, with, err := readReports("testdata", a.kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden.Check(t, "../../docs/"+a.picture, picture(a.title, without, with))
 	}
-	golden.Check(t, "../../docs/demo.svg", picture(without, with))
 }

@@ -155,6 +155,54 @@ func TestHeapStorm(t *testing.T) {
 	}
 }
 
+// Maps and certificates fill each worker, so there is next to nothing to purge. Without
+// swap the oldest workers are drained or ended. With zram their memory goes there first.
+// What the kernel must kill meanwhile is an old worker, which protect has marked.
+func TestMapStorm(t *testing.T) {
+	// A third of the size and of the room: an emulated machine takes minutes to load
+	// 290 MiB.
+	m := runStorm(t, "", `
+map='--kind map --heap-mib 95 --certificates 60 --limit 440M'
+mkdir -p /etc/systemd/system/haproxy.service.d
+printf '[Service]\nOOMPolicy=continue\n' >/etc/systemd/system/haproxy.service.d/oom.conf
+systemctl daemon-reload
+modprobe zram
+echo 2G >/sys/block/zram0/disksize
+mkswap /dev/zram0 >/dev/null
+./storm $map --out /out/without.json
+./storm $map --hard-stop-after 30s --out /out/hard-stop.json
+systemctl start hapressure
+./storm $map --out /out/storm.json
+swapon /dev/zram0
+./storm $map --swap infinity --out /out/zram.json
+cat /sys/block/zram0/mm_stat
+journalctl -k -o cat | grep -i 'killed process' || true
+`)
+	zram := m.report(t, "zram.json")
+	var storms stormTable
+	for _, name := range []string{"without", "hard-stop", "storm", "zram"} {
+		storms.add("", name, m.report(t, name+".json"))
+	}
+	storms.log(t)
+	for name, r := range map[string]stormReport{"without swap": m.storm, "with zram": zram} {
+		if r.ReloadsFailed != 0 || r.LiveWorkerLost != 0 || r.FreshFailed != 0 {
+			t.Errorf("%s %d reloads and %d requests failed, and the worker that serves was lost "+
+				"%d times", name, r.ReloadsFailed, r.FreshFailed, r.LiveWorkerLost)
+		}
+	}
+	if zram.TunnelsBroken >= m.storm.TunnelsBroken {
+		t.Errorf("%d tunnels were cut with zram, and %d without", zram.TunnelsBroken,
+			m.storm.TunnelsBroken)
+	}
+	if without := m.report(t, "without.json"); without.ReloadsFailed == 0 {
+		t.Error("no reload failed without hapressure: the storm shows nothing")
+	}
+	if cut := m.report(t, "hard-stop.json").TunnelsBroken; m.storm.TunnelsBroken > cut {
+		t.Errorf("%d tunnels were cut, and hard-stop-after alone cut %d", m.storm.TunnelsBroken,
+			cut)
+	}
+}
+
 // Reloads faster than anything drains.
 func TestFloodStorm(t *testing.T) {
 	m := runStorm(t, "", `systemctl start hapressure; ./storm --kind flood --reloads 8 --out /out/storm.json`)

@@ -40,15 +40,17 @@ type config struct {
 	layout
 	CacheSize, NbThread, MaxConn int
 	Heap                         bool
+	Certificates                 string // a further argument of bind; "" = none
+	HardStop                     time.Duration
 	EchoServer                   string
 	HTTPServer                   string
 	Generation                   int
 	Broken                       bool // a keyword HAProxy does not know
 }
 
-// haproxy.cfg has no hard-stop-after: an old worker lives as long as its last tunnel,
-// which is the trouble to be made. Tickets are off so that TLS 1.2 sessions really go
-// to the cache. There is no log: it would only load journald.
+// haproxy.cfg normally has no hard-stop-after: an old worker lives as long as its last
+// tunnel, which is the trouble to be made. Tickets are off so that TLS 1.2 sessions
+// really go to the cache. There is no log: it would only load journald.
 var haproxyCfg = template.Must(template.New("haproxy.cfg").Parse(`global
 {{- if .Packaged}}
     chroot /var/lib/haproxy
@@ -60,6 +62,9 @@ var haproxyCfg = template.Must(template.New("haproxy.cfg").Parse(`global
 {{- end}}
 {{- if .MaxConn}}
     maxconn {{.MaxConn}}
+{{- end}}
+{{- if .HardStop}}
+    hard-stop-after {{.HardStop.Milliseconds}}ms
 {{- end}}
 {{- if .NbThread}}
     nbthread {{.NbThread}}
@@ -87,7 +92,7 @@ backend echo
 
 frontend fresh
     mode http
-    bind {{.Address}}:` + freshPort + ` ssl crt {{.Dir}}/storm.pem
+    bind {{.Address}}:` + freshPort + ` ssl crt {{.Dir}}/storm.pem{{.Certificates}}
 {{- if .Heap}}
     http-request set-header X-Storm-Map %[path,map_str({{.Dir}}/storm.map)]
 {{- end}}
@@ -144,6 +149,24 @@ func writeMap(name string, mib int) error {
 	}
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("writing the map: %w", err)
+	}
+	return nil
+}
+
+// copyCertificate writes n copies of a certificate into a folder. HAProxy loads each.
+func copyCertificate(name, folder string, n int) error {
+	pem, err := os.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("reading the certificate: %w", err)
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("writing certificates: %w", err)
+	}
+	for i := range n {
+		name := filepath.Join(folder, fmt.Sprintf("%d.pem", i))
+		if err := os.WriteFile(name, pem, 0o600); err != nil {
+			return fmt.Errorf("writing certificates: %w", err)
+		}
 	}
 	return nil
 }

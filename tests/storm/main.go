@@ -28,12 +28,15 @@ type settings struct {
 	Kind          string
 	Unit          string
 	Limit         string
+	Swap          string
 	Reloads       int
 	Tunnels       int
 	Interval      time.Duration
 	Burst         int // the last reloads, which follow each other without an interval
 	CacheSize     int
 	HeapMiB       int
+	Certificates  int
+	HardStop      time.Duration
 	NbThread      int
 	MaxConn       int
 	NoCLI         bool
@@ -54,6 +57,8 @@ var presets = map[string]settings{
 	"cache": {Reloads: 8, Tunnels: 20, Interval: 3 * time.Second, CacheSize: 1_000_000},
 	"heap": {Reloads: 8, Tunnels: 20, Interval: 25 * time.Second, Burst: 4, CacheSize: 1_000_000,
 		HeapMiB: 100},
+	"map": {Reloads: 8, Tunnels: 20, Interval: 5 * time.Second, CacheSize: 20_000, HeapMiB: 290,
+		Certificates: 200},
 	"flood": {Reloads: 20, Tunnels: 5, Interval: 300 * time.Millisecond, CacheSize: 1_000_000},
 }
 
@@ -64,14 +69,17 @@ func parseFlags(args []string) (settings, error) {
 	for range 2 {
 		s, known := presets[kind]
 		if !known {
-			return settings{}, fmt.Errorf("parsing --kind %q: want cache, heap or flood", kind)
+			return settings{}, fmt.Errorf("parsing --kind %q: want cache, heap, map or flood",
+				kind)
 		}
 		fs := flag.NewFlagSet("storm", flag.ContinueOnError)
 		fs.StringVar(&s.Kind, "kind", kind,
-			"cache, heap (a large map besides the cache) or flood (reloads in close succession)")
+			"cache, heap (a large map besides the cache), map (a larger one, certificates, and a "+
+				"cache of the default size) or flood (reloads in close succession)")
 		fs.StringVar(&s.Unit, "unit", packagedUnit, "HAProxy's systemd unit")
 		fs.StringVar(&s.Limit, "limit", "1200M",
 			"MemoryMax of the unit, with K, M or G; empty leaves its limits alone")
+		fs.StringVar(&s.Swap, "swap", "0", "MemorySwapMax of a unit with --limit")
 		fs.IntVar(&s.Reloads, "reloads", s.Reloads, "how many reloads")
 		fs.IntVar(&s.Tunnels, "tunnels", s.Tunnels, "tunnels opened before each reload")
 		fs.DurationVar(&s.Interval, "interval", s.Interval,
@@ -82,6 +90,10 @@ func parseFlags(args []string) (settings, error) {
 			"tune.ssl.cachesize, in blocks of about 248 bytes")
 		fs.IntVar(&s.HeapMiB, "heap-mib", s.HeapMiB,
 			"private memory of each worker, filled by a map")
+		fs.IntVar(&s.Certificates, "certificates", s.Certificates,
+			"how many further certificates each worker loads")
+		fs.DurationVar(&s.HardStop, "hard-stop-after", 0,
+			"HAProxy's own hard-stop-after; 0 leaves it out")
 		fs.IntVar(&s.NbThread, "nbthread", 0, "HAProxy's nbthread; 0 leaves it to HAProxy")
 		fs.IntVar(&s.MaxConn, "maxconn", 2000,
 			"HAProxy's maxconn; 0 leaves it to HAProxy, which under systemd then takes about 50 MiB more a worker")
@@ -120,7 +132,8 @@ func (s settings) check() error {
 		got, min int
 	}{
 		{"reloads", s.Reloads, 1}, {"tunnels", s.Tunnels, 0}, {"cache-size", s.CacheSize, 0},
-		{"heap-mib", s.HeapMiB, 0}, {"nbthread", s.NbThread, 0},
+		{"heap-mib", s.HeapMiB, 0}, {"certificates", s.Certificates, 0},
+		{"nbthread", s.NbThread, 0},
 		{"maxconn", s.MaxConn, 0}, {"break-config-at", s.BreakAt, 0},
 	} {
 		if f.got < f.min {
@@ -178,7 +191,7 @@ func run() error {
 			return err
 		}
 	}
-	r, err := storm(ctx, s, systemdUnit(s.Unit, limit, s.lister()), layout, os.Stderr)
+	r, err := storm(ctx, s, systemdUnit(s.Unit, limit, s.Swap, s.lister()), layout, os.Stderr)
 	if err != nil {
 		return err
 	}

@@ -186,6 +186,9 @@ func TestParseFlags(t *testing.T) {
 			CacheSize: 1_000_000}},
 		{"--kind heap", settings{Kind: "heap", Reloads: 8, Tunnels: 20, Interval: 25 * time.Second,
 			Burst: 4, CacheSize: 1_000_000, HeapMiB: 100}},
+		{"--kind map --hard-stop-after 30s", settings{Kind: "map", Reloads: 8, Tunnels: 20,
+			Interval: 5 * time.Second, CacheSize: 20_000, HeapMiB: 290, Certificates: 200,
+			HardStop: 30 * time.Second}},
 		{"--reloads 2 --kind flood",
 			settings{Kind: "flood", Reloads: 2, Tunnels: 5, Interval: 300 * time.Millisecond,
 				CacheSize: 1_000_000}},
@@ -193,6 +196,7 @@ func TestParseFlags(t *testing.T) {
 		got, err := parseFlags(strings.Fields(test.args))
 		test.want.Unit, test.want.Limit, test.want.ConfigDir, test.want.MaxConn = "haproxy.service",
 			"1200M", "/etc/haproxy", 2000
+		test.want.Swap = "0"
 		test.want.Settle, test.want.ReloadTimeout = 5*time.Second, 5*time.Minute
 		if err != nil || got != test.want {
 			t.Errorf("%q: got %+v, %v, want %+v", test.args, got, err, test.want)
@@ -200,7 +204,7 @@ func TestParseFlags(t *testing.T) {
 	}
 	for _, args := range []string{
 		"--kind hail", "--reloads 0", "--limit lots", "--break-config-at 9", "--tunnels -1",
-		"cache", "--limit 99999999999G",
+		"--certificates -1", "cache", "--limit 99999999999G",
 	} {
 		if got, err := parseFlags(strings.Fields(args)); err == nil {
 			t.Errorf("%q: got %+v, want an error", args, got)

@@ -55,13 +55,20 @@ func storm(ctx context.Context, s settings, u unit, l layout, out io.Writer) (*r
 // prepare writes the files that stay the same through the storm.
 func (r *stormRun) prepare(l layout) error {
 	r.config = config{layout: l, CacheSize: r.CacheSize, NbThread: r.NbThread, MaxConn: r.MaxConn,
-		Heap: r.HeapMiB > 0}
+		Heap: r.HeapMiB > 0, HardStop: r.HardStop}
 	conf, err := writeCertificate(l.file("storm.pem"), l.Address)
 	if err != nil {
 		return err
 	}
 	if r.HeapMiB > 0 {
 		if err := writeMap(l.file("storm.map"), r.HeapMiB); err != nil {
+			return err
+		}
+	}
+	if r.Certificates > 0 {
+		r.config.Certificates = " crt " + l.file("storm.d")
+		err := copyCertificate(l.file("storm.pem"), l.file("storm.d"), r.Certificates)
+		if err != nil {
 			return err
 		}
 	}

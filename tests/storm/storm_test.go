@@ -291,6 +291,16 @@ func TestHeap(t *testing.T) {
 	}
 }
 
+// HAProxy loads certificates beside the map, and ends old workers itself.
+func TestHardStopAndCertificates(t *testing.T) {
+	s := small(2)
+	s.Certificates, s.HeapMiB, s.HardStop = 3, 1, time.Millisecond
+	h := newHost(t)
+	r := h.storm(s, h.unit())
+	want(t, "reloads failed", r.ReloadsFailed, 0)
+	want(t, "tunnels broken", r.TunnelsBroken, r.TunnelsOpened)
+}
+
 // rssAnon is RssAnon of /proc/PID/status, in KiB.
 func rssAnon(t *testing.T, pid int) int {
 	t.Helper()

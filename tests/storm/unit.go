@@ -37,15 +37,15 @@ func (s settings) lister() func(context.Context) (processes, error) {
 	}
 }
 
-// systemdUnit limits the unit name to limit bytes without swap before it is started; 0
-// leaves its limits alone.
-func systemdUnit(name string, limit int64,
+// systemdUnit limits the unit name to limit bytes and to what swap says of swap before it
+// is started; a limit of 0 leaves its limits alone.
+func systemdUnit(name string, limit int64, swap string,
 	list func(context.Context) (processes, error)) unit {
 	return unit{
 		start: func(ctx context.Context) error {
 			if limit > 0 {
 				_, err := systemctl(ctx, "set-property", "--runtime", name,
-					"MemoryMax="+strconv.FormatInt(limit, 10), "MemorySwapMax=0")
+					"MemoryMax="+strconv.FormatInt(limit, 10), "MemorySwapMax="+swap)
 				if err != nil {
 					return err
 				}
