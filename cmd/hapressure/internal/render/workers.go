@@ -70,6 +70,19 @@ func WorkerTable(workers []status.Worker) [][]string {
 	return rows
 }
 
+// MemoryTable returns a heading and a row for each worker, with the kinds of memory that
+// it holds.
+func MemoryTable(workers []status.Worker) [][]string {
+	rows := [][]string{{"GEN", "PID", "STATE", "CACHE", "SHARED", "PRIVATE", "SWAPPED", "KERNEL",
+		"FILES"}}
+	for _, w := range workers {
+		rows = append(rows, []string{strconv.Itoa(w.Generation), strconv.Itoa(w.PID), w.State,
+			Known(w.Cache, Size), Known(w.Shared, Size), Known(w.Private, Size),
+			Known(w.Swapped, Size), Known(w.Kernel, Size), Known(w.OpenFiles, strconv.Itoa)})
+	}
+	return rows
+}
+
 // Workers prints masters with their workers, and the processes that were left out.
 func Workers(out io.Writer, masters []status.Master, leftOut []status.LeftOut) error {
 	if len(masters) == 0 {

@@ -13,6 +13,45 @@ import (
 	"hapressure/controller/status"
 )
 
+// Keys describes the keys, indented as a block of code in Markdown.
+const Keys = `    Tab, left, right   another target
+    up, down           choose a worker
+    g c n a            sort by generation, cache, number of connections, age
+    m                  memory of the workers by kind, or their states
+    d                  dry run: what a purge of the chosen worker would free
+    p                  purge its TLS session cache, after confirmation
+    ?                  show the keys
+    q                  quit`
+
+// Model is what hapressure top knows and shows. Keys and answers change it, draw shows
+// it.
+type Model struct {
+	Ask   func(context.Context) (s status.Status, note string, err error)
+	Purge func(ctx context.Context, target string, pid int, dryRun bool) (status.Purge, error)
+	ASCII bool
+
+	status status.Status
+	heard  time.Time // when status arrived; zero: never
+	err    error     // of the last question
+	unread string    // what could not be read for status
+	target string    // the one shown
+	pid    int       // of the worker chosen
+	at     int       // its row
+	order  rune      // the key of what the workers are sorted by
+	kinds  bool      // the workers' table shows memory by kind
+
+	asking     func(context.Context) string // what y does
+	note       string                       // a question, or what came of an action
+	busy       bool                         // an action is under way
+	help, quit bool
+}
+
+type answer struct {
+	status status.Status
+	note   string // what an inspection could not read
+	err    error
+}
+
 // learn takes an answer. After an error the last good answer stays on the screen.
 func (m *Model) learn(a answer, now time.Time) {
 	if m.err = a.err; a.err != nil {
@@ -140,6 +179,8 @@ func (m *Model) letter(r rune) (do func(context.Context) string) {
 	case 'g', 'c', 'n', 'a':
 		m.order = r
 		m.choose(0)
+	case 'm':
+		m.kinds = !m.kinds
 	case 'd', 'p':
 		if len(m.status.Targets) > 0 && !m.busy {
 			return m.beginPurge(r == 'd')

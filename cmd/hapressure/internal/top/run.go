@@ -6,27 +6,10 @@ import (
 	"time"
 
 	"github.com/gdamore/tcell/v2"
-
-	"hapressure/controller/status"
 )
-
-// Keys describes the keys, indented as a block of code in Markdown.
-const Keys = `    Tab, left, right   another target
-    up, down           choose a worker
-    g c n a            sort by generation, cache, number of connections, age
-    d                  dry run: what a purge of the chosen worker would free
-    p                  purge its TLS session cache, after confirmation
-    ?                  show the keys
-    q                  quit`
 
 // askTime bounds one request. The daemon answers within 10 s.
 const askTime = 15 * time.Second
-
-type answer struct {
-	status status.Status
-	note   string // what an inspection could not read
-	err    error
-}
 
 // Run shows the model until q or the end of ctx. Requests and purges run in goroutines,
 // so that no key waits for them.
@@ -84,26 +67,4 @@ func (m *Model) poll(ctx context.Context, answers chan<- answer) {
 		case <-time.After(time.Second):
 		}
 	}
-}
-
-// Model is what hapressure top knows and shows. Keys and answers change it, draw shows
-// it.
-type Model struct {
-	Ask   func(context.Context) (s status.Status, note string, err error)
-	Purge func(ctx context.Context, target string, pid int, dryRun bool) (status.Purge, error)
-	ASCII bool
-
-	status status.Status
-	heard  time.Time // when status arrived; zero: never
-	err    error     // of the last question
-	unread string    // what could not be read for status
-	target string    // the one shown
-	pid    int       // of the worker chosen
-	at     int       // its row
-	order  rune      // the key of what the workers are sorted by
-
-	asking     func(context.Context) string // what y does
-	note       string                       // a question, or what came of an action
-	busy       bool                         // an action is under way
-	help, quit bool
 }

@@ -74,6 +74,7 @@ func TestTopPictures(t *testing.T) {
 		}},
 		"small":   {many, 60, 12, func(*Model) {}},
 		"help":    {many, 80, 24, func(m *Model) { m.help = true }},
+		"memory":  {many, 80, 24, func(m *Model) { m.letter('m') }},
 		"confirm": {many, 80, 24, func(m *Model) { m.choose(8); m.key(tcell.NewEventKey(tcell.KeyRune, 'p', 0)) }},
 	} {
 		m := &Model{}

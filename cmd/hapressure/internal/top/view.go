@@ -85,7 +85,7 @@ func (m *Model) draw(s tcell.Screen, now time.Time) {
 }
 
 func (m *Model) footer(now time.Time) string {
-	text := "q quit  ? keys  Tab target  up/down worker  g c n a sort  d dry run  p purge"
+	text := "q quit  ? keys  Tab target  up/down row  gcna sort  m memory  d dry run  p purge"
 	switch age := now.Sub(m.heard); {
 	case m.heard.IsZero():
 	case age > 5*time.Second:
@@ -196,12 +196,16 @@ func (m *Model) chart(p *page, label string, values []float64, top float64, heig
 // drawWorkers draws the table in height lines, scrolled to the chosen worker.
 func (m *Model) drawWorkers(p *page, workers []status.Worker, height int) {
 	var b strings.Builder
-	render.Table(&b, "  ", render.WorkerTable(workers))
+	rows := render.WorkerTable(workers)
+	if m.kinds {
+		rows = render.MemoryTable(workers)
+	}
+	render.Table(&b, "  ", rows)
 	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
 	p.line(bold, lines[0])
-	rows := lines[1:]
-	from := max(0, min(m.at-(height-1)/2, len(rows)-(height-1)))
-	for i, line := range rows[from:min(len(rows), from+max(0, height-1))] {
+	lines = lines[1:]
+	from := max(0, min(m.at-(height-1)/2, len(lines)-(height-1)))
+	for i, line := range lines[from:min(len(lines), from+max(0, height-1))] {
 		style := plain
 		if from+i == m.at {
 			style, line = style.Reverse(true), ">"+line[1:]
