@@ -36,6 +36,9 @@ var (
 // directory, the group is gone.
 const procsFile = "cgroup.procs"
 
+// pressureFile is missing or cannot be read if the kernel measures no pressure.
+const pressureFile = "memory.pressure"
+
 // A Group is one pinned cgroup: it continues to mean the same group after that was
 // removed and another one was created under its path. Its methods may be called
 // concurrently.

@@ -13,8 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const pressureFile = "memory.pressure"
-
 // Pressure is the time that tasks lost because they waited for memory. Source:
 // Documentation/accounting/psi.rst.
 type Pressure struct {

@@ -10,46 +10,17 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// An Entry is one event for the journal; see systemd.journal-fields(7).
-type Entry struct {
-	MessageID string
-	Message   string
-	// Priority is as of syslog(3), 1 alert to 7 debug. 0 stands for 6, informational:
-	// journald writes an emergency to every terminal.
-	Priority int
-	// Fields have names of at most 64 upper-case letters, digits and underscores.
-	// journald drops others silently.
-	Fields map[string]string
-	// Unit and PID are the unit and the process that the entry is about, if any. By these
-	// "journalctl -u UNIT" shows the entry. journald finds the unit of a pid by itself,
-	// but not once the process has exited.
-	Unit, PID string
-	// Limit is a key. Of entries with the same key the journal writes a limited number;
-	// an entry without a key is always written.
-	Limit string
-}
-
 // A Journal writes entries in their order. A goroutine of its own writes them, so no
 // sender waits for journald. If the standard error of this process is journald's, entries
 // go to journald with all their fields; otherwise they go to standard error as lines of
 // text.
 type Journal struct {
-	identifier string // SYSLOG_IDENTIFIER of every entry
-	leftOut    string // name of the field with the number of entries left out before an entry
-	stderr     io.Writer
-	socket     string        // journald's; "" = write lines
-	written    chan struct{} // closed when all of a closed queue is written
+	writer
+	written chan struct{} // closed when all of a closed queue is written
 
 	mu     sync.Mutex  // of the following fields
 	queue  chan queued // nil when closed
 	limits limits
-}
-
-// queued is an entry that waits to be written.
-type queued struct {
-	Entry
-	at      time.Time
-	leftOut int // entries that should have come before it
 }
 
 // queueSize is how many entries wait for journald at the most.
@@ -74,7 +45,7 @@ func NewJournal(stderr io.Writer, identifier, leftOut string) *Journal {
 
 func makeJournal(stderr io.Writer, identifier, leftOut string) *Journal {
 	return &Journal{
-		identifier: identifier, leftOut: leftOut, stderr: stderr,
+		writer:  writer{identifier: identifier, leftOut: leftOut, stderr: stderr},
 		written: make(chan struct{}), queue: make(chan queued, queueSize),
 		limits: limits{by: map[string]*limit{}},
 	}

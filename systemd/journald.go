@@ -13,31 +13,39 @@ import (
 	"time"
 )
 
+// writer writes entries to journald or as lines of text.
+type writer struct {
+	identifier string // SYSLOG_IDENTIFIER of every entry
+	leftOut    string // name of the field with the number of entries left out before an entry
+	stderr     io.Writer
+	socket     string // journald's; "" = write lines
+}
+
 // write writes an entry to journald or, if that fails, as a line. After an error the
 // entry is lost.
-func (j *Journal) write(e queued) error {
+func (w *writer) write(e queued) error {
 	fields := map[string]string{}
 	maps.Copy(fields, e.Fields)
 	if e.leftOut > 0 {
-		fields[j.leftOut] = strconv.Itoa(e.leftOut)
+		fields[w.leftOut] = strconv.Itoa(e.leftOut)
 		e.Message += fmt.Sprintf(" (entries left out before this one: %d)", e.leftOut)
 	}
-	if j.socket != "" {
-		err := j.toJournald(j.native(e.Entry, fields))
+	if w.socket != "" {
+		err := w.toJournald(w.native(e.Entry, fields))
 		if err == nil {
 			return nil
 		}
 		fields["JOURNAL_ERROR"] = err.Error()
 	}
-	_, err := io.WriteString(j.stderr, line(e.at, e.Message, fields))
+	_, err := io.WriteString(w.stderr, line(e.at, e.Message, fields))
 	return err
 }
 
 // toJournald waits for as long as journald's socket is full. The socket of go-systemd's
 // journal.Send is not connected, so the kernel does not notify it of room: it retries in
 // a loop, which takes a whole CPU until journald continues.
-func (j *Journal) toJournald(entry []byte) error {
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.socket, Net: "unixgram"})
+func (w *writer) toJournald(entry []byte) error {
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: w.socket, Net: "unixgram"})
 	if err != nil {
 		return err
 	}
@@ -48,9 +56,9 @@ func (j *Journal) toJournald(entry []byte) error {
 
 // native encodes an entry in journald's protocol: of each field its name, the length of
 // its value and its value (https://systemd.io/JOURNAL_NATIVE_PROTOCOL).
-func (j *Journal) native(e Entry, fields map[string]string) (b []byte) {
+func (w *writer) native(e Entry, fields map[string]string) (b []byte) {
 	all := map[string]string{
-		"MESSAGE": e.Message, "MESSAGE_ID": e.MessageID, "SYSLOG_IDENTIFIER": j.identifier,
+		"MESSAGE": e.Message, "MESSAGE_ID": e.MessageID, "SYSLOG_IDENTIFIER": w.identifier,
 		"PRIORITY": strconv.Itoa(cmp.Or(e.Priority, 6)),
 	}
 	for name, value := range map[string]string{"OBJECT_SYSTEMD_UNIT": e.Unit, "OBJECT_PID": e.PID} {

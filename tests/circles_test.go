@@ -15,9 +15,9 @@ import (
 
 // circular are the packages whose files still form circles. It only shrinks.
 var circular = []string{
-	"cgroup", "cmd/hapressure", "cmd/hapressure/internal/daemon", "cmd/hapressure/internal/doctor",
+	"cmd/hapressure", "cmd/hapressure/internal/doctor",
 	"cmd/hapressure/internal/policyfiles", "controller",
-	"controller/control", "policy", "policy/language", "policy/simulate", "systemd",
+	"policy", "policy/language", "policy/simulate",
 }
 
 // Inside a package, no file uses what another declares if that one uses the first:

@@ -14,6 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Group is the group whose members may use the socket, besides root.
+const Group = "hapressure"
+
+// maxOfUser is how many connections a user may have, so that no user keeps others
+// waiting.
+const maxOfUser = 16
+
 // peer is the user at the other end of a Unix socket when the connection was made, as the
 // kernel reports it (unix(7), SO_PEERCRED).
 type peer struct {

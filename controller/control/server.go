@@ -25,13 +25,9 @@ import (
 // Socket is the path of the daemon's socket.
 const Socket = "/run/hapressure/control.sock"
 
-// Group is the group whose members may use the socket, besides root.
-const Group = "hapressure"
-
 // Bounds of what clients may use.
 const (
-	maxConnections = 64
-	maxOfUser      = 16      // of them, so no user keeps others waiting
+	maxConnections = 64      // in all; see maxOfUser
 	maxHeader      = 8 << 10 // bytes
 	requestTime    = 5 * time.Second
 	answerTime     = 60 * time.Second // a purge waits for one that runs
