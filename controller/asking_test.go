@@ -42,10 +42,10 @@ func TestDescribingSilentWorkersIsBounded(t *testing.T) {
 	for range old {
 		w.reload()
 	}
-	s := haproxy.NewScanner("/proc")
 	var found []haproxy.Instance
 	w.Eventually("four workers are stopping", func() (err error) {
-		if found, err = s.Scan(t.Context(), w.Pids()); err != nil {
+		// A new scanner asks all of them at once, so their answers grow old together.
+		if found, err = haproxy.NewScanner("/proc").Scan(t.Context(), w.Pids()); err != nil {
 			return err
 		}
 		for _, o := range found[0].Workers[:old] {
