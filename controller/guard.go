@@ -157,13 +157,13 @@ func (g *guard) loop(ctx context.Context, tick func(context.Context) error) erro
 func (g *guard) tick(ctx context.Context) error {
 	began := time.Now()
 	defer func() { g.tallies.tick.Observe(time.Since(began).Seconds()) }()
-	p := g.policy.Load()
 	waiting := g.rooms.waiting()
-	g.sensor.counting = g.state.CountsConnections(p)
+	g.sensor.counting = g.state.CountsConnections(g.policy.Load())
 	v, err := g.sensor.sense(ctx, sinceBoot())
 	if err != nil {
 		return err
 	}
+	p := g.policy.Load() // sensing takes time, and a replaced policy must not act
 	v.RoomWanted = mostReloads(waiting)
 	was := g.stepped
 	if g.stepped = p; p != was {
