@@ -31,9 +31,10 @@ func targetStatus(ctx context.Context, procfs string, t target, l snapshot) stat
 		Swap: v.Swap, Shmem: v.Shmem, Sock: v.sock, Events: v.Events,
 		RoomRequests: []status.RoomRequest{}, Missing: map[string]string{},
 		HardStopAfter: l.hardStop, WorkersAbsent: v.WorkersAbsent,
-		Masters: DescribeMasters(ctx, procfs, l.found, l.hardStop),
-		Actions: append([]status.Action{}, l.actions[max(0, len(l.actions)-actionsSize):]...),
-		History: append([]status.Moment{}, l.history[max(0, len(l.history)-historySize):]...),
+		Thresholds: status.Thresholds(l.policy),
+		Masters:    DescribeMasters(ctx, procfs, l.found, l.hardStop),
+		Actions:    append([]status.Action{}, l.actions[max(0, len(l.actions)-actionsSize):]...),
+		History:    append([]status.Moment{}, l.history[max(0, len(l.history)-historySize):]...),
 	}
 	if !l.changed.IsZero() {
 		s.TierSince = &l.changed

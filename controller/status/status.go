@@ -1,5 +1,5 @@
 // Package status is the JSON that the daemon answers at its control socket and that
-// "hapressure status --json" prints: types only.
+// "hapressure status --json" prints.
 //
 // Sizes are in bytes. A reading is a number, or a string that says why there is none.
 // null means not known or not set. docs/status.md is generated from the comments of the
@@ -99,6 +99,8 @@ type Target struct {
 	// without such a condition.
 	TierLeave string     `json:"tier_leave,omitempty"`
 	Withheld  []Withheld `json:"withheld"` // actions that would cut connections but free too little
+	// The values at which the policy in force enters its tiers, the mildest tier first
+	Thresholds []Threshold `json:"thresholds"`
 	// Clients that wait for room for reloads, the oldest request first
 	RoomRequests []RoomRequest `json:"room_requests"`
 
@@ -131,6 +133,17 @@ type Target struct {
 	WorkersAbsent string   `json:"workers_absent,omitempty"`
 	Actions       []Action `json:"actions"` // the last ones, the newest last
 	History       []Moment `json:"history"` // the last minutes, the newest last
+}
+
+// Threshold is a value at which the policy in force enters a tier.
+type Threshold struct {
+	Tier   int     `json:"tier"`   // 1 = the first of tiers
+	Signal string  `json:"signal"` // as the policy calls it
+	Of     string  `json:"of"`     // pressure: some or full; events: the kernel's key
+	Below  bool    `json:"below"`  // the tier is entered below the value, not above it
+	Value  float64 `json:"value"`  // percent, reloads, seconds, bytes or a count, by signal
+	Alone  bool    `json:"alone"`  // it is enough; false: another one must be met as well
+	Text   string  `json:"text"`   // the comparison in words
 }
 
 // Withheld is an action that would cut connections but free too little, so it is not
