@@ -47,10 +47,3 @@ func (v *value) node() *yaml.Node {
 	}
 	return n
 }
-
-func (p place) String() string {
-	if p == (place{}) {
-		return "default"
-	}
-	return fmt.Sprintf("%s:%d", p.file, p.line)
-}
