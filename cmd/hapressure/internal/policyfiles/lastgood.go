@@ -17,14 +17,6 @@ import (
 	"hapressure/policy/language"
 )
 
-// lastPolicy is the policy that was last in force, and the names of its files. A restart,
-// such as that of an upgrade, begins with it if the files have mistakes, so that HAProxy
-// stays guarded.
-type lastPolicy struct {
-	Names []string        `json:"Names"`
-	Files []language.File `json:"Files"`
-}
-
 // keptPolicyLimit bounds the persisted policy, in bytes: JSON has four characters for
 // three bytes.
 const keptPolicyLimit = 2 * Limit

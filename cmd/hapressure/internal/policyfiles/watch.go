@@ -12,45 +12,12 @@ import (
 	"hapressure/cmd/hapressure/internal/host"
 	"hapressure/controller"
 	"hapressure/policy"
-	"hapressure/policy/language"
 	"hapressure/systemd"
 )
 
-// Follower puts the policy of files in force when they change. A policy with mistakes
-// changes nothing.
-type Follower struct {
-	names    []string        // of the files; none: those of this host
-	kept     string          // file of the policy that was last in force; "": none
-	keeping  chan lastPolicy // the policy to persist there
-	files    []language.File
-	tryAgain time.Duration
-	asked    chan chan error // requests to reload, and their results
-	to       Holder          // set by Follow
-	journal  controller.Journal
-}
-
-// Holder holds the policy in force; *controller.Controller is it.
-type Holder interface {
-	SetPolicy(p *policy.Policy, origin string)
-	KeepPolicy(mistakes error)
-}
-
-const (
-	// settle is how long the files must not change before they are read: an editor writes
-	// in steps.
-	settle = 200 * time.Millisecond
-	// tryAgain is when files with mistakes are read again: no change is seen of a link's
-	// target or of a disk that is mounted late.
-	tryAgain = time.Minute
-)
-
-// NewFollower makes a follower of the named files, of which all but the first are
-// drop-ins; without names of those of this host. kept is the file of the policy that was
-// last in force, "" for none.
-func NewFollower(names []string, kept string, j controller.Journal) *Follower {
-	return &Follower{names: names, kept: kept, journal: j, keeping: make(chan lastPolicy, 1),
-		asked: make(chan chan error), tryAgain: tryAgain}
-}
+// settle is how long the files must not change before they are read: an editor writes
+// in steps.
+const settle = 200 * time.Millisecond
 
 // Follow reloads the policy on hup and when a file changes, until ctx ends. It watches
 // folders, not files: editors and Kubernetes replace a file or link by a new one.
@@ -115,11 +82,6 @@ func (r *Follower) watch(w *fsnotify.Watcher) {
 	}
 }
 
-func (r *Follower) load() (p *policy.Policy, err error) {
-	p, r.files, err = load(openTrusted, r.names)
-	return p, err
-}
-
 // Reload has Follow reload, and returns the mistakes of the files.
 func (r *Follower) Reload(ctx context.Context) error {
 	done := make(chan error, 1)
@@ -160,12 +122,4 @@ func (r *Follower) apply(p *policy.Policy, mistakes error) error {
 	r.keep()
 	events.PolicyLoaded(Origin(r.files))
 	return nil
-}
-
-// origin returns the policy's files in words, "" if they cannot be read.
-func (r *Follower) origin() string {
-	if len(r.files) == 0 {
-		return ""
-	}
-	return Origin(r.files)
 }
