@@ -14,11 +14,7 @@ import (
 )
 
 // circular are the packages whose files still form circles. It only shrinks.
-var circular = []string{
-	"cmd/hapressure", "cmd/hapressure/internal/doctor",
-	"cmd/hapressure/internal/policyfiles", "controller",
-	"policy", "policy/language", "policy/simulate",
-}
+var circular = []string{"cmd/hapressure", "controller", "policy"}
 
 // Inside a package, no file uses what another declares if that one uses the first:
 // a package reads from the top to the bottom.

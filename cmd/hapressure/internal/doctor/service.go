@@ -9,8 +9,6 @@ import (
 	"hapressure/controller"
 )
 
-const ownUnit = "hapressure.service"
-
 func checkPolicy(_ context.Context, e *exam) {
 	switch s := e.status.Policy; {
 	case e.policyErr != nil:

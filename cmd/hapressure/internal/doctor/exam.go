@@ -1,0 +1,74 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"hapressure/cmd/hapressure/internal/render"
+	"hapressure/controller"
+	"hapressure/controller/status"
+	"hapressure/haproxy"
+	"hapressure/policy"
+	"hapressure/policy/language"
+)
+
+// ErrProblem is the error of an examination that found a problem.
+var ErrProblem = errors.New("there are problems")
+
+// exam is the input of the checks, and their findings. An input that cannot be read has
+// an error beside it.
+type exam struct {
+	procfs     string
+	sysfs      string
+	version    string                // of this program
+	recordings controller.Recordings // of the daemon
+	states     string                // the folder of its states
+
+	mount     string // of cgroup v2
+	mountErr  error
+	policy    *policy.Policy // of the present files
+	files     []language.File
+	policyErr error
+	status    status.Status // of the daemon, or of an inspection
+	statusErr error
+	found     []haproxy.Instance // all of this host
+	leftOut   []haproxy.LeftOut  // processes that resemble it
+	pids      []int              // all processes
+	foundErr  error
+	units     map[string]map[string]any // properties of unitNames; none if systemd does not answer
+
+	check    string // name of the present check
+	findings []Finding
+	verdict  error
+}
+
+// Finding is one line of the output.
+type Finding struct {
+	Level string `json:"level"` // ok, warning or problem
+	Check string `json:"check"`
+	Found string `json:"found"`
+	Do    string `json:"do,omitempty"`
+}
+
+const (
+	fine    = "ok"
+	warning = "warning"
+	problem = "problem"
+)
+
+func (f Finding) String() string {
+	text := fmt.Sprintf("%-8s %-10s %s", f.Level, f.Check,
+		render.Printable(strings.ReplaceAll(f.Found, "\n", "; ")))
+	if f.Do != "" {
+		text += fmt.Sprintf("\n%20s-> %s", "", f.Do)
+	}
+	return text
+}
+
+func (e *exam) say(level, do, format string, args ...any) {
+	e.findings = append(e.findings, Finding{level, e.check, fmt.Sprintf(format, args...), do})
+	if level == problem {
+		e.verdict = ErrProblem
+	}
+}
