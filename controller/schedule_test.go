@@ -152,7 +152,7 @@ func TestStormsAreNotMissed(t *testing.T) {
 		left := 0
 		for _, name := range []string{"storm", "ingress", "small-vps"} {
 			t.Run(file+"/"+name, func(t *testing.T) {
-				f, err := os.Open("../tests/scenarios/" + name + ".yaml")
+				f, err := os.Open("../packaging/scenarios/" + name + ".yaml")
 				if err != nil {
 					t.Fatal(err)
 				}

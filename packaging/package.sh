@@ -42,6 +42,7 @@ install -D -m 644 packaging/hapressure.sysusers "$WORK/stage/usr/lib/sysusers.d/
 put stage /usr/share/dbus-1/system.d packaging/org.hapressure1.conf
 put stage /usr/share/hapressure packaging/policy.schema.json
 put stage /usr/share/hapressure/policies packaging/policies/*.yaml
+put stage /usr/share/hapressure/scenarios packaging/scenarios/*.yaml
 put stage /usr/share/hapressure/prometheus packaging/prometheus/*.yaml
 put stage /usr/share/hapressure/grafana packaging/grafana/hapressure.json
 put documentation /usr/share/doc/hapressure README.md docs/*.md docs/*.svg

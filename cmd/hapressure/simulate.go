@@ -14,7 +14,7 @@ import (
 	"hapressure/policy/simulate"
 )
 
-// scenarioLimit bounds a scenario, in bytes. Those in tests/scenarios have some hundreds.
+// scenarioLimit bounds a scenario, in bytes. Those in packaging/scenarios have hundreds.
 const scenarioLimit = 1 << 20
 
 func simulateCommand() *cobra.Command {

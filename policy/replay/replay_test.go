@@ -22,7 +22,7 @@ import (
 // as in the daemon.
 func storm(t *testing.T, p *policy.Policy, every int) (events []record.Event) {
 	t.Helper()
-	text, err := os.ReadFile("../../tests/scenarios/storm.yaml")
+	text, err := os.ReadFile("../../packaging/scenarios/storm.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

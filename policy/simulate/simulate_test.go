@@ -18,7 +18,7 @@ import (
 
 func scenario(t testing.TB, name string) *Scenario {
 	t.Helper()
-	f, err := os.Open(filepath.Join("../../tests/scenarios", name))
+	f, err := os.Open(filepath.Join("../../packaging/scenarios", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestStorm(t *testing.T) {
 
 // No scenario may end worse with the default policy than without.
 func TestScenarios(t *testing.T) {
-	files, err := filepath.Glob("../../tests/scenarios/*.yaml")
+	files, err := filepath.Glob("../../packaging/scenarios/*.yaml")
 	if err != nil || len(files) < 3 {
 		t.Fatalf("%d scenarios, %v", len(files), err)
 	}
@@ -172,7 +172,7 @@ func TestDecodeMistakes(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	files, _ := filepath.Glob("../../tests/scenarios/*.yaml")
+	files, _ := filepath.Glob("../../packaging/scenarios/*.yaml")
 	for _, name := range files {
 		text, err := os.ReadFile(name)
 		if err != nil {

@@ -120,11 +120,10 @@ func TestDebInGuest(t *testing.T) {
 				"2.deb": filepath.Join(young, "hapressure_2-1_"+spec.Arch+".deb"),
 				"storm": filepath.Join(programs(t, spec.Arch), "storm"),
 
-				"commands":                   commands,
-				"policy.yaml":                "../../packaging/policies/default.yaml",
-				"mine.yaml":                  "../../packaging/policies/gentle.yaml",
-				"other.yaml":                 "../../packaging/policies/proactive.yaml",
-				"tests/scenarios/storm.yaml": "../scenarios/storm.yaml",
+				"commands":    commands,
+				"policy.yaml": "../../packaging/policies/default.yaml",
+				"mine.yaml":   "../../packaging/policies/gentle.yaml",
+				"other.yaml":  "../../packaging/policies/proactive.yaml",
 			}
 			spec.Run = "MESSAGE_IDS='" + strings.Join(slices.Sorted(maps.Keys(controller.Kinds())),
 				" ") + "'\n" + string(script)
