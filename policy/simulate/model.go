@@ -106,5 +106,10 @@ func (m *model) used() float64 {
 	if m.check {
 		sum += float64(m.Heap + m.Cache)
 	}
-	return sum
+	return sum + float64(m.Zram)/100*(m.swapped()-m.pushed)
+}
+
+// over returns the bytes that the kernel must swap out to keep the unit below its limit.
+func (m *model) over() float64 {
+	return max(0, m.used()-float64(m.Limit)) / (1 - float64(m.Zram)/100)
 }

@@ -28,7 +28,7 @@ func TestReadyPolicies(t *testing.T) {
 		{"gentle", "maps", false, []string{policy.HardStopAfter, policy.TerminateOldest}},
 		{"proactive", "storm", false, []string{policy.HardStopAfter, policy.TerminateOldest}},
 		{"gentle", "storm", false, []string{policy.HardStopAfter, policy.TerminateOldest}},
-		{"gentle", "small-vps", false, []string{policy.HardStopAfter, policy.TerminateOldest}},
+		{"gentle", "databases", false, []string{policy.HardStopAfter, policy.TerminateOldest}},
 		{"small-vps", "small-vps", true, []string{policy.TerminateOldest}},
 		{"ingress", "ingress", true, []string{policy.TerminateOldest}},
 	}

@@ -21,6 +21,7 @@ type Scenario struct {
 	Seed        Count    // of the random parts: the exact times of reloads, the use of Base
 	Limit       Size     // memory.max of the unit
 	Swap        Size     // what may be swapped out above it
+	Zram        Count    // percent that swapped memory takes of the limit, compressed
 	Host        Size     // the host's memory; 0 = never short
 	Others      Size     // what other programs use of Host at the end; it grows evenly from 0
 	Base        Size     // memory of the unit besides its workers

@@ -81,12 +81,12 @@ func (m *model) pass() {
 		}
 		return ended || w.state == policy.Stopping && w.connections < 0.5
 	})
-	if m.used()+m.swapped()-m.pushed > float64(m.Limit+m.Swap) {
+	if m.over()+m.swapped()-m.pushed > float64(m.Swap) {
 		m.kill()
 	}
 	m.Peak = max(m.Peak, min(m.used(), float64(m.Limit)))
 	m.slope = append(m.slope, min(m.used(), float64(m.Limit)))
-	out := max(0, m.used()-float64(m.Limit))
+	out := m.over()
 	swapping := time.Duration(max(0, out-m.pushed) / swapSpeed * float64(time.Second))
 	m.stall += min(step, swapping)
 	m.pushed = out
