@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Result is how an action ended.
 type Result string
@@ -162,62 +159,19 @@ func holding(kind string, w *Worker) Holding {
 	return Holding{}
 }
 
-// track adds a history for each worker that is newly stopping, and removes those of
-// workers that are gone.
-func (st *State) track(s *Sample) {
-	if st.index == nil {
-		st.index = map[WorkerID]int{}
-	}
-	clear(st.index)
-	for i := range s.Workers {
-		st.index[s.Workers[i].ID] = -1 // sensed, without a history
-	}
-	st.Workers = slices.DeleteFunc(st.Workers, func(h WorkerHistory) bool {
-		if _, sensed := st.index[h.ID]; sensed {
-			return false
-		}
-		if h.ending() {
-			st.Acted, st.Effect = true, s.Now
-		}
-		if h.terminated() {
-			st.Terminated, st.TerminatedAt = true, s.Now
-		}
-		return true
-	})
-	for i := range st.Workers {
-		st.index[st.Workers[i].ID] = i
-	}
-	st.generations = st.generations[:0]
-	for i := range s.Workers {
-		w := &s.Workers[i]
-		if w.State != Stopping {
-			continue
-		}
-		st.generations = append(st.generations, w.Generation)
-		if st.index[w.ID] < 0 {
-			st.index[w.ID] = len(st.Workers)
-			st.Workers = append(st.Workers, WorkerHistory{ID: w.ID, Seen: s.Now})
-		}
-		st.Workers[st.index[w.ID]].measure(w)
-	}
-	slices.Sort(st.generations)
-	st.generations = slices.Compact(st.generations)
-}
-
-// Done records the end of a Due. The caller must report each end exactly once, also if
-// the worker is gone by then.
-func (st *State) Done(o Outcome) {
-	// Actions that only relieve a worker come in a long series. If memory had to be
-	// measured again after each, no worker would be terminated meanwhile. Others free
-	// nothing.
-	relief := []string{TrimPools, PageOut, Protect, Cold}
-	if o.Result == Done && !slices.Contains(relief, o.Kind) {
-		st.Acted, st.Effect = true, max(st.Effect, o.At)
-	} else if o.Kind == TerminateOldest {
-		st.Terminated, st.TerminatedAt = true, max(st.TerminatedAt, o.At)
-	}
-	known := func(h WorkerHistory) bool { return h.ID == o.Worker }
-	if i := slices.IndexFunc(st.Workers, known); i >= 0 {
-		st.Workers[i].end(o)
-	}
+// Due is one action on one worker that is to be done now. It is not given again before
+// State.Done has reported its end. The worker was stopping when it was sensed; the caller
+// must check that again before it touches the worker.
+type Due struct {
+	Tier       string        `json:"Tier"` // whose action it is
+	Kind       string        `json:"Kind"`
+	Worker     WorkerID      `json:"Worker"`
+	Generation int           `json:"Generation"`
+	Spread     time.Duration `json:"Spread"`    // as of HardStop
+	PerSecond  int           `json:"PerSecond"` // as of HardStop
+	Grace      time.Duration `json:"Grace"`     // as of Terminate
+	// OOMScoreAdj is the oom_score_adj to raise it to, by Protect.
+	OOMScoreAdj int    `json:"OOMScoreAdj,omitzero"`
+	Paging      Paging `json:"Paging,omitzero"` // as of PageOut
+	Why         string `json:"Why"`             // for the journal
 }

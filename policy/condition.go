@@ -24,27 +24,6 @@ type Condition struct {
 	For        time.Duration // it must have been true for this long without a break; 0 = at once
 }
 
-// truth is three-valued. The order makes any the maximum, all the minimum, and not the
-// negative.
-type truth int8
-
-const (
-	no      truth = -1
-	unknown truth = 0
-	yes     truth = 1
-)
-
-// ConditionState is what is remembered of one condition from step to step.
-type ConditionState struct {
-	Held  bool          `json:"Held"`  // it has been true since Since
-	Since time.Duration `json:"Since"` // only if the condition has a For
-	Ring  []Point       `json:"Ring"`  // only if it has a window
-	// Rejected is why the total of this step is not believed; "" = it is. Only if it has
-	// a window.
-	Rejected string           `json:"Refused,omitempty"`
-	Parts    []ConditionState `json:"Of"`
-}
-
 // parts returns the states of the parts of c, whose state n is. It allocates them at the
 // first step.
 func (n *ConditionState) parts(c *Condition) []ConditionState {

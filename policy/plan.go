@@ -7,34 +7,6 @@ import (
 	"time"
 )
 
-// Due is one action on one worker that is to be done now. It is not given again before
-// State.Done has reported its end. The worker was stopping when it was sensed; the caller
-// must check that again before it touches the worker.
-type Due struct {
-	Tier       string        `json:"Tier"` // whose action it is
-	Kind       string        `json:"Kind"`
-	Worker     WorkerID      `json:"Worker"`
-	Generation int           `json:"Generation"`
-	Spread     time.Duration `json:"Spread"`    // as of HardStop
-	PerSecond  int           `json:"PerSecond"` // as of HardStop
-	Grace      time.Duration `json:"Grace"`     // as of Terminate
-	// OOMScoreAdj is the oom_score_adj to raise it to, by Protect.
-	OOMScoreAdj int    `json:"OOMScoreAdj,omitzero"`
-	Paging      Paging `json:"Paging,omitzero"` // as of PageOut
-	Why         string `json:"Why"`             // for the journal
-}
-
-// planner finds what is due for one tier in one step.
-type planner struct {
-	p    *Policy
-	st   *State
-	s    *Sample
-	d    *Decision
-	tier int // from 0
-	// forRoom: a client waits for room. Otherwise the target is in the tier.
-	forRoom bool
-}
-
 // plan adds the due actions of all entered tiers to the decision, beginning with the
 // mildest tier.
 func plan(p *Policy, st *State, s *Sample, d *Decision) {
@@ -275,17 +247,6 @@ func (pl *planner) admits(o Only, w *Worker) bool {
 	return (o.StoppingAbove == 0 || w.StoppingFor > o.StoppingAbove) &&
 		(o.CacheAbove == 0 || w.CacheBytes > o.CacheAbove) &&
 		pl.younger(w.Generation) >= o.OlderThan
-}
-
-// stopping iterates over the workers that may be acted upon, with their histories. No
-// action reaches a worker in another way.
-func (pl *planner) stopping(yield func(*Worker, *WorkerHistory) bool) {
-	for i := range pl.s.Workers {
-		w := &pl.s.Workers[i]
-		if w.State == Stopping && !yield(w, &pl.st.Workers[pl.st.index[w.ID]]) {
-			return
-		}
-	}
 }
 
 // give makes an action due.

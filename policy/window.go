@@ -5,42 +5,6 @@ import (
 	"time"
 )
 
-// Point is one reading of a running total.
-type Point struct {
-	At    time.Duration `json:"At"`
-	Total float64       `json:"Total"`
-}
-
-// ringParts is the resolution of a window: it is longer than requested by at most this
-// part of its length, or by one tick if ticks are rarer.
-const ringParts = 32
-
-// push records a total for a window.
-func (n *ConditionState) push(now, window time.Duration, total float64) {
-	if last := len(n.Ring) - 1; last < 0 || now-n.Ring[last].At >= window/ringParts {
-		n.Ring = append(n.Ring, Point{now, total})
-	}
-	// The first point is the newest one that is at least a window old.
-	drop := 0
-	for drop+1 < len(n.Ring) && n.Ring[drop+1].At <= now-window {
-		drop++
-	}
-	n.Ring = append(n.Ring[:0], n.Ring[drop:]...)
-}
-
-// growth returns over which time the total grew, and by how much.
-func (n *ConditionState) growth(total float64, now time.Duration) (time.Duration, float64) {
-	if len(n.Ring) == 0 {
-		return 0, 0
-	}
-	return now - n.Ring[0].At, total - n.Ring[0].Total
-}
-
-// spans reports whether the recorded points cover the whole window.
-func (n *ConditionState) spans(window, now time.Duration) bool {
-	return len(n.Ring) > 0 && now-n.Ring[0].At >= window
-}
-
 // observe records the total for the window of the comparison. A total that cannot follow
 // from the previous one makes the reading absent in this step, with n.Rejected as the
 // reason, and empties the window.
