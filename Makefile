@@ -4,6 +4,8 @@
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
+STAMP    = -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 export CGO_ENABLED = 0
 
 .PHONY: all build setup setup-go
@@ -17,7 +19,7 @@ build: bin/hapressure
 
 .PHONY: bin/hapressure
 bin/hapressure: setup-go
-	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/hapressure
+	$(GO) build -trimpath -ldflags '-s -w $(STAMP)' -o $@ ./cmd/hapressure
 
 setup-go:
 	@packaging/setup.sh go

@@ -23,6 +23,8 @@ DIST=${DIST:-dist}
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 export SOURCE_DATE_EPOCH
+STAMP="-X main.version=$VERSION -X main.built=$(date -ud "@$SOURCE_DATE_EPOCH" +%FT%TZ)"
+STAMP+=" -X main.commit=$(git rev-parse HEAD 2>/dev/null || true)"
 
 put() { # TREE FOLDER FILE...
 	install -d "$WORK/$1$2"
@@ -61,7 +63,7 @@ for ARCH; do
 	sed "s|\${ARCH}|$ARCH|; s|\${VERSION}|$VERSION|; s|\${WORK}|$WORK|" packaging/nfpm.yaml >"$WORK/nfpm.yaml"
 	find "$WORK/documentation" -type f -printf '  - {src: "%p", dst: "/%P", type: doc, packager: rpm}\n' | sort >>"$WORK/nfpm.yaml"
 	install -d "$WORK/stage/usr/bin"
-	GOARCH=$ARCH $GO build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$VERSION" -o "$WORK/stage/usr/bin/hapressure" ./cmd/hapressure
+	GOARCH=$ARCH $GO build -trimpath -buildvcs=false -ldflags "-s -w -buildid= $STAMP" -o "$WORK/stage/usr/bin/hapressure" ./cmd/hapressure
 	for format in deb rpm; do
 		$GO run -buildvcs=false "$nfpm" package --config "$WORK/nfpm.yaml" --packager $format --target "$DIST"
 	done

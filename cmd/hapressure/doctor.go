@@ -13,8 +13,9 @@ func doctorCommand() *cobra.Command {
 	var socket string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "doctor",
-		Short: "Check this host, its HAProxy and hapressure itself, and print remedies",
+		Use:        "doctor",
+		SuggestFor: []string{"check", "diagnose"},
+		Short:      "Check this host, its HAProxy and hapressure itself, and print remedies",
 		Long: `Check what hapressure needs of the kernel and of systemd, whether the policy
 covers each HAProxy of this host, whether its memory could be freed, whether the kernel or
 systemd-oomd may end all of it at once, and whether the service has the privileges that its actions
@@ -27,7 +28,7 @@ command.
 
 Exit codes: 0 no problem, with or without warnings; 1 failed; 2 wrong usage; 3 problems.`,
 		Example: "  hapressure doctor\n  hapressure doctor --json | jq '.findings[] | select(.level != \"ok\")'",
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			findings, verdict := doctor.Examine(cmd.Context(), socket, version)
 			if asJSON {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +34,20 @@ func create(cmd *cobra.Command, name string) (io.WriteCloser, error) {
 	return os.Create(name) // the error names the file and what was done
 }
 
+// decimal is the value of a flag that is a whole number. pflag's own read 010 as 8.
+type decimal int
+
+func (d *decimal) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	*d = decimal(n)
+	return err
+}
+
+func (d *decimal) String() string { return strconv.Itoa(int(*d)) }
+
+// Type is that of pflag's numbers.
+func (d *decimal) Type() string { return "int" }
+
 func policyFlag(cmd *cobra.Command, files *[]string) {
 	cmd.Flags().StringArrayVarP(files, "policy", "p", nil,
 		"policy `FILE` instead of this host's; if repeated, a drop-in")
@@ -51,7 +66,7 @@ func instanceFlags(cmd *cobra.Command) *selector.Selector {
 	var s selector.Selector
 	var everything bool
 	cmd.Flags().StringVarP(&s.Unit, "unit", "u", "", "only HAProxy of this systemd `UNIT`")
-	cmd.Flags().IntVar(&s.PID, "pid", 0,
+	cmd.Flags().Var((*decimal)(&s.PID), "pid",
 		"only the worker with this `PID`, or the workers of the master with it")
 	cmd.Flags().BoolVar(&everything, "all", false,
 		"all HAProxy on this host, as without these flags")

@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"hapressure/cmd/hapressure/internal/daemon"
 	"hapressure/cmd/hapressure/internal/doctor"
 	"hapressure/cmd/hapressure/internal/render"
 )
-
-// version is set by the linker.
-var version = "devel"
 
 // Exit codes.
 const (
@@ -27,23 +26,29 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "run" {
 		daemon.LeaveHugePages()
 	}
-	cmd, err := rootCommand().ExecuteContextC(context.Background())
+	os.Exit(execute(rootCommand()))
+}
+
+// execute runs the command of the arguments and returns its exit code.
+func execute(root *cobra.Command) int {
+	cmd, err := root.ExecuteContextC(context.Background())
 	if err == nil {
-		return
+		return 0
 	}
 	if errors.Is(err, errNoDaemon) || errors.Is(err, doctor.ErrProblem) {
-		os.Exit(exitRefused) // the output says why
+		return exitRefused // the output says why
 	}
-	fmt.Fprintf(os.Stderr, "hapressure: %s\n", render.Wrap(err.Error(), 0, 0))
-	if _, ok := err.(usageError); ok {
-		fmt.Fprintf(os.Stderr, "See '%s --help'.\n", cmd.CommandPath())
-		os.Exit(exitUsage)
+	stderr := root.ErrOrStderr()
+	fmt.Fprintf(stderr, "hapressure: %s\n", render.Wrap(err.Error(), 0, 0))
+	var mistake usageError
+	switch {
+	case errors.As(err, &mistake):
+		fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
+		return exitUsage
+	case errors.Is(err, errRefused), errors.Is(err, daemon.ErrRefused):
+		return exitRefused
+	case errors.Is(err, errNoRoom):
+		return exitNoRoom
 	}
-	if errors.Is(err, errRefused) || errors.Is(err, daemon.ErrRefused) {
-		os.Exit(exitRefused)
-	}
-	if errors.Is(err, errNoRoom) {
-		os.Exit(exitNoRoom)
-	}
-	os.Exit(exitFailed)
+	return exitFailed
 }

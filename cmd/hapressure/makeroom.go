@@ -26,8 +26,9 @@ func makeRoomCommand() *cobra.Command {
 	var asJSON bool
 	var request controller.RoomRequest
 	cmd := &cobra.Command{
-		Use:   "make-room",
-		Short: "Wait until a reload of HAProxy fits into memory",
+		Use:        "make-room",
+		SuggestFor: []string{"room"},
+		Short:      "Wait until a reload of HAProxy fits into memory",
 		Long: `Wait until reloads of HAProxy fit into memory, before one begins. Meanwhile the
 daemon does what all tiers of the policy may do without cutting a connection, also if they were not
 entered. It drains stopping workers only if the policy has make-room: {drain: true}.
@@ -45,7 +46,7 @@ Exit codes: 0 reloads fit, or it is not known whether they fit; 1 failed: no suc
 daemon does not answer; 2 wrong usage; 4 they do not fit: the error says what is missing.`,
 		Example: "  hapressure make-room --unit haproxy\n" +
 			"  hapressure make-room --cgroup /kubepods.slice/lb --reloads 1 --timeout 10s --json",
-		Args: usage(cobra.NoArgs),
+		Args: usage(noArguments),
 		PreRunE: func(*cobra.Command, []string) error {
 			if target.Unit != "" && target.Cgroup != "" {
 				return usageError{errors.New("give only one of --unit and --cgroup")}

@@ -24,7 +24,7 @@ With --output the file is replaced in one step, so that no reader finds half of 
 Exit codes: 0 printed or written, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure metrics\n" +
 			"  hapressure metrics --output /var/lib/prometheus/node-exporter/hapressure.prom",
-		Args: usage(cobra.NoArgs),
+		Args: usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			text, err := control.NewClient(socket).Metrics(cmd.Context())
 			if errors.Is(err, control.ErrNoDaemon) {

@@ -15,14 +15,15 @@ import (
 
 func policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "policy", Short: "Work with policy files", Args: usage(cobra.NoArgs),
+		Use: "policy", Short: "Work with policy files", Args: usage(noArguments),
+		SuggestFor: []string{"check", "validate"},
 		Long: `Work with policy files. Several files are one policy: all but the first are
 drop-ins, merged in this order. Without a file the policy is that of this host: ` + policyfiles.SystemFile + ` or the built-in policy, with the
 drop-ins in ` + policyfiles.DropIns[0] + `, ` + policyfiles.DropIns[1] + ` and
 ` + policyfiles.DropIns[2] + `.
 
 A FILE named - is standard input. Policies are read from regular files only, of 1 MiB at most together.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: printHelp,
 	}
 	var asJSON bool
 	check := &cobra.Command{
@@ -53,7 +54,7 @@ the file and line of each value stand beside it.`,
 	}, &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of policy files, for editors",
-		Args:  usage(cobra.NoArgs),
+		Args:  usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := cmd.OutOrStdout().Write(language.Schema)
 			return err

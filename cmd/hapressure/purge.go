@@ -20,8 +20,9 @@ func purgeCommand() *cobra.Command {
 	var instances *selector.Selector
 	var dryRun, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "purge",
-		Short: "Empty the TLS session caches of stopping workers, once and now",
+		Use:        "purge",
+		SuggestFor: []string{"clear", "flush", "empty"},
+		Short:      "Empty the TLS session caches of stopping workers, once and now",
 		Long: `Empty the TLS session caches of workers that are proven to be stopping, in place,
 and free the memory. No connection is closed and no other worker is changed. purge needs neither
 a policy nor the daemon.
@@ -37,7 +38,7 @@ tracer, another process that shares the memory.
 Exit codes: 0 done, or nothing to do; 1 a purge failed; 2 wrong usage; 3 a purge was refused and
 none failed.`,
 		Example: "  hapressure purge --dry-run\n  hapressure purge --unit haproxy\n  hapressure purge --pid 4711 --json",
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := host.UntilSignal(cmd.Context())
 			defer stop()

@@ -34,7 +34,7 @@ starts. If FILE cannot be written, record exits.
 Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure record -o storm.rec --target haproxy.service\n" +
 			"  hapressure record -o storm.rec --target system.slice/haproxy.service --wait",
-		Args: usage(cobra.NoArgs),
+		Args: usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, _, err := policyfiles.Load(files...)
 			if err != nil {

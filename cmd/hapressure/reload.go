@@ -17,7 +17,7 @@ them and the policy in force stays.
 
 Exit codes: 0 in force, 1 mistakes, or the daemon is not running, 2 wrong usage.`,
 		Example: "  hapressure reload",
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return control.NewClient(socket).Reload(cmd.Context())
 		},

@@ -37,7 +37,7 @@ Exit codes: 0 done; 1 the recorded policy decides otherwise than recorded, or a 
 read; 2 wrong usage.`,
 		Example: "  hapressure replay /var/lib/hapressure/recordings/haproxy.service/*\n" +
 			"  hapressure replay storm.rec --policy gentle.yaml --policy small-vps.yaml --html storm.html",
-		Args: usage(cobra.MinimumNArgs(1)),
+		Args: usage(someArguments("FILE")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			runs := []*replay.Run{replay.New("as recorded", nil)}
 			for _, file := range policies {

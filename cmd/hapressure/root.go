@@ -52,7 +52,7 @@ func rootCommand() *cobra.Command {
 runs short, it frees what stopping workers still hold after a reload: first their TLS session
 caches, in place and without closing a connection; then the memory of their longest connections;
 finally the oldest worker as a whole. It never changes a current worker.`,
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArguments),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Version: version,
 		// Runs before every command.
@@ -60,29 +60,17 @@ finally the oldest worker as a whole. It never changes a current worker.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(),
 		makeRoomCommand(),
 		statusCommand(),
 		topCommand(), eventsCommand(), doctorCommand(), metricsCommand(), policyCommand(),
 		recordCommand(),
-		replayCommand(), simulateCommand())
+		replayCommand(), simulateCommand(), versionCommand())
 	addCompletions(root)
+	addHelp(root)
 	return root
 }
 
 // errRefused is the error of a command whose action is not safe.
 var errRefused = errors.New("refused")
-
-// usageError is a mistake on the command line.
-type usageError struct{ error }
-
-// usage makes the errors of a check of arguments mistakes of usage.
-func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
-}

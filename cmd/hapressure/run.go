@@ -9,10 +9,11 @@ import (
 )
 
 func runCommand() *cobra.Command {
-	o := daemon.Options{Version: version}
+	o := daemon.Options{Version: version, RecordingsMiB: daemon.RecordingsMiB}
 	cmd := &cobra.Command{
-		Use:   "run",
-		Short: "Guard HAProxy until stopped; the service runs this",
+		Use:        "run",
+		SuggestFor: []string{"start", "daemon"},
+		Short:      "Guard HAProxy until stopped; the service runs this",
 		Long: `Guard the targets of the policy until SIGTERM or SIGINT. Each change of tier and
 each action is one entry in the journal. If standard error is not the journal, each entry is one
 line there.
@@ -25,7 +26,7 @@ first one to exit, and then fails. Any number of daemons may run with --dry-run.
 
 Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 another daemon is running.`,
 		Example: "  hapressure run --dry-run\n  hapressure run --policy ./policy.yaml",
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Check(); err != nil {
 				return usageError{err}
@@ -37,7 +38,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 another daemon is 
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "decide and report, but change no worker")
 	cmd.Flags().StringVar(&o.Recordings, "recordings", daemon.StateFile("recordings"),
 		"`FOLDER` for recordings of samples, decisions and outcomes; empty for none")
-	cmd.Flags().IntVar(&o.RecordingsMiB, "recordings-size", daemon.RecordingsMiB,
+	cmd.Flags().Var((*decimal)(&o.RecordingsMiB), "recordings-size",
 		"bound of each target's recordings, in `MIB`; recordings of former targets may take 16 times as much")
 	cmd.Flags().StringVar(&o.Socket, "control", control.Socket,
 		"`PATH` of the control socket, if systemd passes none; empty for none")

@@ -33,7 +33,7 @@ always gives the same recording.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure simulate storm.yaml -o storm.rec && hapressure replay storm.rec --html storm.html",
-		Args:    usage(cobra.ExactArgs(1)),
+		Args:    usage(oneArgument("SCENARIO")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, _, err := policyfiles.Load(files...)
 			if err != nil {

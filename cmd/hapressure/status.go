@@ -40,11 +40,13 @@ be added; none is removed or renamed.
 
 Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but the daemon is not running.`,
 		Example: "  hapressure status\n  hapressure status --json | jq '.targets[].tier'",
-		Args:    usage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("watch") {
-				return errWatch
+				return errWatch // also of --watch 5, where 5 is an argument
 			}
+			return usage(noArguments)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			in := inspect.Inspector{Socket: socket, Journal: host.Stderr{}}
 			s, err := in.Status(cmd.Context())
 			if err != nil {

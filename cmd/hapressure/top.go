@@ -21,8 +21,9 @@ func topCommand() *cobra.Command {
 	var socket string
 	var ascii bool
 	cmd := &cobra.Command{
-		Use:   "top",
-		Short: "Watch memory, pressure, tiers and workers live, and purge",
+		Use:        "top",
+		SuggestFor: []string{"watch", "monitor"},
+		Short:      "Watch memory, pressure, tiers and workers live, and purge",
 		Long: `Show one target at a time, updated once a second: the last ten minutes of its
 memory below the limit, of its pressure (some and full, averages over 10 s) and of its tier; its
 workers; and the last actions.
@@ -34,7 +35,7 @@ host itself, which needs root, and purges as 'hapressure purge' does. There is n
 history begins with top. NO_COLOR turns colours off.
 
 Exit codes: 0 quit, 1 failed, 2 wrong usage.`,
-		Args: usage(cobra.NoArgs),
+		Args: usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := host.UntilSignal(cmd.Context())
 			defer stop()

@@ -15,8 +15,9 @@ func workersCommand() *cobra.Command {
 	var instances *selector.Selector
 	var detail, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "workers",
-		Short: "List HAProxy's workers, what they hold, and which are stopping",
+		Use:        "workers",
+		SuggestFor: []string{"list", "ls", "ps"},
+		Short:      "List HAProxy's workers, what they hold, and which are stopping",
 		Long: `List the HAProxies of this host with their workers, the oldest generation first:
 masters, and HAProxies without a master, whose processes reloads by -sf have started.
 Processes that resemble HAProxy and are left out follow, with the reason. Nothing is changed.
@@ -34,7 +35,7 @@ asked six questions, which takes it milliseconds.
 
 Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure workers\n  hapressure workers --detail\n  hapressure workers --unit haproxy --json",
-		Args:    usage(cobra.NoArgs),
+		Args:    usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s := haproxy.NewScanner(host.Procfs)
 			found, _, err := instances.Find(cmd.Context(), s)
