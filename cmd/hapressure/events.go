@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,8 +31,9 @@ var eventFilters = map[string][]string{
 func eventsCommand() *cobra.Command {
 	var follow, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "events",
-		Short: "Show what hapressure observed and did, from the journal",
+		Use:        "events",
+		SuggestFor: []string{"log", "logs", "journal"},
+		Short:      "Show what hapressure observed and did, from the journal",
 		Long: `Show hapressure's journal entries, the oldest first. If a flag is repeated,
 entries of any of its values are shown. Different flags must all match.
 
@@ -47,7 +49,7 @@ Exit codes: 0 shown, even if there are no entries, 1 failed, 2 wrong usage.`,
 		Example: `  hapressure events --follow
   hapressure events --since today --result refused --result failed
   hapressure events --target haproxy.service --action purge-ssl-cache --json`,
-		Args: usage(cobra.NoArgs),
+		Args: usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			args, err := journalctlArgs(cmd, follow)
 			if err != nil {
@@ -56,7 +58,7 @@ Exit codes: 0 shown, even if there are no entries, 1 failed, 2 wrong usage.`,
 			ctx, stop := host.UntilSignal(cmd.Context())
 			defer stop()
 			out := cmd.OutOrStdout()
-			return journalctl.Read(ctx, args, cmd.ErrOrStderr(),
+			err = journalctl.Read(ctx, args, cmd.ErrOrStderr(),
 				func(at time.Time, e systemd.Entry) error {
 					if asJSON {
 						return json.NewEncoder(out).Encode(journalctl.JSON(at, e))
@@ -68,6 +70,10 @@ Exit codes: 0 shown, even if there are no entries, 1 failed, 2 wrong usage.`,
 					_, err := fmt.Fprintln(out, at.Format(time.RFC3339), strings.Join(words, " "))
 					return err
 				})
+			if errors.Is(err, journalctl.ErrTime) {
+				return usageError{fmt.Errorf("--since or --until %w", err)}
+			}
+			return err
 		},
 	}
 	f := cmd.Flags()
@@ -108,9 +114,8 @@ func journalctlArgs(cmd *cobra.Command, follow bool) ([]string, error) {
 			return nil, err
 		}
 		for _, v := range values {
-			if known != nil && !slices.Contains(known, v) {
-				return nil, usageError{fmt.Errorf("--%s %q is none of %s", name, v,
-					strings.Join(known, ", "))}
+			if err := oneOf(name, v, known); known != nil && err != nil {
+				return nil, err
 			}
 			if name == "target" {
 				v = selector.NameOf(selector.Target(v))

@@ -4,6 +4,7 @@ package journalctl
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,15 +20,20 @@ import (
 	"hapressure/systemd"
 )
 
-// Read calls show with each entry that journalctl finds, until it exits or ctx ends.
-// libsystemd, which reads the files of the journal, would need cgo, and the program is
-// static.
+// ErrTime is the error if journalctl cannot parse a time.
+var ErrTime = errors.New("it is no time that journalctl knows: write it as 2026-01-31 12:00, " +
+	"today, yesterday or -1h")
+
+// Read calls show with each entry that journalctl finds, until it exits or ctx ends. What
+// journalctl reports goes into the error or, if it succeeds, to stderr. libsystemd, which
+// reads the files of the journal, would need cgo, and the program is static.
 func Read(ctx context.Context, args []string, stderr io.Writer,
 	show func(time.Time, systemd.Entry) error) error {
 	own, cancel := context.WithCancel(ctx)
 	defer cancel()
 	journalctl := exec.CommandContext(own, "journalctl", args...)
-	journalctl.Stderr = stderr
+	var said bytes.Buffer
+	journalctl.Stderr = &said
 	journalctl.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must not make it fail
 	out, err := journalctl.StdoutPipe()
 	if err != nil {
@@ -59,9 +65,21 @@ func Read(ctx context.Context, args []string, stderr io.Writer,
 	case err != io.EOF:
 		return err
 	case ended != nil:
-		return fmt.Errorf("journalctl: %w; root and members of the group systemd-journal may read the journal", ended)
+		return failure(cmp.Or(strings.TrimSpace(said.String()), ended.Error()))
 	}
-	return nil
+	_, err = said.WriteTo(stderr)
+	return err
+}
+
+// failure returns the error of a journalctl that failed with a text.
+func failure(text string) error {
+	if at, ok := strings.CutPrefix(text, "Failed to parse timestamp: "); ok {
+		return fmt.Errorf("%q: %w", at, ErrTime)
+	}
+	if strings.Contains(text, "permission") {
+		text += " root and members of the group systemd-journal may read the journal"
+	}
+	return errors.New("journalctl: " + text)
 }
 
 // numbers matches the fields that are numbers in JSON.
