@@ -12,28 +12,6 @@ import (
 	"hapressure/policy"
 )
 
-// result is the outcome of an action on a worker.
-type result struct {
-	policy.Result
-	freed    uint64        // bytes
-	more     bool          // there is more to be done; see policy.Outcome
-	what     string        // what was done, with its figures
-	why      string        // the reason if it was not Done
-	took     time.Duration // the action itself
-	since    time.Duration // since the tick that found it due; 0 if it is manual
-	held     time.Duration // how long the worker's threads were frozen
-	stall    time.Duration // of its first thread, at most, without waiting for events; 0: not known
-	sessions int           // shut down
-}
-
-// ended is an action that has ended.
-type ended struct {
-	lane   lane
-	due    queued
-	manual bool
-	result
-}
-
 // actions performs actions on the workers of one target, each in a goroutine of its own.
 type actions struct {
 	group   *cgroup.Group
@@ -63,61 +41,10 @@ func (a *actions) start(ctx context.Context, e ended, do func() result) {
 	})
 }
 
-// perform performs an action on a worker: it proves again that the worker is stopping,
-// acts, waits for the end and measures what was freed.
-func (a *actions) perform(ctx context.Context, due policy.Due, w haproxy.Worker) result {
-	p, err := a.scanner.Recheck(ctx, w)
-	if errors.Is(err, haproxy.ErrGone) {
-		return result{Result: policy.Done, what: "it has ended by itself"}
-	}
-	if err != nil {
-		return failure(err)
-	}
-	defer p.Close()
-	var replaced haproxy.Replaced
-	switch due.Kind {
-	case policy.HardStopAfter, policy.TerminateOldest:
-		if replaced, err = p.Replaced(); err != nil {
-			return failure(err)
-		}
-	}
-	if a.dryRun {
-		return result{Result: policy.Skipped, what: "nothing done", why: "dry run"}
-	}
-	switch due.Kind {
-	case policy.Protect:
-		return protected(p.Protect(due.OOMScoreAdj))
-	case policy.PurgeSSLCache:
-		return a.purge(ctx, p.PurgeSSLCache)
-	case policy.PurgeHTTPCache:
-		return a.purge(ctx, p.PurgeHTTPCaches)
-	case policy.TrimPools:
-		return trimmed(p.TrimPools(ctx))
-	case policy.Cold:
-		return marked(p.Cold(ctx))
-	case policy.PageOut:
-		return a.pageOut(ctx, p, due.Paging)
-	case policy.HardStopAfter:
-		return a.hardStop(ctx, replaced, haproxy.Pace{Spread: due.Spread, PerSecond: due.PerSecond})
-	case policy.TerminateOldest:
-		return a.terminate(ctx, replaced, due.Grace)
-	}
-	return failure(fmt.Errorf("unknown action %q", due.Kind))
-}
-
 // failure is the result of an action that ended with an error.
 func failure(err error) result {
 	r := resultOf(err)
 	return result{Result: r, what: string(r), why: err.Error()}
-}
-
-// resultOf classifies the error of an action, of the policy or manual: Refused if every
-// further attempt would meet it, Failed if it may pass.
-func resultOf(err error) policy.Result {
-	if haproxy.Permanent(err) {
-		return policy.Refused
-	}
-	return policy.Failed
 }
 
 func (a *actions) purge(

@@ -8,19 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"hapressure/cgroup"
 	"hapressure/policy"
 	"hapressure/policy/record"
 )
-
-// target is what a guard watches.
-type target struct {
-	name   string // its unit, or its cgroup's path
-	cgroup string // path below the mount point of cgroup v2
-	group  *cgroup.Group
-}
 
 // guard watches one target. The goroutine of run owns the state and the parts below it.
 // Other goroutines only wake the guard, change its policy, send it orders, request room
@@ -75,16 +65,6 @@ func newGuard(conf Config, t target, own *policy.Policy) *guard {
 		g.sensor.scanner.Recall(workers)
 	}
 	return g
-}
-
-// sinceBoot is the time since the machine was started, suspends included. A daemon that
-// continues after a restart has the same clock.
-func sinceBoot() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic(err) // every Linux that has cgroup v2 has it
-	}
-	return time.Duration(ts.Nano())
 }
 
 // run guards the target until ctx ends or the cgroup is gone, and returns why it ended.

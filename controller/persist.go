@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"hapressure/haproxy"
 	"hapressure/input"
@@ -108,38 +107,3 @@ func readPersisted(name string) (persisted, error) {
 	}
 	return k, nil
 }
-
-// ownedByUs reports whether a file belongs to the user that this program runs as.
-func ownedByUs(info fs.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(st.Uid) == os.Geteuid()
-}
-
-// The stores of a guard, as the journal names them.
-const (
-	recordingStore = "recording"
-	stateStore     = "state"
-)
-
-// storage reports failures of the stores of one target, each once for as long as its
-// reason stays the same.
-type storage struct {
-	target string
-	events Events
-	why    map[string]string // by store: the last reason; none if its last file was written
-}
-
-func newStorage(target string, events Events) storage {
-	return storage{target, events, map[string]string{}}
-}
-
-// failed reports an error. The message is a format of the target and the error.
-func (s storage) failed(store string, err error, message string) {
-	if why := err.Error(); s.why[store] != why {
-		s.why[store] = why
-		s.events.StorageFailed(s.target, store, fmt.Sprintf(message, s.target, err), err)
-	}
-}
-
-// works forgets the failures of a store.
-func (s storage) works(store string) { delete(s.why, store) }

@@ -16,9 +16,6 @@ import (
 	"hapressure/systemd"
 )
 
-// matchLimit bounds the targets that one glob finds.
-const matchLimit = 64
-
 // namesUnits reports whether the policy names units. Otherwise systemd is not needed: a
 // container has none.
 func (c *Controller) namesUnits() bool {
