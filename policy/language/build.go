@@ -5,28 +5,29 @@ import (
 	"slices"
 
 	"hapressure/policy"
+	"hapressure/policy/schema"
 )
 
 // policy builds a Policy of the merged files, and reports contradictions between its
 // parts.
-func (d *decoder) policy(v *value) *policy.Policy {
-	tiers := v.get("tiers")
+func (d decoder) policy(v *schema.Value) *policy.Policy {
+	tiers := v.Get("tiers")
 	p := &policy.Policy{Tiers: d.ladder(tiers)}
-	p.MakeRoom = d.makeRoom(v.get("make-room"), p.Tiers)
-	for _, v := range v.get("targets").list() {
-		d.complete(v, formOf("target"))
+	p.MakeRoom = d.makeRoom(v.Get("make-room"), p.Tiers)
+	for _, v := range v.Get("targets").List() {
+		d.Complete(v)
 		t := policy.Target{
-			Unit: v.get("unit").word(), Cgroup: v.get("cgroup").word(),
-			Disabled: v.get("disabled").word() == "true",
+			Unit: v.Get("unit").Word(), Cgroup: v.Get("cgroup").Word(),
+			Disabled: v.Get("disabled").Word() == "true",
 		}
-		own, room := v.get("tiers"), v.get("make-room")
+		own, room := v.Get("tiers"), v.Get("make-room")
 		if own != nil || room != nil {
 			t.Own = &policy.Policy{
 				Targets: []policy.Target{t}, Tiers: p.Tiers, MakeRoom: p.MakeRoom,
 			}
 		}
 		if own != nil {
-			t.Own.Tiers = d.ladder(merge(tiers, own))
+			t.Own.Tiers = d.ladder(d.merge(tiers, own))
 		}
 		if room != nil {
 			t.Own.MakeRoom = d.makeRoom(room, t.Own.Tiers)
@@ -37,10 +38,10 @@ func (d *decoder) policy(v *value) *policy.Policy {
 }
 
 // makeRoom builds what make-room may do beside the tiers.
-func (d *decoder) makeRoom(v *value, tiers []policy.Tier) policy.MakeRoom {
-	m := policy.MakeRoom{Drain: v.get("drain").word() == "true"}
+func (d decoder) makeRoom(v *schema.Value, tiers []policy.Tier) policy.MakeRoom {
+	m := policy.MakeRoom{Drain: v.Get("drain").Word() == "true"}
 	if m.Drain && !slices.ContainsFunc(tiers, drains) {
-		d.errorf(v.get("drain").at, "drain: true drains by the tiers' hard-stop-after, "+
+		d.Errorf(v.Get("drain").At, "drain: true drains by the tiers' hard-stop-after, "+
 			"and no tier has that action: add it to a tier, or write drain: false")
 	}
 	return m
@@ -53,27 +54,27 @@ func drains(t policy.Tier) bool {
 }
 
 // ladder builds the tiers that are not disabled.
-func (d *decoder) ladder(tiers *value) []policy.Tier {
+func (d decoder) ladder(tiers *schema.Value) []policy.Tier {
 	var ladder []policy.Tier
-	var milder []*value
-	for _, v := range tiers.list() {
-		if !d.complete(v, formOf("tier")) || v.get("disabled").word() == "true" {
+	var milder []*schema.Value
+	for _, v := range tiers.List() {
+		if !d.Complete(v) || v.Get("disabled").Word() == "true" {
 			continue
 		}
 		t := policy.Tier{
-			Name: v.get("name").word(), Settle: v.get("settle").duration(),
-			Enter: conditionOf(v.get("enter")), Leave: conditionOf(v.get("leave")),
-			Urgent: conditionOf(v.get("urgent")), Hook: d.hook(v.get("hook")),
+			Name: v.Get("name").Word(), Settle: v.Get("settle").Duration(),
+			Enter: conditionOf(v.Get("enter")), Leave: conditionOf(v.Get("leave")),
+			Urgent: conditionOf(v.Get("urgent")), Hook: d.hook(v.Get("hook")),
 		}
-		for _, a := range v.get("actions").list() {
+		for _, a := range v.Get("actions").List() {
 			t.Actions = append(t.Actions, d.action(a))
 		}
-		leave := v.fields["leave"]
+		leave := v.Fields["leave"]
 		switch always := t.Enter.Op == policy.Always; {
 		case always && leave != nil:
-			d.errorf(leave.at, "a tier with enter: always is never left: remove leave")
-		case !always && v.get("enter") != nil && leave == nil:
-			d.errorf(v.at, "tier %s needs leave, or enter: always", t.Name)
+			d.Errorf(leave.At, "a tier with enter: always is never left: remove leave")
+		case !always && v.Get("enter") != nil && leave == nil:
+			d.Errorf(v.At, "tier %s needs leave, or enter: always", t.Name)
 		}
 		d.moves(v, milder)
 		milder = append(milder, v)
@@ -82,62 +83,62 @@ func (d *decoder) ladder(tiers *value) []policy.Tier {
 	return ladder
 }
 
-func (d *decoder) hook(v *value) policy.Hook {
-	h := policy.Hook{Timeout: v.get("timeout").duration()}
-	for i, word := range v.get("command").list() {
-		if i == 0 && !path.IsAbs(word.text) {
-			d.errorf(word.at, "command %q is not an absolute path: "+
-				"write for example /usr/local/bin/%s", word.text, path.Base(word.text))
+func (d decoder) hook(v *schema.Value) policy.Hook {
+	h := policy.Hook{Timeout: v.Get("timeout").Duration()}
+	for i, word := range v.Get("command").List() {
+		if i == 0 && !path.IsAbs(word.Text) {
+			d.Errorf(word.At, "command %q is not an absolute path: "+
+				"write for example /usr/local/bin/%s", word.Text, path.Base(word.Text))
 		}
-		h.Command = append(h.Command, word.text)
+		h.Command = append(h.Command, word.Text)
 	}
 	return h
 }
 
-func (d *decoder) action(v *value) policy.Action {
-	a := policy.Action{Kind: v.one()}
-	s := v.get(a.Kind)
+func (d decoder) action(v *schema.Value) policy.Action {
+	a := policy.Action{Kind: v.One()}
+	s := v.Get(a.Kind)
 	if s == nil {
 		return a
 	}
-	only := s.get("only")
+	only := s.Get("only")
 	a.Only = policy.Only{
-		StoppingAbove: only.get("stopping-for").get("above").duration(),
-		CacheAbove:    uint64(only.get("cache").get("above").amount()),
-		OlderThan:     only.get("generation").get("older-than").count(),
+		StoppingAbove: only.Get("stopping-for").Get("above").Duration(),
+		CacheAbove:    uint64(only.Get("cache").Get("above").Amount()),
+		OlderThan:     only.Get("generation").Get("older-than").Count(),
 	}
 	switch a.Kind {
 	case policy.HardStopAfter:
 		a.HardStop = d.hardStop(s)
 	case policy.TerminateOldest:
 		a.Terminate = policy.Terminate{
-			Grace: s.get("grace").duration(), Settle: s.get("settle").duration(),
-			Keep: s.get("keep").count(), Limit: s.get("limit").count(),
-			Worth: s.get("worth").amount(),
+			Grace: s.Get("grace").Duration(), Settle: s.Get("settle").Duration(),
+			Keep: s.Get("keep").Count(), Limit: s.Get("limit").Count(),
+			Worth: s.Get("worth").Amount(),
 		}
 	case policy.PageOut:
 		a.Paging = policy.Paging{
-			PerSecond: uint64(s.get("per-second").amount()),
-			Busy:      s.get("busy").amount(), Stall: s.get("stall").amount(),
+			PerSecond: uint64(s.Get("per-second").Amount()),
+			Busy:      s.Get("busy").Amount(), Stall: s.Get("stall").Amount(),
 		}
 	}
 	return a
 }
 
-func (d *decoder) hardStop(v *value) policy.HardStop {
+func (d decoder) hardStop(v *schema.Value) policy.HardStop {
 	h := policy.HardStop{
-		Limit: v.get("limit").duration(), HalveEvery: v.get("halve-every").duration(),
-		Floor: v.get("floor").duration(), Spread: v.get("spread").duration(),
-		PerSecond: v.get("per-second").count(), Worth: v.get("worth").amount(),
-		ByCost: v.get("order").word() == "bytes-per-connection",
+		Limit: v.Get("limit").Duration(), HalveEvery: v.Get("halve-every").Duration(),
+		Floor: v.Get("floor").Duration(), Spread: v.Get("spread").Duration(),
+		PerSecond: v.Get("per-second").Count(), Worth: v.Get("worth").Amount(),
+		ByCost: v.Get("order").Word() == "bytes-per-connection",
 	}
-	if v.get("limit") != nil && h.Floor > h.Limit {
-		d.errorf(v.get("floor").at, "floor %s is above limit %s: write at most that",
-			v.get("floor").word(), v.get("limit").word())
+	if v.Get("limit") != nil && h.Floor > h.Limit {
+		d.Errorf(v.Get("floor").At, "floor %s is above limit %s: write at most that",
+			v.Get("floor").Word(), v.Get("limit").Word())
 	}
 	// Without a floor the limit soon is almost 0, which is never intended.
-	if floor := v.fields["floor"]; h.HalveEvery > 0 && (floor == nil || floor.at == place{}) {
-		d.errorf(v.get("halve-every").at,
+	if floor := v.Fields["floor"]; h.HalveEvery > 0 && (floor == nil || floor.At == schema.Place{}) {
+		d.Errorf(v.Get("halve-every").At,
 			"halve-every needs floor, the shortest limit: write for example floor: 15s")
 	}
 	return h

@@ -7,41 +7,42 @@ import (
 	"time"
 
 	"hapressure/policy"
+	"hapressure/policy/schema"
 )
 
 // placed is one comparison with its place in a condition.
 type placed struct {
 	policy.Comparison
 	written  string // the threshold, as written
-	at       place
+	at       schema.Place
 	positive bool          // not under a not
 	alone    bool          // it alone makes the whole condition true
-	joined   *value        // the all that it is a direct part of
+	joined   *schema.Value // the all that it is a direct part of
 	wait     time.Duration // the sum of its for and those around it
 }
 
 // comparisons returns all comparisons without mistakes in a condition. outer describes
 // what is around the condition.
-func comparisons(v *value, outer placed) (found []placed) {
-	op := v.one()
-	part := v.get(op)
-	outer.wait += v.get("for").duration()
+func comparisons(v *schema.Value, outer placed) (found []placed) {
+	op := v.One()
+	part := v.Get(op)
+	outer.wait += v.Get("for").Duration()
 	switch {
 	case part == nil:
 	case op == string(policy.Not):
 		outer.positive, outer.alone = !outer.positive, false
 		return comparisons(part, outer)
-	case strings.HasPrefix(part.of, "[]"):
+	case strings.HasPrefix(part.Of, "[]"):
 		outer.alone, outer.joined = outer.alone && op == string(policy.Any), nil
 		if op == string(policy.All) && outer.positive {
 			outer.joined = v
 		}
-		for _, item := range part.list() {
+		for _, item := range part.List() {
 			found = append(found, comparisons(item, outer)...)
 		}
-	case part.get(part.one()) != nil:
-		outer.Comparison, outer.at = comparisonOf(part), part.at
-		outer.written = part.get(part.one()).word()
+	case part.Get(part.One()) != nil:
+		outer.Comparison, outer.at = comparisonOf(part), part.At
+		outer.written = part.Get(part.One()).Word()
 		found = []placed{outer}
 	}
 	return found
@@ -66,27 +67,27 @@ func (p placed) measured() policy.Comparison {
 
 // moves reports conflicts between the enter and the leave of a tier, and between its
 // enter and those of milder tiers.
-func (d *decoder) moves(tier *value, milder []*value) {
+func (d decoder) moves(tier *schema.Value, milder []*schema.Value) {
 	root := placed{positive: true, alone: true}
-	enter, leave := comparisons(tier.get("enter"), root), comparisons(tier.get("leave"), root)
+	enter, leave := comparisons(tier.Get("enter"), root), comparisons(tier.Get("leave"), root)
 	d.possible(enter)
 	d.possible(leave)
 	d.overlaps(enter, leave)
 	for _, m := range milder {
-		at, always := m.get("enter"), tier.get("enter").word() == "always"
-		if at == nil || at.word() == "always" {
+		at, always := m.Get("enter"), tier.Get("enter").Word() == "always"
+		if at == nil || at.Word() == "always" {
 			continue
 		}
 		if always || implies(comparisons(at, root), enter) {
-			d.errorf(at.at, "tier %s is never entered by itself: the enter of tier %s (%s) is "+
-				"true whenever this one is: put the milder tier first", m.id(), tier.id(), tier.at)
+			d.Errorf(at.At, "tier %s is never entered by itself: the enter of tier %s (%s) is "+
+				"true whenever this one is: put the milder tier first", id(m), id(tier), tier.At)
 		}
 	}
 }
 
 // overlaps reports each comparison in leave that can be true at the same value as one in
 // enter: the tier would be entered and left at once.
-func (d *decoder) overlaps(enter, leave []placed) {
+func (d decoder) overlaps(enter, leave []placed) {
 	for _, l := range leave {
 		for _, e := range enter {
 			if l.Signal != e.Signal || l.Of != e.Of {
@@ -98,11 +99,11 @@ func (d *decoder) overlaps(enter, leave []placed) {
 			}
 			switch {
 			case e.up() != l.up() && down.Threshold <= up.Threshold:
-			case slices.Index(d.files, e.at.file) > slices.Index(d.files, l.at.file):
+			case d.Later(e.at, l.at):
 				// A drop-in overrides only enter.
-				d.errorf(e.at, "enter %s overlaps leave %s (%s): change leave as well", e, l, l.at)
+				d.Errorf(e.at, "enter %s overlaps leave %s (%s): change leave as well", e, l, l.at)
 			default:
-				d.errorf(l.at, "leave %s overlaps enter %s (%s): %s", l, e, e.at, e.remedy())
+				d.Errorf(l.at, "leave %s overlaps enter %s (%s): %s", l, e, e.at, e.remedy())
 			}
 		}
 	}
@@ -120,15 +121,15 @@ func (p placed) remedy() string {
 }
 
 // possible reports comparisons that are never true, by themselves or joined by all.
-func (d *decoder) possible(all []placed) {
+func (d decoder) possible(all []placed) {
 	for _, down := range all {
 		if down.Below && down.positive && down.Threshold == 0 {
-			d.errorf(down.at, "%s is never true: write more than 0", down)
+			d.Errorf(down.at, "%s is never true: write more than 0", down)
 		}
 		for _, up := range all {
 			if down.joined != nil && down.joined == up.joined && !down.up() && up.up() &&
 				up.measured() == down.measured() && down.Threshold <= up.Threshold {
-				d.errorf(down.at, "%s and %s (%s) are never true together: join them with any",
+				d.Errorf(down.at, "%s and %s (%s) are never true together: join them with any",
 					down, up, up.at)
 			}
 		}

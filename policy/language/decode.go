@@ -1,11 +1,8 @@
 package language
 
 import (
-	"cmp"
-	"slices"
-	"strings"
-
 	"hapressure/policy"
+	"hapressure/policy/schema"
 )
 
 // Decode decodes a policy. If the first file has no targets or no tiers, those of the
@@ -13,43 +10,37 @@ import (
 // their tiers and targets override those of the same name key by key, or are added.
 // Decode reports all mistakes at once, as Errors.
 func Decode(files ...File) (*policy.Policy, error) {
-	d := &decoder{}
+	d := newDecoder()
 	v := d.effective(files)
 	p := d.policy(v)
-	if len(d.errs) == 0 {
-		p.Source = v.write()
-		for _, t := range p.Targets {
-			if t.Own != nil {
-				t.Own.Source = p.Source
-			}
-		}
-		return p, nil
+	if err := d.Err(); err != nil {
+		return nil, err
 	}
-	slices.SortFunc(d.errs, func(a, b Error) int {
-		files := cmp.Compare(slices.Index(d.files, a.File), slices.Index(d.files, b.File))
-		return cmp.Or(files, cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
-			strings.Compare(a.Problem, b.Problem))
-	})
-	return nil, slices.Compact(d.errs) // a tier's mistake may be repeated by a target's overrides
+	p.Source = v.Write()
+	for _, t := range p.Targets {
+		if t.Own != nil {
+			t.Own.Source = p.Source
+		}
+	}
+	return p, nil
 }
 
 // effective merges the files into one policy. It never returns nil.
-func (d *decoder) effective(files []File) *value {
-	builtIn := (&decoder{}).document(BuiltIn)
+func (d decoder) effective(files []File) *schema.Value {
+	builtIn := newDecoder().Document(BuiltIn)
 	v := builtIn
 	for i, f := range files {
-		d.files = append(d.files, f.Name)
-		over := d.document(f)
+		over := d.Document(f)
 		if i == 0 {
 			for _, key := range []string{"targets", "tiers"} {
-				if over.fields[key] == nil {
-					over.fields[key] = builtIn.fields[key]
+				if over.Fields[key] == nil {
+					over.Fields[key] = builtIn.Fields[key]
 				}
 			}
 			v = over
 			continue
 		}
-		v = merge(v, over)
+		v = d.merge(v, over)
 	}
 	return v
 }

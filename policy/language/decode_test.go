@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hapressure/policy"
+	"hapressure/policy/schema"
 )
 
 // tierYAML is a valid tier with holes for the parts under test.
@@ -42,7 +43,7 @@ func builtIn() *policy.Policy {
 }
 
 func TestDecodeTooLarge(t *testing.T) {
-	_, err := Decode(File{Name: "p.yaml", Text: []byte("version: 1\n" + strings.Repeat("#", maxSize))})
+	_, err := Decode(File{Name: "p.yaml", Text: []byte("version: 1\n" + strings.Repeat("#", schema.MaxSize))})
 	if err == nil || err.Error() != "p.yaml:1:1: the file is larger than 65536 bytes" {
 		t.Errorf("got %v", err)
 	}
@@ -134,7 +135,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(text, text)
 	}
 	f.Fuzz(func(t *testing.T, in, dropIn string) {
-		files := []File{{"p.yaml", []byte(in)}, {"q.yaml", []byte(dropIn)}}
+		files := []File{{Name: "p.yaml", Text: []byte(in)}, {Name: "q.yaml", Text: []byte(dropIn)}}
 		if dropIn == "" {
 			files = files[:1]
 		}
@@ -153,8 +154,8 @@ func FuzzDecode(f *testing.F) {
 		}
 		checkSound(t, p)
 		text := p.Source
-		again, err := Decode(File{"shown", []byte(text)})
-		if len(text) <= maxSize && (err != nil || !reflect.DeepEqual(unplaced(again), unplaced(p))) {
+		again, err := Decode(File{Name: "shown", Text: []byte(text)})
+		if len(text) <= schema.MaxSize && (err != nil || !reflect.DeepEqual(unplaced(again), unplaced(p))) {
 			t.Fatalf("shown as another: %v\n%s", err, text)
 		}
 		Explain(p)

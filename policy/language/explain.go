@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"hapressure/policy"
+	"hapressure/policy/schema"
 )
 
 // Explain returns in words what a policy does: a paragraph for its targets and one for
@@ -25,7 +26,7 @@ func Explain(p *policy.Policy) string {
 		}
 		targets = append(targets, name)
 	}
-	return "Guards " + join(targets, " and ") + ".\n" + explain(p) + overridden
+	return "Guards " + schema.Join(targets, " and ") + ".\n" + explain(p) + overridden
 }
 
 func explain(p *policy.Policy) string {
@@ -133,5 +134,5 @@ func only(o policy.Only) string {
 	if parts == nil {
 		return "stopping workers"
 	}
-	return "the stopping workers that " + join(parts, " and ")
+	return "the stopping workers that " + schema.Join(parts, " and ")
 }

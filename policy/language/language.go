@@ -7,67 +7,33 @@
 package language
 
 import (
-	"cmp"
 	_ "embed"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
-	"gopkg.in/yaml.v3"
+	"hapressure/policy/schema"
+)
+
+// File is one policy file. Error is one mistake in it, and Errors holds all mistakes, in
+// the order of the files and their lines.
+type (
+	File   = schema.File
+	Error  = schema.Error
+	Errors = schema.Errors
 )
 
 //go:embed language.yaml
 var languageYAML []byte
 
-// form is one kind of mapping. language.yaml explains the fields.
-type form struct {
-	Name, What, Doc, Hint string
-	Merges                bool
-	Keys                  []key
-}
+var language = schema.MustParse(languageYAML)
 
-type key struct {
-	Name, Of, Default, Doc string
-	Words                  []string
-	Need, Empty            bool
-	One                    int
-}
+// decoder decodes the files of one policy.
+type decoder struct{ *schema.Decoder }
 
-// scalar is one kind of single value.
-type scalar struct {
-	Pattern, Write, Unit, Lo, Hi, Doc string
-	Words                             []string
-	regexp                            *regexp.Regexp
-}
-
-const (
-	whole   = `(?:0|[1-9][0-9]{0,11})`
-	decimal = whole + `(?:\.[0-9]{1,9})?`
-)
-
-var language struct {
-	Forms   []form
-	Scalars map[string]*scalar
-}
-
-func init() {
-	if err := yaml.Unmarshal(languageYAML, &language); err != nil {
-		panic(fmt.Sprintf("decoding language.yaml: %v", err)) // cannot happen: a test decodes it
-	}
-	for i := range language.Forms {
-		f := &language.Forms[i]
-		f.What = cmp.Or(f.What, f.Name)
-		for j := range f.Keys {
-			f.Keys[j].Of = cmp.Or(f.Keys[j].Of, f.Keys[j].Name)
-		}
-	}
-	for _, s := range language.Scalars {
-		numbers := strings.NewReplacer("{whole}", whole, "{decimal}", decimal)
-		s.Pattern = "^(?:" + numbers.Replace(s.Pattern) + ")$"
-		s.regexp = regexp.MustCompile(s.Pattern)
-	}
+func newDecoder() decoder {
+	return decoder{language.Decoder(schema.Rules{BadName: badName, ID: id})}
 }
 
 // badName returns what is wrong with the name of a unit or cgroup beyond its pattern, ""
@@ -89,22 +55,18 @@ func badName(scalar, text string) string {
 	return ""
 }
 
-// formOf returns the form of a name, nil if the name is that of a scalar.
-func formOf(name string) *form {
-	i := slices.IndexFunc(language.Forms, func(f form) bool { return f.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &language.Forms[i]
-}
-
-// names returns the keys of the form: those with a number in one, or all for 0.
-func (f *form) names(one int) []string {
-	var names []string
-	for _, k := range f.Keys {
-		if one == 0 || k.One == one {
-			names = append(names, k.Name)
+// id returns what must be unique in a list, "" if nothing must be.
+func id(v *schema.Value) string {
+	switch v.Of {
+	case "tier":
+		return v.Get("name").Word()
+	case "target":
+		if group := v.Get("cgroup").Word(); group != "" {
+			return path.Clean("/" + group)
 		}
+		return v.Get("unit").Word()
+	case "action":
+		return v.One()
 	}
-	return names
+	return ""
 }

@@ -33,7 +33,7 @@ func samples(t testing.TB, kind string) map[string][]File {
 			if pattern == "*/*.yaml" {
 				name = filepath.Dir(path)
 			}
-			found[name] = append(found[name], File{filepath.Base(path), text})
+			found[name] = append(found[name], File{Name: filepath.Base(path), Text: text})
 		}
 	}
 	if len(found) == 0 {
@@ -72,7 +72,7 @@ func readyPolicies(t testing.TB) map[string][]File {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found[strings.TrimSuffix(filepath.Base(path), ".yaml")] = []File{{filepath.Base(path), text}}
+		found[strings.TrimSuffix(filepath.Base(path), ".yaml")] = []File{{Name: filepath.Base(path), Text: text}}
 	}
 	return found
 }

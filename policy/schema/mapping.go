@@ -1,4 +1,4 @@
-package language
+package schema
 
 import (
 	"cmp"
@@ -8,16 +8,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// maxDepth bounds the nesting of conditions.
-const maxDepth = 8
-
 // read reads a value of a form, a scalar or a list of them. It reports every mistake and
 // never returns nil.
-func (d *decoder) read(n *yaml.Node, k *key, what string) *value {
+func (d *Decoder) read(n *yaml.Node, k *Key, what string) *Value {
 	if strings.HasPrefix(k.Of, "[]") {
 		return d.list(n, k)
 	}
-	f := formOf(k.Of)
+	f := d.def.Form(k.Of)
 	if f == nil {
 		return d.scalar(n, k.Of, what)
 	}
@@ -25,55 +22,53 @@ func (d *decoder) read(n *yaml.Node, k *key, what string) *value {
 		text, ok := d.single(n, what)
 		if ok = ok && slices.Contains(k.Words, text); !ok && text != "" {
 			words := strings.Join(k.Words, ", ")
-			d.errorf(d.place(n), "%s %q is not known: write %s or %s", what, text, words, f.What)
+			d.Errorf(d.place(n), "%s %q is not known: write %s or %s", what, text, words, f.What)
 		}
-		return &value{at: d.place(n), of: k.Of, text: text, bad: !ok}
+		return &Value{At: d.place(n), Of: k.Of, Form: f, Text: text, bad: !ok}
 	}
 	return d.mapping(n, f, what)
 }
 
-func (d *decoder) list(n *yaml.Node, k *key) *value {
-	v := &value{at: d.place(n), of: k.Of, bad: true}
+func (d *Decoder) list(n *yaml.Node, k *Key) *Value {
+	of := strings.TrimPrefix(k.Of, "[]")
+	v := &Value{At: d.place(n), Of: k.Of, Form: d.def.Form(of), bad: true}
 	switch {
 	case !d.plain(n, k.Name):
 		return v
 	case n.Kind != yaml.SequenceNode:
-		d.errorf(v.at, "%s is not a list: begin each item with -", k.Name)
+		d.Errorf(v.At, "%s is not a list: begin each item with -", k.Name)
 		return v
 	case len(n.Content) == 0 && !k.Empty:
-		d.errorf(v.at, "%s is an empty list: add an item or remove the key", k.Name)
+		d.Errorf(v.At, "%s is an empty list: add an item or remove the key", k.Name)
 	}
 	v.bad = false
-	of := strings.TrimPrefix(k.Of, "[]")
 	what := of
-	if f := formOf(of); f != nil {
-		what = f.What
+	if v.Form != nil {
+		what = v.Form.What
 	}
 	for _, node := range n.Content {
-		item := d.read(node, &key{Of: of}, what)
-		if i := find(v.items, item.id()); i >= 0 {
-			first := v.items[i].at.line
-			d.errorf(item.at, "%s %s occurs twice: the first is in line %d", of, item.id(), first)
+		item := d.read(node, &Key{Of: of}, what)
+		if i := d.Find(v.Items, item); i >= 0 {
+			d.Errorf(item.At, "%s %s occurs twice: the first is in line %d",
+				of, d.rules.ID(item), v.Items[i].At.Line)
 		}
-		v.items = append(v.items, item)
+		v.Items = append(v.Items, item)
 	}
 	return v
 }
 
-func (d *decoder) mapping(n *yaml.Node, f *form, what string) *value {
-	v := &value{at: d.place(n), of: f.Name, fields: map[string]*value{}}
-	if f.Name == "condition" {
-		d.depth++
-		defer func() { d.depth-- }()
-	}
+func (d *Decoder) mapping(n *yaml.Node, f *Form, what string) *Value {
+	v := &Value{At: d.place(n), Of: f.Name, Form: f, Fields: map[string]*Value{}}
+	d.depth[f.Name]++
+	defer func() { d.depth[f.Name]-- }()
 	switch {
-	case d.depth > maxDepth+1:
-		d.errorf(v.at, "conditions are nested deeper than %d levels", maxDepth)
+	case f.Depth > 0 && d.depth[f.Name] > f.Depth+1:
+		d.Errorf(v.At, "%ss are nested deeper than %d levels", f.Name, f.Depth)
 		v.bad = true
 	case !d.plain(n, what):
 		v.bad = true
 	case n.Kind != yaml.MappingNode:
-		d.errorf(v.at, "%s is not a mapping of %s: %s", what, join(f.names(0), " or "), f.Hint)
+		d.Errorf(v.At, "%s is not a mapping of %s: %s", what, Join(f.Names(0), " or "), f.Hint)
 		v.bad = true
 	case d.fields(n, v, f):
 		v.bad = !d.check(v, f)
@@ -85,7 +80,7 @@ func (d *decoder) mapping(n *yaml.Node, f *form, what string) *value {
 
 // fields reads the keys of a mapping. It returns false if the form does not have one of
 // them.
-func (d *decoder) fields(n *yaml.Node, v *value, f *form) bool {
+func (d *Decoder) fields(n *yaml.Node, v *Value, f *Form) bool {
 	known := true
 	lines := map[string]int{}
 	for at := 0; at+1 < len(n.Content); at += 2 {
@@ -97,35 +92,36 @@ func (d *decoder) fields(n *yaml.Node, v *value, f *form) bool {
 		}
 		at := d.place(word)
 		if line, twice := lines[name]; twice {
-			d.errorf(at, "%s has the key %q twice: the first is in line %d", f.What, name, line)
+			d.Errorf(at, "%s has the key %q twice: the first is in line %d", f.What, name, line)
 			continue
 		}
-		lines[name] = at.line
-		i := slices.IndexFunc(f.Keys, func(k key) bool { return k.Name == name })
+		lines[name] = at.Line
+		i := slices.IndexFunc(f.Keys, func(k Key) bool { return k.Name == name })
 		if i < 0 {
 			known = false
-			d.errorf(at, "%s has an unknown key %q: %s", f.What, name, suggest(name, f.names(0)))
+			d.Errorf(at, "%s has an unknown key %q: %s", f.What, name, suggest(name, f.Names(0)))
 			continue
 		}
 		what := name
 		if f.What == f.Name { // a signal or an action, whose keys alone are ambiguous
 			what = f.Name + " " + name
 		}
-		v.fields[name] = d.read(value, &f.Keys[i], what)
+		v.Fields[name] = d.read(value, &f.Keys[i], what)
 	}
 	return known
 }
 
 // check reports keys that are missing or too many in one file. It returns false if the
 // mapping cannot be used.
-func (d *decoder) check(v *value, f *form) bool {
+func (d *Decoder) check(v *Value, f *Form) bool {
 	required := f.Keys
 	if f.Merges {
 		required = required[:1] // the mapping may only override keys of another one
 	}
 	good := d.require(v, f, required)
-	if f.Name == "only" && len(v.fields) == 0 {
-		d.errorf(v.at, "only has none of %s: remove it, or %s", join(f.names(0), " or "), f.Hint)
+	if f.Some && len(v.Fields) == 0 {
+		d.Errorf(v.At, "%s has none of %s: remove it, or %s",
+			f.What, Join(f.Names(0), " or "), f.Hint)
 	}
 	if !f.Merges {
 		v.fillIn(f)
@@ -133,46 +129,56 @@ func (d *decoder) check(v *value, f *form) bool {
 	return good
 }
 
-// complete reports keys that are missing or too many after the merge, and fills in the
-// defaults. It returns false if the mapping cannot be used.
-func (d *decoder) complete(v *value, f *form) bool {
-	good := d.require(v, f, f.Keys)
-	v.fillIn(f)
+// Complete reports keys that are missing or too many in a mapping after a merge, and
+// fills in the defaults. It returns false if the mapping cannot be used.
+func (d *Decoder) Complete(v *Value) bool {
+	good := d.require(v, v.Form, v.Form.Keys)
+	v.fillIn(v.Form)
 	return good
 }
 
+// Find returns the index of the item with the same ID, -1 if there is none.
+func (d *Decoder) Find(items []*Value, v *Value) int {
+	if d.rules.ID == nil || d.rules.ID(v) == "" {
+		return -1
+	}
+	return slices.IndexFunc(items, func(item *Value) bool {
+		return d.rules.ID(item) == d.rules.ID(v)
+	})
+}
+
 // fillIn sets the defaults of the keys that are left out.
-func (v *value) fillIn(f *form) {
+func (v *Value) fillIn(f *Form) {
 	for _, k := range f.Keys {
-		if v.fields[k.Name] == nil && k.Default != "" {
-			v.fields[k.Name] = &value{of: k.Of, text: k.Default}
+		if v.Fields[k.Name] == nil && k.Default != "" {
+			v.Fields[k.Name] = &Value{Of: k.Of, Text: k.Default}
 		}
 	}
 }
 
 // require reports groups of keys of which not exactly one is given, and required keys
 // that are missing.
-func (d *decoder) require(v *value, f *form, required []key) bool {
+func (d *Decoder) require(v *Value, f *Form, required []Key) bool {
 	good := true
-	for group := 1; len(f.names(group)) > 0; group++ {
-		given := slices.DeleteFunc(f.names(group), func(name string) bool {
-			return v.fields[name] == nil
+	for group := 1; len(f.Names(group)) > 0; group++ {
+		given := slices.DeleteFunc(f.Names(group), func(name string) bool {
+			return v.Fields[name] == nil
 		})
 		switch len(given) {
 		case 1:
 			continue
 		case 0:
-			d.errorf(v.at, "%s needs one of %s: %s", f.What, join(f.names(group), " or "), f.Hint)
+			d.Errorf(v.At, "%s needs one of %s: %s", f.What, Join(f.Names(group), " or "), f.Hint)
 		default:
-			both := join(given, " and ")
-			d.errorf(v.at, "%s has %s, of which only one is allowed: %s", f.What, both, f.Hint)
+			both := Join(given, " and ")
+			d.Errorf(v.At, "%s has %s, of which only one is allowed: %s", f.What, both, f.Hint)
 		}
 		good = false
 	}
 	for _, k := range required {
-		if k.Need && v.fields[k.Name] == nil {
+		if k.Need && v.Fields[k.Name] == nil {
 			good = false
-			d.errorf(v.at, "%s needs %s: %s", f.What, k.Name, f.Hint)
+			d.Errorf(v.At, "%s needs %s: %s", f.What, k.Name, f.Hint)
 		}
 	}
 	return good
