@@ -41,7 +41,7 @@ func (m *model) end() []policy.Outcome {
 		case o.Kind == policy.PurgeSSLCache && w != nil:
 			o.FreedBytes, w.cache = uint64(w.cache), 0
 		case o.Kind == policy.PageOut && w != nil:
-			left, room := m.inRAM(w), float64(m.Swap)-m.swapped()
+			left, room := m.inRAM(w), m.Swap-m.swapped()
 			moved := min(float64(o.FreedBytes), left, max(0, room))
 			w.paged += moved
 			o.FreedBytes, o.More = uint64(moved), moved > 0 && moved < left

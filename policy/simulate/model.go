@@ -60,12 +60,13 @@ type model struct {
 	stall    time.Duration // in total
 	slope    []float64     // bytes used, by steps
 	inFlight InFlight
+	work     int // the sum of the workers over all steps
 }
 
 func newModel(s *Scenario) *model {
 	random := rand.New(rand.NewPCG(uint64(s.Seed), 0))
-	m := &model{Scenario: *s, random: random, reload: time.Duration(s.Reload.First)}
-	m.Max = float64(s.Limit)
+	m := &model{Scenario: *s, random: random, reload: s.Reload.First}
+	m.Max = s.Limit
 	m.start(policy.Current)
 	return m
 }
@@ -75,13 +76,13 @@ func (m *model) start(state policy.WorkerState) {
 	m.started++
 	m.workers = append(m.workers, &worker{
 		id:         policy.WorkerID{PID: 1000 + m.started, Start: uint64(m.now / 1e7)},
-		generation: m.started, state: state, since: m.now, cache: float64(m.Cache),
+		generation: m.started, state: state, since: m.now, cache: m.Cache,
 	})
 }
 
 // private returns the bytes that a worker holds besides its cache.
 func (m *model) private(w *worker) float64 {
-	return float64(m.Heap) + w.connections*float64(m.Connection)
+	return m.Heap + w.connections*m.Connection
 }
 
 // inRAM returns the private bytes of a worker that were not paged out. A page that was is
@@ -99,17 +100,17 @@ func (m *model) swapped() float64 {
 
 // used returns the bytes that the unit would use without a limit.
 func (m *model) used() float64 {
-	sum := float64(m.Base)
+	sum := m.Base
 	for _, w := range m.workers {
 		sum += m.inRAM(w) + w.cache
 	}
 	if m.check {
-		sum += float64(m.Heap + m.Cache)
+		sum += m.Heap + m.Cache
 	}
-	return sum + float64(m.Zram)/100*(m.swapped()-m.pushed)
+	return sum + m.Zram/100*(m.swapped()-m.pushed)
 }
 
 // over returns the bytes that the kernel must swap out to keep the unit below its limit.
 func (m *model) over() float64 {
-	return max(0, m.used()-float64(m.Limit)) / (1 - float64(m.Zram)/100)
+	return max(0, m.used()-m.Limit) / (1 - m.Zram/100)
 }

@@ -11,8 +11,8 @@ import (
 // sense takes a sample of the model as the daemon does of a target.
 func (m *model) sense() record.Tick {
 	value := func(v float64) policy.Reading { return policy.Reading{Value: v} }
-	noise := m.random.Float64() * float64(m.Base) / 100
-	most, nearest := m.limits(min(m.used()+noise, float64(m.Limit)), m.now)
+	noise := m.random.Float64() * m.Base / 100
+	most, nearest := m.limits(min(m.used()+noise, m.Limit), m.now)
 	limit, used := float64(nearest.Bytes), nearest.used
 	t := record.Tick{Used: uint64(used), Limit: nearest.Bytes, Nearest: "simulated " + nearest.Name}
 	t.Now = m.now
@@ -29,7 +29,7 @@ func (m *model) sense() record.Tick {
 		"low": {}, "high": {}, "max": killed, "oom": killed, "oom_kill": killed,
 	}
 	swapped := m.swapped()
-	t.Swap, t.SwapRoom = value(swapped), value(float64(m.Swap)-swapped)
+	t.Swap, t.SwapRoom = value(swapped), value(m.Swap-swapped)
 	t.LimitIn = policy.Reading{Absent: policy.NotRising}
 	if over := int(slopeOver / step); len(m.slope) > over {
 		_, then := m.limits(m.slope[len(m.slope)-1-over], m.now-slopeOver)
@@ -76,8 +76,8 @@ func (m *model) limits(used float64, at time.Duration) (most, nearest bound) {
 	if m.Host == 0 {
 		return most, nearest
 	}
-	others := float64(m.Others) * float64(at) / float64(m.Duration)
-	all := min(used+others, float64(m.Host))
+	others := m.Others * float64(at) / float64(m.Duration)
+	all := min(used+others, m.Host)
 	own := used >= all/2
 	host := bound{policy.Limit{Name: "the host's memory", Bytes: uint64(m.Host), Own: own}, all}
 	if host.percent() > most.percent() {

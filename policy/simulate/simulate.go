@@ -1,6 +1,8 @@
 package simulate
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -22,10 +24,21 @@ func DryRun(s *Scenario, p *policy.Policy, write func(record.Event) error) (Resu
 	return m.run(p, write)
 }
 
+// maxWork bounds a simulation: the sum of the workers over all steps. A day with 100
+// workers has less; it takes about half a minute.
+const maxWork = 100_000_000
+
+// errTooMuch is wrapped by the error for a scenario that exceeds the bound.
+var errTooMuch = errors.New("the scenario is too large")
+
 func (m *model) run(p *policy.Policy, write func(record.Event) error) (Result, error) {
 	st := policy.State{}
-	for next := time.Duration(0); m.now <= time.Duration(m.Duration); m.now += step {
+	for next := time.Duration(0); m.now <= m.Duration; m.now += step {
 		m.pass()
+		if m.work += len(m.workers); m.work > maxWork {
+			return m.Result, fmt.Errorf("%w: at %s there are %d workers; reload less often, "+
+				"or shorten duration or half-life", errTooMuch, m.now, len(m.workers))
+		}
 		for _, o := range m.end() {
 			st.Done(o)
 			if err := write(record.Event{Outcome: &o}); err != nil {
@@ -81,11 +94,11 @@ func (m *model) pass() {
 		}
 		return ended || w.state == policy.Stopping && w.connections < 0.5
 	})
-	if m.over()+m.swapped()-m.pushed > float64(m.Swap) {
+	if m.over()+m.swapped()-m.pushed > m.Swap {
 		m.kill()
 	}
-	m.Peak = max(m.Peak, min(m.used(), float64(m.Limit)))
-	m.slope = append(m.slope, min(m.used(), float64(m.Limit)))
+	m.Peak = max(m.Peak, min(m.used(), m.Limit))
+	m.slope = append(m.slope, min(m.used(), m.Limit))
 	out := m.over()
 	swapping := time.Duration(max(0, out-m.pushed) / swapSpeed * float64(time.Second))
 	m.stall += min(step, swapping)
@@ -108,7 +121,7 @@ func (m *model) advanceReload() {
 		m.check = false
 		m.start(policy.Unknown)
 		m.scheduleReload()
-	case !m.check && m.now >= m.reload && m.Reloads < int(m.Reload.Count):
+	case !m.check && m.now >= m.reload && m.Reloads < m.Reload.Count:
 		m.check = true
 		m.Reloads++
 	}

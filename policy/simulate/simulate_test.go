@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,7 +14,9 @@ import (
 	"hapressure/policy"
 	"hapressure/policy/language"
 	"hapressure/policy/record"
+	"hapressure/tests/golden"
 	"hapressure/tests/policytest"
+	"hapressure/tests/schematest"
 )
 
 func scenario(t testing.TB, name string) *Scenario {
@@ -90,7 +93,7 @@ func TestNeighbours(t *testing.T) {
 	for name, withheld := range map[string]bool{"default": true, "proactive": true, "ingress": true, "small-vps": true, "gentle": false} { // gentle would wait for hours
 
 		r, events := run(t, Run, s, ready(t, name))
-		if n := given(events); r.Cut != 0 || n[policy.HardStopAfter]+n[policy.TerminateOldest] != 0 || n[policy.PurgeSSLCache] != s.reloads() {
+		if n := given(events); r.Cut != 0 || n[policy.HardStopAfter]+n[policy.TerminateOldest] != 0 || n[policy.PurgeSSLCache] != s.Reload.Count {
 			t.Errorf("%s: %v, %v", name, r, n)
 		}
 		began := 0
@@ -109,8 +112,6 @@ func TestNeighbours(t *testing.T) {
 	}
 }
 
-func (s *Scenario) reloads() int { return int(s.Reload.Count) }
-
 func TestSameAgain(t *testing.T) {
 	s := scenario(t, "storm.yaml")
 	r1, e1 := run(t, Run, s, policytest.BuiltIn(t))
@@ -127,7 +128,7 @@ func TestSameAgain(t *testing.T) {
 // TestSize bounds the size of a sample in a recording.
 func TestSize(t *testing.T) {
 	s := scenario(t, "small-vps.yaml")
-	s.Duration = Duration(time.Hour)
+	s.Duration = time.Hour
 	w, err := record.NewWriter(io.Discard, record.Begin{Policy: policytest.BuiltIn(t).Source})
 	if err != nil {
 		t.Fatal(err)
@@ -147,27 +148,104 @@ func TestSize(t *testing.T) {
 	}
 }
 
+func TestDecode(t *testing.T) {
+	s, err := Decode("s.yaml", strings.NewReader("duration: 1m30s\nseed: 3\nlimit: 1.5GiB\n"+
+		"swap: 1MiB\nzram: 27%\ncache: 10MiB\nhalf-life: 1h\nreload: {every: 30s, count: 2}\n"))
+	want := &Scenario{Duration: 90 * time.Second, Seed: 3, Limit: 1.5 * (1 << 30), Swap: 1 << 20,
+		Zram: 27, Cache: 10 << 20, HalfLife: time.Hour, Reload: Reloads{0, 30 * time.Second, 2}}
+	if err != nil || *s != *want {
+		t.Errorf("%+v, %v; want %+v", s, err, want)
+	}
+}
+
+// good is a scenario with all keys that are required.
+const good = "duration: 1m\nlimit: 1GiB\ncache: 10MiB\nhalf-life: 1h\n" +
+	"reload: {every: 30s, count: 2}\n"
+
+// mistakes are scenarios with all messages about them.
+var mistakes = []struct{ text, want string }{
+	{good + "connection: 1\n", "s.yaml:6:13: connection 1 has no unit: write 1MiB"},
+	{good + "conections: 1\n", `s.yaml:6:1: the scenario has an unknown key "conections": ` +
+		"did you mean connections?"},
+	{strings.Replace(good, "count: 2", "counts: 2", 1), `s.yaml:5:22: reload has an unknown key ` +
+		`"counts": did you mean count?`},
+	{strings.Replace(good, "count: 2", "count: 010", 1), "s.yaml:5:29: reload count 010 has a " +
+		"leading zero, which YAML may read as octal: write 10"},
+	{strings.Replace(good, "every: 30s", "every: 1s", 1),
+		"s.yaml:5:17: reload every 1s is out of range: write from 3s to 24h"},
+	{strings.Replace(good, "cache: 10MiB\n", "", 1),
+		"s.yaml:1:1: the scenario needs cache: write at least duration, limit, cache, " +
+			"half-life and reload"},
+	{good + "zram: 27%\nothers: 1GiB\n", "s.yaml:6:7: zram needs swap: write for example " +
+		"swap: 512MiB\ns.yaml:7:9: others needs host: write for example host: 512MiB"},
+	{good + "---\nlimit: 1GiB\n", "s.yaml:6:1: a second document begins here: the scenario is " +
+		"one document"},
+	{good + "limit: 1GiB\n",
+		`s.yaml:6:1: the scenario has the key "limit" twice: the first is in line 2`},
+	{"a: [", "s.yaml:1:1: not YAML: did not find expected node content"},
+	{"", "s.yaml:1:1: the file is empty: write at least duration, limit, cache, half-life and " +
+		"reload"},
+}
+
 func TestDecodeMistakes(t *testing.T) {
-	const good = "duration: 1m\nlimit: 1GiB\ncache: 10MiB\nhalf-life: 1h\nreload: {every: 30s, count: 2}\n"
 	if _, err := Decode("s.yaml", strings.NewReader(good)); err != nil {
 		t.Fatal(err)
 	}
-	tests := []struct{ text, want string }{
-		{good + "speed: 1\n", "s.yaml:6: field speed not found"},
-		{strings.Replace(good, "count: 2", "counts: 2", 1), "s.yaml:5: field counts not found"},
-		{strings.Replace(good, "1GiB", "1000", 1), `s.yaml:2: "1000" is not understood: write for example 64MiB`},
-		{strings.Replace(good, "count: 2", "count: 010", 1), `s.yaml:5: "010" is not understood: write for example 20`},
-		{strings.Replace(strings.Replace(good, "1m", "60", 1), "10MiB", "-1", 1), "s.yaml:1: \"60\" is not understood: write for example 30s, and at most 24h\ns.yaml:3: \"-1\" is not"},
-		{strings.Replace(good, "cache: 10MiB\n", "", 1), "s.yaml:1: duration, limit, cache"},
-		{good + "---\nlimit: 1GiB\n", "s.yaml:1: the file has more than one document"},
-		{good + "limit: 1GiB\n", `s.yaml:6: mapping key "limit" already defined at line 2`},
-		{"a: [", "s.yaml:1: did not find"},
-		{"", "s.yaml:1: the file is empty"},
-	}
-	for _, tt := range tests {
-		if _, err := Decode("s.yaml", strings.NewReader(tt.text)); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%q: %v, want %q", tt.text, err, tt.want)
+	for _, tt := range mistakes {
+		if _, err := Decode("s.yaml", strings.NewReader(tt.text)); err == nil ||
+			err.Error() != tt.want {
+			t.Errorf("%q:\n%v\nwant\n%s", tt.text, err, tt.want)
 		}
+	}
+}
+
+// A scenario with many workers that do not end is not simulated for hours.
+func TestWorkIsBounded(t *testing.T) {
+	m := newModel(scenario(t, "storm.yaml"))
+	m.work = maxWork - 5000
+	_, err := m.run(policytest.BuiltIn(t), func(record.Event) error { return nil })
+	if !errors.Is(err, errTooMuch) || !strings.Contains(err.Error(), "there are 6 workers") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSchemaIsCurrent(t *testing.T) {
+	golden.Check(t, "schema.json", schematest.JSON(definition, "A scenario of hapressure"))
+}
+
+func TestReferenceIsCurrent(t *testing.T) {
+	introduction, err := os.ReadFile("testdata/reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "../../docs/scenarios.md",
+		schematest.Reference(definition, string(introduction)))
+}
+
+func TestNewKeysHaveAVersion(t *testing.T) {
+	schematest.Versions(t, definition, "testdata/first-keys.txt", "../../CHANGELOG.md")
+}
+
+// The schema passes each scenario, and each mistake but those that it cannot express.
+func TestSchemaAndScenarios(t *testing.T) {
+	passes := schematest.Passes(t, Schema)
+	files, err := filepath.Glob("../../packaging/scenarios/*.yaml")
+	if err != nil || len(files) < 6 {
+		t.Fatalf("%d scenarios, %v", len(files), err)
+	}
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err != nil || !passes(text) {
+			t.Errorf("%s does not pass: %v", file, err)
+		}
+	}
+	beyond := 0
+	for _, tt := range mistakes {
+		if passes([]byte(tt.text)) {
+			beyond++
+		}
+	}
+	if beyond != 4 { // zram without swap, a leading zero, a second document, an interval
+		t.Errorf("%d mistakes pass", beyond)
 	}
 }
 
@@ -185,7 +263,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s.Duration = min(s.Duration, Duration(time.Minute)) // what decodes can be simulated
+		s.Duration = min(s.Duration, time.Minute) // what decodes can be simulated
 		run(t, Run, s, policytest.BuiltIn(t))
 	})
 }
