@@ -12,6 +12,7 @@ import (
 	"hapressure/cmd/hapressure/internal/daemon"
 	"hapressure/cmd/hapressure/internal/doctor"
 	"hapressure/cmd/hapressure/internal/render"
+	"hapressure/controller/control"
 )
 
 // Exit codes.
@@ -49,6 +50,8 @@ func execute(root *cobra.Command) int {
 		return exitRefused
 	case errors.Is(err, errNoRoom):
 		return exitNoRoom
+	case errors.Is(err, control.ErrNoDaemon):
+		fmt.Fprintln(stderr, "Start it with 'systemctl start hapressure'.")
 	}
 	return exitFailed
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -27,9 +26,6 @@ Exit codes: 0 printed or written, 1 failed, 2 wrong usage.`,
 		Args: usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			text, err := control.NewClient(socket).Metrics(cmd.Context())
-			if errors.Is(err, control.ErrNoDaemon) {
-				return fmt.Errorf("%w: start it with 'systemctl start hapressure'", err)
-			}
 			if err == nil && file == "" {
 				_, err = cmd.OutOrStdout().Write(text)
 			}

@@ -53,8 +53,7 @@ func TestMetricsCommand(t *testing.T) {
 		t.Errorf("the link has become %q, %v", to, err)
 	}
 	_, err = metrics("--socket", filepath.Join(dir, "none"), "--output", file)
-	if !errors.Is(err, control.ErrNoDaemon) || !strings.Contains(err.Error(),
-		"systemctl start hapressure") {
+	if !errors.Is(err, control.ErrNoDaemon) {
 		t.Errorf("without a daemon: %v", err)
 	}
 	b, err := os.ReadFile(file) // is left as it was

@@ -21,13 +21,19 @@ import (
 // ErrNoDaemon means that no process listens at the socket.
 var ErrNoDaemon = errors.New("hapressure is not running")
 
+// ErrNoAnswer means that a process listens at the socket and does not answer in time.
+var ErrNoAnswer = errors.New("it listens, and has not answered in time")
+
 // Client asks the daemon at a socket.
-type Client struct{ http http.Client }
+type Client struct {
+	path string // of the socket
+	http http.Client
+}
 
 // NewClient makes a client for the socket at path. Nothing is connected yet.
 func NewClient(path string) *Client {
 	var d net.Dialer
-	return &Client{http.Client{Transport: &http.Transport{
+	return &Client{path, http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return d.DialContext(ctx, "unix", path)
 		},
@@ -104,17 +110,8 @@ func (c *Client) ask(ctx context.Context, method, path string, read func(io.Read
 		return err
 	}
 	resp, err := c.http.Do(req)
-	switch {
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w (%w)", ErrNoDaemon, err)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("asking the daemon requires root or membership in the group %s: "+
-			"run this with sudo (%w)", Group, err)
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("asking the daemon: it closed the connection, as it does if one user "+
-			"has %d already (%w)", maxOfUser, err)
-	case err != nil:
-		return fmt.Errorf("asking the daemon: %w", err)
+	if err != nil {
+		return c.failure(err)
 	}
 	defer resp.Body.Close()
 	body := io.LimitReader(resp.Body, maxAnswer)
@@ -129,6 +126,35 @@ func (c *Client) ask(ctx context.Context, method, path string, read func(io.Read
 		return fmt.Errorf("reading the daemon's answer: %w", err)
 	}
 	return nil
+}
+
+// failure words the error of a request that was not answered. Those of net/http name the
+// request, which no user has made.
+func (c *Client) failure(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w: no process listens at %s", ErrNoDaemon, c.path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("asking the daemon at %s requires root or membership in the group %s: "+
+			"run this with sudo", c.path, Group)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("asking the daemon at %s: it closed the connection, as it does if one "+
+			"user has %d already", c.path, maxOfUser)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("asking the daemon at %s: %w; 'systemctl status hapressure' shows its "+
+			"state", c.path, ErrNoAnswer)
+	case errors.Is(err, syscall.EINVAL):
+		return fmt.Errorf("%.100q is too long for the path of a socket: give a shorter one", c.path)
+	}
+	var of *url.Error
+	var dial *net.OpError
+	if errors.As(err, &of) {
+		err = of.Err
+	}
+	if errors.As(err, &dial) {
+		err = dial.Err
+	}
+	return fmt.Errorf("asking the daemon at %s: %w", c.path, err)
 }
 
 // into reads JSON.

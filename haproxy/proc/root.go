@@ -1,7 +1,9 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -34,7 +36,13 @@ func OpenAt(procfs string, pid int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// Reopen opens the file that f refers to, with the flags of os.OpenFile.
+// Reopen opens the file that f refers to, with the flags of os.OpenFile. Its errors have
+// the name of f.
 func Reopen(f *os.File, flags int) (*os.File, error) {
-	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags, 0)
+	opened, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags, 0)
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		of.Path = f.Name()
+	}
+	return opened, err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -23,8 +24,13 @@ const recordingLimit = 1 << 30
 func Play(files []string, runs []*replay.Run, stderr io.Writer) (*replay.View, error) {
 	view := &replay.View{}
 	for _, name := range files {
-		if err := playFile(name, view, runs, stderr); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+		err := playFile(name, view, runs, stderr)
+		var named *fs.PathError
+		if err != nil && !errors.As(err, &named) {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return view, nil
