@@ -133,8 +133,8 @@ func (a *actions) hardStop(ctx context.Context, w haproxy.Replaced, pace haproxy
 			"because there is no way to its CLI; freed " + mib(r.freed)
 		return r
 	}
-	r.what = fmt.Sprintf("%d sessions shut down and the worker ended, freed %s",
-		d.Sessions, mib(r.freed))
+	r.what = fmt.Sprintf("%s shut down and the worker ended, freed %s",
+		policy.Count(d.Sessions, "session"), mib(r.freed))
 	if d.Left {
 		r.what += "; its last sessions ended with it"
 	}

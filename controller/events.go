@@ -424,14 +424,14 @@ func (e Events) roomAnswered(r status.Room, by string) {
 	reloads := policy.FormatNumber(r.Reloads)
 	room := policy.FormatNumber(r.ReloadRoom.Value)
 	priority := logNotice
-	message := fmt.Sprintf("Room for %s reloads of %s: there is room for %s",
-		reloads, r.Target, room)
+	message := fmt.Sprintf("Room for %s of %s: there is room for %s",
+		policy.Count(r.Reloads, "reload"), r.Target, room)
 	if r.ReloadRoom.Absent != "" {
 		room = ""
 	}
 	if r.Reason != "" {
-		message = fmt.Sprintf("Room for %s reloads of %s: %s: %s", reloads, r.Target, r.Result,
-			r.Reason)
+		message = fmt.Sprintf("Room for %s of %s: %s: %s", policy.Count(r.Reloads, "reload"),
+			r.Target, r.Result, r.Reason)
 		priority = logWarning
 	}
 	message += fmt.Sprintf(" (%s; waited %.1f s, in which actions freed %s)",

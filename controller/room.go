@@ -171,8 +171,8 @@ func (w *roomWaiter) judge(v view) status.Room {
 	answer.Result = status.NoRoom
 	needed := uint64(w.Reloads * float64(v.footprint))
 	answer.Missing = needed - min(needed, v.nearest.Headroom())
-	answer.Reason = fmt.Sprintf("there is room for %s of %s reloads under %s: %s are missing; %s",
-		policy.FormatNumber(v.ReloadRoom.Value), policy.FormatNumber(w.Reloads), v.nearest,
+	answer.Reason = fmt.Sprintf("there is room for %s of %s under %s: %s are missing; %s",
+		policy.FormatNumber(v.ReloadRoom.Value), policy.Count(w.Reloads, "reload"), v.nearest,
 		mib(answer.Missing), v.holders())
 	return answer
 }

@@ -41,5 +41,5 @@ func (w *Worker) Idle(ctx context.Context) (why string, err error) {
 	if err != nil || n.Open > 0 || n.HalfClosed < clients {
 		return "", err
 	}
-	return fmt.Sprintf("one side has closed each of its %d TCP connections", n.HalfClosed), nil
+	return fmt.Sprintf("one side has closed each of its TCP connections (%d)", n.HalfClosed), nil
 }

@@ -168,7 +168,7 @@ func judge(info cli.Info) (State, string) {
 	case info.Listeners > info.Unstoppable:
 		// It is in its `grace` time, with a listener that no socket of its own shows,
 		// such as sockpair@.
-		return StateUnknown, fmt.Sprintf("it says Stopping: 1, but counts %d listeners",
+		return StateUnknown, fmt.Sprintf("it says Stopping: 1, but has listeners: %d",
 			info.Listeners-info.Unstoppable)
 	}
 	return StateStopping, "it accepts no connection, says Stopping: 1, and a younger worker accepts"

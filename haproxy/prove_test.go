@@ -26,7 +26,7 @@ func TestJudge(t *testing.T) {
 		"not stopping": {info: cli.Info{Listeners: 1, Unstoppable: 1},
 			want: StateUnknown, why: "Stopping: 0"},
 		"in its grace, on sockets not seen": {info: cli.Info{Stopping: true, Listeners: 2,
-			Unstoppable: 1}, want: StateUnknown, why: "counts 1 listeners"},
+			Unstoppable: 1}, want: StateUnknown, why: "has listeners: 1"},
 		"in its grace, not stopping any more": {info: cli.Info{Listeners: 7, Unstoppable: 1},
 			want: StateUnknown, why: "Stopping: 0"},
 	} {

@@ -252,7 +252,7 @@ func (c *cacheFile) check(others owners) (Purged, error) {
 	if err == nil && c.cache.Blocks <= uint32(shctx.SessionBlocks*len(threads)) {
 		// Then nbav = 0 would not only be the trace of a purge: the threads could hold
 		// all blocks at one time.
-		err = shctx.Refuse(shctx.TooSmall, "%d blocks for %d threads", c.cache.Blocks, len(threads))
+		err = shctx.Refuse(shctx.TooSmall, "blocks: %d, threads: %d", c.cache.Blocks, len(threads))
 	}
 	return res, err
 }

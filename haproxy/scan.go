@@ -101,7 +101,7 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	s.workers.prove(ctx, found, s.scans)
 	s.workers.measure(ctx, found, s.scans, shared)
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("examining %d HAProxy instances: %w", len(found), ctx.Err())
+		return nil, fmt.Errorf("examining HAProxy instances (%d): %w", len(found), ctx.Err())
 	}
 	return found, nil
 }
@@ -156,7 +156,7 @@ func (s *Scanner) readProcs(ctx context.Context, pids []int) (map[int]process, e
 	defer cancel()
 	for _, pid := range pids {
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("reading %d processes: %w", len(pids), ctx.Err())
+			return nil, fmt.Errorf("reading processes (%d): %w", len(pids), ctx.Err())
 		}
 		p, err := readProcess(s.procfs, pid)
 		if errors.Is(err, ErrGone) {

@@ -230,7 +230,7 @@ func (pl *planner) terminate(generation int, a *Action) bool {
 		}
 		pl.st.Terminations = append(pl.st.Terminations, pl.s.Now)
 		why := fmt.Sprintf("generation %d is the oldest that can be terminated, "+
-			"%d younger are stopping", generation, pl.younger(generation))
+			"before %s", generation, Count(pl.younger(generation), "younger stopping one"))
 		pl.give(h, w, Due{Kind: TerminateOldest, Grace: a.Terminate.Grace}, why)
 	}
 	return given

@@ -95,8 +95,8 @@ func (pl *planner) because() string {
 	p, st, i, s := pl.p, pl.st, pl.tier, pl.s
 	t, n := &p.Tiers[i], &st.Tiers[i]
 	if pl.forRoom {
-		return fmt.Sprintf("make-room waits for room for %s reloads, and there is room for %s",
-			FormatNumber(s.RoomWanted), FormatNumber(s.ReloadRoom.Value))
+		return fmt.Sprintf("make-room waits for room for %s, and there is room for %s",
+			Count(s.RoomWanted, "reload"), FormatNumber(s.ReloadRoom.Value))
 	}
 	if t.Enter.now(&n.Enter, s) == yes {
 		return "tier " + t.Name + ": " + t.Enter.why(&n.Enter, s)

@@ -101,7 +101,7 @@ func (w Withheld) String() string {
 		known += fmt.Sprintf(", %s%% of %s", share, w.Of.Name)
 	}
 	if w.Gain > 0 && w.Unknown > 0 {
-		known += fmt.Sprintf(", and what %d others hold is not known", w.Unknown)
+		known += ", and the memory of " + Count(w.Unknown, "other worker") + " is not known"
 	}
 	return fmt.Sprintf("%s of tier %s is withheld: %s; "+
 		"less than %s%% is not worth cutting connections for",

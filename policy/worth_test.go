@@ -42,7 +42,7 @@ func TestWorth(t *testing.T) {
 		{"just enough, together", usage, "", short, []uint64{2*percent + 2, 3 * percent}, 1, ""},
 		{"little of the target's own limit", usage, "", own, []uint64{1}, 1, ""},
 		{"nothing known of the target's own limit", usage, "", own, []uint64{0, 0}, 0, "it is not known what stopping workers hold; less"},
-		{"an unknown worker makes the gain no larger", usage, "", short, []uint64{0, 4 * percent}, 0, "4% of the host's memory, and what 1 others hold is not known; less"},
+		{"an unknown worker makes the gain no larger", usage, "", short, []uint64{0, 4 * percent}, 0, "4% of the host's memory, and the memory of 1 other worker is not known; less"},
 		{"an unknown worker makes the gain no smaller, and is spared", usage, "", short, []uint64{0, 6 * percent}, 2, ""},
 		{"a limit that is not known", usage, "", func(s *Sample) { s.Usage, s.UsageOf = have(96), Limit{} }, []uint64{gib}, 0, "hold 1024MiB; less"},
 		{"another floor", usage, "worth: 1%", short, []uint64{16 << 20}, 1, ""},

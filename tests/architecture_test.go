@@ -67,7 +67,7 @@ var allowed = map[string][]string{
 	commands + "journalctl": {"hapressure/controller", "hapressure/systemd"},
 	commands + "policyfiles": {"hapressure/controller", "hapressure/input", "hapressure/policy",
 		"hapressure/policy/language", "hapressure/systemd", commands + "host"},
-	commands + "recordings": {"hapressure/controller", "hapressure/input",
+	commands + "recordings": {"hapressure/controller", "hapressure/input", "hapressure/policy",
 		"hapressure/policy/record", "hapressure/policy/replay", commands + "render"},
 	commands + "render": {"hapressure/controller/status", "hapressure/policy"},
 	commands + "selector": {"hapressure/cgroup", "hapressure/controller", "hapressure/haproxy",

@@ -83,8 +83,8 @@ func check(out io.Writer, names []string, asJSON bool) error {
 			return fmt.Errorf("writing the mistakes: %w", werr)
 		}
 	case err == nil:
-		fmt.Fprintf(out, "%s is good: %d targets, %d tiers\n", policyfiles.Origin(files),
-			len(p.Targets), len(p.Tiers))
+		fmt.Fprintf(out, "%s is good: %s, %s\n", policyfiles.Origin(files),
+			policy.Count(len(p.Targets), "target"), policy.Count(len(p.Tiers), "tier"))
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"hapressure/controller"
 	"hapressure/controller/status"
 	"hapressure/haproxy"
+	"hapressure/policy"
 )
 
 func purgeCommand() *cobra.Command {
@@ -99,7 +100,7 @@ func stopping(found []haproxy.Instance, pid int) []haproxy.Worker {
 // printProgress prints the state of a long run on a terminal.
 func printProgress(f *os.File, done, of int) {
 	if fi, err := f.Stat(); err == nil && fi.Mode()&os.ModeCharDevice != 0 {
-		fmt.Fprintf(f, "\r%d of %d workers\r", done, of)
+		fmt.Fprintf(f, "\r%d of %s\r", done, policy.Count(of, "worker"))
 	}
 }
 
@@ -109,11 +110,12 @@ func verdict(rows []status.Purge) error {
 	for _, r := range rows {
 		count[r.Result]++
 	}
+	all := policy.Count(len(rows), "worker")
 	switch {
 	case count[status.Failed] > 0:
-		return fmt.Errorf("%d of %d workers could not be purged", count[status.Failed], len(rows))
+		return fmt.Errorf("%d of %s could not be purged", count[status.Failed], all)
 	case count[status.Refused] > 0:
-		return fmt.Errorf("%d of %d workers: %w", count[status.Refused], len(rows), errRefused)
+		return fmt.Errorf("%d of %s: %w", count[status.Refused], all, errRefused)
 	}
 	return nil
 }

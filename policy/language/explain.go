@@ -129,7 +129,7 @@ func only(o policy.Only) string {
 		parts = append(parts, "hold more than "+size+"MiB in their TLS session caches")
 	}
 	if o.OlderThan > 0 {
-		parts = append(parts, fmt.Sprintf("have %d younger stopping generations", o.OlderThan))
+		parts = append(parts, "have "+policy.Count(o.OlderThan, "younger stopping generation"))
 	}
 	if parts == nil {
 		return "stopping workers"

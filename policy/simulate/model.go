@@ -20,9 +20,10 @@ type Result struct {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d reloads, %d failed; %d processes killed by the kernel, %d outages; "+
-		"%d connections cut; most memory used %.0f of %.0f MiB", r.Reloads, r.Failed,
-		r.Killed, r.Outages, r.Cut, r.Peak/(1<<20), r.Max/(1<<20))
+	return fmt.Sprintf("%s, %d failed; %s killed by the kernel, %s; "+
+		"%s cut; most memory used %.0f of %.0f MiB", policy.Count(r.Reloads, "reload"), r.Failed,
+		policy.Count(r.Killed, "process"), policy.Count(r.Outages, "outage"),
+		policy.Count(r.Cut, "connection"), r.Peak/(1<<20), r.Max/(1<<20))
 }
 
 const (

@@ -11,6 +11,7 @@ import (
 
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/controller"
+	"hapressure/policy"
 )
 
 func checkRecordings(_ context.Context, e *exam) {
@@ -46,8 +47,8 @@ func (e *exam) sayUsage(dir string, used controller.Usage, err error, over bool,
 	if used.AtLeast {
 		about = "at least "
 	}
-	kept := fmt.Sprintf("%s: %s%s in %d files of %d targets", dir, about,
-		render.Size(uint64(used.Bytes)), used.Files, used.Targets)
+	kept := fmt.Sprintf("%s: %s%s in %s of %s", dir, about, render.Size(uint64(used.Bytes)),
+		policy.Count(used.Files, "file"), policy.Count(used.Targets, "target"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.say(fine, "", "%s: nothing was written yet", dir)

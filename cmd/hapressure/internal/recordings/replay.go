@@ -12,6 +12,7 @@ import (
 
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/input"
+	"hapressure/policy"
 	"hapressure/policy/record"
 	"hapressure/policy/replay"
 )
@@ -88,8 +89,8 @@ func totals(r *replay.Run) string {
 // Print writes what the given policies did, or the recorded one, and how that compares
 // with what was recorded.
 func Print(out io.Writer, view *replay.View, runs []*replay.Run) {
-	fmt.Fprintf(out, "%s, %s to %s, %d samples\n", view.Target, view.From.Format(time.DateTime),
-		view.To.Format(time.DateTime), view.Samples)
+	fmt.Fprintf(out, "%s, %s to %s, %s\n", view.Target, view.From.Format(time.DateTime),
+		view.To.Format(time.DateTime), policy.Count(view.Samples, "sample"))
 	for i, r := range runs {
 		if i == 0 && len(runs) > 1 {
 			continue

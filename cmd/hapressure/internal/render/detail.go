@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"hapressure/controller/status"
+	"hapressure/policy"
 )
 
 // details prints what makes up the memory of the stopping workers of a master, and sums.
@@ -111,19 +112,12 @@ func generations(g []int) string {
 }
 
 func contentsText(c status.Contents) string {
-	text := fmt.Sprintf("%s in maps, %d in ACLs", counted(c.MapEntries, "entry", "entries"),
+	text := fmt.Sprintf("%s in maps, %d in ACLs", policy.Count(c.MapEntries, "entry"),
 		c.ACLEntries)
 	if c.Largest != "" {
 		text += fmt.Sprintf(" (%d in %s)", c.LargestEntries, c.Largest)
 	}
 	return text + fmt.Sprintf("; %s; %s in %s",
-		counted(c.Certificates, "certificate", "certificates"),
-		counted(c.Servers, "server", "servers"), counted(c.Backends, "backend", "backends"))
-}
-
-func counted[N int | uint64](n N, one, many string) string {
-	if n == 1 {
-		return fmt.Sprintf("%d %s", n, one)
-	}
-	return fmt.Sprintf("%d %s", n, many)
+		policy.Count(c.Certificates, "certificate"),
+		policy.Count(c.Servers, "server"), policy.Count(c.Backends, "backend"))
 }

@@ -65,9 +65,9 @@ func targetText(b *strings.Builder, t status.Target, s status.Status, width int)
 		line("withheld", fmt.Sprintf("for %s: %s", Since(s.At, w.Since), w.Why))
 	}
 	for _, r := range t.RoomRequests {
-		line("make-room", fmt.Sprintf("a client waits for room for %s reloads, for %s, at most %s "+
-			"more; %s", policy.FormatNumber(r.Reloads), Since(s.At, r.Since), Since(r.Until, s.At),
-			r.By))
+		line("make-room", fmt.Sprintf("a client waits for room for %s, for %s, at most %s "+
+			"more; %s", policy.Count(r.Reloads, "reload"), Since(s.At, r.Since),
+			Since(r.Until, s.At), r.By))
 	}
 	line("memory", Memory(t))
 	line("limit", t.Limit.Name)

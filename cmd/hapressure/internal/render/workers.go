@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"hapressure/controller/status"
+	"hapressure/policy"
 )
 
 // Stopping is the State of a worker that is proven to be stopping.
@@ -36,7 +37,7 @@ func WorkersSummary(masters []status.Master, held status.Memory) string {
 	}
 	text := cmp.Or(strings.Join(parts, ", "), "none")
 	if count[Stopping] > 0 {
-		text += fmt.Sprintf(": %s%s, %d conns", least, Held(held), conns)
+		text += fmt.Sprintf(": %s%s, %s", least, Held(held), policy.Count(conns, "conn"))
 	}
 	return text
 }
