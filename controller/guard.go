@@ -59,10 +59,10 @@ func newGuard(conf Config, t target, own *policy.Policy) *guard {
 	}
 	g.persist = newPersist(conf.StateDir, t.name, storage)
 	g.published.last.at = time.Now()
-	if state, workers, found := g.persist.restore(own); found {
+	if state, known, found := g.persist.restore(own); found {
 		state.Interrupted(sinceBoot())
 		g.state = state
-		g.sensor.scanner.Recall(workers)
+		g.sensor.scanner.Recall(known)
 	}
 	return g
 }

@@ -18,10 +18,10 @@ import (
 // /run, so it does not outlive the clock of its times. It has no proofs: a new daemon
 // proves again what is stopping.
 type persisted struct {
-	Version int             `json:"Version"`
-	Policy  string          `json:"Policy"` // its source
-	State   policy.State    `json:"State"`
-	Workers []haproxy.Known `json:"Workers"`
+	Version int          `json:"Version"`
+	Policy  string       `json:"Policy"` // its source
+	State   policy.State `json:"State"`
+	haproxy.Known
 }
 
 const persistedVersion = 2
@@ -45,11 +45,11 @@ func newPersist(dir, target string, s storage) persist {
 
 // save stores the tier, its deadlines and the workers' generations. The guard continues
 // after a failure.
-func (p persist) save(under *policy.Policy, s policy.State, workers []haproxy.Known) {
+func (p persist) save(under *policy.Policy, s policy.State, known haproxy.Known) {
 	if p.file == "" {
 		return
 	}
-	b, err := json.Marshal(persisted{persistedVersion, under.Source, s, workers})
+	b, err := json.Marshal(persisted{persistedVersion, under.Source, s, known})
 	if err == nil {
 		if err = os.WriteFile(p.file+unfinished, b, 0o600); err == nil {
 			err = os.Rename(p.file+unfinished, p.file)
@@ -66,22 +66,22 @@ func (p persist) save(under *policy.Policy, s policy.State, workers []haproxy.Kn
 // restore returns what an earlier guard of the target has saved.
 func (p persist) restore(
 	under *policy.Policy,
-) (s policy.State, workers []haproxy.Known, found bool) {
+) (s policy.State, known haproxy.Known, found bool) {
 	if p.file == "" {
-		return s, nil, false
+		return s, known, false
 	}
 	k, err := readPersisted(p.file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil, false
+		return s, known, false
 	}
 	if err == nil && k.Policy == under.Source {
 		err = k.State.Resume(under)
 	}
 	if err != nil {
 		p.storage.failed(stateStore, err, "State of %s is not restored: %v; beginning without it")
-		return s, nil, false
+		return s, known, false
 	}
-	return k.State, k.Workers, true
+	return k.State, k.Known, true
 }
 
 func readPersisted(name string) (persisted, error) {

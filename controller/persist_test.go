@@ -46,7 +46,7 @@ func TestPersistedByAnEarlierVersion(t *testing.T) {
 	if n := k.State.Tiers[0].Enter.Parts[2]; k.State.Tier != 3 || len(n.Ring) != 22 || n.Ring[21] != (policy.Point{At: 35 * time.Second, Total: 52779}) {
 		t.Errorf("tier %d, %+v", k.State.Tier, n)
 	}
-	if known := (haproxy.Known{ID: haproxy.ID{PID: 1002, Start: 600}, Generation: 2, Since: 1690}); len(k.Workers) != 4 || k.Workers[1] != known {
+	if known := (haproxy.KnownWorker{ID: haproxy.ID{PID: 1002, Start: 600}, Generation: 2, Since: 1690}); len(k.Workers) != 4 || k.Workers[1] != known {
 		t.Errorf("workers %+v", k.Workers)
 	}
 	if a := k.State.Workers[0].Attempts[policy.TerminateOldest]; !a.InFlight || a.Given != 35*time.Second {
@@ -74,7 +74,8 @@ func FuzzKept(f *testing.F) {
 		for i := range 10 {
 			policy.Step(p, &st, at(i, usage))
 		}
-		b, err := json.Marshal(persisted{persistedVersion, p.Source, st, []haproxy.Known{{ID: haproxy.ID(worker.ID), Generation: 1, Since: 50}}})
+		b, err := json.Marshal(persisted{persistedVersion, p.Source, st,
+			haproxy.Known{Workers: []haproxy.KnownWorker{{ID: haproxy.ID(worker.ID), Generation: 1, Since: 50}}}})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -90,7 +91,7 @@ func FuzzKept(f *testing.F) {
 			return
 		}
 		k.State.Interrupted(11 * time.Second)
-		haproxy.NewScanner("/proc").Recall(k.Workers)
+		haproxy.NewScanner("/proc").Recall(k.Known)
 		for i := range 40 {
 			d := policy.Step(p, &k.State, at(11+i, 50+float64(i)))
 			if d.Tier < 0 || d.Tier > len(p.Tiers) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,6 +74,55 @@ func TestReloadsWithoutMaster(t *testing.T) {
 			scan(t, s, h, "the others are as before", hasStates(StateStopping, StateCurrent))
 			if err := haproxytest.Echo(second); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestGenerationsAreConsecutive: with -D the process that reads the configuration starts
+// another one and exits, and a reload can fail. Neither takes a number, even if a Scan sees
+// it.
+func TestGenerationsAreConsecutive(t *testing.T) {
+	for _, release := range haproxytest.Releases() {
+		t.Run(release, func(t *testing.T) {
+			h := haproxytest.StartAlone(t, haproxytest.Config{Release: release})
+			s := NewScanner("/proc")
+			scan(t, s, h, "it serves", hasStates(StateCurrent))
+			fifo := filepath.Join(h.Dir, "slow.cfg")
+			if err := unix.Mkfifo(fifo, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for n, lines := range []string{"", "fails\n", ""} {
+				args := []string{"-f", h.Inside("slow.cfg"), "-sf"}
+				for _, pid := range h.Pids() {
+					args = append(args, strconv.Itoa(pid))
+				}
+				h.Tunnel()
+				launched := make(chan error, 1)
+				go func() {
+					_, err := h.Launch(args...)
+					launched <- err
+				}()
+				scan(t, s, h, "it is loading", func(in Instance) bool {
+					w := in.Workers
+					return len(w) > 1 && w[len(w)-1].State == StateUnknown
+				})
+				if err := os.WriteFile(fifo, []byte(lines), 0); err != nil {
+					t.Fatal(err)
+				}
+				if err := <-launched; (err != nil) != (lines != "") {
+					t.Fatalf("reload %d: %v", n, err)
+				}
+				scan(t, s, h, "its work is over", func(in Instance) bool {
+					return in.Workers[len(in.Workers)-1].State == StateCurrent
+				})
+			}
+			in := scan(t, s, h, "three serve", hasStates(StateStopping, StateStopping,
+				StateCurrent))
+			for i, w := range in.Workers {
+				if w.Generation != i+1 {
+					t.Errorf("worker %d has generation %d", i+1, w.Generation)
+				}
 			}
 		})
 	}
@@ -332,7 +382,7 @@ func TestChildThatRunsHAProxy(t *testing.T) {
 	}
 	h.Master = 0
 	scan(t, s, h, "it serves as before", hasStates(StateCurrent))
-	if now := s.Known(); !slices.Equal(now, known) {
+	if now := s.Known(); !reflect.DeepEqual(now, known) {
 		t.Errorf("%+v, want %+v as before", now, known)
 	}
 }

@@ -10,7 +10,7 @@ import (
 // memory is what a Scanner remembers of one worker: what cannot change any more, and what
 // makes the next Scan cheaper.
 type memory struct {
-	generation int
+	generation int           // 0 = not given yet
 	started    bool          // it was seen in its event loop
 	listener   proc.Listener // on which it was last seen to accept
 	stopping   string        // the reason, once proven

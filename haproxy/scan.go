@@ -34,11 +34,17 @@ func NewScanner(procfs string) *Scanner {
 		others: map[ID]proc.Turnstile{}}
 }
 
-// Known is what a Scanner knows of a worker and a new one, after a restart, cannot find
-// out.
+// Known is what a Scanner knows and a new one, after a restart, cannot find out.
 type Known struct {
+	Workers []KnownWorker `json:"Workers"`
+	// Last is the highest generation given. Its worker may have ended.
+	Last int `json:"Last,omitempty"`
+}
+
+// KnownWorker is what a Scanner knows of a worker.
+type KnownWorker struct {
 	ID
-	Generation int `json:"Generation"`
+	Generation int `json:"Generation"` // 0 = it has none yet
 	// Since is the clock tick since boot since which it has been stopping; 0 = not known.
 	Since uint64 `json:"Since"`
 	// Lineage is the same for processes of one HAProxy without a master; 0 = it has one.
@@ -47,18 +53,20 @@ type Known struct {
 	Signalled bool `json:"Signalled,omitempty"`
 }
 
-// Known returns what is known of the workers that there are.
-func (s *Scanner) Known() []Known {
-	var all []Known
+// Known returns what is known, of those workers that there are.
+func (s *Scanner) Known() Known {
+	known := Known{Last: s.last}
 	for id, m := range s.workers {
-		all = append(all, Known{id, m.generation, m.since, m.lineage, m.signalled})
+		known.Workers = append(known.Workers,
+			KnownWorker{id, m.generation, m.since, m.lineage, m.signalled})
 	}
-	return all
+	return known
 }
 
 // Recall restores what another Scanner knew. That a worker is stopping is proven again.
-func (s *Scanner) Recall(known []Known) {
-	for _, k := range known {
+func (s *Scanner) Recall(known Known) {
+	s.last = max(s.last, known.Last)
+	for _, k := range known.Workers {
 		s.workers[k.ID] = &memory{generation: k.Generation, since: k.Since,
 			lineage: k.Lineage, signalled: k.Signalled, reads: proc.NewTurnstile()}
 		s.last = max(s.last, k.Generation)
@@ -99,6 +107,7 @@ func (s *Scanner) Scan(ctx context.Context, pids []int) ([]Instance, error) {
 	found = append(found, s.withoutMaster(ctx, rest, shared, earlier)...)
 	maps.DeleteFunc(s.workers, func(_ ID, m *memory) bool { return !m.seen })
 	s.workers.prove(ctx, found, s.scans)
+	s.number(found)
 	s.workers.measure(ctx, found, s.scans, shared)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("examining HAProxy instances (%d): %w", len(found), ctx.Err())
@@ -137,17 +146,45 @@ func (s *Scanner) instance(f family, master proc.Status, reads proc.Turnstile,
 func (s *Scanner) worker(p process, shared map[int][]uint64) Worker {
 	m := s.remember(p.ID)
 	return Worker{ID: p.ID, procfs: s.procfs, exe: p.exe, reads: m.reads, shared: shared,
-		Generation: m.generation, Age: proc.Between(p.Start, proc.BootTicks())}
+		Age: proc.Between(p.Start, proc.BootTicks())}
 }
 
 func (s *Scanner) remember(id ID) *memory {
 	m := s.workers[id]
 	if m == nil {
-		s.last++
-		m = &memory{generation: s.last, reads: proc.NewTurnstile(), seen: true}
+		m = &memory{reads: proc.NewTurnstile(), seen: true}
 		s.workers[id] = m
 	}
 	return m
+}
+
+// number gives the workers of found their generations, those of an instance by their age.
+// A process that has not yet started may end before it does: with -D one reads the
+// configuration and starts another, and a reload may fail. Its number is therefore only
+// lent, until a process starts.
+func (s *Scanner) number(found []Instance) {
+	started := func(w Worker) bool {
+		return s.workers[w.ID].started || w.State == StateStopping
+	}
+	for _, in := range found {
+		for i, w := range in.Workers {
+			m := s.workers[w.ID]
+			if m.generation == 0 && slices.ContainsFunc(in.Workers[i:], started) {
+				s.last++
+				m.generation = s.last
+			}
+		}
+	}
+	lent := s.last
+	for _, in := range found {
+		for i := range in.Workers {
+			w := &in.Workers[i]
+			if w.Generation = s.workers[w.ID].generation; w.Generation == 0 {
+				lent++
+				w.Generation = lent
+			}
+		}
+	}
 }
 
 func (s *Scanner) readProcs(ctx context.Context, pids []int) (map[int]process, error) {
