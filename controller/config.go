@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hapressure/controller/status"
+	"hapressure/haproxy"
 	"hapressure/policy"
 )
 
@@ -26,6 +27,9 @@ type Config struct {
 	// StateDir is a folder for the state that a restarted daemon continues with. A reboot
 	// must empty it. "" persists nothing.
 	StateDir string
+	// Known is what a daemon knows of the workers of targets, whose generations a
+	// controller that is no daemon takes over.
+	Known map[string]haproxy.Known
 	// Record opens the file of a target's next recording. A new file begins after
 	// RecordSize bytes. nil records nothing.
 	Record     func(target string) io.WriteCloser

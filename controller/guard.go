@@ -59,6 +59,7 @@ func newGuard(conf Config, t target, own *policy.Policy) *guard {
 	}
 	g.persist = newPersist(conf.StateDir, t.name, storage)
 	g.published.last.at = time.Now()
+	g.sensor.scanner.Recall(conf.Known[t.name])
 	if state, known, found := g.persist.restore(own); found {
 		state.Interrupted(sinceBoot())
 		g.state = state
@@ -139,6 +140,7 @@ func (g *guard) tick(ctx context.Context) error {
 	defer func() { g.tallies.tick.Observe(time.Since(began).Seconds()) }()
 	waiting := g.rooms.waiting()
 	g.sensor.counting = g.state.CountsConnections(g.policy.Load())
+	numbered := g.sensor.scanner.Last()
 	v, err := g.sensor.sense(ctx, sinceBoot())
 	if err != nil {
 		return err
@@ -153,7 +155,7 @@ func (g *guard) tick(ctx context.Context) error {
 		was = p
 	}
 	d, changed := g.decide(p, v)
-	if changed {
+	if changed || g.sensor.scanner.Last() != numbered {
 		g.save()
 	}
 	for _, ch := range d.Changes {

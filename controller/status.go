@@ -103,6 +103,7 @@ func (c *Controller) Inspect(ctx context.Context) status.Status {
 		}
 		t := target{name, places[name], group}
 		sensor := newSensor(t, c.events, c.Procfs)
+		sensor.scanner.Recall(c.Known[name])
 		sensor.scanner = cmp.Or(c.scanners[name], sensor.scanner)
 		scanners[name] = sensor.scanner
 		if v, err := sensor.sense(ctx, sinceBoot()); err == nil {

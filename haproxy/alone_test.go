@@ -124,6 +124,13 @@ func TestGenerationsAreConsecutive(t *testing.T) {
 					t.Errorf("worker %d has generation %d", i+1, w.Generation)
 				}
 			}
+			later := NewScanner("/proc")
+			later.Recall(Known{Last: 3})
+			in = scan(t, later, h, "three of a Scanner that knows their number",
+				func(in Instance) bool { return in.Workers[0].State != StateUnknown })
+			if n := in.Workers[0].Generation; n != 4 {
+				t.Errorf("after generation 3 comes %d", n)
+			}
 		})
 	}
 }

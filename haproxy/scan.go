@@ -53,6 +53,9 @@ type KnownWorker struct {
 	Signalled bool `json:"Signalled,omitempty"`
 }
 
+// Last returns the highest generation given.
+func (s *Scanner) Last() int { return s.last }
+
 // Known returns what is known, of those workers that there are.
 func (s *Scanner) Known() Known {
 	known := Known{Last: s.last}

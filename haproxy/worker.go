@@ -29,8 +29,10 @@ func (s State) String() string { return [...]string{"unknown", "current", "stopp
 // as a Scan found it. It has no method that changes the process: see Stopping.
 type Worker struct {
 	ID
-	Master     ID     // zero if it has none
-	Generation int    // 1 for the oldest that the Scanner has seen; higher for a younger worker
+	Master ID // zero if it has none
+	// Generation is 1 for the oldest that the Scanner has seen, higher for a younger worker.
+	// That of a worker that has not yet started may change.
+	Generation int
 	State      State  // see Why
 	Why        string // the reason for State, for messages
 	Age        time.Duration

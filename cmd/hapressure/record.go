@@ -14,6 +14,7 @@ import (
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/cmd/hapressure/internal/selector"
 	"hapressure/controller"
+	"hapressure/controller/control"
 	"hapressure/policy"
 )
 
@@ -57,7 +58,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
-			config.DryRun = true
+			config.DryRun, config.Known = true, controller.KnownWorkers(control.Dir)
 			if err := mustRun(cmd, config, wait); err != nil {
 				return err
 			}

@@ -22,8 +22,11 @@ import (
 	"hapressure/controller"
 )
 
+// Dir is the folder of the service's socket and persisted states.
+const Dir = "/run/hapressure"
+
 // Socket is the path of the daemon's socket.
-const Socket = "/run/hapressure/control.sock"
+const Socket = Dir + "/control.sock"
 
 // Bounds of what clients may use.
 const (

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"path/filepath"
 
 	"hapressure/cgroup"
 	"hapressure/cmd/hapressure/internal/daemon"
@@ -19,9 +18,7 @@ import (
 // Examine checks this host. It asks the daemon at socket for its status. version is that
 // of this program. The error is ErrProblem if a finding is a problem.
 func Examine(ctx context.Context, socket, version string) ([]Finding, error) {
-	// of the service
-	e := exam{procfs: host.Procfs, sysfs: "/sys", version: version,
-		states: filepath.Dir(control.Socket)}
+	e := exam{procfs: host.Procfs, sysfs: "/sys", version: version, states: control.Dir}
 	e.mount, e.mountErr = cgroup.Mount()
 	e.policy, e.files, e.policyErr = policyfiles.Load()
 	e.status, e.statusErr = (&inspect.Inspector{Socket: socket, Journal: host.Stderr{}}).Status(ctx)

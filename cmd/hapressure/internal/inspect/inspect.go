@@ -44,6 +44,7 @@ func (in *Inspector) Status(ctx context.Context) (status.Status, error) {
 			return s, err
 		}
 		config.Origin = policyfiles.Origin(files)
+		config.Known = controller.KnownWorkers(control.Dir)
 		in.c = controller.New(config)
 	} else if in.policy != controller.Digest(p) {
 		in.c.SetPolicy(p, policyfiles.Origin(files))

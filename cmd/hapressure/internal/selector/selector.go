@@ -15,6 +15,7 @@ import (
 	"hapressure/cgroup"
 	"hapressure/cmd/hapressure/internal/host"
 	"hapressure/controller"
+	"hapressure/controller/control"
 	"hapressure/haproxy"
 )
 
@@ -48,6 +49,7 @@ func (s Selector) Find(ctx context.Context, scanner *haproxy.Scanner) ([]haproxy
 	if err != nil {
 		return nil, nil, err
 	}
+	controller.TakeGenerations(controller.KnownWorkers(control.Dir), found)
 	for i := range found {
 		if !slices.Contains(of, found[i].Master.PID) {
 			found[i].Workers = slices.DeleteFunc(found[i].Workers,
