@@ -40,32 +40,43 @@ func Play(files []string, runs []*replay.Run, stderr io.Writer) (*replay.View, e
 // playFile feeds one recording to runs. If the recording was cut off, it says so on
 // stderr.
 func playFile(name string, view *replay.View, runs []*replay.Run, stderr io.Writer) error {
+	line, cut, err := Read(name, func(e record.Event) error {
+		if e.Begin != nil && view.Target != "" && e.Begin.Target != view.Target {
+			return fmt.Errorf("its target is %q, and that of the recordings before it is %q: replay them one at a time", e.Begin.Target, view.Target)
+		}
+		view.Play(e)
+		var err error
+		for _, run := range runs {
+			err = errors.Join(err, run.Play(e))
+		}
+		return err
+	})
+	if cut {
+		fmt.Fprintf(stderr, "hapressure: %s has no end: it was cut off after line %d (%s), or is still being written\n", name, line, view.To.Format(time.DateTime))
+	}
+	return err
+}
+
+// Read passes each event of a recording to play. It returns after how many lines the
+// recording was cut off, if it was.
+func Read(name string, play func(record.Event) error) (lines int, cut bool, err error) {
 	f, err := input.OpenOrStdin(name, recordingLimit)
 	if err != nil {
-		return err
+		return 0, false, err
 	}
 	defer f.Close()
 	r, err := record.NewReader(f)
 	for err == nil {
 		var e record.Event
-		if e, err = r.Next(); err != nil {
-			break
-		}
-		if e.Begin != nil && view.Target != "" && e.Begin.Target != view.Target {
-			return fmt.Errorf("its target is %q, and that of the recordings before it is %q: replay them one at a time", e.Begin.Target, view.Target)
-		}
-		view.Play(e)
-		for _, run := range runs {
-			err = errors.Join(err, run.Play(e))
+		if e, err = r.Next(); err == nil {
+			err = play(e)
 		}
 	}
 	if err != io.EOF {
-		return err
+		return 0, false, err
 	}
-	if line, cut := r.Cut(); cut {
-		fmt.Fprintf(stderr, "hapressure: %s has no end: it was cut off after line %d (%s), or is still being written\n", name, line, view.To.Format(time.DateTime))
-	}
-	return nil
+	lines, cut = r.Cut()
+	return lines, cut, nil
 }
 
 // totals sums up the time in each tier and the number of each action.
