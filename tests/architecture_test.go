@@ -49,8 +49,8 @@ var allowed = map[string][]string{
 		"hapressure/policy/record", "hapressure/policy/replay",
 		"hapressure/policy/simulate", "hapressure/systemd", commands + "daemon",
 		commands + "doctor", commands + "host", commands + "inspect",
-		commands + "journalctl", commands + "policyfiles", commands + "recordings",
-		commands + "render", commands + "selector", commands + "top"},
+		commands + "journalctl", commands + "playback", commands + "policyfiles",
+		commands + "recordings", commands + "render", commands + "selector", commands + "top"},
 	commands + "daemon": {"hapressure/controller", "hapressure/controller/control",
 		"hapressure/controller/status", "hapressure/haproxy",
 		"hapressure/haproxy/proc", "hapressure/systemd", commands + "host",
@@ -65,6 +65,8 @@ var allowed = map[string][]string{
 	commands + "inspect": {"hapressure/controller", "hapressure/controller/control",
 		"hapressure/controller/status", commands + "host", commands + "policyfiles"},
 	commands + "journalctl": {"hapressure/controller", "hapressure/systemd"},
+	commands + "playback": {"hapressure/controller/status", "hapressure/policy",
+		"hapressure/policy/language", "hapressure/policy/record"},
 	commands + "policyfiles": {"hapressure/controller", "hapressure/input", "hapressure/policy",
 		"hapressure/policy/language", "hapressure/systemd", commands + "host"},
 	commands + "recordings": {"hapressure/controller", "hapressure/input", "hapressure/policy",
@@ -75,7 +77,7 @@ var allowed = map[string][]string{
 		"hapressure/policy", commands + "host"},
 	commands + "statustest": {"hapressure/controller/status", "hapressure/policy"},
 	commands + "top": {"hapressure/controller/status", "hapressure/policy",
-		commands + "render"},
+		commands + "playback", commands + "render"},
 }
 
 // impure are the packages of the standard library that a package which touches nothing
