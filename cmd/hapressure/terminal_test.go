@@ -122,6 +122,18 @@ func TestOnTerminal(t *testing.T) {
 	if !strings.Contains(out, "shorten") || strings.Contains(out, "\x1b[32m") {
 		t.Errorf("top without colours wrote %q", out)
 	}
+	replay := exec.Command(bin, "top", "--replay",
+		"internal/playback/testdata/haproxy-2.6.12.rec")
+	replay.Env = append(os.Environ(), "TERM=vt100", "LC_ALL=C.UTF-8")
+	out = onTerminal(t, replay, "proxy.slice/lb", func(terminal *os.File) {
+		terminal.WriteString("eq")
+	})
+	// A vt100 has no colours: they would become reverse video, which hides the bars.
+	if !strings.Contains(out, "14:28:50") || strings.ContainsFunc(out, func(r rune) bool {
+		return r > '~'
+	}) || strings.Contains(out, "\x1b[7m   ") {
+		t.Errorf("top on a vt100 wrote %q", out)
+	}
 	if code, out := call(t, bin, "top", "--socket", socket); code != exitFailed ||
 		!strings.Contains(out, "'hapressure status' needs none") {
 		t.Errorf("top without a terminal: exit %d, %s", code, out)

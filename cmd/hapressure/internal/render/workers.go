@@ -19,13 +19,13 @@ const Stopping = "stopping"
 // WorkersSummary counts workers by their state, and says what the stopping ones hold.
 func WorkersSummary(masters []status.Master, held status.Memory) string {
 	count := map[string]int{}
-	conns, least := 0, ""
+	conns, counted, least := 0, false, ""
 	for _, m := range masters {
 		for _, w := range m.Workers {
 			if count[w.State]++; w.State != Stopping {
 				continue
 			}
-			conns += or0(w.Connections)
+			conns, counted = conns+or0(w.Connections), counted || w.Connections != nil
 			if w.Cache == nil || w.Private == nil || w.Connections == nil {
 				least = "at least "
 			}
@@ -37,7 +37,10 @@ func WorkersSummary(masters []status.Master, held status.Memory) string {
 	}
 	text := cmp.Or(strings.Join(parts, ", "), "none")
 	if count[Stopping] > 0 {
-		text += fmt.Sprintf(": %s%s, %s", least, Held(held), policy.Count(conns, "conn"))
+		text += fmt.Sprintf(": %s%s", least, Held(held))
+	}
+	if counted {
+		text += ", " + policy.Count(conns, "conn")
 	}
 	return text
 }
@@ -67,19 +70,6 @@ func WorkerTable(workers []status.Worker) [][]string {
 			Span(w.Age),
 			Known(w.StoppingFor, Span), Known(w.Connections, strconv.Itoa), Known(w.Cache, Size),
 			Known(w.Private, Size), Known(w.HardStopIn, Span)})
-	}
-	return rows
-}
-
-// MemoryTable returns a heading and a row for each worker, with the kinds of memory that
-// it holds.
-func MemoryTable(workers []status.Worker) [][]string {
-	rows := [][]string{{"GEN", "PID", "STATE", "CACHE", "SHARED", "PRIVATE", "SWAPPED", "KERNEL",
-		"FILES"}}
-	for _, w := range workers {
-		rows = append(rows, []string{strconv.Itoa(w.Generation), strconv.Itoa(w.PID), w.State,
-			Known(w.Cache, Size), Known(w.Shared, Size), Known(w.Private, Size),
-			Known(w.Swapped, Size), Known(w.Kernel, Size), Known(w.OpenFiles, strconv.Itoa)})
 	}
 	return rows
 }

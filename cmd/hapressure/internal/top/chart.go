@@ -8,35 +8,42 @@ import (
 	"hapressure/policy"
 )
 
-// charted is the time that the charts cover, which is the history of the daemon.
-const charted = 10 * time.Minute
-
 // lastsFor is how long a moment stands for the time after it: a quiet daemon ticks every
 // 10 s. Later there is a gap.
 const lastsFor = 15 * time.Second
 
-// columns spreads a value of each moment over n columns up to now. A column has the
-// greatest of its values, NaN if it has none.
-func columns(history []status.Moment, now time.Time, n int,
-	read func(status.Moment) float64) []float64 {
-	values := make([]float64, n)
+// window is the time that charts cover, in columns.
+type window struct {
+	until   time.Time
+	span    time.Duration
+	columns int
+}
+
+// column returns the column of a time. It may lie outside.
+func (w window) column(at time.Time) float64 {
+	return float64(w.columns) * (1 - float64(w.until.Sub(at))/float64(w.span))
+}
+
+// spread spreads a value of each moment over the columns. A column has the greatest of
+// its values, NaN if it has none.
+func (w window) spread(history []status.Moment, read func(status.Moment) float64) []float64 {
+	values := make([]float64, w.columns)
 	for i := range values {
 		values[i] = math.NaN()
 	}
-	column := func(at time.Time) float64 { return float64(n) * (1 - float64(now.Sub(at))/float64(charted)) }
 	for i, m := range history {
 		until := m.At.Add(lastsFor)
 		if i+1 < len(history) && history[i+1].At.Before(until) {
 			until = history[i+1].At
 		}
-		v, from := read(m), int(math.Floor(column(m.At)))
-		for x := max(0, from); x < n && (x == from || float64(x) < column(until)); x++ {
+		v, from := read(m), int(math.Floor(w.column(m.At)))
+		for x := max(0, from); x < w.columns && (x == from || float64(x) < w.column(until)); x++ {
 			if !(v <= values[x]) { // also over NaN
 				values[x] = v
 			}
 		}
-		if from == n { // now
-			values[n-1] = v
+		if from == w.columns && from > 0 { // now
+			values[from-1] = v
 		}
 	}
 	return values
@@ -49,6 +56,15 @@ func number(r policy.Reading) float64 {
 	}
 	return r.Value
 }
+
+// share returns what is used of the limit that was the nearest at a moment.
+func share(m status.Moment) float64 { return float64(m.Used) / float64(m.Limit) }
+
+func some(m status.Moment) float64 { return number(m.Some) }
+
+func full(m status.Moment) float64 { return number(m.Full) }
+
+func tier(m status.Moment) float64 { return float64(m.Tier) }
 
 // A ramp has the characters of a cell from empty to full.
 var (
@@ -66,7 +82,8 @@ func bars(values []float64, top float64, height int, ramp []rune) [][]rune {
 		for x, v := range values {
 			level := 0
 			if v == v {
-				level = max(1, int(math.Round(v/top*float64(height*full)))) - (height-1-y)*full
+				v = min(v/top, 1) * float64(height*full)
+				level = max(1, int(math.Round(v))) - (height-1-y)*full
 			}
 			lines[y][x] = ramp[max(0, min(level, full))]
 		}

@@ -1,49 +1,61 @@
 package top
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
-	"github.com/gdamore/tcell/v2"
-
-	"hapressure/cmd/hapressure/internal/render"
+	"hapressure/cmd/hapressure/internal/playback"
 	"hapressure/controller/status"
 )
-
-// Keys describes the keys, indented as a block of code in Markdown.
-const Keys = `    Tab, left, right   another target
-    up, down           choose a worker
-    g c n a            sort by generation, cache, number of connections, age
-    m                  memory of the workers by kind, or their states
-    d                  dry run: what a purge of the chosen worker would free
-    p                  purge its TLS session cache, after confirmation
-    ?                  show the keys
-    q                  quit`
 
 // Model is what hapressure top knows and shows. Keys and answers change it, draw shows
 // it.
 type Model struct {
 	Ask   func(context.Context) (s status.Status, note string, err error)
 	Purge func(ctx context.Context, target string, pid int, dryRun bool) (status.Purge, error)
-	ASCII bool
+	// Recording is shown instead of answers if it is set.
+	Recording *playback.Recording
+	ASCII     bool
 
 	status status.Status
 	heard  time.Time // when status arrived; zero: never
 	err    error     // of the last question
 	unread string    // what could not be read for status
-	target string    // the one shown
-	pid    int       // of the worker chosen
-	at     int       // its row
-	order  rune      // the key of what the workers are sorted by
-	kinds  bool      // the workers' table shows memory by kind
+	travel travel
+	span   int // index of spans: what the charts cover
 
-	asking     func(context.Context) string // what y does
-	note       string                       // a question, or what came of an action
-	busy       bool                         // an action is under way
-	help, quit bool
+	view    view
+	targets listing
+	workers listing
+	target  string // the one shown or chosen
+	pid     int    // of the worker chosen
+	row     int    // of the target chosen in the overview
+	at      int    // the row of the worker chosen
+	kinds   bool   // the columns of the workers' memory give way last
+
+	typing bool                         // the filter of the table that is shown
+	asking func(context.Context) string // what y does
+	note   string                       // a question, or what came of an action
+	busy   bool                         // an action is under way
+	help   bool
+	scroll int // the first line of the help that is shown
+	quit   bool
+}
+
+// view is what the screen shows.
+type view int
+
+const (
+	undecided  view = iota // the only target, or the overview of several
+	inOverview             // all targets
+	inTarget               // a target and its workers
+	inWorker               // a worker in detail, below its target
+)
+
+// New returns a model that sorts the worst target and the oldest worker first.
+func New() *Model {
+	return &Model{targets: listing{by: byWorst}, workers: listing{by: byGeneration}}
 }
 
 type answer struct {
@@ -57,76 +69,100 @@ func (m *Model) learn(a answer, now time.Time) {
 	if m.err = a.err; a.err != nil {
 		return
 	}
-	if a.status.Daemon == nil { // an inspection has no history
+	if a.status.Daemon == nil && m.Recording == nil { // an inspection has no history
 		for i := range a.status.Targets {
 			t := &a.status.Targets[i]
-			if old := slices.IndexFunc(m.status.Targets,
-				func(o status.Target) bool { return o.Name == t.Name }); old >= 0 {
+			if old := m.index(t.Name); old >= 0 {
 				t.History = append(m.status.Targets[old].History, t.History...)
-				t.History = t.History[max(0, len(t.History)-int(charted/time.Second)):]
+				t.History = t.History[max(0, len(t.History)-int(spans[0]/time.Second)):]
 			}
 		}
 	}
 	m.status, m.unread, m.heard = a.status, a.note, now
-	m.choose(0)
+	m.follow()
 }
 
-// shown returns the index of the target on the screen, 0 if that target has gone.
-func (m *Model) shown() int {
-	return max(0, slices.IndexFunc(m.status.Targets,
-		func(t status.Target) bool { return t.Name == m.target }))
+// index returns the index of a target, -1 if it is not there.
+func (m *Model) index(name string) int {
+	return slices.IndexFunc(m.status.Targets,
+		func(t status.Target) bool { return t.Name == name })
+}
+
+// follow keeps the chosen rows on their target and worker. If these have gone, the rows
+// stay.
+func (m *Model) follow() {
+	if m.view == undecided && len(m.status.Targets) > 0 {
+		if m.view = inTarget; len(m.status.Targets) > 1 {
+			m.view = inOverview
+		}
+	}
+	m.chooseTarget(0)
+	m.chooseWorker(0)
+}
+
+// listed returns the targets of the overview.
+func (m *Model) listed() []status.Target {
+	return arrange(m.status.Targets, targetColumns(m.status.At), m.targets)
+}
+
+// chooseTarget chooses the target that is rows below the chosen one.
+func (m *Model) chooseTarget(below int) {
+	rows := m.listed()
+	at := slices.IndexFunc(rows, func(t status.Target) bool { return t.Name == m.target })
+	if at >= 0 {
+		m.row = at
+	}
+	m.row = max(0, min(m.row+below, len(rows)-1))
+	switch {
+	case len(rows) > 0 && (below != 0 || m.view == inOverview || m.index(m.target) < 0):
+		m.target = rows[m.row].Name
+	case m.index(m.target) < 0 && len(m.status.Targets) > 0:
+		m.target = m.status.Targets[0].Name
+	}
+}
+
+// shown returns the target that is shown or chosen, false if there is none.
+func (m *Model) shown() (status.Target, bool) {
+	i := m.index(m.target)
+	if i < 0 {
+		return status.Target{}, false
+	}
+	return m.status.Targets[i], true
 }
 
 // turn shows the target that is steps away.
 func (m *Model) turn(steps int) {
-	if n := len(m.status.Targets); n > 0 {
-		m.target, m.pid, m.at = m.status.Targets[(m.shown()+steps+n)%n].Name, 0, 0
-		m.choose(0)
+	if n := len(m.listed()); n > 0 {
+		m.row = (m.row + steps + n) % n
+		m.target = m.listed()[m.row].Name
+		m.pid, m.at = 0, 0
+		m.chooseWorker(0)
 	}
 }
 
-// workers returns the workers of the target on the screen in the chosen order.
-func (m *Model) workers() []status.Worker {
+// columns returns the columns of the workers.
+func (m *Model) columns() []column[status.Worker] {
+	if m.kinds {
+		return workerColumns(ofKinds)
+	}
+	return workerColumns(ofStates)
+}
+
+// rows returns the workers of the target that is shown.
+func (m *Model) rows() []status.Worker {
 	var all []status.Worker
-	for _, master := range m.status.Targets[m.shown()].Masters {
+	t, _ := m.shown()
+	for _, master := range t.Masters {
 		all = append(all, master.Workers...)
 	}
-	slices.SortStableFunc(all, func(a, b status.Worker) int {
-		switch m.order {
-		case 'c':
-			return descending(a.Cache, b.Cache)
-		case 'n':
-			return descending(a.Connections, b.Connections)
-		case 'a':
-			return cmp.Compare(b.Age, a.Age)
-		}
-		return cmp.Compare(a.Generation, b.Generation)
-	})
-	return all
+	return arrange(all, m.columns(), m.workers)
 }
 
-// descending sorts the greatest first, and unknown values last.
-func descending[T cmp.Ordered](a, b *T) int {
-	switch {
-	case a == nil && b == nil:
-		return 0
-	case a == nil:
-		return 1
-	case b == nil:
-		return -1
-	}
-	return cmp.Compare(*b, *a)
-}
-
-// choose chooses the worker that is below rows under the chosen one. If that one has
-// gone, its row counts.
-func (m *Model) choose(below int) {
-	if len(m.status.Targets) == 0 {
-		return
-	}
-	m.target = m.status.Targets[m.shown()].Name
-	rows := m.workers()
-	if at := slices.IndexFunc(rows, func(w status.Worker) bool { return w.PID == m.pid }); at >= 0 {
+// chooseWorker chooses the worker that is rows below the chosen one.
+func (m *Model) chooseWorker(below int) {
+	rows := m.rows()
+	at := slices.IndexFunc(rows, func(w status.Worker) bool { return w.PID == m.pid })
+	if at >= 0 {
 		m.at = at
 	}
 	if m.at = max(0, min(m.at+below, len(rows)-1)); len(rows) > 0 {
@@ -134,98 +170,87 @@ func (m *Model) choose(below int) {
 	}
 }
 
-// key handles a key. The caller runs do in a goroutine; it returns the next note.
-func (m *Model) key(e *tcell.EventKey) (do func(context.Context) string) {
-	if e.Key() == tcell.KeyCtrlC {
-		m.quit = true
-		return nil
+// chosen returns the worker that is chosen, false if there is none.
+func (m *Model) chosen() (status.Worker, bool) {
+	rows := m.rows()
+	if m.at >= len(rows) {
+		return status.Worker{}, false
 	}
-	if m.asking != nil {
-		if m.note = "Not purged."; e.Rune() == 'y' {
-			do, m.note, m.busy = m.asking, "Purging...", true
-		}
-		m.asking = nil
-		return do
-	}
-	if m.help {
-		m.help = false
-		return nil
-	}
-	switch e.Key() {
-	case tcell.KeyUp:
-		m.choose(-1)
-	case tcell.KeyDown:
-		m.choose(1)
-	case tcell.KeyPgUp:
-		m.choose(-10)
-	case tcell.KeyPgDn:
-		m.choose(10)
-	case tcell.KeyTab, tcell.KeyRight:
-		m.turn(1)
-	case tcell.KeyBacktab, tcell.KeyLeft:
-		m.turn(-1)
-	case tcell.KeyRune:
-		return m.letter(e.Rune())
-	}
-	return nil
+	return rows[m.at], true
 }
 
-func (m *Model) letter(r rune) (do func(context.Context) string) {
-	switch r {
-	case 'q':
-		m.quit = true
-	case '?':
-		m.help = true
-	case 'g', 'c', 'n', 'a':
-		m.order = r
-		m.choose(0)
-	case 'm':
-		m.kinds = !m.kinds
-	case 'd', 'p':
-		if len(m.status.Targets) > 0 && !m.busy {
-			return m.beginPurge(r == 'd')
-		}
+// choose moves the cursor of the table that is shown.
+func (m *Model) choose(below int) {
+	if m.view == inOverview {
+		m.chooseTarget(below)
+		m.pid, m.at = 0, 0
+		m.chooseWorker(0)
+		return
 	}
-	return nil
+	m.chooseWorker(below)
 }
 
-func (m *Model) beginPurge(dryRun bool) (do func(context.Context) string) {
-	rows := m.workers()
-	if len(rows) == 0 {
-		m.note = "There is no worker to purge."
-		return nil
+// listing returns what is chosen of the table that is shown.
+func (m *Model) listing() *listing {
+	if m.view == inOverview {
+		return &m.targets
 	}
-	w, target := rows[m.at], m.target
-	if w.State != render.Stopping {
-		m.note = fmt.Sprintf("Worker %d is %s: only workers that are stopping are purged.", w.PID,
-			w.State)
-		return nil
-	}
-	do = func(ctx context.Context) string {
-		done, err := m.Purge(ctx, target, w.PID, dryRun)
-		if err != nil {
-			return fmt.Sprintf("Worker %d: %v", w.PID, err)
-		}
-		return purgeText(done)
-	}
-	if dryRun {
-		m.note, m.busy = "Checking...", true
-		return do
-	}
-	m.asking = do
-	m.note = fmt.Sprintf("Purge the TLS session cache of worker %d, generation %d, %s? y/n", w.PID,
-		w.Generation, render.Known(w.Cache, render.Size))
-	return nil
+	return &m.workers
 }
 
-func purgeText(p status.Purge) string {
-	switch p.Result {
-	case status.Purged:
-		return fmt.Sprintf("Worker %d: freed %s; its threads were frozen for %.0f µs.", p.PID,
-			render.Size(p.Before-min(p.Before, p.After)), p.Held)
-	case status.WouldPurge:
-		return fmt.Sprintf("Worker %d: a purge would free up to %s (layout of HAProxy %s).", p.PID,
-			render.Size(p.Before), p.Layout)
+// sort sorts the table that is shown by the column that is steps after the present one.
+func (m *Model) sort(steps int) {
+	if m.view == inOverview {
+		m.targets.by = sorter(targetColumns(m.status.At), m.targets.by, steps)
+	} else {
+		m.workers.by = sorter(m.columns(), m.workers.by, steps)
 	}
-	return fmt.Sprintf("Worker %d: %s: %s", p.PID, p.Result, p.Reason)
+	m.follow()
 }
+
+// sortWorkers sorts the workers by a column.
+func (m *Model) sortWorkers(by string) {
+	m.workers.by = by
+	m.follow()
+}
+
+// open goes into what is chosen.
+func (m *Model) open() {
+	switch m.view {
+	case inOverview:
+		if len(m.listed()) > 0 {
+			m.view = inTarget
+		}
+	case inTarget:
+		if len(m.rows()) > 0 {
+			m.view = inWorker
+		}
+	}
+}
+
+// back ends the filter of the table that is shown, or else goes out one view.
+func (m *Model) back() {
+	switch l := m.listing(); {
+	case m.view == inWorker:
+		m.view = inTarget
+	case l.filter != "":
+		l.filter = ""
+		m.follow()
+	case m.view == inTarget:
+		m.view = inOverview
+		m.chooseTarget(0)
+	}
+}
+
+// reverse reverses the order of the table that is shown.
+func (m *Model) reverse() {
+	l := m.listing()
+	l.reversed = !l.reversed
+	m.follow()
+}
+
+// beginFilter has the next keys type the filter of the table that is shown.
+func (m *Model) beginFilter() { m.typing = true }
+
+// switchColumns changes which columns of the workers give way.
+func (m *Model) switchColumns() { m.kinds = !m.kinds }

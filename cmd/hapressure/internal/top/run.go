@@ -11,6 +11,13 @@ import (
 // askTime bounds one request. The daemon answers within 10 s.
 const askTime = 15 * time.Second
 
+// A recording moves several times a second while it is played. Otherwise only the ages on
+// the screen grow.
+const (
+	livePeriod   = time.Second
+	replayPeriod = 200 * time.Millisecond
+)
+
 // Run shows the model until q or the end of ctx. Requests and purges run in goroutines,
 // so that no key waits for them.
 func (m *Model) Run(ctx context.Context, s tcell.Screen) {
@@ -18,8 +25,14 @@ func (m *Model) Run(ctx context.Context, s tcell.Screen) {
 	defer cancel()
 	events, answers, notes := make(chan tcell.Event), make(chan answer), make(chan string, 1)
 	go s.ChannelEvents(events, ctx.Done())
-	go m.poll(ctx, answers)
-	tick := time.NewTicker(time.Second) // the ages on the screen grow
+	period := livePeriod
+	if m.replays() {
+		m.begin()
+		period = replayPeriod
+	} else {
+		go m.poll(ctx, answers)
+	}
+	tick := time.NewTicker(period)
 	defer tick.Stop()
 	for {
 		m.draw(s, time.Now())
@@ -28,6 +41,7 @@ func (m *Model) Run(ctx context.Context, s tcell.Screen) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			m.pass(period)
 		case a := <-answers:
 			m.learn(a, time.Now())
 		case m.note = <-notes:

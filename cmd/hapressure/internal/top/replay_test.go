@@ -1,0 +1,84 @@
+package top
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"hapressure/cmd/hapressure/internal/playback"
+	"hapressure/policy/record"
+	"hapressure/tests/golden"
+)
+
+// replayed returns a model that shows the beginning of a recording of a real HAProxy.
+func replayed(t testing.TB) *Model {
+	t.Helper()
+	f, err := os.Open("../playback/testdata/haproxy-2.6.12.rec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := record.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := New()
+	m.Recording = &playback.Recording{}
+	for {
+		e, err := r.Next()
+		if err != nil {
+			break
+		}
+		if err := m.Recording.Add(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.begin()
+	return m
+}
+
+func TestReplayPictures(t *testing.T) {
+	for name, tt := range map[string]struct {
+		width, height int
+		keys          string
+	}{
+		"80x24":   {80, 24, ". ."},
+		"120x40":  {120, 40, "End"},
+		"200x60":  {200, 60, "End Down"},
+		"ascii":   {80, 24, ". . ."},
+		"detail":  {80, 24, "End Enter"},
+		"start":   {80, 24, ""},
+		"hour":    {120, 40, "End z"},
+		"playing": {60, 12, "Space + + +"},
+	} {
+		m := replayed(t)
+		m.ASCII = name == "ascii"
+		press(m, tt.keys)
+		golden.Check(t, "testdata/replay-"+name+".txt", picture(t, m, tt.width, tt.height))
+	}
+}
+
+// Playing moves by the time that has passed, times the speed, until the end.
+func TestPlay(t *testing.T) {
+	m := replayed(t)
+	press(m, "Space")
+	m.pass(2 * time.Second)
+	if since := m.travel.at.Sub(m.travel.from); since != 2*time.Second {
+		t.Errorf("2s of playing moved by %v", since)
+	}
+	press(m, "+ + +")
+	m.pass(2 * time.Second)
+	if since := m.travel.at.Sub(m.travel.from); since != 22*time.Second {
+		t.Errorf("2s of playing 10 times faster moved by %v", since-2*time.Second)
+	}
+	press(m, "Space")
+	m.pass(time.Hour)
+	if since := m.travel.at.Sub(m.travel.from); since != 22*time.Second {
+		t.Errorf("it moved by %v while it was paused", since)
+	}
+	press(m, "Space")
+	m.pass(time.Hour)
+	if m.travel.at != m.travel.to || m.travel.playing {
+		t.Errorf("at %s, playing: %v", m.travel.at, m.travel.playing)
+	}
+}
