@@ -49,6 +49,7 @@ type machine struct {
 	dir     string // of its files
 	unlock  func() // lets the next guest start
 	output  *stream
+	monitor *monitor
 	control net.Conn      // takes "go", gives the results as a tar
 	kill    func()        // ends QEMU
 	exited  chan struct{} // closed when QEMU has ended
@@ -56,6 +57,7 @@ type machine struct {
 }
 
 func (m *machine) console() string       { return filepath.Join(m.dir, "console.log") }
+func (m *machine) rootDisk() string      { return filepath.Join(m.dir, "root.qcow2") }
 func (m *machine) payloadDisk() string   { return filepath.Join(m.dir, "payload.img") }
 func (m *machine) controlSocket() string { return filepath.Join(m.dir, "control") }
 func (m *machine) monitorSocket() string { return filepath.Join(m.dir, "monitor") }
@@ -103,6 +105,25 @@ func (m *machine) powerOn(ctx context.Context) (err error) {
 	if err := makePayloadDisk(m.payloadDisk()); err != nil {
 		return err
 	}
+	if m.accel == tcg {
+		err = m.resume(ctx)
+	} else {
+		err = m.boot(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if m.control, err = net.Dial("unix", m.controlSocket()); err != nil {
+		return fmt.Errorf("connecting to the guest: %w", err)
+	}
+	return nil
+}
+
+// boot has the guest boot from the image, and takes the snapshot that reset goes back to.
+func (m *machine) boot(ctx context.Context) error {
+	if err := makeRootDisk(ctx, m.rootDisk(), filepath.Join(m.image, "root.img")); err != nil {
+		return err
+	}
 	if err := m.startQEMU(); err != nil {
 		return err
 	}
@@ -117,22 +138,24 @@ func (m *machine) powerOn(ctx context.Context) (err error) {
 	case <-ctx.Done():
 		return m.timeout(ctx)
 	}
-	if m.control, err = net.Dial("unix", m.controlSocket()); err != nil {
-		return fmt.Errorf("connecting to the guest: %w", err)
-	}
-	return m.monitor(ctx, "savevm booted")
+	return m.monitor.do(ctx, "savevm "+booted)
 }
 
-func (m *machine) startQEMU() error {
+// startQEMU starts QEMU with further arguments.
+func (m *machine) startQEMU(more ...string) error {
 	qemu, err := tool(boards[m.kind.arch].qemu)
 	if err != nil {
 		return err
 	}
+	if m.monitor, err = listenForMonitor(m.monitorSocket()); err != nil {
+		return err
+	}
+	listener := m.monitor.listener
 	ctx, cancel := context.WithCancel(context.Background())
 	m.kill, m.exited = cancel, make(chan struct{})
 	m.output = newStream()
 	var stderr strings.Builder
-	cmd := exec.CommandContext(ctx, qemu, m.args()...)
+	cmd := exec.CommandContext(ctx, qemu, append(m.args(), more...)...)
 	cmd.Stdout, cmd.Stderr = m.output, &stderr
 	// A killed test must not leave a guest behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -140,6 +163,7 @@ func (m *machine) startQEMU() error {
 		// The kernel ties the signal to the thread that started QEMU.
 		runtime.LockOSThread()
 		defer close(m.exited)
+		defer listener.Close()
 		if err := cmd.Run(); err != nil {
 			m.err = fmt.Errorf("QEMU: %w: %s", err, stderr.String())
 		}
@@ -151,7 +175,7 @@ func (m *machine) startQEMU() error {
 func (m *machine) reset(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	return m.monitor(ctx, "loadvm booted")
+	return m.monitor.do(ctx, "loadvm "+booted)
 }
 
 // run runs spec's script and gathers its results.
@@ -199,6 +223,7 @@ func (m *machine) powerOff() {
 	if m.kill != nil {
 		m.kill()
 		<-m.exited
+		m.monitor.close()
 	}
 	os.RemoveAll(m.dir)
 }
@@ -215,17 +240,14 @@ func (m *machine) args() []string {
 		accel, cpu = "kvm", "host"
 	}
 	escape := func(file string) string { return strings.ReplaceAll(file, ",", ",,") }
-	drive := func(file, options string) string {
-		return "file=" + escape(file) + ",format=raw,if=virtio," + options
-	}
 	return append(board.args,
 		"-accel", accel, "-cpu", cpu,
 		"-smp", strconv.Itoa(m.kind.cpus), "-m", strconv.Itoa(m.kind.memoryMiB),
 		"-nodefaults", "-display", "none", "-no-reboot", "-net", "none",
 		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initrd"),
 		"-append", "console="+board.console+" "+cmdline+" "+m.kind.kernel,
-		"-drive", drive(filepath.Join(m.image, "root.img"), "snapshot=on"),
-		"-drive", drive(m.payloadDisk(), "readonly=on"),
+		"-drive", "file="+escape(m.rootDisk())+",format=qcow2,if=virtio",
+		"-drive", "file="+escape(m.payloadDisk())+",format=raw,if=virtio,readonly=on",
 		"-serial", "file:"+m.console(),
 		// Not chardev stdio: that also reads, finds stdin at its end, and closes the
 		// port.
@@ -234,7 +256,7 @@ func (m *machine) args() []string {
 		"-device", "virtio-serial",
 		"-device", "virtserialport,chardev=output",
 		"-device", "virtserialport,chardev=control",
-		"-qmp", "unix:"+escape(m.monitorSocket())+",server=on,wait=off",
+		"-qmp", "unix:"+escape(m.monitorSocket()),
 	)
 }
 

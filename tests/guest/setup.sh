@@ -34,6 +34,7 @@ find_missing() {
 	command -v newuidmap >/dev/null || missing+=(uidmap)
 	[[ -e /usr/share/keyrings/debian-archive-trixie-automatic.gpg ]] || missing+=(debian-archive-keyring)
 	qemu_is_new || missing+=("$package")
+	command -v qemu-img >/dev/null || missing+=(qemu-utils)
 	[[ $arch == "$native" || -e /usr/lib/binfmt.d/qemu-$foreign.conf ]] || missing+=(qemu-user-static) # runs its programs while the image is built
 }
 
@@ -62,7 +63,7 @@ echo "guests need ${missing[*]:-apt-get update}: installing" >&2
 update_apt
 for name in "${missing[@]}"; do
 	case $name in
-	qemu-*) install_since "$name" "1:$qemu" ;;
+	qemu-system-*) install_since "$name" "1:$qemu" ;;
 	*) install_packages "$name" ;;
 	esac
 done
