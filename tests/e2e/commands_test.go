@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -50,7 +51,10 @@ func documentedCommands(t *testing.T) string {
 					continue next
 				}
 			}
-			lines = append(lines, placeholders.Replace(strings.TrimSpace(line)))
+			line = placeholders.Replace(strings.TrimSpace(line))
+			if !slices.Contains(lines, line) {
+				lines = append(lines, line)
+			}
 		}
 	}
 	if len(lines) < 15 {

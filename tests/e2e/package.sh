@@ -40,7 +40,7 @@ same oom_score_adj "$(cat "/proc/$pid/oom_score_adj")" -900
 grep --quiet '^Seccomp:[[:space:]]*2$' "/proc/$pid/status"
 
 echo '== a storm, with the built-in policy'
-./storm --kind cache --reloads 3 --tunnels 5 --limit 1100M --out /out/storm.json
+./storm --kind cache --reloads 2 --tunnels 5 --limit 1100M --out /out/storm.json
 until_journal 'purge-ssl-cache on worker'
 hapressure status | tee /out/status.txt
 grep --quiet 'purge-ssl-cache .*freed' /out/status.txt
