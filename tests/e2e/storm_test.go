@@ -57,7 +57,8 @@ func (s *stormTable) add(suite, what string, r stormReport) {
 
 func (s stormTable) log(t *testing.T) {
 	w := tabwriter.NewWriter(t.Output(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SUITE\tSTORM\tRELOADS FAILED\tOOM KILLS\tTUNNELS ALIVE\tREQUESTS FAILED\tSERVING WORKER LOST\tPEAK")
+	fmt.Fprintln(w, "SUITE\tSTORM\tRELOADS FAILED\tOOM KILLS\tTUNNELS ALIVE\t"+
+		"REQUESTS FAILED\tSERVING WORKER LOST\tPEAK")
 	for _, line := range s {
 		fmt.Fprintln(w, line)
 	}
@@ -121,9 +122,10 @@ tiers:
 func TestHeapStorm(t *testing.T) {
 	late, size := drainLate, ""
 	if !everything() {
-		// Workers of a fifth of the size, in a quarter of the room, and a third of the time:
-		// a worker's own memory does not shrink with its cache and map. Reloads take 3 s, so
-		// drains must take less than usual: terminate waits for them.
+		// Workers of a fifth of the size, in a quarter of the room: a worker's own memory
+		// does not shrink with its cache and map. A third of the time between reloads.
+		// Reloads take 3 s, so drains must take less than usual: terminate waits for
+		// them.
 		late = strings.NewReplacer("60s, spread: 5s", "40s, spread: 1s").Replace(drainLate)
 		size = " --cache-size 200000 --heap-mib 5 --limit 275M --interval 8s --settle 10s"
 	}

@@ -107,8 +107,8 @@ func checkVersion(said string) error {
 		return fmt.Errorf("%q has no QEMU version", said)
 	}
 	if major, err := strconv.Atoi(match[1]); err != nil || major < oldestTCG {
-		return fmt.Errorf("QEMU %s miscomputes cmpxchg16b when it emulates, which makes guests crash at random;"+
-			" %d or later is needed: run tests/guest/setup.sh as root", match[0], oldestTCG)
+		return fmt.Errorf("QEMU %s miscomputes cmpxchg16b when it emulates, which makes guests "+
+			"crash at random; %d or later is needed: run tests/guest/setup.sh as root", match[0], oldestTCG)
 	}
 	return nil
 }

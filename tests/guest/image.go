@@ -22,8 +22,8 @@ import (
 var recipe embed.FS
 
 // prepare returns the folder of the image with a suite, architecture and packages:
-// root.img, vmlinuz, initrd. An image is built under a temporary name, so one that has its name
-// is whole.
+// root.img, vmlinuz, initrd. An image is built under a temporary name, so one that has
+// its name is whole.
 func prepare(ctx context.Context, spec Spec, progress io.Writer) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {

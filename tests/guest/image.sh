@@ -4,7 +4,8 @@
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 
-# Not root: a user namespace will do; mmdebstrap then says that it may not mount /proc and /sys, and goes on.
+# Not root: a user namespace will do; mmdebstrap then says that it may not mount /proc
+# and /sys, and goes on.
 ((EUID == 0)) || exec unshare --map-root-user --map-auto --mount "$0" "$@"
 
 suite=$1 arch=$2 dir=$3 extra=${4:-}
@@ -16,7 +17,8 @@ packages+=,haproxy,openssl,socat,procps,iproute2,python3,strace${extra:+,$extra}
 # In the order in which they can be loaded; their dependencies are found below.
 modules=(virtio_pci virtio_blk virtio_console ext4)
 
-# What only a machine with hardware, a network, users or a future needs: each costs time at every boot.
+# What only a machine with hardware, a network, users or a future needs: each costs time
+# at every boot.
 masked=(
 	apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
 	systemd-tmpfiles-clean.timer e2scrub_reap.service
@@ -43,7 +45,8 @@ fi
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 
-# A frozen copy of an archive has an expired Release file; that does a guest without a network no harm.
+# A frozen copy of an archive has an expired Release file; that does a guest without a
+# network no harm.
 INITRD=No mmdebstrap --quiet --arch="$arch" --variant=minbase --include="$packages" \
 	--aptopt='Acquire::Check-Valid-Until "false"' \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
@@ -62,7 +65,8 @@ done
 echo guest >"$tree/etc/hostname"
 echo '127.0.0.1 localhost guest' >"$tree/etc/hosts"
 systemd-machine-id-setup --root="$tree" 2>/dev/null
-touch "$tree/etc/.updated" "$tree/var/.updated" # or systemd sets about updating after a first boot
+# Or systemd sets about updating after a first boot.
+touch "$tree/etc/.updated" "$tree/var/.updated"
 
 kernel=$(basename "$tree"/usr/lib/modules/*)
 mkdir -p "$tree/initrd/bin" "$tree/initrd/modules"
@@ -82,4 +86,5 @@ chroot "$tree" sh -c 'cd /initrd && find . | busybox cpio -o -H newc 2>/dev/null
 rm -r "$tree/initrd"
 
 cp "$tree"/boot/vmlinuz-* "$dir/vmlinuz"
-mke2fs -q -t ext4 -d "$tree" "$dir/root.img" $(($(du -sm --apparent-size "$tree" | cut -f1) + 1100))M >&2
+size=$(($(du -sm --apparent-size "$tree" | cut -f1) + 1100))
+mke2fs -q -t ext4 -d "$tree" "$dir/root.img" ${size}M >&2

@@ -14,10 +14,10 @@ import (
 
 func TestOldQEMUIsRefused(t *testing.T) {
 	for said, ok := range map[string]bool{
-		"QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright (c) ...": true,
-		"QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\nCopyright (c) ...":      false,
-		"QEMU emulator version 9.2.4\n": false,
-		"":                              false,
+		"QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)\nCopyright (c) ...": true,
+		"QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright (c) ...":  false,
+		"QEMU emulator version 9.2.4\n":                                          false,
+		"":                                                                       false,
 	} {
 		if err := checkVersion(said); (err == nil) != ok {
 			t.Errorf("checkVersion(%q) = %v", said, err)
