@@ -17,6 +17,9 @@ import (
 	"hapressure/policy"
 )
 
+// errRefused is the error of a command whose action is not safe.
+var errRefused = errors.New("refused")
+
 func purgeCommand() *cobra.Command {
 	var instances *selector.Selector
 	var dryRun, asJSON bool
