@@ -3,7 +3,6 @@ package controller
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -304,10 +303,9 @@ type Journal interface {
 	Send(systemd.Entry) error
 }
 
-// NewJournal returns the journal of this program. If it has to write lines of text it
-// writes them to stderr.
-func NewJournal(stderr io.Writer) *systemd.Journal {
-	return systemd.NewJournal(stderr, Identifier, FieldPrefix+"LEFT_OUT")
+// NewJournal returns the journal of this program.
+func NewJournal(to systemd.Sink) *systemd.Journal {
+	return systemd.NewJournal(to, Identifier, FieldPrefix+"LEFT_OUT")
 }
 
 // Events logs what happens: one entry for each event, with the reason in numbers.

@@ -3,17 +3,12 @@ package systemd
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
 	"time"
-
-	"github.com/coreos/go-systemd/v22/journal"
 )
 
 // A Journal writes entries in their order. A goroutine of its own writes them, so no
-// sender waits for journald. If the standard error of this process is journald's, entries
-// go to journald with all their fields; otherwise they go to standard error as lines of
-// text.
+// sender waits for journald.
 type Journal struct {
 	writer
 	written chan struct{} // closed when all of a closed queue is written
@@ -31,29 +26,14 @@ const queueSize = 512
 var ErrLost = errors.New("the journal takes no more entries")
 
 // NewJournal returns a journal whose entries have the given SYSLOG_IDENTIFIER. The field
-// named leftOut counts entries that were left out. If the journal writes lines, it writes
-// them to stderr.
-func NewJournal(stderr io.Writer, identifier, leftOut string) *Journal {
-	j := makeJournal(stderr, identifier, leftOut)
-	// If standard error was redirected, also within a unit, entries are expected there.
-	// An error means a malformed JOURNAL_STREAM: it is not journald's.
-	if native, err := journal.StderrIsJournalStream(); native && err == nil {
-		j.socket = "/run/systemd/journal/socket"
-	}
-	return j.start()
-}
-
-func makeJournal(stderr io.Writer, identifier, leftOut string) *Journal {
-	return &Journal{
-		writer:  writer{identifier: identifier, leftOut: leftOut, stderr: stderr},
-		written: make(chan struct{}), queue: make(chan queued, queueSize),
+// named leftOut counts entries that were left out.
+func NewJournal(to Sink, identifier, leftOut string) *Journal {
+	queue := make(chan queued, queueSize)
+	j := &Journal{
+		writer:  writer{identifier: identifier, leftOut: leftOut, Sink: to},
+		written: make(chan struct{}), queue: queue,
 		limits: limits{by: map[string]*limit{}},
 	}
-}
-
-// start begins to write.
-func (j *Journal) start() *Journal {
-	queue := j.queue
 	go func() {
 		for e := range queue {
 			if j.write(e) != nil {

@@ -28,9 +28,7 @@ const plain = ` tier purge entered FROM="" TIER=purge WHY="usage 83% > 70%"`
 
 // newJournal returns a journal that writes to a socket, or lines to stderr.
 func newJournal(stderr io.Writer, socket string) *Journal {
-	j := makeJournal(stderr, "program", "LEFT_OUT")
-	j.socket = socket
-	return j.start()
+	return NewJournal(Sink{socket, stderr, FormatFields}, "program", "LEFT_OUT")
 }
 
 // closed waits until all is written.
@@ -43,18 +41,28 @@ func closed(t *testing.T, j *Journal) {
 	}
 }
 
-func TestLines(t *testing.T) {
-	for _, stream := range []string{"", "1:1"} { // not journald's; journald's, but standard error was redirected
-		t.Setenv("JOURNAL_STREAM", stream)
-		var out bytes.Buffer
-		j := NewJournal(&out, "program", "LEFT_OUT")
-		if err := j.Send(entry); err != nil {
-			t.Fatal(err)
+func TestFormats(t *testing.T) {
+	at := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	warning := Entry{Message: "no \x1b[31m", Priority: 4}
+	failure := Entry{Message: "x", Priority: 3}
+	for want, got := range map[string]string{
+		"2026-01-02T15:04:05Z" + plain + "\n":          FormatFields(at, entry),
+		"2026-01-02 15:04:05 tier purge\n  entered\n":  FormatMessage(at, entry),
+		"2026-01-02 15:04:05 warning: no \ufffd[31m\n": FormatMessage(at, warning),
+		"2026-01-02 15:04:05 error: x\n":               FormatMessage(at, failure),
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
-		closed(t, j)
-		stamp, rest, _ := strings.Cut(out.String(), " ")
-		if _, err := time.Parse(time.RFC3339, stamp); err != nil || " "+rest != plain+"\n" {
-			t.Errorf("wrote %q (%v), want a time and %q", out.String(), err, plain)
+	}
+}
+
+// A standard error that was redirected is not journald's, even within a unit.
+func TestStderrIsNotJournald(t *testing.T) {
+	for _, stream := range []string{"", "1:1", "nonsense"} {
+		t.Setenv("JOURNAL_STREAM", stream)
+		if StderrIsJournald() {
+			t.Errorf("JOURNAL_STREAM=%s is taken for this standard error", stream)
 		}
 	}
 }
@@ -238,7 +246,8 @@ func FuzzLine(f *testing.F) {
 	f.Add("tier purge entered", "usage 83% > 70%")
 	f.Add("two\nlines", "a\nb\x00\"")
 	f.Fuzz(func(t *testing.T, message, value string) {
-		got := line(time.Unix(0, 0), message, map[string]string{"WHY": value})
+		got := FormatFields(time.Unix(0, 0), Entry{Message: message,
+			Fields: map[string]string{"WHY": value}})
 		if strings.Count(got, "\n") != 1 || !strings.HasSuffix(got, "\n") {
 			t.Errorf("%q is not one line", got)
 		}

@@ -7,18 +7,34 @@ import (
 	"io"
 	"maps"
 	"net"
-	"slices"
 	"strconv"
-	"strings"
-	"time"
+
+	"github.com/coreos/go-systemd/v22/journal"
 )
+
+// A Sink is where a [Journal] writes entries: to journald with all their fields, or as
+// lines of text if there is no journald or it fails.
+type Sink struct {
+	Socket string // journald's; "" = none
+	Lines  io.Writer
+	Format Formatter // of an entry in Lines
+}
+
+// JournaldSocket is where journald takes entries.
+const JournaldSocket = "/run/systemd/journal/socket"
+
+// StderrIsJournald reports whether the standard error of this process goes to journald.
+// If it was redirected, also within a unit, it does not.
+func StderrIsJournald() bool {
+	native, err := journal.StderrIsJournalStream()
+	return native && err == nil // an error means a malformed JOURNAL_STREAM
+}
 
 // writer writes entries to journald or as lines of text.
 type writer struct {
 	identifier string // SYSLOG_IDENTIFIER of every entry
 	leftOut    string // name of the field with the number of entries left out before an entry
-	stderr     io.Writer
-	socket     string // journald's; "" = write lines
+	Sink
 }
 
 // write writes an entry to journald or, if that fails, as a line. After an error the
@@ -30,14 +46,15 @@ func (w *writer) write(e queued) error {
 		fields[w.leftOut] = strconv.Itoa(e.leftOut)
 		e.Message += fmt.Sprintf(" (entries left out before this one: %d)", e.leftOut)
 	}
-	if w.socket != "" {
+	if w.Socket != "" {
 		err := w.toJournald(w.native(e.Entry, fields))
 		if err == nil {
 			return nil
 		}
 		fields["JOURNAL_ERROR"] = err.Error()
 	}
-	_, err := io.WriteString(w.stderr, line(e.at, e.Message, fields))
+	e.Fields = fields
+	_, err := io.WriteString(w.Lines, w.Format(e.at, e.Entry))
 	return err
 }
 
@@ -45,7 +62,7 @@ func (w *writer) write(e queued) error {
 // journal.Send is not connected, so the kernel does not notify it of room: it retries in
 // a loop, which takes a whole CPU until journald continues.
 func (w *writer) toJournald(entry []byte) error {
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: w.socket, Net: "unixgram"})
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: w.Socket, Net: "unixgram"})
 	if err != nil {
 		return err
 	}
@@ -72,24 +89,4 @@ func (w *writer) native(e Entry, fields map[string]string) (b []byte) {
 		b = append(b, value+"\n"...)
 	}
 	return b
-}
-
-// line formats an entry as one line of text:
-//
-//	2026-01-02T15:04:05Z tier purge entered TIER=purge WHY="usage 83% > 70%"
-func line(now time.Time, message string, fields map[string]string) string {
-	var b strings.Builder
-	b.WriteString(now.Format(time.RFC3339) + " " + strings.ReplaceAll(message, "\n", " "))
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		value := fields[name]
-		if value == "" || strings.ContainsFunc(value, needsQuotes) {
-			value = strconv.Quote(value)
-		}
-		fmt.Fprintf(&b, " %s=%s", name, value)
-	}
-	return b.String() + "\n"
-}
-
-func needsQuotes(r rune) bool {
-	return r <= ' ' || r == '"' || r == '=' || r == '\\' || !strconv.IsPrint(r)
 }

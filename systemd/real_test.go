@@ -172,7 +172,8 @@ func TestRealService(t *testing.T) {
 	want := Entry{MessageID: anID, Message: "tier purge entered", Priority: 5,
 		Fields: map[string]string{"HAPRESSURE_TIER": "purge", "HAPRESSURE_WHY": "two\nlines"}}
 	if os.Getenv("HAPRESSURE_SERVICE") == "1" {
-		j := NewJournal(os.Stderr, "hapressure", "HAPRESSURE_LEFT_OUT")
+		j := NewJournal(Sink{JournaldSocket, os.Stderr, FormatFields}, "hapressure",
+			"HAPRESSURE_LEFT_OUT")
 		defer closed(t, j)
 		if err := errors.Join(j.Send(want), Status("at work"), Ready(), Watchdog()); err != nil {
 			t.Fatal(err)

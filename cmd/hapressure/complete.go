@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hapressure/cmd/hapressure/internal/daemon"
 	"hapressure/controller/control"
 	"hapressure/controller/status"
 )
@@ -23,6 +24,7 @@ func addCompletions(cmd *cobra.Command) {
 		"unit": fromDaemon(targets), "target": fromDaemon(targets), "pid": fromDaemon(workers),
 		"cgroup": fromDaemon(targets), "tier": fromDaemon(tiers),
 		"action": words(eventFilters["action"]...), "result": words(eventFilters["result"]...),
+		"log-format": words(daemon.LogFormats...),
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
 			if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {

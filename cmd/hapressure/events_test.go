@@ -153,7 +153,8 @@ func TestEventsOfRealJournald(t *testing.T) {
 
 func inJournald(t *testing.T, step string) {
 	if step == "send" {
-		j := controller.NewJournal(os.Stderr)
+		j := controller.NewJournal(systemd.Sink{
+			Socket: systemd.JournaldSocket, Lines: os.Stderr, Format: systemd.FormatFields})
 		errs := []error{}
 		for _, pid := range []string{"4194304", "1"} { // the first is none
 			errs = append(errs, j.Send(systemd.Entry{MessageID: controller.Action.ID(),

@@ -36,8 +36,11 @@ func execute(root *cobra.Command) int {
 	if err == nil {
 		return 0
 	}
-	if errors.Is(err, errNoDaemon) || errors.Is(err, doctor.ErrProblem) {
+	switch {
+	case errors.Is(err, errNoDaemon), errors.Is(err, doctor.ErrProblem):
 		return exitRefused // the output says why
+	case errors.Is(err, daemon.ErrLogged):
+		return exitFailed
 	}
 	stderr := root.ErrOrStderr()
 	fmt.Fprintf(stderr, "hapressure: %s\n", render.Wrap(err.Error(), 0, 0))

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"hapressure/cmd/hapressure/internal/daemon"
@@ -15,8 +17,13 @@ func runCommand() *cobra.Command {
 		SuggestFor: []string{"start", "daemon"},
 		Short:      "Guard HAProxy until stopped; the service runs this",
 		Long: `Guard the targets of the policy until SIGTERM or SIGINT. Each change of tier and
-each action is one entry in the journal. If standard error is not the journal, each entry is one
-line there.
+each action is one entry in the journal. If standard error is not the journal, entries go there:
+on a terminal as messages, otherwise as one line each with the fields. --log-format chooses:
+
+  journal  to journald with all fields
+  text     messages for people
+  fields   one line for each entry, with the fields
+  json     one line for each entry, with the fields of 'hapressure events --json' and level
 
 Without --policy, the policy is ` + policyfiles.SystemFile + ` or, if there is no such file, the built-in policy,
 which guards haproxy.service. Drop-ins in ` + policyfiles.DropIns[0] + ` override parts of it.
@@ -31,6 +38,10 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 another daemon is 
 			if err := o.Check(); err != nil {
 				return usageError{err}
 			}
+			if err := oneOf("log-format", o.LogFormat, daemon.LogFormats); err != nil &&
+				o.LogFormat != "" {
+				return err
+			}
 			return daemon.Run(cmd.Context(), o)
 		},
 	}
@@ -42,6 +53,9 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage, 3 another daemon is 
 		"bound of each target's recordings, in `MIB`; recordings of former targets may take 16 times as much")
 	cmd.Flags().StringVar(&o.Socket, "control", control.Socket,
 		"`PATH` of the control socket, if systemd passes none; empty for none")
+	cmd.Flags().StringVar(&o.LogFormat, "log-format", "",
+		"`FORMAT` of log entries instead of what suits standard error: "+
+			strings.Join(daemon.LogFormats, ", "))
 	allowEmpty(cmd, "recordings")
 	allowEmpty(cmd, "control")
 	cmd.Flags().StringVar(&o.Metrics, "metrics", "",

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bufio"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -39,5 +41,26 @@ func TestRunOutlivesItsStandardError(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("it ended with %v, want success", err)
+	}
+}
+
+// On a terminal the daemon prints messages, without the fields of the journal.
+func TestRunOnTerminal(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(file, []byte("version: 2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := pty(t)
+	cmd := exec.Command(program(t), "run", "--dry-run", "--policy", file)
+	cmd.Stderr = theirs
+	if err := cmd.Run(); err == nil {
+		t.Fatal("a policy with mistakes is in force")
+	}
+	theirs.Close()
+	out, _ := io.ReadAll(ours) // EIO, because no process has the terminal open
+	text, want := string(out), " error: the policy has mistakes:\r\n  "+file
+	if !strings.Contains(text, want) ||
+		strings.Contains(text, "HAPRESSURE_") || strings.Count(text, file) != 1 {
+		t.Errorf("wrote %q", text)
 	}
 }

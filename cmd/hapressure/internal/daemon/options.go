@@ -22,6 +22,7 @@ type Options struct {
 	RecordingsMiB int
 	Socket        string
 	Metrics       string
+	LogFormat     string // one of LogFormats; "" = the one that suits standard error
 }
 
 // Check returns a mistake in the flags.

@@ -5,6 +5,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -19,6 +20,9 @@ import (
 	"hapressure/systemd"
 )
 
+// ErrLogged is wrapped by errors that the journal has an entry of.
+var ErrLogged = errors.New("logged")
+
 // Run guards the targets of the policy until SIGTERM or SIGINT.
 func Run(ctx context.Context, o Options) error {
 	hup := make(chan os.Signal, 1)
@@ -27,7 +31,7 @@ func Run(ctx context.Context, o Options) error {
 	// does not catch SIGPIPE. It is not ignored, because child processes would inherit
 	// that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	journal := controller.NewJournal(os.Stderr)
+	journal := openJournal(o.LogFormat)
 	defer closeJournal(journal)
 	if !o.DryRun {
 		if err := lockThisHost(journal); err != nil {
@@ -38,7 +42,7 @@ func Run(ctx context.Context, o Options) error {
 	files := policyfiles.NewFollower(o.Policy, lastGood, journal)
 	p, from, mistakes := files.Begin()
 	if p == nil {
-		return mistakes
+		return fmt.Errorf("%w: %w", ErrLogged, mistakes)
 	}
 	ctx, stop := host.UntilSignal(ctx) // from here on there is something to clean up
 	defer stop()

@@ -7,6 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// IsTerminal reports whether a file is a terminal.
+func IsTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
 // Width returns the columns of a terminal, 0 for another file and a terminal without
 // escapes.
 func Width(out io.Writer) int {
