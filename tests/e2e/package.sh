@@ -5,6 +5,7 @@ set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 trap 'echo "line $LINENO failed: $BASH_COMMAND"; systemctl status hapressure --no-pager --full | tail -n 20' ERR
 
+section() { echo "== $SECONDS s: $1"; }
 same() { # WHAT GOT WANT
 	[[ $2 == "$3" ]] || { echo "$1: $2, want $3" && return 1; }
 }
@@ -14,7 +15,7 @@ until_journal() { # TEXT: what has not come when the guest's time is up never co
 }
 apt_get() { apt-get --quiet --quiet --yes "$@" </dev/null; }
 
-echo '== install, without HAProxy running'
+section 'install, without HAProxy running'
 apt_get install ./1.deb
 same active "$(property ActiveState)" active
 same enabled "$(systemctl is-enabled hapressure)" enabled
@@ -26,7 +27,7 @@ for id in $MESSAGE_IDS; do
 	journalctl --dump-catalog "$id" | grep --quiet 'Defined-By: hapressure'
 done
 
-echo '== its sandbox and its own protection'
+section 'its sandbox and its own protection'
 systemctl --version | head -n 1
 systemd-analyze verify --man=no hapressure.service hapressure.socket haproxy.slice hapressure.slice
 systemd-analyze security --no-pager hapressure.service | tail -n 1
@@ -39,7 +40,7 @@ same memory.swap.max "$(cat "$cgroup/memory.swap.max")" 0
 same oom_score_adj "$(cat "/proc/$pid/oom_score_adj")" -900
 grep --quiet '^Seccomp:[[:space:]]*2$' "/proc/$pid/status"
 
-echo '== a storm, with the built-in policy'
+section 'a storm, with the built-in policy'
 ./storm --kind cache --reloads 2 --tunnels 5 --limit 1100M --out /out/storm.json
 until_journal 'purge-ssl-cache on worker'
 hapressure status | tee /out/status.txt
@@ -52,7 +53,7 @@ runuser -u ops -- hapressure status --json | grep --quiet '"targets"'
 [[ $(hapressure events --target haproxy.service --result done --json) == *'"kind":"action","message":"purge-ssl-cache on worker'* ]]
 same 'process' "$(property MainPID)" "$pid"
 
-echo '== doctor: all is well; then a right is taken away from the service'
+section 'doctor: all is well; then a right is taken away from the service'
 hapressure doctor
 mkdir -p /etc/systemd/system/hapressure.service.d
 printf '[Service]\nCapabilityBoundingSet=~CAP_SYS_PTRACE\n' >/etc/systemd/system/hapressure.service.d/less.conf
@@ -74,7 +75,7 @@ systemctl restart hapressure
 hapressure doctor >doctor.txt
 pid=$(property MainPID)
 
-echo '== doctor: what ends all of HAProxy when memory is short'
+section 'doctor: what ends all of HAProxy when memory is short'
 slice=$(property Slice haproxy)
 oom=/run/systemd/system/haproxy.service.d/zz-oom.conf
 mkdir -p "${oom%/*}"
@@ -98,7 +99,7 @@ systemctl set-property --runtime "$slice" ManagedOOMSwap=auto
 rm $oom
 systemctl daemon-reload
 
-echo '== a policy of its own'
+section 'a policy of its own'
 mkdir -p /etc/systemd/system/haproxy.service.d
 printf '[Service]\nMemorySwapMax=infinity\n' >/etc/systemd/system/haproxy.service.d/zz-swap.conf
 systemctl daemon-reload
@@ -119,7 +120,7 @@ until_journal 'page-out on worker'
 same 'process' "$(property MainPID)" "$pid"
 haproxy=$(property MainPID haproxy)
 
-echo '== every command of the documents'
+section 'every command of the documents'
 cp -r "$PWD" /tmp/user && cd /tmp/user
 while read -r line; do
 	code=0 limit=60
@@ -132,7 +133,7 @@ while read -r line; do
 done <commands
 cd "$OLDPWD"
 
-echo '== upgrade'
+section 'upgrade'
 echo '# mine' >>/etc/hapressure/policy.d/README
 apt_get install ./2.deb
 until_journal 'hapressure 2 started with the policy /etc/hapressure/policy.yaml'
@@ -144,7 +145,7 @@ apt_get reinstall ./2.deb
 same 'disabled by hand' "$(systemctl is-enabled hapressure || true)" disabled
 systemctl enable --quiet hapressure
 
-echo '== remove'
+section 'remove'
 echo "most memory used by hapressure: $(cat "$cgroup/memory.peak" 2>/dev/null || cat "$cgroup/memory.current") bytes"
 apt_get remove hapressure
 same removed "$(property LoadState)" not-found
@@ -154,7 +155,7 @@ grep --quiet all-but-terminate /etc/hapressure/policy.yaml
 tail -n 1 /etc/hapressure/policy.d/README | grep --quiet mine
 ls -d /var/lib/hapressure
 
-echo '== install again, purge'
+section 'install again, purge'
 apt_get install ./2.deb
 same active "$(property ActiveState)" active
 apt_get purge hapressure
