@@ -11,7 +11,8 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// What a look without a daemon has proven, the next look of the same command does not ask for again.
+// What a look without a daemon has proven, the next look of the same command does not ask
+// for again.
 func TestLooksRememberWorkers(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	w.reload()
@@ -35,7 +36,8 @@ func TestLooksRememberWorkers(t *testing.T) {
 	}
 }
 
-// Workers that are silent together take no more time than describeTime: the last are not asked.
+// Workers that are silent together take no more time than describeTime: the last are not
+// asked.
 func TestDescribingSilentWorkersIsBounded(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	const old = 4

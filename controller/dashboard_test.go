@@ -61,7 +61,8 @@ func readDashboard(t *testing.T) (d dashboard) {
 	return d
 }
 
-// queries are all of the dashboard's, by where they are, with its variables as Grafana fills them in when everything is selected.
+// queries are all of the dashboard's, by where they are, with its variables as Grafana
+// fills them in when everything is selected.
 func (d dashboard) queries() map[string]string {
 	fill := strings.NewReplacer("$instance", ".*", "$target", ".*", "$__rate_interval", "1m", "$__range", "1h")
 	all := map[string]string{}
@@ -113,8 +114,8 @@ func TestDashboardIsWellFormed(t *testing.T) {
 	}
 }
 
-// TestShippedNamesExist holds that whatever names a metric names one that there is, with labels that it has; and that each metric can be seen
-// on the dashboard.
+// TestShippedNamesExist holds that whatever names a metric names one that there is, with
+// labels that it has; and that each metric can be seen on the dashboard.
 func TestShippedNamesExist(t *testing.T) {
 	c, _ := busy(t)
 	families := scrape(t, c)
@@ -179,7 +180,8 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestPrometheusAnswersTheDashboard has a real Prometheus scrape a busy daemon, and asks it everything that the dashboard asks.
+// TestPrometheusAnswersTheDashboard has a real Prometheus scrape a busy daemon, and asks
+// it everything that the dashboard asks.
 func TestPrometheusAnswersTheDashboard(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs Prometheus: left out under -short")

@@ -62,8 +62,8 @@ func wrap(paragraph string) string {
 	return b.String()
 }
 
-// TestCatalogIsCurrent makes the message catalog from the table of kinds with -update, and otherwise
-// checks that it is current.
+// TestCatalogIsCurrent makes the message catalog from the table of kinds with -update,
+// and otherwise checks that it is current.
 func TestCatalogIsCurrent(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# What each journal entry of hapressure means; \"journalctl -x\" shows it below the entry.\n" +
@@ -86,8 +86,8 @@ func TestCatalogIsCurrent(t *testing.T) {
 	golden.Check(t, catalogFile, b.String())
 }
 
-// TestLoggingDocIsCurrent makes the table of kinds in docs/logging.md with -update, and otherwise
-// checks that it is current. The table of fields has each field, and no other.
+// TestLoggingDocIsCurrent makes the table of kinds in docs/logging.md with -update, and
+// otherwise checks that it is current. The table of fields has each field, and no other.
 func TestLoggingDocIsCurrent(t *testing.T) {
 	text, err := os.ReadFile(loggingDoc)
 	if err != nil {

@@ -8,8 +8,9 @@ import (
 	"hapressure/haproxy"
 )
 
-// A daemon numbers the generations of each target, and persists the numbers. Commands that
-// examine the host themselves take them over, so that a worker has one number everywhere.
+// A daemon numbers the generations of each target, and persists the numbers. Commands
+// that examine the host themselves take them over, so that a worker has one number
+// everywhere.
 
 // KnownWorkers returns what a daemon that persists in dir knows of the workers of each
 // target. What cannot be read is left out: only numbers depend on it.
@@ -31,8 +32,8 @@ func KnownWorkers(dir string) map[string]haproxy.Known {
 	return all
 }
 
-// TakeGenerations gives the workers of instances the numbers of the targets that know them.
-// The workers of an instance that no target knows are numbered from 1.
+// TakeGenerations gives the workers of instances the numbers of the targets that know
+// them. The workers of an instance that no target knows are numbered from 1.
 func TakeGenerations(targets map[string]haproxy.Known, found []haproxy.Instance) {
 	for _, in := range found {
 		known := knownOf(targets, in)

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Wake-ups of the time in which a guard rests lead to one tick after it, and none is lost.
+// Wake-ups of the time in which a guard rests lead to one tick after it, and none is
+// lost.
 func TestBurstOfWakeUpsIsOneTick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &guard{

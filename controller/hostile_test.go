@@ -45,7 +45,8 @@ func TestHostileTargetDelaysNoOther(t *testing.T) {
 	}
 }
 
-// A worker that loads does not serve in the place of the last one that has connections: it may fail.
+// A worker that loads does not serve in the place of the last one that has connections:
+// it may fail.
 func TestLoadingWorkerIsNoSuccessor(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{Release: haproxytest.Newest(), Global: "master-worker no-exit-on-failure"},
 		map[string]string{"memory.current": "100000000\n", "memory.max": "1000000000\n"})

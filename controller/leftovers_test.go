@@ -66,8 +66,8 @@ func exist(names ...string) (n int) {
 
 const aRecording = "20260102T030405.000000Z.jsonl.gz"
 
-// A hundred containers come and go: what they leave is bounded while the daemon runs, and what belongs to
-// a target that is guarded stays, however old it is.
+// A hundred containers come and go: what they leave is bounded while the daemon runs, and
+// what belongs to a target that is guarded stays, however old it is.
 func TestLeftoversAreBounded(t *testing.T) {
 	recordings, states := t.TempDir(), t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -100,7 +100,8 @@ func TestLeftoversAreBounded(t *testing.T) {
 	})
 }
 
-// Only what a guard wrote is removed: no other file, no other user's, and nothing behind a link.
+// Only what a guard wrote is removed: no other file, no other user's, and nothing behind
+// a link.
 func TestOnlyOurOwnFilesAreRemoved(t *testing.T) {
 	dir, elsewhere := t.TempDir(), t.TempDir()
 	const month = 30 * 24 * time.Hour

@@ -49,8 +49,8 @@ func (w *world) ways(bus *switched) []Way {
 
 var shortPauses = pauses{lookup: 50 * time.Millisecond, reconnect: 20 * time.Millisecond}
 
-// A unit is found and guarded without a bus; when the bus comes it is used, and when it goes the tree is
-// again. Each change has one entry, and the guard knows nothing of it.
+// A unit is found and guarded without a bus; when the bus comes it is used, and when it
+// goes the tree is again. Each change has one entry, and the guard knows nothing of it.
 func TestGuardsUnitsWithoutABus(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	bus := &switched{}

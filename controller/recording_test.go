@@ -48,8 +48,8 @@ func replayed(t *testing.T, dir string) (given []map[string]int) {
 	return given
 }
 
-// What a controller did to a real HAProxy replays exactly, each recording by itself: the first is as of a daemon that was killed, with
-// the last line of it cut off.
+// What a controller did to a real HAProxy replays exactly, each recording by itself: the
+// first is as of a daemon that was killed, with the last line of it cut off.
 func TestRecordingReplaysExactly(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, map[string]string{"memory.max": "1000000000\n", "memory.current": "100000000\n"})
 	dir := t.TempDir()
@@ -139,8 +139,8 @@ func (f full) Write(b []byte) (int, error) {
 }
 func (full) Close() error { return nil }
 
-// A recording that cannot be written is reported once, as that and not as a missing sensor, and the
-// guard continues.
+// A recording that cannot be written is reported once, as that and not as a missing
+// sensor, and the guard continues.
 func TestFullDiskStopsNothing(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	room := 2
@@ -156,7 +156,8 @@ func TestFullDiskStopsNothing(t *testing.T) {
 	w.noSensorMissing(t, c, "recording")
 }
 
-// noSensorMissing fails if a store was reported as a sensor, in the journal, the metrics or the status.
+// noSensorMissing fails if a store was reported as a sensor, in the journal, the metrics
+// or the status.
 func (w *world) noSensorMissing(t *testing.T, c *Controller, store string) {
 	t.Helper()
 	for _, e := range w.journal.all(kind(SensorMissing)) {

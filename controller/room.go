@@ -110,8 +110,8 @@ func (w *roomWaiter) decide(v view, cgroup string) {
 	case v.WorkersAbsent != "" || loading(v.found):
 	case known && v.ReloadRoom.Value >= w.Reloads:
 		w.reply(w.judge(v))
-	// What is not known while no worker loads will hardly become known. Or only the target's
-	// own memory counts, and no worker of it will free any.
+	// What is not known while no worker loads will hardly become known. Or only the
+	// target's own memory counts, and no worker of it will free any.
 	case !known, v.nearest.Group == cgroup && !slices.ContainsFunc(v.workers, mayEnd):
 		if w.futile = futile; futile >= futileTicks {
 			w.reply(w.judge(v))

@@ -46,7 +46,8 @@ const sensedMiB = 1 << 20
 
 func line(n int) string { return fmt.Sprintf("%d\n", n) }
 
-// TestLimitsThatCannotBe holds what becomes of limits and usage that cannot be, or that nothing could be done about.
+// TestLimitsThatCannotBe holds what becomes of limits and usage that cannot be, or that
+// nothing could be done about.
 func TestLimitsThatCannotBe(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
@@ -85,7 +86,8 @@ func TestLimitsThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestLimitOf0IsReportedOnce holds that what is left out is reported once, and again when it has changed.
+// TestLimitOf0IsReportedOnce holds that what is left out is reported once, and again when
+// it has changed.
 func TestLimitOf0IsReportedOnce(t *testing.T) {
 	s, tree, j := sensorOf(t, 400, map[string]string{"memory.high": "0\n"})
 	for range 3 {
@@ -100,7 +102,8 @@ func TestLimitOf0IsReportedOnce(t *testing.T) {
 	}
 }
 
-// Anything in the cgroup can be a master for a moment. Gaps of masters that have exited are forgotten.
+// Anything in the cgroup can be a master for a moment. Gaps of masters that have exited
+// are forgotten.
 func TestMastersThatHaveGoneAreForgotten(t *testing.T) {
 	j := newRecorder()
 	s := sensor{gaps: gaps{"haproxy.service", Events{j}, map[string]string{"memory.max": "gone"}}}

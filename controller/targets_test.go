@@ -11,8 +11,9 @@ import (
 	"hapressure/tests/haproxytest"
 )
 
-// TestTargetsByGlob holds that a glob finds groups with HAProxy in them and nothing else, nor any with a name that a terminal would obey, that a
-// disabled target is left alone, and that each target gets its own tiers.
+// TestTargetsByGlob holds that a glob finds groups with HAProxy in them and nothing else,
+// nor any with a name that a terminal would obey, that a disabled target is left alone,
+// and that each target gets its own tiers.
 func TestTargetsByGlob(t *testing.T) {
 	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
 	running := exec.CommandContext(t.Context(), haproxytest.Lookalike(t, "/bin/sleep", "lb"), "1h")

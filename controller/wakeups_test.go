@@ -11,8 +11,8 @@ import (
 	"hapressure/tests/cgrouptest"
 )
 
-// A guard that an event of the kernel cannot wake is blind to it. A probe reads pressure, and a group
-// without events has none that could be missed.
+// A guard that an event of the kernel cannot wake is blind to it. A probe reads pressure,
+// and a group without events has none that could be missed.
 func TestGuardIsBlindToEventsThatCannotWakeIt(t *testing.T) {
 	const loop = "a link to itself"
 	for _, c := range []struct {

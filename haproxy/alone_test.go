@@ -80,8 +80,8 @@ func TestReloadsWithoutMaster(t *testing.T) {
 }
 
 // TestGenerationsAreConsecutive: with -D the process that reads the configuration starts
-// another one and exits, and a reload can fail. Neither takes a number, even if a Scan sees
-// it.
+// another one and exits, and a reload can fail. Neither takes a number, even if a Scan
+// sees it.
 func TestGenerationsAreConsecutive(t *testing.T) {
 	for _, release := range haproxytest.Releases() {
 		t.Run(release, func(t *testing.T) {

@@ -30,8 +30,8 @@ func (s State) String() string { return [...]string{"unknown", "current", "stopp
 type Worker struct {
 	ID
 	Master ID // zero if it has none
-	// Generation is 1 for the oldest that the Scanner has seen, higher for a younger worker.
-	// That of a worker that has not yet started may change.
+	// Generation is 1 for the oldest that the Scanner has seen, higher for a younger
+	// worker. That of a worker that has not yet started may change.
 	Generation int
 	State      State  // see Why
 	Why        string // the reason for State, for messages

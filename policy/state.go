@@ -26,8 +26,8 @@ type State struct {
 	TerminatedAt time.Duration   `json:"TerminatedAt"`
 	Terminations []time.Duration `json:"Terminations"`      // times of those of the last minute
 	Withheld     []Withheld      `json:"Withheld,omitzero"` // of the entered tiers
-	// LackingRoom is in how many consecutive steps there was less room than a client waits
-	// for.
+	// LackingRoom is in how many consecutive steps there was less room than a client
+	// waits for.
 	LackingRoom int `json:"LackingRoom,omitzero"`
 
 	policy      *Policy          // the policy that Entered and Tiers belong to

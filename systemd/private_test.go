@@ -17,8 +17,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// privateSystemd is a fakeManager at systemd's own socket. Each client has a connection of its own to
-// it, with nothing in between that answers for a bus.
+// privateSystemd is a fakeManager at systemd's own socket. Each client has a connection
+// of its own to it, with nothing in between that answers for a bus.
 func privateSystemd(t *testing.T) (emit func(at dbus.ObjectPath, signal string, values ...any), closeAll func()) {
 	t.Helper()
 	defer func(was string) { t.Cleanup(func() { privateSocket = was }) }(privateSocket)
@@ -76,8 +76,9 @@ func emitAll(mu *sync.Mutex, all *[]*dbus.Conn, at dbus.ObjectPath, signal strin
 	return err
 }
 
-// peerOf is the other end of a client's connection. The library can only be a client; so it is one of a
-// pipe, and both clients get the answers of a server before they are joined.
+// peerOf is the other end of a client's connection. The library can only be a client; so
+// it is one of a pipe, and both clients get the answers of a server before they are
+// joined.
 func peerOf(client net.Conn) (*dbus.Conn, error) {
 	near, far := net.Pipe()
 	go func() {

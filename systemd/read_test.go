@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Printed by systemd 252 and shortened: a repeated field, one with a control character, one that is
-// not UTF-8, and one that would be too large without --all.
+// Printed by systemd 252 and shortened: a repeated field, one with a control character,
+// one that is not UTF-8, and one that would be too large without --all.
 const journalctlSample = `{"_CMDLINE":"/usr/bin/python3 -","HAPRESSURE_TARGET":["a","b"],"OBJECT_UID":"0","HAPRESSURE_NAME":null,` +
 	`"MESSAGE_ID":"99f9166ac5dd452cbffeda1ae8d327f2","__REALTIME_TIMESTAMP":"1795417306378705","OBJECT_PID":"1","_PID":"22696",` +
 	`"HAPRESSURE_REASON":[97,1,10],"OBJECT_SYSTEMD_UNIT":"haproxy.service","MESSAGE":"hello","PRIORITY":"5","_UID":"0",` +

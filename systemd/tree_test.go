@@ -58,7 +58,8 @@ func TestTreeFindsUnits(t *testing.T) {
 	}
 }
 
-// A tree of more slices than are read ends the search, and what lies near the root is found all the same.
+// A tree of more slices than are read ends the search, and what lies near the root is
+// found all the same.
 func TestTreeIsReadWithinBounds(t *testing.T) {
 	groups := []string{"system.slice/haproxy.service"}
 	for i := range slicesLimit {

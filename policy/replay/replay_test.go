@@ -109,8 +109,8 @@ func TestRecordedPolicyDecidesAsItDid(t *testing.T) {
 		if r.Given()[policy.PurgeSSLCache] != 8 {
 			t.Errorf("%v were given", r.Given())
 		}
-		// The beginning of it was lost. A Run takes the states of what it plays, so it needs
-		// a new one.
+		// The beginning of it was lost. A Run takes the states of what it plays, so it
+		// needs a new one.
 		events = storm(t, policytest.BuiltIn(t), every)
 		for i, e := range events {
 			if e.Begin != nil && i > len(events)/3 {

@@ -86,8 +86,8 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// No ready policy cuts connections for memory that other programs hold. With worth: 0% the
-// built-in policy does, and gains almost nothing.
+// No ready policy cuts connections for memory that other programs hold. With worth: 0%
+// the built-in policy does, and gains almost nothing.
 func TestNeighbours(t *testing.T) {
 	s := scenario(t, "neighbours.yaml")
 	for name, withheld := range map[string]bool{"default": true, "proactive": true, "ingress": true, "small-vps": true, "gentle": false} { // gentle would wait for hours

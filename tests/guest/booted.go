@@ -66,8 +66,8 @@ func (m *machine) bootedDisk(ctx context.Context) (string, error) {
 	return filepath.Join(m.image, fmt.Sprintf("booted-%x.qcow2", hash[:6])), nil
 }
 
-// makeBootedDisk boots the guest, ends it, and keeps its disk. It is whole once it has its
-// name.
+// makeBootedDisk boots the guest, ends it, and keeps its disk. It is whole once it has
+// its name.
 func (m *machine) makeBootedDisk(ctx context.Context, disk string) error {
 	if err := m.boot(ctx); err != nil {
 		return err

@@ -22,8 +22,8 @@ func checkOOM(_ context.Context, e *exam) {
 	}
 }
 
-// checkOOMPolicy checks what systemd does after an OOM kill in a unit. A slice has no such
-// policy.
+// checkOOMPolicy checks what systemd does after an OOM kill in a unit. A slice has no
+// such policy.
 func (e *exam) checkOOMPolicy(unit string) {
 	switch e.units[unit]["OOMPolicy"] {
 	case "stop":
@@ -55,8 +55,8 @@ func (e *exam) checkOOMGroup(cgroupPath string) {
 	}
 }
 
-// checkOOMD checks whether systemd-oomd, which kills a whole cgroup, may choose a unit. It
-// chooses among the units below one that is set to be watched.
+// checkOOMD checks whether systemd-oomd, which kills a whole cgroup, may choose a unit.
+// It chooses among the units below one that is set to be watched.
 func (e *exam) checkOOMD(units []string) {
 	own := units[len(units)-1]
 	if e.units[oomd]["ActiveState"] != "active" || e.units[own]["ManagedOOMPreference"] == "omit" {

@@ -20,8 +20,8 @@ func (e *exam) unitNames() []string {
 }
 
 // unitsOf returns the unit whose processes a cgroup holds, and the slices above it, the
-// outermost first. What lies below a service or a scope is its own affair: a container, for
-// example.
+// outermost first. What lies below a service or a scope is its own affair: a container,
+// for example.
 func unitsOf(cgroup string) []string {
 	units := []string{"-.slice"}
 	for name := range strings.SplitSeq(strings.Trim(cgroup, "/"), "/") {

@@ -41,8 +41,8 @@ func serves(w haproxy.Worker) bool { return w.State == haproxy.StateCurrent }
 
 func nameOf(w haproxy.Worker) string { return fmt.Sprintf("worker %d (%s)", w.PID, w.State) }
 
-// checkTraffic finds a stopping worker that has been without traffic for long, or may have
-// been: it has none now.
+// checkTraffic finds a stopping worker that has been without traffic for long, or may
+// have been: it has none now.
 func (e *exam) checkTraffic(ctx context.Context, w haproxy.Worker) {
 	if w.StoppingFor < controller.StuckAfter {
 		return

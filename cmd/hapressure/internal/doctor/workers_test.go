@@ -52,8 +52,8 @@ func TestDoctorFindsAStuckWorker(t *testing.T) {
 	}
 }
 
-// A real process that a younger one has replaced, and that still accepts, is found: it did
-// not take the signal to stop.
+// A real process that a younger one has replaced, and that still accepts, is found: it
+// did not take the signal to stop.
 func TestDoctorFindsAStrandedProcess(t *testing.T) {
 	run := haproxytest.StartAlone(t, haproxytest.Config{})
 	old := run.Pids()[0]

@@ -22,8 +22,8 @@ import (
 // Selector chooses HAProxy instances of this host. Its zero value chooses all.
 type Selector struct {
 	Unit string // only those of this systemd unit; "" = any
-	// PID chooses only the worker with this pid, or the workers of the master with it; 0 =
-	// any. A process of a HAProxy without a master is a worker.
+	// PID chooses only the worker with this pid, or the workers of the master with it; 0
+	// = any. A process of a HAProxy without a master is a worker.
 	PID int
 }
 
