@@ -176,7 +176,9 @@ func Unknown(t status.Target) []string {
 		add("worker CLI", m.CLIError)
 		add("hard-stop-after", m.HardStopError)
 		for _, w := range m.Workers {
-			add(fmt.Sprintf("connections of %d", w.PID), w.ConnError)
+			if w.State != current { // which is not asked
+				add(fmt.Sprintf("connections of %d", w.PID), w.ConnError)
+			}
 			add(fmt.Sprintf("cache of %d", w.PID), w.CacheError)
 			add(fmt.Sprintf("memory of %d", w.PID), w.SizeError)
 		}

@@ -13,8 +13,11 @@ import (
 	"hapressure/policy"
 )
 
-// Stopping is the State of a worker that is proven to be stopping.
-const Stopping = "stopping"
+// The States of a worker that is proven to be stopping, and of one that serves.
+const (
+	Stopping = "stopping"
+	current  = "current"
+)
 
 // WorkersSummary counts workers by their state, and says what the stopping ones hold.
 func WorkersSummary(masters []status.Master, held status.Memory) string {

@@ -10,8 +10,11 @@ import (
 	"hapressure/controller/status"
 )
 
-// detailWidth is the width of the details beside the table of workers.
-const detailWidth = 78
+// The size of the details beside the table of workers.
+const (
+	detailWidth  = 78
+	detailHeight = 11 // at least, with all kinds of memory
+)
 
 // detail draws what is known of one worker: proof, deadlines, connections, kinds of
 // memory, and the last actions on it.
@@ -52,16 +55,20 @@ func deadlines(t status.Target, w status.Worker) string {
 	}
 	var parts []string
 	add := func(limit *float64, whose string) {
-		if limit != nil {
-			parts = append(parts, fmt.Sprintf("in %s by %s, which is %s",
-				render.Span(max(0, *limit-*w.StoppingFor)), whose, render.Span(*limit)))
+		if limit == nil {
+			return
 		}
+		when := "due"
+		if left := *limit - *w.StoppingFor; left > 0 {
+			when = "in " + render.Span(left)
+		}
+		parts = append(parts, fmt.Sprintf("%s by %s of %s", when, whose, render.Span(*limit)))
 	}
-	add(t.HardStopAfter, "the policy's hard-stop-after")
+	add(t.HardStopAfter, "the policy's limit")
 	for _, master := range t.Masters {
 		if slices.ContainsFunc(master.Workers,
 			func(o status.Worker) bool { return o.PID == w.PID }) {
-			add(master.HardStopAfter, "HAProxy's")
+			add(master.HardStopAfter, "HAProxy's hard-stop-after")
 		}
 	}
 	if len(parts) == 0 {

@@ -7,12 +7,13 @@ import (
 
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/controller/status"
+	"hapressure/policy"
 )
 
 // drawOverview draws all targets, the chosen one's charts, and the last actions.
 func (m *Model) drawOverview(c *canvas, t status.Target) {
 	rows := m.listed()
-	count := fmt.Sprintf("%d targets", len(m.status.Targets))
+	count := policy.Count(len(m.status.Targets), "target")
 	if len(rows) != len(m.status.Targets) {
 		count = fmt.Sprintf("%d of %s", len(rows), count)
 	}

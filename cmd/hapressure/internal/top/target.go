@@ -9,25 +9,33 @@ import (
 	"hapressure/policy"
 )
 
-// tall is the height from which on the summary of a target has all lines.
-const tall = 36
+// The summary of a target has all lines from a height of tall on, and the most important
+// ones below that of flat.
+const (
+	tall = 36
+	flat = 16
+)
 
 // drawTarget draws a target: what it is, its charts, its workers or one of them in
 // detail, and the last actions.
 func (m *Model) drawTarget(c *canvas, t status.Target) {
 	m.summary(c, t)
-	m.summaryOfRest(c, t)
+	m.seldom(c, t)
 	rows := m.rows()
 	actions := min(len(t.Actions), c.rest()/7)
 	left := c.rest() - actions
 	below := min(len(rows)+1, max(5, left/3))
-	if m.view == inWorker {
+	switch {
+	case m.view == inWorker:
 		below = max(5, left*2/3)
+	case c.width >= 2*detailWidth && left >= 3*detailHeight:
+		below = max(below, detailHeight)
 	}
 	if left-below >= minCharts {
 		m.charts(c.cut(left-below), t, "")
 	} else {
-		below = left
+		c.label("memory", render.Memory(t), 1)
+		below = c.rest() - actions
 	}
 	m.drawWorkers(c.cut(below), t, rows)
 	for _, a := range slices.Backward(t.Actions[len(t.Actions)-actions:]) {
@@ -42,7 +50,7 @@ func (m *Model) drawWorkers(c *canvas, t status.Target, rows []status.Worker) {
 	switch split := c.width - detailWidth; {
 	case m.view == inWorker && ok:
 		m.detail(c, t, w)
-	case ok && split >= detailWidth && c.height >= 8:
+	case ok && split >= detailWidth && c.height >= detailHeight:
 		table(c.part(0, 0, split-2, c.height), rows, m.columns(), m.workers, m.at)
 		m.detail(c.part(split, 0, detailWidth, c.height), t, w)
 	default:
@@ -58,16 +66,21 @@ func (m *Model) summary(c *canvas, t status.Target) {
 	if c.height >= tall {
 		because = 2
 	}
-	c.label("because", t.TierWhy, because)
-	c.label("limit", t.Limit.Name, 1)
+	if c.height >= flat {
+		c.label("because", t.TierWhy, because)
+		c.label("limit", t.Limit.Name, 1)
+	}
 	c.label("workers", render.WorkersSummary(t.Masters, t.Stopping), 1)
+	if c.height < flat {
+		return
+	}
 	if whys := render.Unknown(t); len(whys) > 0 {
 		c.label(fmt.Sprintf("unknown %d", len(whys)), whys[0], because)
 	}
 }
 
-// summaryOfRest writes what is of less importance, or seldom there.
-func (m *Model) summaryOfRest(c *canvas, t status.Target) {
+// seldom writes what is seldom there, and on a tall screen what is less important.
+func (m *Model) seldom(c *canvas, t status.Target) {
 	for _, w := range t.Withheld {
 		c.label("withheld", fmt.Sprintf("for %s: %s", render.Since(m.status.At, w.Since), w.Why), 1)
 	}
