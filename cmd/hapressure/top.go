@@ -18,6 +18,7 @@ import (
 	"hapressure/cmd/hapressure/internal/top"
 	"hapressure/controller/control"
 	"hapressure/controller/status"
+	"hapressure/policy"
 	"hapressure/policy/record"
 )
 
@@ -76,9 +77,9 @@ Exit codes: 0 quit, 1 failed, 2 wrong usage.`,
 				return purgeOne(ctx, control.NewClient(socket), target, pid, dryRun)
 			}
 			if replayed {
-				var err error
-				if m.Recording, err = recording(ctx, args); err != nil {
-					return err
+				m.Load = func(ctx context.Context, progress func(string)) (
+					*playback.Recording, error) {
+					return recording(ctx, args, progress)
 				}
 			}
 			s, err := tcell.NewScreen()
@@ -92,8 +93,7 @@ Exit codes: 0 quit, 1 failed, 2 wrong usage.`,
 			defer s.Fini()
 			m.ASCII = ascii || s.CharacterSet() != "UTF-8" ||
 				strings.HasPrefix(os.Getenv("TERM"), "vt")
-			m.Run(ctx, s)
-			return nil
+			return m.Run(ctx, s)
 		},
 	}
 	socketFlag(cmd, &socket)
@@ -104,17 +104,27 @@ Exit codes: 0 quit, 1 failed, 2 wrong usage.`,
 	return cmd
 }
 
+// progressEvery is how many samples are read from one report of progress to the next.
+const progressEvery = 1000
+
 // recording reads recordings.
-func recording(ctx context.Context, files []string) (*playback.Recording, error) {
+func recording(ctx context.Context, files []string, progress func(string)) (
+	*playback.Recording, error) {
 	var r playback.Recording
+	n := 0
 	for _, name := range files {
 		if _, _, err := recordings.Read(name, func(e record.Event) error {
+			if e.Tick != nil {
+				if n++; n%progressEvery == 0 {
+					progress(fmt.Sprintf("%s: %s", name, policy.Count(n, "sample")))
+				}
+			}
 			return errors.Join(ctx.Err(), r.Add(e))
 		}); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if r.To.IsZero() {
+	if n == 0 {
 		return nil, errors.New("the recordings contain no sample")
 	}
 	return &r, nil

@@ -56,6 +56,8 @@ func (m *Model) drawView(c *canvas) {
 		c.label("", m.err.Error(), c.height)
 		c.label("", "Retrying every second. 'hapressure doctor' checks this host and prints what "+
 			"to do; q quits.", c.height)
+	case m.loading != "":
+		c.line(plain, "hapressure top: reading "+m.loading)
 	case m.heard.IsZero():
 		c.line(plain, "hapressure top: waiting for the status...")
 	case !ok && m.replays():

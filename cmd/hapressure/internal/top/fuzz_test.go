@@ -22,7 +22,7 @@ func FuzzKeys(f *testing.F) {
 	f.Add("?jjk", uint8(39), uint8(7), uint8(3))
 	f.Add("\x04", uint8(1), uint8(1), uint8(4))
 	f.Add("\x04/\x00", uint8(3), uint8(0), uint8(5))
-	recorded := replayed(f).Recording
+	recorded := replayed(f).recording
 	f.Fuzz(func(t *testing.T, keys string, width, height, kind uint8) {
 		if len(keys) > 50 {
 			return
@@ -31,8 +31,7 @@ func FuzzKeys(f *testing.F) {
 		switch kind % 3 {
 		case 1:
 			m = New()
-			m.Recording = recorded
-			m.begin()
+			m.begin(recorded)
 		case 2:
 			m = New()
 			m.learn(answer{status: statustest.Status(statustest.Blind(), statustest.Crowded(),

@@ -14,9 +14,13 @@ import (
 type Model struct {
 	Ask   func(context.Context) (s status.Status, note string, err error)
 	Purge func(ctx context.Context, target string, pid int, dryRun bool) (status.Purge, error)
-	// Recording is shown instead of answers if it is set.
-	Recording *playback.Recording
-	ASCII     bool
+	// Load reads what is shown instead of answers; nil: answers are shown. It calls
+	// progress now and then.
+	Load  func(ctx context.Context, progress func(string)) (*playback.Recording, error)
+	ASCII bool
+
+	recording *playback.Recording // what Load has read
+	loading   string              // how far Load is
 
 	status status.Status
 	heard  time.Time // when status arrived; zero: never
@@ -69,7 +73,7 @@ func (m *Model) learn(a answer, now time.Time) {
 	if m.err = a.err; a.err != nil {
 		return
 	}
-	if a.status.Daemon == nil && m.Recording == nil { // an inspection has no history
+	if a.status.Daemon == nil && m.recording == nil { // an inspection has no history
 		for i := range a.status.Targets {
 			t := &a.status.Targets[i]
 			if old := m.index(t.Name); old >= 0 {

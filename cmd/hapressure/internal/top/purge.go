@@ -16,7 +16,7 @@ func (m *Model) beginPurge(dryRun bool) (do func(context.Context) string) {
 	}
 	w, ok := m.chosen()
 	switch {
-	case m.Recording != nil:
+	case m.recording != nil:
 		m.note = "This is a recording: no worker can be changed."
 		return nil
 	case !ok:

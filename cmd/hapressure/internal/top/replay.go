@@ -1,20 +1,25 @@
 package top
 
-import "time"
+import (
+	"time"
+
+	"hapressure/cmd/hapressure/internal/playback"
+)
 
 // replays reports whether a recording is shown.
-func (m *Model) replays() bool { return m.Recording != nil }
+func (m *Model) replays() bool { return m.recording != nil }
 
-// begin shows the beginning of the recording.
-func (m *Model) begin() {
-	m.travel.from, m.travel.to = m.Recording.From, m.Recording.To
+// begin shows the beginning of a recording.
+func (m *Model) begin(r *playback.Recording) {
+	m.recording, m.loading = r, ""
+	m.travel.from, m.travel.to = m.recording.From, m.recording.To
 	m.travelTo(m.travel.from)
 }
 
 // travelTo shows the recording as of a time.
 func (m *Model) travelTo(at time.Time) {
 	m.travel.seek(at)
-	m.learn(answer{status: m.Recording.At(m.travel.at, spans[m.span])}, m.travel.at)
+	m.learn(answer{status: m.recording.At(m.travel.at, spans[m.span])}, m.travel.at)
 }
 
 // travelBy moves by a time.
@@ -28,10 +33,10 @@ func (m *Model) jump(times []time.Time, steps int) {
 }
 
 // samples returns the times of the samples of the target that is shown.
-func (m *Model) samples() []time.Time { return m.Recording.Samples(m.target) }
+func (m *Model) samples() []time.Time { return m.recording.Samples(m.target) }
 
 // events returns the times of its changes of tier and of its actions.
-func (m *Model) events() []time.Time { return m.Recording.Events(m.target) }
+func (m *Model) events() []time.Time { return m.recording.Events(m.target) }
 
 // play plays or pauses. At the end it plays from the start.
 func (m *Model) play() {

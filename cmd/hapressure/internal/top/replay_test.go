@@ -1,6 +1,8 @@
 package top
 
 import (
+	"context"
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -22,18 +24,17 @@ func replayed(t testing.TB) *Model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := New()
-	m.Recording = &playback.Recording{}
+	m, recording := New(), &playback.Recording{}
 	for {
 		e, err := r.Next()
 		if err != nil {
 			break
 		}
-		if err := m.Recording.Add(e); err != nil {
+		if err := recording.Add(e); err != nil {
 			t.Fatal(err)
 		}
 	}
-	m.begin()
+	m.begin(recording)
 	return m
 }
 
@@ -80,5 +81,45 @@ func TestPlay(t *testing.T) {
 	m.pass(time.Hour)
 	if m.travel.at != m.travel.to || m.travel.playing {
 		t.Errorf("at %s, playing: %v", m.travel.at, m.travel.playing)
+	}
+}
+
+// While recordings are read, the screen shows how far that is, and q quits.
+func TestLoading(t *testing.T) {
+	recording := replayed(t).recording
+	further, left := make(chan struct{}), make(chan error, 1)
+	m := New()
+	m.Load = func(ctx context.Context, progress func(string)) (*playback.Recording, error) {
+		progress("a.rec: 1000 samples")
+		<-further
+		return recording, nil
+	}
+	s := perform(t, m)
+	s.sees("reading a.rec: 1000 samples")
+	close(further)
+	s.sees("proxy.slice/lb")
+
+	quits := New()
+	quits.Load = func(ctx context.Context, progress func(string)) (*playback.Recording, error) {
+		progress("b.rec: 2000 samples")
+		<-ctx.Done()
+		left <- ctx.Err()
+		return nil, ctx.Err()
+	}
+	s = perform(t, quits)
+	s.sees("reading b.rec: 2000 samples")
+	s.press("q")
+	<-s.ended
+	<-left
+}
+
+// An error of reading ends the view.
+func TestLoadingFails(t *testing.T) {
+	m, bad := New(), errors.New("b.rec: bad")
+	m.Load = func(context.Context, func(string)) (*playback.Recording, error) { return nil, bad }
+	s := simulated(t, "UTF-8", 80, 24)
+	defer s.Fini()
+	if err := m.Run(t.Context(), s); err != bad {
+		t.Errorf("%v", err)
 	}
 }

@@ -23,7 +23,7 @@ func (m *Model) strip(c *canvas) {
 	}
 	c.put(x-len(from), c.y, dim, from)
 	t, _ := m.shown()
-	for i, v := range w.spread(m.Recording.Moments(m.target), tier) {
+	for i, v := range w.spread(m.recording.Moments(m.target), tier) {
 		c.set(x+i, c.y, tierDigit(v), tierStyle(t, int(v)))
 	}
 	at := max(0, min(int(w.column(m.travel.at)), w.columns-1))
