@@ -42,8 +42,10 @@ put stage /usr/lib/systemd/system packaging/hapressure{.service,.socket,-metrics
 put stage /usr/lib/systemd/catalog packaging/hapressure.catalog
 install -D -m 644 packaging/hapressure.sysusers "$WORK/stage/usr/lib/sysusers.d/hapressure.conf"
 put stage /usr/share/dbus-1/system.d packaging/org.hapressure1.conf
-put stage /usr/share/hapressure packaging/{policy,scenario}.schema.json
+put stage /usr/share/hapressure packaging/{policy,policy-test,scenario}.schema.json
 put stage /usr/share/hapressure/policies packaging/policies/*.yaml
+put stage /usr/share/hapressure/policies/tests packaging/policies/tests/*.yaml
+put stage /usr/share/hapressure/policies/cookbook packaging/policies/cookbook/*.yaml
 put stage /usr/share/hapressure/scenarios packaging/scenarios/*.yaml
 put stage /usr/share/hapressure/prometheus packaging/prometheus/*.yaml
 put stage /usr/share/hapressure/grafana packaging/grafana/hapressure.json

@@ -55,6 +55,8 @@ func execute(root *cobra.Command) int {
 		return exitNoRoom
 	case errors.Is(err, control.ErrNoDaemon):
 		fmt.Fprintln(stderr, "Start it with 'systemctl start hapressure'.")
+	case errors.Is(err, errUntestable):
+		return exitUsage
 	}
 	return exitFailed
 }

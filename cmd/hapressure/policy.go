@@ -51,7 +51,7 @@ the file and line of each value stand beside it.`,
 		Use:   "explain [FILE...]",
 		Short: "Describe in words what a policy does",
 		RunE:  printing(language.Explain),
-	}, &cobra.Command{
+	}, policyTestCommand(), &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of policy files, for editors",
 		Args:  usage(noArguments),

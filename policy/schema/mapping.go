@@ -99,7 +99,7 @@ func (d *Decoder) fields(n *yaml.Node, v *Value, f *Form) bool {
 		i := slices.IndexFunc(f.Keys, func(k Key) bool { return k.Name == name })
 		if i < 0 {
 			known = false
-			d.Errorf(at, "%s has an unknown key %q: %s", f.What, name, suggest(name, f.Names(0)))
+			d.Errorf(at, "%s has an unknown key %q: %s", f.What, name, Suggest(name, f.Names(0)))
 			continue
 		}
 		what := name
@@ -184,8 +184,8 @@ func (d *Decoder) require(v *Value, f *Form, required []Key) bool {
 	return good
 }
 
-// suggest returns the end of the message about an unknown name.
-func suggest(name string, known []string) string {
+// Suggest returns the end of the message about an unknown name.
+func Suggest(name string, known []string) string {
 	near := slices.MinFunc(known, func(a, b string) int {
 		return cmp.Compare(distance(name, a), distance(name, b))
 	})

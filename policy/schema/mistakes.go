@@ -8,12 +8,15 @@ import (
 // Error is one mistake in a file.
 type Error struct {
 	File    string `json:"file"`
-	Line    int    `json:"line"`   // from 1
+	Line    int    `json:"line"`   // from 1; 0 = the file cannot be read
 	Column  int    `json:"column"` // from 1; for a syntax error, that of the first character
 	Problem string `json:"problem"`
 }
 
 func (e Error) Error() string {
+	if e.Line == 0 {
+		return e.File + ": " + e.Problem
+	}
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Problem)
 }
 
