@@ -33,6 +33,21 @@ func scenario(t testing.TB, name string) *Scenario {
 	return s
 }
 
+func ready(t testing.TB, name string) *policy.Policy {
+	t.Helper()
+	return policytest.Decode(t, string(policytest.Ready(t)[name].Text))
+}
+
+func given(events []record.Event) map[string]int {
+	n := map[string]int{}
+	for _, e := range events {
+		if e.Outcome != nil {
+			n[e.Outcome.Kind]++
+		}
+	}
+	return n
+}
+
 // simulation is Run or DryRun.
 type simulation = func(*Scenario, *policy.Policy, func(record.Event) error) (Result, error)
 

@@ -5,6 +5,7 @@ package golden
 import (
 	"flag"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -27,4 +28,22 @@ func Check(t testing.TB, path, got string) {
 		t.Errorf("%s is not current (go test -update writes it)\ngot:\n%s\nwant:\n%s", path, got,
 			want)
 	}
+}
+
+// Section compares a text with a section of the file at path: what stands between the
+// lines <!-- NAME --> and <!-- end of NAME -->.
+func Section(t testing.TB, path, name, got string) {
+	t.Helper()
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, end := "<!-- "+name+" -->\n", "<!-- end of "+name+" -->\n"
+	before, rest, begins := strings.Cut(string(page), begin)
+	_, after, ends := strings.Cut(rest, end)
+	if !begins || !ends {
+		t.Errorf("%s has no section %s", path, name)
+		return
+	}
+	Check(t, path, before+begin+got+end+after)
 }
