@@ -176,7 +176,7 @@ func Unknown(t status.Target) []string {
 		add("worker CLI", m.CLIError)
 		add("hard-stop-after", m.HardStopError)
 		for _, w := range m.Workers {
-			if w.State != current { // which is not asked
+			if w.State != Current { // which is not asked
 				add(fmt.Sprintf("connections of %d", w.PID), w.ConnError)
 			}
 			add(fmt.Sprintf("cache of %d", w.PID), w.CacheError)

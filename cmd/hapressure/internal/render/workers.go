@@ -16,7 +16,7 @@ import (
 // The States of a worker that is proven to be stopping, and of one that serves.
 const (
 	Stopping = "stopping"
-	current  = "current"
+	Current  = "current"
 )
 
 // WorkersSummary counts workers by their state, and says what the stopping ones hold.

@@ -79,7 +79,10 @@ func deadlines(t status.Target, w status.Worker) string {
 
 func connections(w status.Worker) string {
 	text := render.Known(w.Connections, strconv.Itoa)
-	if w.ConnError != "" {
+	switch {
+	case w.State == render.Current:
+		text = "not asked while it serves"
+	case w.ConnError != "":
 		text = "unknown: " + w.ConnError
 	}
 	if w.OpenFiles != nil {
@@ -104,12 +107,10 @@ func kindsOf(w status.Worker) []kind {
 		}
 	}
 	add("cache", w.Cache, "TLS sessions")
-	if w.Shared != nil {
-		cache := uint64(0)
-		if w.Cache != nil {
-			cache = *w.Cache
-		}
-		add("shared", new(*w.Shared-min(*w.Shared, cache)), "other shared memory")
+	if w.Shared != nil && w.Cache != nil {
+		add("shared", new(*w.Shared-min(*w.Shared, *w.Cache)), "other shared memory")
+	} else {
+		add("shared", w.Shared, "with the cache of TLS sessions")
 	}
 	note := "its own"
 	if w.Swapped != nil && *w.Swapped > 0 {

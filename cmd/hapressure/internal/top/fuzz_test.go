@@ -22,7 +22,6 @@ func FuzzKeys(f *testing.F) {
 	f.Add("?jjk", uint8(39), uint8(7), uint8(3))
 	f.Add("\x04", uint8(1), uint8(1), uint8(4))
 	f.Add("\x04/\x00", uint8(3), uint8(0), uint8(5))
-	recorded := replayed(f).recording
 	f.Fuzz(func(t *testing.T, keys string, width, height, kind uint8) {
 		if len(keys) > 50 {
 			return
@@ -30,8 +29,7 @@ func FuzzKeys(f *testing.F) {
 		m := live()
 		switch kind % 3 {
 		case 1:
-			m = New()
-			m.begin(recorded)
+			m = replayed(t)
 		case 2:
 			m = New()
 			m.learn(answer{status: statustest.Status(statustest.Blind(), statustest.Crowded(),

@@ -3,7 +3,9 @@ package top
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,28 +14,35 @@ import (
 	"hapressure/tests/golden"
 )
 
-// replayed returns a model that shows the beginning of a recording of a real HAProxy.
-func replayed(t testing.TB) *Model {
-	t.Helper()
+// recorded reads the recording of a real HAProxy.
+var recorded = sync.OnceValues(func() (*playback.Recording, error) {
 	f, err := os.Open("../playback/testdata/haproxy-2.6.12.rec")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	defer f.Close()
 	r, err := record.NewReader(f)
+	recording := &playback.Recording{}
+	for err == nil {
+		var e record.Event
+		if e, err = r.Next(); err == nil {
+			err = recording.Add(e)
+		}
+	}
+	if err != io.EOF {
+		return nil, err
+	}
+	return recording, nil
+})
+
+// replayed returns a model that shows the beginning of that recording.
+func replayed(t testing.TB) *Model {
+	t.Helper()
+	recording, err := recorded()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, recording := New(), &playback.Recording{}
-	for {
-		e, err := r.Next()
-		if err != nil {
-			break
-		}
-		if err := recording.Add(e); err != nil {
-			t.Fatal(err)
-		}
-	}
+	m := New()
 	m.begin(recording)
 	return m
 }
