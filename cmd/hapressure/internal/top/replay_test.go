@@ -132,3 +132,22 @@ func TestLoadingFails(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Steps visit each sample once, forward and back. A step from between two samples goes to
+// the next one.
+func TestSteps(t *testing.T) {
+	at := time.Unix(1000, 0)
+	times := []time.Time{at, at.Add(1), at.Add(1), at.Add(5)}
+	tr := travel{from: at, to: at.Add(5), at: at}
+	for _, step := range []struct{ steps, want int }{
+		{-1, 0}, {1, 1}, {1, 5}, {1, 5}, {-1, 1}, {-1, 0},
+	} {
+		if tr.jump(times, step.steps); tr.at.Sub(at) != time.Duration(step.want) {
+			t.Errorf("%d from there goes to %d, want %d", step.steps, tr.at.Sub(at), step.want)
+		}
+	}
+	tr.at = at.Add(3)
+	if tr.jump(times, 1); tr.at.Sub(at) != 5 {
+		t.Errorf("from between two it goes to %d", tr.at.Sub(at))
+	}
+}
