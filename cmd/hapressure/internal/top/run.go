@@ -20,8 +20,8 @@ const (
 	replayPeriod = 200 * time.Millisecond
 )
 
-// Run shows the model until q or the end of ctx, or until Load fails. Requests, purges and
-// Load run in goroutines, so that no key waits for them.
+// Run shows the model until q or the end of ctx, or until Load fails. Requests, purges
+// and Load run in goroutines, so that no key waits for them.
 func (m *Model) Run(ctx context.Context, s tcell.Screen) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -40,7 +40,8 @@ func TestMemoryThresholds(t *testing.T) {
 		"usage alone": {[]status.Threshold{usage(1, 70), usage(3, 95)}, func(*status.Target) {},
 			"1 at 0.70, 3 at 0.95"},
 		// 500 of 1000 bytes are free, which is room for two reloads.
-		"the earlier one": {[]status.Threshold{usage(1, 70), room(1, 2), usage(2, 85), room(2, 0.4)},
+		"the earlier one": {
+			[]status.Threshold{usage(1, 70), room(1, 2), usage(2, 85), room(2, 0.4)},
 			func(*status.Target) {}, "1 at 0.50, 2 at 0.85"},
 		"both must be met": {
 			[]status.Threshold{together(usage(1, 70)), together(room(1, 2))},
@@ -51,7 +52,8 @@ func TestMemoryThresholds(t *testing.T) {
 		"usage of another limit": {[]status.Threshold{usage(1, 70), room(2, 1)},
 			func(t *status.Target) { t.UsageLimit.Name = "MemAvailable" }, "2 at 0.75"},
 		"unknown footprint": {[]status.Threshold{usage(1, 70), room(1, 2)},
-			func(t *status.Target) { t.ReloadRoom = policy.Reading{Absent: "unknown"} }, "1 at 0.70"},
+			func(t *status.Target) { t.ReloadRoom = policy.Reading{Absent: "unknown"} },
+			"1 at 0.70"},
 		"at the limit": {[]status.Threshold{room(1, 2)},
 			func(t *status.Target) { t.Limit.Used = 1100 }, ""},
 		"more room than the limit": {[]status.Threshold{room(1, 5)}, func(*status.Target) {}, ""},
