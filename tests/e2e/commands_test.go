@@ -19,7 +19,7 @@ var elsewhere = []string{
 	"curl ",          // is not in the guest: controller/control tests the request
 	// shown for what it says of mistakes: see policy/language/testdata/bad
 	"hapressure policy check policy.yaml",
-	// shown for what it says of a failure: see cmd/hapressure/testdata/script/policy-test.txtar
+	// shown for what it says of a failure: see cmd/hapressure/testdata/script
 	"hapressure policy test mine_test.yaml",
 	// takes minutes in an emulated guest: see cmd/hapressure/internal/trials
 	"hapressure policy test /usr/share/hapressure/policies/tests/*.yaml",
