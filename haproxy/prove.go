@@ -56,14 +56,12 @@ func (known memories) prove(ctx context.Context, found []Instance, scan uint64) 
 	ctx, cancel := context.WithTimeoutCause(ctx, proofTime, errNoProofTime)
 	defer cancel()
 	seen := map[ID]sockets{}
-	for _, w := range known.unproven(found) {
-		m := known[w.ID]
-		if ctx.Err() != nil {
-			w.Why = context.Cause(ctx).Error()
-			continue
-		}
-		m.proved = scan
-		seen[w.ID] = m.proveCurrent(ctx, w)
+	rest := known.unproven(found)
+	for len(rest) > 0 && ctx.Err() == nil {
+		rest = known.proveCurrent(ctx, rest, scan, seen)
+	}
+	for _, w := range rest {
+		w.Why = context.Cause(ctx).Error()
 	}
 	now := proc.BootTicks()
 	for i := range found {
@@ -102,17 +100,59 @@ func (known memories) unproven(found []Instance) []*Worker {
 	return rest
 }
 
-// proveCurrent decides whether a worker is current, and returns what it found of its
-// sockets.
-func (m *memory) proveCurrent(ctx context.Context, w *Worker) sockets {
-	p, err := proc.Open(w.procfs, w.ID)
-	if err != nil {
-		w.Why = err.Error()
-		return notExamined
+// batchSockets bounds the sockets that are examined together. The sockets of the last
+// process of a batch may exceed it.
+const batchSockets = 20_000
+
+// proveCurrent examines the first of the workers in rest, enters into seen what it found
+// of their sockets, and returns the others.
+func (known memories) proveCurrent(ctx context.Context, rest []*Worker, scan uint64,
+	seen map[ID]sockets) []*Worker {
+	// A process with very many sockets may take all the time of the listing. Half of what
+	// there is stays for those that were listed before it.
+	deadline, _ := ctx.Deadline()
+	half, cancel := context.WithTimeoutCause(ctx, time.Until(deadline)/2, errNoProofTime)
+	defer cancel()
+	type opened struct {
+		*Worker
+		p *proc.Process
 	}
-	defer p.Close()
-	l, err := p.Accepting(ctx, m.listener)
-	m.listener = l
+	var listing proc.Listing
+	var listed []opened
+	for ; len(rest) > 0 && listing.Sockets < batchSockets && half.Err() == nil; rest = rest[1:] {
+		w := rest[0]
+		known[w.ID].proved = scan
+		p, err := proc.Open(w.procfs, w.ID)
+		if err != nil {
+			w.Why = err.Error()
+			continue
+		}
+		defer p.Close()
+		if listener := known[w.ID].listener; listener.Socket != "" {
+			if accepts, err := p.StillAccepts(ctx, listener); err != nil || accepts {
+				seen[w.ID] = known[w.ID].judgeSockets(w, p, listener, err)
+				continue
+			}
+		}
+		if err := listing.Add(half, p); err != nil {
+			w.Why = err.Error()
+			continue
+		}
+		listed = append(listed, opened{w, p})
+	}
+	listing.RemoveConnected(ctx)
+	for _, w := range listed {
+		l, err := listing.Accepting(ctx, w.p)
+		seen[w.ID] = known[w.ID].judgeSockets(w.Worker, w.p, l, err)
+	}
+	return rest
+}
+
+// judgeSockets decides by the listener that was found whether a worker is current.
+func (m *memory) judgeSockets(w *Worker, p *proc.Process, l proc.Listener, err error) sockets {
+	if err == nil {
+		m.listener = l
+	}
 	if err == nil && !m.started {
 		m.started, err = p.InEventLoop()
 	}

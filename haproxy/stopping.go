@@ -57,7 +57,7 @@ func recheck(ctx context.Context, procfs string, w Worker) (*Stopping, error) {
 
 // acceptsNothing returns ErrNotStopping if the process accepts connections.
 func acceptsNothing(ctx context.Context, p *proc.Process) error {
-	l, err := p.Accepting(ctx, proc.Listener{})
+	l, err := p.Accepting(ctx)
 	if err == nil && l.Socket != "" {
 		err = fmt.Errorf("%w: it accepts connections on %s", ErrNotStopping, l.Socket)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 )
 
 // Which sockets are connected.
@@ -45,7 +46,7 @@ var (
 // removeConnected removes from inodes the sockets that are connected, as far as the
 // tables show. Sockets of other families and of other network namespaces stay. A table is
 // read only while there are sockets left.
-func (p *Process) removeConnected(ctx context.Context, inodes map[string]bool) error {
+func (p *Process) removeConnected(ctx context.Context, inodes map[uint64]bool) error {
 	for _, table := range socketTables {
 		if len(inodes) == 0 {
 			return nil
@@ -59,17 +60,17 @@ func (p *Process) removeConnected(ctx context.Context, inodes map[string]bool) e
 }
 
 func (p *Process) removeConnectedIn(ctx context.Context, table socketTable,
-	inodes map[string]bool) error {
-	return p.eachSocket(ctx, table, func(state, inode []byte) {
-		if slices.Contains(table.connected, string(state)) {
-			delete(inodes, string(inode))
+	inodes map[uint64]bool) error {
+	return p.eachSocket(ctx, table, func(state string, inode uint64) {
+		if slices.Contains(table.connected, state) {
+			delete(inodes, inode)
 		}
 	})
 }
 
 // eachSocket calls do with the state and the inode in each line of a table.
 func (p *Process) eachSocket(ctx context.Context, table socketTable,
-	do func(state, inode []byte)) error {
+	do func(state string, inode uint64)) error {
 	f, err := os.Open(p.Path("net/" + table.name))
 	if err != nil {
 		return err
@@ -88,7 +89,10 @@ func (p *Process) eachSocket(ctx context.Context, table socketTable,
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
-		do(table.fields(line))
+		state, inode := table.fields(line)
+		if n, err := strconv.ParseUint(string(inode), 10, 64); err == nil { // no heading
+			do(string(state), n)
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ func (p *Process) countTCP(ctx context.Context) (n TCP, err error) {
 	if err != nil {
 		return n, err
 	}
-	own := map[string]bool{} // inodes
+	own := map[uint64]bool{} // inodes
 	for _, d := range all {
 		own[d.inode] = true
 	}
@@ -46,12 +46,12 @@ func (p *Process) countTCP(ctx context.Context) (n TCP, err error) {
 		if table.name != "tcp" && table.name != "tcp6" {
 			continue
 		}
-		err := p.eachSocket(ctx, table, func(state, inode []byte) {
+		err := p.eachSocket(ctx, table, func(state string, inode uint64) {
 			switch {
-			case !own[string(inode)]:
-			case slices.Contains(halfClosed, string(state)):
+			case !own[inode]:
+			case slices.Contains(halfClosed, state):
 				n.HalfClosed++
-			case slices.Contains(tcpConnected, string(state)):
+			case slices.Contains(tcpConnected, state):
 				n.Open++
 			}
 		})

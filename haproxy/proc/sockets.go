@@ -1,15 +1,14 @@
 package proc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +25,7 @@ import (
 // of a process that dies.
 //
 // In a process that was found to accept before, the listener found last is examined
-// first, and nothing else if it still accepts.
+// first, and nothing else if it still accepts (StillAccepts).
 
 // acceptTime bounds one examination of a process's sockets. A connection takes some
 // microseconds.
@@ -34,8 +33,11 @@ const acceptTime = 5 * time.Second
 
 var errTooManySockets = fmt.Errorf("it has more descriptors than can be examined in %v", acceptTime)
 
-// descriptor is a descriptor of a process, and the socket that it refers to.
-type descriptor struct{ number, inode string }
+// descriptor is a descriptor of a process, and the inode of the socket that it refers to.
+type descriptor struct {
+	number int
+	inode  uint64
+}
 
 // Listener is a socket that accepts, with its description. The zero value is none.
 type Listener struct {
@@ -43,53 +45,40 @@ type Listener struct {
 	Socket string
 }
 
-// Accepting returns a socket on which the process accepts connections or datagrams of any
-// peer, or none. last is what it returned before for this process. An error means that
-// the answer is not known.
-func (p *Process) Accepting(ctx context.Context, last Listener) (l Listener, err error) {
+// StillAccepts reports whether a socket that accepted before still does.
+func (p *Process) StillAccepts(ctx context.Context, last Listener) (bool, error) {
+	l, err := p.examine(ctx, []descriptor{last.descriptor})
+	return l.Socket != "", err
+}
+
+// examine returns the first of the sockets that accepts.
+func (p *Process) examine(ctx context.Context, of []descriptor) (l Listener, err error) {
 	short, cancel := context.WithTimeout(ctx, acceptTime)
 	defer cancel()
 	// The close of the last copy of a socket can take as long as its owner has set
 	// (SO_LINGER).
-	Bounded(short, func() { l, err = p.findListener(short, last) })
+	Bounded(short, func() {
+		var dir *os.File
+		if dir, err = os.Open(p.Path("fd")); err == nil {
+			defer dir.Close()
+			l, err = p.firstAccepting(short, dir, of)
+		}
+	})
+	return l, p.explain(ctx, err)
+}
+
+// explain completes an error of an examination within ctx.
+func (p *Process) explain(ctx context.Context, err error) error {
 	switch {
-	case err == nil || ctx.Err() != nil:
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
 	case !p.Alive():
 		err = ErrGone
 	case errors.Is(err, context.DeadlineExceeded):
 		err = errTooManySockets
 	}
-	if err != nil {
-		err = fmt.Errorf("examining the sockets of pid %d: %w", p.PID, err)
-	}
-	return l, err
-}
-
-func (p *Process) findListener(ctx context.Context, last Listener) (Listener, error) {
-	dir, err := os.Open(p.Path("fd"))
-	if err != nil {
-		return Listener{}, err
-	}
-	defer dir.Close()
-	if last.Socket != "" {
-		l, err := p.firstAccepting(ctx, dir, []descriptor{last.descriptor})
-		if err != nil || l.Socket != "" {
-			return l, err
-		}
-	}
-	all, err := listSockets(ctx, dir)
-	if err != nil {
-		return Listener{}, err
-	}
-	left := map[string]bool{} // inodes
-	for _, d := range all {
-		left[d.inode] = true
-	}
-	if err := p.removeConnected(ctx, left); err != nil {
-		return Listener{}, err
-	}
-	all = slices.DeleteFunc(all, func(d descriptor) bool { return !left[d.inode] })
-	return p.firstAccepting(ctx, dir, all)
+	return fmt.Errorf("examining the sockets of pid %d: %w", p.PID, err)
 }
 
 // listSockets lists the sockets in a directory /proc/PID/fd.
@@ -97,12 +86,16 @@ func listSockets(ctx context.Context, dir *os.File) (all []descriptor, err error
 	for {
 		names, err := dir.Readdirnames(256)
 		for _, name := range names {
+			number, err := strconv.Atoi(name)
+			if err != nil {
+				return nil, err
+			}
 			inode, err := socketInode(dir, name)
 			if err != nil {
 				return nil, err
 			}
-			if inode != "" {
-				all = append(all, descriptor{name, inode})
+			if inode != 0 {
+				all = append(all, descriptor{number, inode})
 			}
 		}
 		if err == io.EOF {
@@ -114,22 +107,22 @@ func listSockets(ctx context.Context, dir *os.File) (all []descriptor, err error
 	}
 }
 
-// socketInode returns the inode of the socket that a descriptor refers to; "" if it is
+// socketInode returns the inode of the socket that a descriptor refers to; 0 if it is
 // closed or is no socket.
-func socketInode(dir *os.File, name string) (string, error) {
+func socketInode(dir *os.File, name string) (uint64, error) {
 	link := make([]byte, len("socket:[18446744073709551615]"))
 	n, err := unix.Readlinkat(int(dir.Fd()), name, link)
 	if errors.Is(err, unix.ENOENT) {
-		return "", nil
+		return 0, nil
 	}
 	if err != nil {
-		return "", err
+		return 0, err
 	}
-	inode, ok := strings.CutPrefix(string(link[:n]), "socket:[")
+	inode, ok := bytes.CutPrefix(link[:n], []byte("socket:["))
 	if !ok {
-		return "", nil
+		return 0, nil
 	}
-	return strings.TrimSuffix(inode, "]"), nil
+	return strconv.ParseUint(string(bytes.TrimSuffix(inode, []byte("]"))), 10, 64)
 }
 
 // firstAccepting returns the first of the sockets that accepts. It skips a descriptor
@@ -140,7 +133,7 @@ func (p *Process) firstAccepting(ctx context.Context, dir *os.File, of []descrip
 		if ctx.Err() != nil {
 			return Listener{}, ctx.Err()
 		}
-		if inode, err := socketInode(dir, d.number); err != nil {
+		if inode, err := socketInode(dir, strconv.Itoa(d.number)); err != nil {
 			return Listener{}, err
 		} else if inode != d.inode {
 			continue
@@ -154,11 +147,7 @@ func (p *Process) firstAccepting(ctx context.Context, dir *os.File, of []descrip
 }
 
 // acceptsOn examines one descriptor. One that was closed meanwhile accepts nothing.
-func (p *Process) acceptsOn(name string) (socket string, err error) {
-	number, err := strconv.Atoi(name)
-	if err != nil {
-		return "", err
-	}
+func (p *Process) acceptsOn(number int) (socket string, err error) {
 	fd, err := p.CopyDescriptor(number)
 	if errors.Is(err, unix.EBADF) {
 		return "", nil
