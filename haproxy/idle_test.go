@@ -62,7 +62,7 @@ func testIdle(t *testing.T, h *haproxytest.HAProxy, front string, server net.Lis
 	scan(t, s, h, "one current worker", hasStates(StateCurrent))
 	reload()
 	in := scan(t, s, h, "one stopping worker", hasStates(StateStopping, StateCurrent))
-	for _, want := range []string{"", "one side has closed each of its 2 TCP connections"} {
+	for _, want := range []string{"", "one side has closed each of its TCP connections (2)"} {
 		h.Eventually("the worker is idle: "+want, func() error {
 			why, err := in.Workers[0].Idle(t.Context())
 			if err != nil || want == "" && why != "" || !strings.Contains(why, want) {

@@ -171,6 +171,7 @@ func TestMakeRoomByDraining(t *testing.T) {
 func TestMakeRoomTogether(t *testing.T) {
 	_, client, j, tree := daemonIn(t, tiersNotEntered)
 	known(t, client)
+	tree.Write(group, "memory.current", "950000000\n") // room for 5 reloads at most
 	// waits returns an error unless n clients wait.
 	waits := func(n int) func() error {
 		return func() error {
@@ -190,7 +191,7 @@ func TestMakeRoomTogether(t *testing.T) {
 		left <- err
 	}()
 	haproxytest.Eventually(t, "a request", waits(1))
-	answered := ask(t, client, 30)
+	answered := ask(t, client, 12)
 	haproxytest.Eventually(t, "both requests", waits(2))
 	leave()
 	if err := <-left; !errors.Is(err, context.Canceled) {
