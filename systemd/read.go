@@ -29,6 +29,7 @@ func ParseEntry(line []byte, prefix string) (time.Time, Entry, error) {
 		MessageID: string(all["MESSAGE_ID"]), Message: string(all["MESSAGE"]),
 		Fields: map[string]string{},
 	}
+	e.Priority, _ = strconv.Atoi(string(all["PRIORITY"])) // 0 if there is none
 	for name, v := range all {
 		if strings.HasPrefix(name, prefix) {
 			e.Fields[name] = string(v)

@@ -155,7 +155,7 @@ func TestWorkersAndPurgeWithoutMaster(t *testing.T) {
 	young := strconv.Itoa(h.LaunchInstead())
 	h.Eventually("the old one is stopping", func() error {
 		code, out := call(t, bin, "workers", "--pid", old)
-		if code != 0 || !strings.HasPrefix(out, "No master, no hard-stop-after\n") ||
+		if code != 0 || !strings.Contains(out, "\n\nNo master, no hard-stop-after\n") ||
 			!strings.Contains(out, " stopping ") {
 			return fmt.Errorf("exit %d\n%s", code, out)
 		}

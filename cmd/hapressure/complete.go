@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hapressure/cmd/hapressure/internal/daemon"
+	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/controller/control"
 	"hapressure/controller/status"
 )
@@ -23,6 +24,7 @@ func addCompletions(cmd *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"unit": fromDaemon(targets), "target": fromDaemon(targets), "pid": fromDaemon(workers),
 		"cgroup": fromDaemon(targets), "tier": fromDaemon(tiers),
+		"color":  words(render.Colors...),
 		"action": words(eventFilters["action"]...), "result": words(eventFilters["result"]...),
 		"log-format": words(daemon.LogFormats...),
 	} {

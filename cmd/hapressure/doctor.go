@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +11,7 @@ import (
 func doctorCommand() *cobra.Command {
 	var socket string
 	var asJSON bool
+	var screen *screenOptions
 	cmd := &cobra.Command{
 		Use:        "doctor",
 		SuggestFor: []string{"check", "diagnose"},
@@ -30,18 +30,20 @@ Exit codes: 0 no problem, with or without warnings; 1 failed; 2 wrong usage; 3 p
 		Example: "  hapressure doctor\n  hapressure doctor --json | jq '.findings[] | select(.level != \"ok\")'",
 		Args:    usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			on, err := screen.of(cmd)
+			if err != nil {
+				return err
+			}
 			findings, verdict := doctor.Examine(cmd.Context(), socket, version)
 			if asJSON {
 				return errors.Join(writeJSON(cmd.OutOrStdout(),
 					map[string]any{"findings": findings}), verdict)
 			}
-			for _, f := range findings {
-				fmt.Fprintln(cmd.OutOrStdout(), f)
-			}
-			return verdict
+			return errors.Join(doctor.Print(cmd.OutOrStdout(), on, findings), verdict)
 		},
 	}
 	socketFlag(cmd, &socket)
+	screen = screenFlags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

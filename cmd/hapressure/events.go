@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -30,12 +30,14 @@ var eventFilters = map[string][]string{
 
 func eventsCommand() *cobra.Command {
 	var follow, asJSON bool
+	var screen *screenOptions
 	cmd := &cobra.Command{
 		Use:        "events",
 		SuggestFor: []string{"log", "logs", "journal"},
 		Short:      "Show what hapressure observed and did, from the journal",
 		Long: `Show hapressure's journal entries, the oldest first. If a flag is repeated,
-entries of any of its values are shown. Different flags must all match.
+entries of any of its values are shown. Different flags must all match. On a terminal a summary
+precedes them, and long entries are cut: --full shows them whole.
 
 With --json each entry is an object on a line of its own: time, message, kind, and the fields
 that docs/logging.md lists, in lower case and without HAPRESSURE_.
@@ -51,6 +53,10 @@ Exit codes: 0 shown, even if there are no entries, 1 failed, 2 wrong usage.`,
   hapressure events --target haproxy.service --action purge-ssl-cache --json`,
 		Args: usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			on, err := screen.of(cmd)
+			if err != nil {
+				return err
+			}
 			args, err := journalctlArgs(cmd, follow)
 			if err != nil {
 				return err
@@ -58,24 +64,24 @@ Exit codes: 0 shown, even if there are no entries, 1 failed, 2 wrong usage.`,
 			ctx, stop := host.UntilSignal(cmd.Context())
 			defer stop()
 			out := cmd.OutOrStdout()
-			err = journalctl.Read(ctx, args, cmd.ErrOrStderr(),
-				func(at time.Time, e systemd.Entry) error {
-					if asJSON {
-						return json.NewEncoder(out).Encode(journalctl.JSON(at, e))
-					}
-					// An entry may quote text of other processes, which a terminal might
-					// execute.
-					words := strings.FieldsFunc(e.Message,
-						func(r rune) bool { return !unicode.IsGraphic(r) })
-					_, err := fmt.Fprintln(out, at.Format(time.RFC3339), strings.Join(words, " "))
-					return err
-				})
+			show := func(at time.Time, e systemd.Entry) error {
+				return json.NewEncoder(out).Encode(journalctl.JSON(at, e))
+			}
+			list := listing{out: out, screen: on, summarize: on.Terminal && !follow}
+			if !asJSON {
+				show = list.show
+			}
+			err = journalctl.Read(ctx, args, cmd.ErrOrStderr(), show)
+			if err == nil && !asJSON {
+				err = list.end()
+			}
 			if errors.Is(err, journalctl.ErrTime) {
 				return usageError{fmt.Errorf("--since or --until %w", err)}
 			}
 			return err
 		},
 	}
+	screen = screenFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVarP(&follow, "follow", "f", false,
 		"show the last 10 entries, and then new ones as they arrive")
@@ -88,6 +94,57 @@ Exit codes: 0 shown, even if there are no entries, 1 failed, 2 wrong usage.`,
 	f.StringArray("result", nil, "only actions with this `RESULT`: "+strings.Join(eventFilters["result"], ", "))
 	f.BoolVar(&asJSON, "json", false, "print JSON, one object a line")
 	return cmd
+}
+
+// listing prints entries as lines of text.
+type listing struct {
+	out       io.Writer
+	screen    render.Screen
+	summarize bool           // the first entries wait for a summary
+	waiting   []render.Event // render.MostEvents at most
+	cut       int            // entries
+}
+
+func (l *listing) show(at time.Time, e systemd.Entry) error {
+	shown := render.Event{At: at, Kind: controller.Kinds()[e.MessageID], Message: e.Message,
+		Priority: e.Priority}
+	if !l.summarize {
+		return l.print(shown)
+	}
+	if l.waiting = append(l.waiting, shown); len(l.waiting) == render.MostEvents {
+		return l.flush()
+	}
+	return nil
+}
+
+func (l *listing) print(e render.Event) error {
+	cut, err := e.Print(l.out, l.screen)
+	if cut {
+		l.cut++
+	}
+	return err
+}
+
+// flush prints the summary and the entries that wait for it.
+func (l *listing) flush() error {
+	l.summarize = false
+	_, err := fmt.Fprintln(l.out, render.EventsSummary(l.screen, l.waiting))
+	for _, e := range l.waiting {
+		err = errors.Join(err, l.print(e))
+	}
+	return err
+}
+
+// end prints what still waits, and how to see what was cut.
+func (l *listing) end() (err error) {
+	if l.summarize {
+		err = l.flush()
+	}
+	if err == nil && l.cut > 0 {
+		_, err = fmt.Fprintln(l.out, l.screen.Paint(render.Minor, policy.Count(l.cut, "entry")+
+			" cut. --full shows all."))
+	}
+	return err
 }
 
 // journalctlArgs returns the arguments of journalctl. No value is an argument of its own,

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hapressure/cmd/hapressure/internal/recordings"
+	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/cmd/hapressure/internal/selector"
 	"hapressure/controller/control"
 )
@@ -47,6 +48,30 @@ func (d *decimal) String() string { return strconv.Itoa(int(*d)) }
 
 // Type is that of pflag's numbers.
 func (d *decimal) Type() string { return "int" }
+
+// screenOptions are the flags that say how text is shown.
+type screenOptions struct {
+	color string
+	full  bool
+}
+
+func screenFlags(cmd *cobra.Command) *screenOptions {
+	var o screenOptions
+	cmd.Flags().StringVar(&o.color, "color", "auto",
+		"colour text: auto, which is on a terminal unless NO_COLOR is set, always, or never")
+	cmd.Flags().BoolVar(&o.full, "full", false,
+		"show all on a terminal, whatever its width")
+	return &o
+}
+
+// of returns the screen that the standard output of a command is.
+func (o *screenOptions) of(cmd *cobra.Command) (render.Screen, error) {
+	s := render.NewScreen(cmd.OutOrStdout(), o.color)
+	if o.full {
+		s.Width = 0
+	}
+	return s, oneOf("color", o.color, render.Colors)
+}
 
 func policyFlag(cmd *cobra.Command, files *[]string) {
 	cmd.Flags().StringArrayVarP(files, "policy", "p", nil,

@@ -23,6 +23,7 @@ var errRefused = errors.New("refused")
 func purgeCommand() *cobra.Command {
 	var instances *selector.Selector
 	var dryRun, asJSON bool
+	var screen *screenOptions
 	cmd := &cobra.Command{
 		Use:        "purge",
 		SuggestFor: []string{"clear", "flush", "empty"},
@@ -44,6 +45,10 @@ none failed.`,
 		Example: "  hapressure purge --dry-run\n  hapressure purge --unit haproxy\n  hapressure purge --pid 4711 --json",
 		Args:    usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			on, err := screen.of(cmd)
+			if err != nil {
+				return err
+			}
 			ctx, stop := host.UntilSignal(cmd.Context())
 			defer stop()
 			rows, err := purgeHere(ctx, *instances, dryRun, func(done, of int) {
@@ -57,12 +62,13 @@ none failed.`,
 			if asJSON {
 				err = writeJSON(cmd.OutOrStdout(), map[string]any{"workers": rows})
 			} else {
-				err = render.Purges(cmd.OutOrStdout(), rows)
+				err = render.Purges(cmd.OutOrStdout(), on, rows)
 			}
 			return errors.Join(err, verdict(rows))
 		},
 	}
 	instances = instanceFlags(cmd)
+	screen = screenFlags(cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "check and report, but write nothing")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

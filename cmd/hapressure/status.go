@@ -17,6 +17,7 @@ var errWatch = usageError{errors.New("--watch was removed: use 'hapressure top',
 func statusCommand() *cobra.Command {
 	var socket string
 	var asJSON bool
+	var screen *screenOptions
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show each target's tier, memory, pressure, workers and last actions",
@@ -47,6 +48,10 @@ Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but the daemon is not run
 			return usage(noArguments)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			on, err := screen.of(cmd)
+			if err != nil {
+				return err
+			}
 			in := inspect.Inspector{Socket: socket, Journal: host.Stderr{}}
 			s, err := in.Status(cmd.Context())
 			if err != nil {
@@ -56,7 +61,7 @@ Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but the daemon is not run
 			if asJSON {
 				err = writeJSON(out, s)
 			} else {
-				_, err = io.WriteString(out, render.Status(s, render.Width(out)))
+				_, err = io.WriteString(out, render.Status(s, on))
 			}
 			if err == nil && s.Daemon == nil {
 				err = errNoDaemon
@@ -65,6 +70,7 @@ Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but the daemon is not run
 		},
 	}
 	socketFlag(cmd, &socket)
+	screen = screenFlags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringP("watch", "w", "", "")
 	watch := cmd.Flags().Lookup("watch")

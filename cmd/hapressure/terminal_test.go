@@ -103,7 +103,8 @@ func TestOnTerminal(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	bin, socket := program(t), fakeDaemon(t, statustest.Status(statustest.Storm("haproxy.service",
 		12)))
-	text := render.Status(statustest.Status(statustest.Storm("haproxy.service", 12)), 80)
+	text := render.Status(statustest.Status(statustest.Storm("haproxy.service", 12)),
+		render.Screen{Width: 80, Color: true})
 	lines := strings.ReplaceAll(text, "\n", "\r\n")
 
 	if out := onTerminal(t, exec.Command(bin, "status", "--socket", socket), "",
@@ -172,7 +173,7 @@ func TestNoLogLinesOnScreen(t *testing.T) {
 func TestStatusCommand(t *testing.T) {
 	bin, socket := program(t), fakeDaemon(t, statustest.Status(statustest.Blind()))
 	if code, out := call(t, bin, "status", "--socket", socket); code != 0 ||
-		out != render.Status(statustest.Status(statustest.Blind()), 0) {
+		out != render.Status(statustest.Status(statustest.Blind()), render.Screen{}) {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	if code, s := callJSON[status.Status](t, bin, "status", "--socket", socket); code != 0 ||

@@ -14,6 +14,7 @@ import (
 func workersCommand() *cobra.Command {
 	var instances *selector.Selector
 	var detail, asJSON bool
+	var screen *screenOptions
 	cmd := &cobra.Command{
 		Use:        "workers",
 		SuggestFor: []string{"list", "ls", "ps"},
@@ -37,6 +38,10 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 		Example: "  hapressure workers\n  hapressure workers --detail\n  hapressure workers --unit haproxy --json",
 		Args:    usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			on, err := screen.of(cmd)
+			if err != nil {
+				return err
+			}
 			s := haproxy.NewScanner(host.Procfs)
 			found, _, err := instances.Find(cmd.Context(), s)
 			if err != nil {
@@ -50,15 +55,17 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 			if instances.PID == 0 {
 				leftOut = controller.DescribeLeftOut(s.LeftOut())
 			}
+			held := controller.HeldByStopping(masters)
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), map[string]any{"masters": masters,
 					"left_out": leftOut,
-					"stopping": controller.HeldByStopping(masters)})
+					"stopping": held})
 			}
-			return render.Workers(cmd.OutOrStdout(), masters, leftOut)
+			return render.Workers(cmd.OutOrStdout(), on, masters, leftOut, held)
 		},
 	}
 	instances = instanceFlags(cmd)
+	screen = screenFlags(cmd)
 	cmd.Flags().BoolVar(&detail, "detail", false, "ask stopping workers what makes up their memory")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

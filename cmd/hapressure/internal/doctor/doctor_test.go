@@ -482,7 +482,7 @@ func TestStatusTellsMissingRights(t *testing.T) {
 	e, _ := sound(t)
 	e.status.Daemon.MissingRights = []status.Privilege{{Name: "CAP_KILL",
 		Actions: []string{"trim-pools"}, Missing: "not there", Why: "signal"}}
-	if out := render.Status(e.status, 0); !strings.Contains(out,
+	if out := render.Status(e.status, render.Screen{}); !strings.Contains(out,
 		"Missing: CAP_KILL: not there; needed to signal; trim-pools cannot be done\n") {
 		t.Error(out)
 	}

@@ -3,9 +3,7 @@ package doctor
 import (
 	"errors"
 	"fmt"
-	"strings"
 
-	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/controller"
 	"hapressure/controller/status"
 	"hapressure/haproxy"
@@ -56,15 +54,6 @@ const (
 	warning = "warning"
 	problem = "problem"
 )
-
-func (f Finding) String() string {
-	text := fmt.Sprintf("%-8s %-10s %s", f.Level, f.Check,
-		render.Printable(strings.ReplaceAll(f.Found, "\n", "; ")))
-	if f.Do != "" {
-		text += fmt.Sprintf("\n%20s-> %s", "", f.Do)
-	}
-	return text
-}
 
 func (e *exam) say(level, do, format string, args ...any) {
 	e.findings = append(e.findings, Finding{level, e.check, fmt.Sprintf(format, args...), do})

@@ -12,9 +12,13 @@ import (
 )
 
 // details prints what makes up the memory of the stopping workers of a master, and sums.
-func details(out io.Writer, m status.Master) error {
-	rows := [][]string{{"GEN", "PID", "CACHE", "HTTP CACHES", "OTHER SHARED", "PRIVATE", "SWAPPED",
-		"HUGE PAGES", "POOLS", "USED", "KERNEL", "FILES"}}
+// It returns the columns that gave way.
+func details(out io.Writer, s Screen, m status.Master) (yielded []string, err error) {
+	t := Table{Columns: []Column{{Title: "GEN"}, {Title: "PID"}, {Title: "CACHE"},
+		{Title: "HTTP CACHES", Yields: 2}, {Title: "OTHER SHARED", Yields: 5},
+		{Title: "PRIVATE"}, {Title: "SWAPPED", Yields: 1}, {Title: "HUGE PAGES", Yields: 3},
+		{Title: "POOLS"}, {Title: "USED", Yields: 6}, {Title: "KERNEL", Yields: 4},
+		{Title: "FILES", Yields: 7}}}
 	var sums [9]uint64
 	files := 0
 	for _, w := range m.Workers {
@@ -22,30 +26,31 @@ func details(out io.Writer, m status.Master) error {
 		if d == nil {
 			continue
 		}
-		row := []string{strconv.Itoa(w.Generation), strconv.Itoa(w.PID)}
+		row := Cells(strconv.Itoa(w.Generation), strconv.Itoa(w.PID))
 		for i, size := range []*uint64{w.Cache, d.HTTPCaches, otherShared(w), w.Private, w.Swapped,
 			d.HugePages, d.PoolsHeld, d.PoolsUsed, w.Kernel} {
-			row = append(row, Known(size, Size))
+			row = append(row, Cells(Known(size, Size))...)
 			sums[i] += or0(size)
 		}
-		rows = append(rows, append(row, Known(w.OpenFiles, strconv.Itoa)))
+		t.Rows = append(t.Rows, append(row, Cells(Known(w.OpenFiles, strconv.Itoa))...))
 		files += or0(w.OpenFiles)
 	}
-	if len(rows) == 1 {
-		return nil
+	if len(t.Rows) == 0 {
+		return nil, nil
 	}
-	sum := []string{"", "sum"}
+	sum := Cells("", "sum")
 	for _, n := range sums {
-		sum = append(sum, Size(n))
+		sum = append(sum, Cells(Size(n))...)
 	}
+	t.Rows = append(t.Rows, append(sum, Cells(strconv.Itoa(files))...))
 	fmt.Fprintln(out)
-	if err := Table(out, "", append(rows, append(sum, strconv.Itoa(files)))); err != nil {
-		return err
+	if yielded, err = t.Print(out, s); err != nil {
+		return nil, err
 	}
 	for _, text := range contents(m.Workers) {
-		fmt.Fprintln(out, Printable(text))
+		fmt.Fprintln(out, Wrap(text, s.Width, 2))
 	}
-	return nil
+	return yielded, nil
 }
 
 // otherShared returns the shared memory of a worker that is no recognised cache, nil if

@@ -11,33 +11,33 @@ import (
 	"hapressure/policy"
 )
 
-// Status returns a status in lines of a width, 0 for any: first what is wrong with the
-// daemon, then the targets.
-func Status(s status.Status, width int) string {
+// Status returns a status for a screen: a summary, what is wrong with the daemon, and the
+// targets.
+func Status(s status.Status, on Screen) string {
 	var b strings.Builder
-	note := func(text string) { fmt.Fprintln(&b, Wrap(text, width, 2)) }
+	note := func(l Level, text string) {
+		fmt.Fprintln(&b, on.Paint(l, Wrap(text, on.Width, 2)))
+	}
+	note(summary(s))
 	d := s.Daemon
 	if d == nil {
-		note("The daemon is not running; status has inspected the host. Start it: systemctl start hapressure")
+		note(Warning, "The daemon is not running; status has inspected the host. Start it: systemctl start hapressure")
 	} else if d.DryRun {
-		note("Dry run: the daemon decides and reports, but changes no worker.")
+		note(Warning, "Dry run: the daemon decides and reports, but changes no worker.")
 	}
 	if d != nil {
 		for _, r := range d.MissingRights {
-			note("Missing: " + r.String())
+			note(Warning, "Missing: "+r.String())
 		}
 	}
 	if s.Policy.Rejected != "" {
-		note("An older policy is in force, because the files have mistakes: " + s.Policy.Rejected)
+		note(Problem, "An older policy is in force, because the files have mistakes: "+
+			s.Policy.Rejected)
 	}
-	if len(s.Targets) == 0 {
-		note("No target of the policy is running.")
-	}
-	if b.Len() > 0 {
-		b.WriteByte('\n')
-	}
+	b.WriteByte('\n')
+	var cut []string
 	for _, t := range s.Targets {
-		targetText(&b, t, s, width)
+		cut = append(cut, targetText(&b, t, s, on)...)
 		b.WriteByte('\n')
 	}
 	text := fmt.Sprintf("%s, in force for %s", s.Policy.Origin, Since(s.At, s.Policy.Since))
@@ -45,20 +45,69 @@ func Status(s status.Status, width int) string {
 		text += fmt.Sprintf("; hapressure %s, pid %d, up %s", d.Version, d.PID,
 			Since(s.At, d.Started))
 	}
-	note(strings.ToUpper(text[:1]) + text[1:])
+	note(Plain, strings.ToUpper(text[:1])+text[1:])
+	cutNote(&b, on, cut)
 	return b.String()
+}
+
+// summary returns the worst of all targets, and what all stopping workers hold.
+func summary(s status.Status) (Level, string) {
+	if len(s.Targets) == 0 {
+		return Warning, "No target of the policy is running."
+	}
+	worst := slices.MaxFunc(s.Targets, func(a, b status.Target) int {
+		return cmp.Or(cmp.Compare(severity(a), severity(b)), cmp.Compare(a.Tier, b.Tier),
+			cmp.Compare(a.Usage.Value, b.Usage.Value))
+	})
+	text := policy.Count(len(s.Targets), "target")
+	if len(s.Targets) > 1 {
+		text += ", the worst is " + worst.Name
+	}
+	text += ": " + Tier(worst, s)
+	if worst.Limit.Bytes > 0 {
+		text += fmt.Sprintf("; %.0f%% of its memory used",
+			100*float64(worst.Limit.Used)/float64(worst.Limit.Bytes))
+	}
+	var held, stopping uint64
+	for _, t := range s.Targets {
+		stopping += uint64(t.Stopping.Workers)
+		held += t.Stopping.Cache + t.Stopping.OtherShared + t.Stopping.Private + t.Stopping.Kernel
+	}
+	switch stopping {
+	case 0:
+		text += "; no stopping worker"
+	case 1:
+		text += "; a stopping worker holds " + Size(held)
+	default:
+		text += fmt.Sprintf("; %d stopping workers hold %s", stopping, Size(held))
+	}
+	return severity(worst), text + "."
+}
+
+// severity is the level of a target's tier. A tier without a threshold is always entered.
+func severity(t status.Target) Level {
+	entered := func(th status.Threshold) bool { return th.Tier <= t.Tier }
+	switch {
+	case t.Tier > 0 && t.Tier == len(t.Tiers):
+		return Problem
+	case slices.ContainsFunc(t.Thresholds, entered):
+		return Warning
+	}
+	return Good
 }
 
 // shownActions is how many of the last actions are shown.
 const shownActions = 5
 
-func targetText(b *strings.Builder, t status.Target, s status.Status, width int) {
+// targetText writes a target. It returns the columns that gave way.
+func targetText(b *strings.Builder, t status.Target, s status.Status, on Screen) (cut []string) {
 	line := func(label, text string) {
 		if text != "" {
-			fmt.Fprintf(b, "  %-10s%s\n", label, Wrap(text, width, 12))
+			fmt.Fprintf(b, "  %s%s\n", on.Paint(Minor, fmt.Sprintf("%-10s", label)),
+				Wrap(text, on.Width, 12))
 		}
 	}
-	fmt.Fprintf(b, "%s  %s\n", Printable(t.Name), Printable(Tier(t, s)))
+	fmt.Fprintf(b, "%s  %s\n", Printable(t.Name), on.Paint(severity(t), Printable(Tier(t, s))))
 	line("because", t.TierWhy)
 	line("left when", t.TierLeave)
 	for _, w := range t.Withheld {
@@ -91,15 +140,23 @@ func targetText(b *strings.Builder, t status.Target, s status.Status, width int)
 	}
 	for _, m := range t.Masters {
 		b.WriteByte('\n')
-		Table(b, "  ", WorkerTable(m.Workers))
+		table := workerTable(m.Workers).without("SHARED", "PROOF")
+		table.Indent = "  "
+		yielded, _ := table.Print(b, on)
+		cut = append(cut, yielded...)
 	}
 	if len(t.Actions) > 0 {
 		b.WriteByte('\n')
 	}
 	for _, a := range slices.Backward(t.Actions[max(0, len(t.Actions)-shownActions):]) {
-		fmt.Fprintf(b, "  %-11s %s\n", Since(s.At, a.At)+" ago", Wrap(Action(a), width, 14))
+		fmt.Fprintf(b, "  %-11s %s\n", Since(s.At, a.At)+" ago",
+			on.Paint(outcomes[a.Result], Wrap(Action(a), on.Width, 14)))
 	}
+	return cut
 }
+
+// outcomes are the levels of the results of actions.
+var outcomes = map[policy.Result]Level{policy.Refused: Warning, policy.Failed: Problem}
 
 // Tier returns the tier of a target, and since when it is in it.
 func Tier(t status.Target, s status.Status) string {

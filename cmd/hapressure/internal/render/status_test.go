@@ -23,19 +23,25 @@ func TestStatusText(t *testing.T) {
 		"crowded": statustest.Status(statustest.Crowded()), "blind": dry, "none": none,
 		"look": look} {
 		for _, width := range []int{0, 80, 120} {
-			text := Status(s, width)
+			text := Status(s, Screen{Width: width})
 			golden.Check(t, "testdata/"+fmt.Sprintf("status-%s-%d.txt", name, width), text)
-			for line := range strings.Lines(text) {
-				if n := len([]rune(line)) - 1; width > 0 && n > width {
-					t.Errorf("%s at %d columns has a line of %d: %s", name, width, n, line)
-				}
-			}
+			wantWidth(t, text, width)
 			if strings.ContainsFunc(text, func(r rune) bool {
 				return r < ' ' && r != '\n' ||
 					r == 0x7f
 			}) {
 				t.Errorf("%s holds control characters: %q", name, text)
 			}
+		}
+	}
+}
+
+// wantWidth holds that no line of a text is longer than a screen of a width.
+func wantWidth(t *testing.T, text string, width int) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if n := len([]rune(line)) - 1; width > 0 && n > width {
+			t.Errorf("at %d columns a line has %d: %s", width, n, line)
 		}
 	}
 }

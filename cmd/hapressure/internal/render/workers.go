@@ -19,6 +19,9 @@ const (
 	Current  = "current"
 )
 
+// states are the levels of the states of workers.
+var states = map[string]Level{"current": Good, Stopping: Warning, "unknown": Problem}
+
 // WorkersSummary counts workers by their state, and says what the stopping ones hold.
 func WorkersSummary(masters []status.Master, held status.Memory) string {
 	count := map[string]int{}
@@ -64,48 +67,88 @@ func Held(m status.Memory) string {
 	return text
 }
 
-// WorkerTable returns a heading and a row for each worker.
-func WorkerTable(workers []status.Worker) [][]string {
-	rows := [][]string{{"GEN", "PID", "STATE", "AGE", "STOPPING", "CONNS", "CACHE", "PRIVATE",
-		"HARD STOP"}}
+// workerTable has a row for each worker.
+func workerTable(workers []status.Worker) Table {
+	t := Table{Columns: []Column{{Title: "GEN"}, {Title: "PID"}, {Title: "STATE", Text: true},
+		{Title: "AGE"}, {Title: "STOPPING", Yields: 1}, {Title: "CONNS"}, {Title: "CACHE"},
+		{Title: "SHARED", Yields: 3}, {Title: "PRIVATE"}, {Title: "HARD STOP", Yields: 2},
+		{Title: "PROOF", Text: true, Yields: 4}}}
 	for _, w := range workers {
-		rows = append(rows, []string{strconv.Itoa(w.Generation), strconv.Itoa(w.PID), w.State,
-			Span(w.Age),
+		row := Cells(strconv.Itoa(w.Generation), strconv.Itoa(w.PID), w.State, Span(w.Age),
 			Known(w.StoppingFor, Span), Known(w.Connections, strconv.Itoa), Known(w.Cache, Size),
-			Known(w.Private, Size), Known(w.HardStopIn, Span)})
+			Known(w.Shared, Size), Known(w.Private, Size), Known(w.HardStopIn, Span), w.Proof)
+		row[2].Level = states[w.State]
+		t.Rows = append(t.Rows, row)
 	}
-	return rows
+	return t
 }
 
-// Workers prints masters with their workers, and the processes that were left out.
-func Workers(out io.Writer, masters []status.Master, leftOut []status.LeftOut) error {
-	if len(masters) == 0 {
-		fmt.Fprintln(out, "No HAProxy is running.")
+// Workers prints a summary, masters with their workers, and the processes that were left
+// out. held is what the stopping workers hold.
+func Workers(out io.Writer, s Screen, masters []status.Master, leftOut []status.LeftOut,
+	held status.Memory) error {
+	note := func(l Level, text string) error {
+		_, err := fmt.Fprintln(out, s.Paint(l, Wrap(text, s.Width, 2)))
+		return err
 	}
-	for i, m := range masters {
-		if i > 0 {
-			fmt.Fprintln(out)
-		}
-		fmt.Fprintf(out, "%s, %s\n", MasterName(m), masterText(m))
-		rows := WorkerTable(m.Workers)
-		texts, shared := []string{"PROOF"}, slices.Index(rows[0], "PRIVATE")
-		rows[0] = slices.Insert(rows[0], shared, "SHARED")
-		for j, w := range m.Workers {
-			rows[j+1] = slices.Insert(rows[j+1], shared, Known(w.Shared, Size))
-			texts = append(texts, w.Proof)
-		}
-		if err := TextTable(out, rows, texts); err != nil {
+	if err := note(workersSummary(masters, held)); err != nil {
+		return err
+	}
+	var cut []string
+	for _, m := range masters {
+		fmt.Fprintln(out)
+		note(Plain, MasterName(m)+", "+masterText(m))
+		yielded, err := workerTable(m.Workers).Print(out, s)
+		if err != nil {
 			return err
 		}
-		if err := details(out, m); err != nil {
+		cut = append(cut, yielded...)
+		for _, w := range m.Workers {
+			if w.State == "unknown" && slices.Contains(yielded, "PROOF") {
+				note(Plain, fmt.Sprintf("%d is unknown: %s", w.PID, w.Proof))
+			}
+		}
+		yielded, err = details(out, s, m)
+		if err != nil {
 			return err
 		}
+		cut = append(cut, yielded...)
+	}
+	if len(leftOut) > 0 {
+		fmt.Fprintln(out)
 	}
 	for _, p := range leftOut {
-		fmt.Fprintf(out, "Left out: process %d, %s: %s\n", p.PID, Printable(p.Program),
-			Printable(p.Why))
+		note(Plain, fmt.Sprintf("Left out: process %d, %s: %s", p.PID, p.Program, p.Why))
 	}
-	return nil
+	return cutNote(out, s, cut)
+}
+
+// cutNote prints how to see columns that gave way.
+func cutNote(out io.Writer, s Screen, cut []string) error {
+	slices.Sort(cut)
+	if cut = slices.Compact(cut); len(cut) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", s.Paint(Minor, Wrap("Cut or left out: "+
+		strings.Join(cut, ", ")+". --full shows all.", s.Width, 2)))
+	return err
+}
+
+func workersSummary(masters []status.Master, held status.Memory) (Level, string) {
+	if len(masters) == 0 {
+		return Warning, "No HAProxy is running."
+	}
+	level := Good
+	for _, m := range masters {
+		for _, w := range m.Workers {
+			level = max(level, states[w.State])
+		}
+	}
+	haproxies := "1 HAProxy"
+	if len(masters) > 1 {
+		haproxies = fmt.Sprintf("%d HAProxies", len(masters))
+	}
+	return level, fmt.Sprintf("%s, %s", haproxies, WorkersSummary(masters, held))
 }
 
 // MasterName names a master, or says that there is none.

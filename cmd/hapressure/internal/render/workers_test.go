@@ -1,6 +1,7 @@
 package render
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -21,9 +22,16 @@ func TestWorkersInDetail(t *testing.T) {
 	m.Workers[1].Detail.Contents = &status.Contents{Certificates: 1}
 	m.Workers[2].Detail = &status.Detail{MemoryError: "process is gone",
 		QuestionsError: "it has not answered an earlier question"}
-	var b strings.Builder
-	if err := Workers(&b, []status.Master{m}, nil); err != nil {
-		t.Fatal(err)
+	m.Workers[4].State, m.Workers[4].Proof = "unknown", "its turn to be examined has not come yet"
+	held := statustest.Storm("haproxy.service", 5).Stopping
+	for _, width := range []int{0, 80, 130} {
+		var b strings.Builder
+		err := Workers(&b, Screen{Width: width}, []status.Master{m}, []status.LeftOut{{PID: 7,
+			Program: "/usr/bin/haproxy-wi", Why: "it is a child of HAProxy 811"}}, held)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden.Check(t, fmt.Sprintf("testdata/workers-detail-%d.txt", width), b.String())
+		wantWidth(t, b.String(), width)
 	}
-	golden.Check(t, "testdata/workers-detail.txt", b.String())
 }

@@ -18,18 +18,19 @@ func Print(out io.Writer, r *Report) error {
 		of = strings.Join(r.Policy, ", ")
 	}
 	fmt.Fprintf(out, "%s of %s\n", r.File, of)
-	rows := [][]string{{"RELOADS", "FAILED", "OOM KILLS", "CUT", "PEAK MIB", "OF"}}
-	texts := []string{"TEST"}
+	table := render.Table{Indent: "  ", Columns: []render.Column{{Title: "RELOADS"}, {Title: "FAILED"},
+		{Title: "OOM KILLS"}, {Title: "CUT"}, {Title: "PEAK MIB"}, {Title: "OF"},
+		{Title: "TEST", Text: true}}}
 	for i := range r.Tests {
 		t := &r.Tests[i]
-		rows = append(rows, t.Figures.row())
 		result := "passed"
 		if !t.Passed {
 			result = "FAILED"
 		}
-		texts = append(texts, t.Name+" "+result)
+		row := append(t.Figures.row(), t.Name+" "+result)
+		table.Rows = append(table.Rows, render.Cells(row...))
 	}
-	if err := render.TextTable(out, rows, texts); err != nil {
+	if _, err := table.Print(out, render.Screen{}); err != nil {
 		return err
 	}
 	for _, t := range r.Tests {
