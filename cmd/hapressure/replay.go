@@ -39,6 +39,9 @@ read; 2 wrong usage.`,
 			"  hapressure replay storm.rec --policy gentle.yaml --policy small-vps.yaml --html storm.html",
 		Args: usage(someArguments("FILE")),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if page == "-" && asJSON {
+				return usageError{errors.New("--html - and --json both write to standard output: give --html a FILE, or leave one out")}
+			}
 			runs := []*replay.Run{replay.New("as recorded", nil)}
 			for _, file := range policies {
 				p, _, err := policyfiles.Load(file)

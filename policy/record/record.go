@@ -60,6 +60,10 @@ type Tick struct {
 	Used    uint64 `json:"Used"`
 	Limit   uint64 `json:"Limit"`
 	Nearest string `json:"Nearest"`
+	// Of a simulation, for display only: connections cut and reloads failed so far. A
+	// daemon cannot count them.
+	Cut    int `json:"Cut,omitzero"`
+	Failed int `json:"Failed,omitzero"`
 }
 
 // Event is one line. Exactly one field is set.

@@ -11,16 +11,31 @@ import (
 )
 
 // point is one column of the curves. A figure that is not known is NaN.
+//
+// Used and Limit are of the limit with the least headroom, Of. Usage is of UsageOf.
 type point struct {
 	At        time.Time `json:"At"`
 	Usage     figure    `json:"Usage"`     // percent of the limit
 	Some      figure    `json:"Some"`      // percent of the time
+	Full      figure    `json:"Full"`      // percent of the time
 	Room      figure    `json:"Room"`      // reloads that still fit
 	Stopping  figure    `json:"Stopping"`  // workers
 	Used      figure    `json:"Used"`      // bytes
 	Limit     figure    `json:"Limit"`     // bytes
 	SwapInUse figure    `json:"SwapInUse"` // bytes
 	Killed    figure    `json:"Killed"`    // by the kernel since the previous point
+	Cut       figure    `json:"Cut"`       // connections since the beginning
+	Failed    figure    `json:"Failed"`    // reloads since the beginning
+	Of        string    `json:"Of"`
+	UsageOf   string    `json:"UsageOf"`
+	// Held is what the workers of each generation hold, in bytes.
+	Held map[int]figure `json:"Held,omitempty"`
+}
+
+// gap is a point at which nothing is known: it interrupts the curves.
+func gap(at time.Time) point {
+	return point{At: at, Usage: nan, Some: nan, Full: nan, Room: nan, Stopping: nan, Used: nan,
+		Limit: nan, SwapInUse: nan, Killed: nan, Cut: nan, Failed: nan}
 }
 
 // figure is a number, in JSON null for NaN.
@@ -94,7 +109,9 @@ func merge(a, b point) point {
 	if larger(a.Usage, b.Usage) != a.Usage {
 		most = b
 	}
-	most.Some, most.Room = larger(a.Some, b.Some), -larger(-a.Room, -b.Room)
+	most.Some, most.Full = larger(a.Some, b.Some), larger(a.Full, b.Full)
+	most.Room = -larger(-a.Room, -b.Room)
+	most.Cut, most.Failed = larger(a.Cut, b.Cut), larger(a.Failed, b.Failed)
 	if most.Killed = a.Killed + b.Killed; math.IsNaN(float64(most.Killed)) {
 		most.Killed = larger(a.Killed, b.Killed)
 	}

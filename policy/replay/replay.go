@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -60,7 +61,7 @@ var errTooMuch = errors.New("too much was decided and done for one replay: pass 
 
 func (r *Run) add(e Entry) error {
 	if r.size += e.size(); r.size > maxEntries {
-		return fmt.Errorf("at %s: %w", e.At.Format(clock), errTooMuch)
+		return fmt.Errorf("at %s: %w", Clock(e.At), errTooMuch)
 	}
 	r.Entries = append(r.Entries, e)
 	return nil
@@ -136,7 +137,7 @@ func (r *Run) step(s policy.Sample, recorded policy.Decision) error {
 	if r.own == nil {
 		if r.Differs == nil && !same(d, recorded) {
 			r.Differs = fmt.Errorf("the first difference is at %s: recorded was %+v, "+
-				"decided now is %+v", at.Format(clock), recorded, d)
+				"decided now is %+v", Clock(at), recorded, d)
 		}
 		d = recorded
 	}
@@ -202,14 +203,25 @@ func (r *Run) Differ(recorded *Run) (was, is *Entry) {
 	}
 }
 
-const clock = "2006-01-02 15:04:05.000"
+// Clock formats a time of a recording. A simulation's clock starts at 0, the epoch.
+func Clock(at time.Time) string {
+	passed := at.Sub(time.Unix(0, 0)).Truncate(time.Millisecond)
+	if passed >= simulatedMost {
+		return at.Format("2006-01-02 15:04:05.000")
+	}
+	return fmt.Sprintf("%d:%02d:%06.3f", int(passed.Hours()), int(passed.Minutes())%60,
+		math.Mod(passed.Seconds(), 60))
+}
+
+// simulatedMost is the time since the epoch from which on a time is no simulation's.
+const simulatedMost = 365 * 24 * time.Hour
 
 func (e *Entry) String() string {
 	if e == nil {
 		return "nothing more"
 	}
 	what, why := e.text()
-	return e.At.Format(clock) + "  " + what + strings.TrimSuffix(": "+why, ": ")
+	return Clock(e.At) + "  " + what + strings.TrimSuffix(": "+why, ": ")
 }
 
 // text returns what happened and why.

@@ -174,6 +174,31 @@ tiers:
 	}
 }
 
+// A simulation's clock starts at 0; that of a machine is its own.
+func TestClock(t *testing.T) {
+	for text, at := range map[string]time.Time{
+		"0:00:00.000":             time.Unix(0, 0),
+		"26:03:59.999":            time.Unix(26*3600+239, 999_999_999),
+		"2026-01-02 03:04:05.600": time.Date(2026, 1, 2, 3, 4, 5, 6e8, time.UTC),
+	} {
+		if got := Clock(at); got != text {
+			t.Errorf("%v is %s, want %s", at, got, text)
+		}
+	}
+}
+
+// A page has the memory of the youngest generations each, and of all older ones together.
+func TestHeldIsBounded(t *testing.T) {
+	var workers []policy.Worker
+	for g := range 100 {
+		workers = append(workers, policy.Worker{Generation: g + 1, Private: 5, CacheBytes: 2})
+	}
+	got := held(workers)
+	if len(got) != generations+1 || got[77] != 7 || got[0] != 76*7 {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestPage(t *testing.T) {
 	events := storm(t, policytest.Decode(t, "version: 1\n# </script><b>\n"), 100)
 	r, v := play(t, New("</script>", nil), events), &View{}
@@ -188,9 +213,19 @@ func TestPage(t *testing.T) {
 		t.Errorf("%d scripts end, want the data and the program", n)
 	}
 	_, data, _ := strings.Cut(b.String(), `type="application/json">`)
-	var got struct{ Curve []map[string]any }
+	var got struct {
+		Curve []struct {
+			Full, Cut *float64
+			Of        string
+			Held      map[int]float64
+		}
+	}
 	if err := json.NewDecoder(strings.NewReader(data)).Decode(&got); err != nil || len(got.Curve) < 400 {
-		t.Errorf("%d points, %v", len(got.Curve), err)
+		t.Fatalf("%d points, %v", len(got.Curve), err)
+	}
+	last := got.Curve[len(got.Curve)-1]
+	if last.Full == nil || last.Cut == nil || last.Of != "memory.max" || len(last.Held) < 2 {
+		t.Errorf("the last point is %+v", last)
 	}
 }
 
@@ -222,7 +257,7 @@ func TestCurveIsBounded(t *testing.T) {
 	for _, p := range thinned {
 		peak = merge(peak, p)
 	}
-	if want := (point{Usage: 99, Some: 50, Room: -1, Killed: 2}); peak != want {
+	if want := (point{Usage: 99, Some: 50, Room: -1, Killed: 2}); !reflect.DeepEqual(peak, want) {
 		t.Errorf("the peak is %+v, want %+v", peak, want)
 	}
 }

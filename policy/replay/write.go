@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -22,9 +23,39 @@ func (v *View) WriteHTML(w io.Writer, runs []*Run) error {
 		s.replay(v, runs, func() {
 			s.text(`,"Curve":`)
 			list(s, thin(v.curve.points))
+			s.field(`,"Thresholds":`, thresholds(runs))
 		})
 		s.text(after)
 	})
+}
+
+// threshold is a value at which a run enters a tier.
+type threshold struct {
+	Tier   string  `json:"Tier"`
+	Signal string  `json:"Signal"`
+	Of     string  `json:"Of"`
+	Value  float64 `json:"Value"`
+	Text   string  `json:"Text"`
+}
+
+// thresholds returns those of all runs, each once.
+func thresholds(runs []*Run) []threshold {
+	all := []threshold{}
+	for _, r := range runs {
+		if r.policy == nil { // nothing was played
+			continue
+		}
+		for i := range r.policy.Tiers {
+			tier := &r.policy.Tiers[i]
+			for _, c := range tier.Thresholds() {
+				t := threshold{tier.Name, c.Signal, c.Of, c.Threshold, c.String()}
+				if !slices.Contains(all, t) {
+					all = append(all, t)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // WriteJSON writes the entries of each run as one JSON object.

@@ -15,7 +15,7 @@ func (m *model) sense() record.Tick {
 	most, nearest := m.limits(min(m.used()+noise, m.Limit), m.now)
 	limit, used := float64(nearest.Bytes), nearest.used
 	t := record.Tick{Used: uint64(used), Limit: nearest.Bytes, Nearest: "simulated " + nearest.Name}
-	t.Now = m.now
+	t.Now, t.Cut, t.Failed = m.now, m.Cut, m.Failed
 	t.Usage, t.UsageOf, t.RoomOf = value(most.percent()), most.Limit, nearest.Limit
 	stall := float64(m.stall.Microseconds())
 	t.SomeTotal, t.FullTotal = value(stall), value(float64(m.stall.Microseconds()/2))

@@ -55,12 +55,20 @@ type simulation = func(*Scenario, *policy.Policy, func(record.Event) error) (Res
 func run(t testing.TB, run simulation, s *Scenario, p *policy.Policy) (Result, []record.Event) {
 	t.Helper()
 	var events []record.Event
+	var last record.Tick
 	r, err := run(s, p, func(e record.Event) error {
+		if e.Tick != nil {
+			last = *e.Tick
+		}
 		events = append(events, e)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if last.Failed != r.Failed || last.Cut == 0 && r.Cut > 0 {
+		t.Errorf("recorded are %d connections cut and %d reloads failed of %v", last.Cut,
+			last.Failed, r)
 	}
 	return r, events
 }

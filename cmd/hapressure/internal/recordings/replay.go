@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/input"
@@ -52,7 +51,7 @@ func playFile(name string, view *replay.View, runs []*replay.Run, stderr io.Writ
 		return err
 	})
 	if cut {
-		fmt.Fprintf(stderr, "hapressure: %s has no end: it was cut off after line %d (%s), or is still being written\n", name, line, view.To.Format(time.DateTime))
+		fmt.Fprintf(stderr, "hapressure: %s has no end: it was cut off after line %d (%s), or is still being written\n", name, line, replay.Clock(view.To))
 	}
 	return err
 }
@@ -100,8 +99,8 @@ func totals(r *replay.Run) string {
 // Print writes what the given policies did, or the recorded one, and how that compares
 // with what was recorded.
 func Print(out io.Writer, view *replay.View, runs []*replay.Run) {
-	fmt.Fprintf(out, "%s, %s to %s, %s\n", view.Target, view.From.Format(time.DateTime),
-		view.To.Format(time.DateTime), policy.Count(view.Samples, "sample"))
+	fmt.Fprintf(out, "%s, %s to %s, %s\n", view.Target, replay.Clock(view.From),
+		replay.Clock(view.To), policy.Count(view.Samples, "sample"))
 	for i, r := range runs {
 		if i == 0 && len(runs) > 1 {
 			continue
