@@ -41,6 +41,8 @@ var metrics = describe([][]string{
 	{"last_tick_timestamp_seconds", "Time of the target's last tick, in Unix time.", "target"},
 	{"tier",
 		"Number of the tier that the target is in; 1 is the policy's first, 0 is none.", "target"},
+	{"tier_info", "Always 1, with the name of the tier that the target is in, or none.",
+		"target", "tier"},
 	{"tier_active", "1 for the tier that the target is in and for each milder tier, otherwise 0.",
 		"target", "tier"},
 	{"memory_limit_bytes",
@@ -139,6 +141,11 @@ func (ch samples) ofTarget(name string, l snapshot) {
 	v := l.view
 	ch.put("last_tick_timestamp_seconds", float64(l.at.UnixMilli())/1000, name)
 	ch.put("tier", float64(l.tier), name)
+	in := none
+	if l.tier > 0 && l.tier <= len(l.policy.Tiers) {
+		in = l.policy.Tiers[l.tier-1].Name
+	}
+	ch.put("tier_info", 1, name, in)
 	for i, t := range l.policy.Tiers {
 		ch.put("tier_active", truth(i < l.tier), name, t.Name)
 	}

@@ -143,6 +143,7 @@ func TestMetricsTellWhatWasSensedAndDone(t *testing.T) {
 	for key, want := range map[string]float64{
 		"hapressure_policy_rejected":                                                              0,
 		"hapressure_tier" + target:                                                                2,
+		"hapressure_tier_info" + target + ",tier=shorten":                                         1,
 		"hapressure_tier_active" + target + ",tier=purge":                                         1,
 		"hapressure_tier_active" + target + ",tier=shorten":                                       1,
 		"hapressure_tier_active" + target + ",tier=terminate":                                     0,
@@ -220,7 +221,7 @@ func TestAbsentReadingHasNoSample(t *testing.T) {
 	want := []string{
 		"action_duration_seconds", "actions_total", "build_info", "dry_run", "freed_bytes_total", "last_tick_timestamp_seconds",
 		"make_room_requests_total", "make_room_wait_seconds", "policy_info", "policy_rejected", "reaction_seconds", "resident_memory_bytes", "sensor_missing", "sessions_shut_down_total",
-		"tick_duration_seconds", "tier", "tier_active", "tier_changes_total", "worker_held_seconds",
+		"tick_duration_seconds", "tier", "tier_active", "tier_changes_total", "tier_info", "worker_held_seconds",
 	}
 	if !slices.Equal(left, want) {
 		t.Errorf("there are %q, want %q", left, want)
