@@ -36,8 +36,8 @@ Exit codes: 0 no problem, with or without warnings; 1 failed; 2 wrong usage; 3 p
 			}
 			findings, verdict := doctor.Examine(cmd.Context(), socket, version)
 			if asJSON {
-				return errors.Join(writeJSON(cmd.OutOrStdout(),
-					map[string]any{"findings": findings}), verdict)
+				err := writeJSON(cmd.OutOrStdout(), doctor.Findings{Findings: findings})
+				return errors.Join(err, verdict)
 			}
 			return errors.Join(doctor.Print(cmd.OutOrStdout(), on, findings), verdict)
 		},

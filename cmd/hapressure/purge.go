@@ -60,7 +60,7 @@ none failed.`,
 				return err
 			}
 			if asJSON {
-				err = writeJSON(cmd.OutOrStdout(), map[string]any{"workers": rows})
+				err = writeJSON(cmd.OutOrStdout(), status.Purges{Workers: rows})
 			} else {
 				err = render.Purges(cmd.OutOrStdout(), on, rows)
 			}

@@ -57,9 +57,9 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 			}
 			held := controller.HeldByStopping(masters)
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), map[string]any{"masters": masters,
-					"left_out": leftOut,
-					"stopping": held})
+				return writeJSON(cmd.OutOrStdout(), status.Workers{
+					Masters: masters, LeftOut: leftOut, Stopping: held,
+				})
 			}
 			return render.Workers(cmd.OutOrStdout(), on, masters, leftOut, held)
 		},

@@ -283,22 +283,23 @@ type Contents struct {
 
 // LeftOut is a process that resembles HAProxy, but is no part of a running one.
 type LeftOut struct {
-	PID     int    `json:"pid"`
+	PID     int    `json:"pid"`     // of the process
 	Program string `json:"program"` // the path of its program
 	Why     string `json:"why"`     // it is left out
 }
 
 // Purge is the outcome of a manual purge.
 type Purge struct {
-	PID        int     `json:"pid"`
-	Generation int     `json:"generation"`
-	Result     string  `json:"result"`           // one of the constants below
-	Reason     string  `json:"reason,omitempty"` // why it was refused or failed
-	Layout     string  `json:"layout,omitempty"` // the releases whose layout the cache has
-	Before     uint64  `json:"before_bytes"`
-	After      uint64  `json:"after_bytes"`
-	Held       float64 `json:"held_microseconds"` // how long the worker's threads were frozen
-	Tries      int     `json:"tries"`
+	PID        int `json:"pid"`        // of the worker
+	Generation int `json:"generation"` // of the worker
+	// purged, would purge, nothing to purge, refused or failed
+	Result string  `json:"result"`
+	Reason string  `json:"reason,omitempty"`  // why it was refused or failed
+	Layout string  `json:"layout,omitempty"`  // the releases whose layout the cache has
+	Before uint64  `json:"before_bytes"`      // what the cache held
+	After  uint64  `json:"after_bytes"`       // what the cache holds now
+	Held   float64 `json:"held_microseconds"` // how long the worker's threads were frozen
+	Tries  int     `json:"tries"`             // how often the threads were frozen
 }
 
 // The results of a Purge. Refused and Failed are those of the policy's actions.
@@ -310,17 +311,29 @@ const (
 	Failed     = string(policy.Failed)
 )
 
+// Workers is what "hapressure workers --json" prints.
+type Workers struct {
+	Masters  []Master  `json:"masters"`  // HAProxies of this host, or those chosen
+	LeftOut  []LeftOut `json:"left_out"` // processes that resemble HAProxy and are none
+	Stopping Memory    `json:"stopping"` // what all stopping workers hold
+}
+
+// Purges is what "hapressure purge --json" prints.
+type Purges struct {
+	Workers []Purge `json:"workers"` // that were purged or examined
+}
+
 // Room is the answer to a client that has waited until reloads fit.
 type Room struct {
-	Target     string         `json:"target"`
-	Result     string         `json:"result"`          // one of the constants below
+	Target     string         `json:"target"`          // its unit, or its cgroup's path
+	Result     string         `json:"result"`          // room, no-room, unknown or no-daemon
 	Reloads    float64        `json:"reloads"`         // that are to fit
 	ReloadRoom policy.Reading `json:"reload_room"`     // that fit, under Limit
 	Limit      Limit          `json:"limit"`           // the one with the least headroom
 	Footprint  uint64         `json:"footprint_bytes"` // what a reload needs
 	Missing    uint64         `json:"missing_bytes"`   // until they fit
 	Freed      uint64         `json:"freed_bytes"`     // by actions on the target meanwhile
-	Waited     float64        `json:"waited_seconds"`
+	Waited     float64        `json:"waited_seconds"`  // for room
 	// Why there is no room, or why it is not known
 	Reason string `json:"reason,omitempty"`
 }

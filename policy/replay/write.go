@@ -58,14 +58,6 @@ func thresholds(runs []*Run) []threshold {
 	return all
 }
 
-// WriteJSON writes the entries of each run as one JSON object.
-func (v *View) WriteJSON(w io.Writer, runs []*Run) error {
-	return write(w, func(s *stream) {
-		s.replay(v, runs, func() {})
-		s.text("\n")
-	})
-}
-
 // stream writes JSON piece by piece: to encode a replay as one value would take several
 // times the memory of its entries.
 type stream struct {

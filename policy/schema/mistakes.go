@@ -7,10 +7,10 @@ import (
 
 // Error is one mistake in a file.
 type Error struct {
-	File    string `json:"file"`
-	Line    int    `json:"line"`   // from 1; 0 = the file cannot be read
-	Column  int    `json:"column"` // from 1; for a syntax error, that of the first character
-	Problem string `json:"problem"`
+	File    string `json:"file"`    // as it was named
+	Line    int    `json:"line"`    // from 1; 0 = the file cannot be read
+	Column  int    `json:"column"`  // from 1; for a syntax error, that of the first character
+	Problem string `json:"problem"` // in words, with what would be correct
 }
 
 func (e Error) Error() string {

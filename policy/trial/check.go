@@ -11,13 +11,13 @@ import (
 
 // Failure is an expectation that is not met.
 type Failure struct {
-	File   string `json:"file"`
+	File   string `json:"file"`   // the test file
 	Line   int    `json:"line"`   // from 1
 	Column int    `json:"column"` // from 1
 	Test   string `json:"-"`      // its name
 	Key    string `json:"key"`    // what is expected, such as "reloads-failed"
-	Want   string `json:"want"`
-	Got    string `json:"got"`
+	Want   string `json:"want"`   // what was expected
+	Got    string `json:"got"`    // what happened
 }
 
 func (t *Test) failure(at schema.Place, key, want, got string) Failure {

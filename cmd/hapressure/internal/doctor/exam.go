@@ -41,12 +41,17 @@ type exam struct {
 	verdict  error
 }
 
+// Findings is what "hapressure doctor --json" prints.
+type Findings struct {
+	Findings []Finding `json:"findings"` // in the order of the checks
+}
+
 // Finding is one line of the output.
 type Finding struct {
-	Level string `json:"level"` // ok, warning or problem
-	Check string `json:"check"`
-	Found string `json:"found"`
-	Do    string `json:"do,omitempty"`
+	Level string `json:"level"`        // ok, warning or problem
+	Check string `json:"check"`        // that found it: kernel, workers
+	Found string `json:"found"`        // in words
+	Do    string `json:"do,omitempty"` // what removes a warning or a problem
 }
 
 const (

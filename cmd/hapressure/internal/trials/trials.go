@@ -19,7 +19,7 @@ import (
 
 // Report is the result of one test file.
 type Report struct {
-	File   string   `json:"file"`
+	File   string   `json:"file"`   // the test file
 	Policy []string `json:"policy"` // the files of the policy; empty = the built-in policy
 	// Mistakes are those of the test file and of the files that it names.
 	Mistakes schema.Errors `json:"mistakes"`
@@ -28,9 +28,9 @@ type Report struct {
 
 // Outcome is the result of one test.
 type Outcome struct {
-	Name     string          `json:"name"`
-	Passed   bool            `json:"passed"`
-	Failures []trial.Failure `json:"failures"`
+	Name     string          `json:"name"`              // of the test
+	Passed   bool            `json:"passed"`            // all expectations are met
+	Failures []trial.Failure `json:"failures"`          // expectations that are not met
 	Figures  *Figures        `json:"figures,omitempty"` // of a scenario
 	Actions  map[string]int  `json:"actions"`           // how often each was given
 	Tiers    []Tier          `json:"tiers"`             // from the beginning
@@ -38,20 +38,20 @@ type Outcome struct {
 
 // Figures sum up a simulation.
 type Figures struct {
-	Reloads        int     `json:"reloads"`
-	ReloadsFailed  int     `json:"reloads_failed"`
-	OOMKills       int     `json:"oom_kills"`
-	Outages        int     `json:"outages"`
-	ConnectionsCut int     `json:"connections_cut"`
-	PeakBytes      float64 `json:"peak_bytes"`
-	LimitBytes     float64 `json:"limit_bytes"`
+	Reloads        int     `json:"reloads"`         // that were tried
+	ReloadsFailed  int     `json:"reloads_failed"`  // because memory was short
+	OOMKills       int     `json:"oom_kills"`       // processes that the kernel killed
+	Outages        int     `json:"outages"`         // times that the current worker was among them
+	ConnectionsCut int     `json:"connections_cut"` // by actions
+	PeakBytes      float64 `json:"peak_bytes"`      // the most memory used
+	LimitBytes     float64 `json:"limit_bytes"`     // of the scenario
 }
 
 // Tier is a time in one tier.
 type Tier struct {
 	FromSeconds float64 `json:"from_seconds"` // since the beginning of the run
-	Name        string  `json:"tier"`
-	Why         string  `json:"why"` // it was entered
+	Name        string  `json:"tier"`         // its name
+	Why         string  `json:"why"`          // it was entered
 }
 
 // Failed counts the tests that have failed.
