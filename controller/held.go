@@ -48,14 +48,22 @@ var errNoDetailTime = fmt.Errorf("not asked: other workers took more than %v to 
 	detailTime)
 
 // AddDetail enters what makes up the memory of the stopping workers that were found into
-// their descriptions. It asks each of them, for detailTime at most.
-func AddDetail(ctx context.Context, masters []status.Master, found []haproxy.Instance) {
+// their descriptions. It asks each of them, for detailTime at most, and calls progress
+// before each.
+func AddDetail(
+	ctx context.Context, masters []status.Master, found []haproxy.Instance,
+	progress func(done, of int),
+) {
 	ctx, cancel := context.WithTimeoutCause(ctx, detailTime, errNoDetailTime)
 	defer cancel()
+	of := HeldByStopping(masters).Workers
+	done := 0
 	for i, in := range found {
 		for j, w := range in.Workers {
 			if w.State == haproxy.StateStopping {
+				progress(done, of)
 				masters[i].Workers[j].Detail = describeDetail(w.Detail(ctx))
+				done++
 			}
 		}
 	}

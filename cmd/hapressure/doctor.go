@@ -6,6 +6,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"hapressure/cmd/hapressure/internal/doctor"
+	"hapressure/cmd/hapressure/internal/host"
+	"hapressure/cmd/hapressure/internal/progress"
 )
 
 func doctorCommand() *cobra.Command {
@@ -34,7 +36,10 @@ Exit codes: 0 no problem, with or without warnings; 1 failed; 2 wrong usage; 3 p
 			if err != nil {
 				return err
 			}
-			findings, verdict := doctor.Examine(cmd.Context(), socket, version)
+			line := progress.Interruptible(cmd.ErrOrStderr(), "checking this host")
+			findings, verdict := doctor.Examine(cmd.Context(), socket, version,
+				host.Stderr{Writer: line})
+			line.End()
 			if asJSON {
 				err := writeJSON(cmd.OutOrStdout(), doctor.Findings{Findings: findings})
 				return errors.Join(err, verdict)

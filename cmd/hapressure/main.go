@@ -42,6 +42,9 @@ func execute(root *cobra.Command) int {
 	case errors.Is(err, daemon.ErrLogged):
 		return exitFailed
 	}
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
 	stderr := root.ErrOrStderr()
 	fmt.Fprintf(stderr, "hapressure: %s\n", render.Wrap(err.Error(), 0, 0))
 	var mistake usageError

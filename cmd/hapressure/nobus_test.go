@@ -216,7 +216,7 @@ func TestInspectorRemembersWorkers(t *testing.T) {
 
 // inspectStoppedWorker runs on a host without a bus.
 func inspectStoppedWorker(t *testing.T, pid int) {
-	in := inspect.Inspector{Socket: "/run/none", Journal: host.Stderr{}}
+	in := inspect.Inspector{Socket: "/run/none", Journal: host.Stderr{Writer: os.Stderr}}
 	workers := func() string {
 		t.Helper()
 		s, err := in.Status(t.Context())

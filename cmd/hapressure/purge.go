@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"hapressure/cmd/hapressure/internal/host"
+	"hapressure/cmd/hapressure/internal/progress"
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/cmd/hapressure/internal/selector"
 	"hapressure/controller"
@@ -51,11 +51,11 @@ none failed.`,
 			}
 			ctx, stop := host.UntilSignal(cmd.Context())
 			defer stop()
+			line := progress.Show(cmd.ErrOrStderr(), "finding workers")
 			rows, err := purgeHere(ctx, *instances, dryRun, func(done, of int) {
-				if !asJSON {
-					printProgress(os.Stderr, done, of)
-				}
+				line.Doing("purging, %d of %s done", done, policy.Count(of, "worker"))
 			})
+			line.End()
 			if err != nil {
 				return err
 			}
@@ -63,6 +63,9 @@ none failed.`,
 				err = writeJSON(cmd.OutOrStdout(), status.Purges{Workers: rows})
 			} else {
 				err = render.Purges(cmd.OutOrStdout(), on, rows)
+			}
+			if ctx.Err() != nil {
+				err = errors.Join(err, errors.New("interrupted: other workers are unchanged"))
 			}
 			return errors.Join(err, verdict(rows))
 		},
@@ -86,6 +89,9 @@ func purgeHere(ctx context.Context, w selector.Selector, dryRun bool,
 	chosen := stopping(found, w.PID)
 	rows := []status.Purge{}
 	for i, worker := range chosen {
+		if ctx.Err() != nil {
+			break
+		}
 		progress(i, len(chosen))
 		rows = append(rows, controller.ManualPurge(ctx, s, worker, pids, dryRun))
 	}
@@ -104,13 +110,6 @@ func stopping(found []haproxy.Instance, pid int) []haproxy.Worker {
 		}
 	}
 	return chosen
-}
-
-// printProgress prints the state of a long run on a terminal.
-func printProgress(f *os.File, done, of int) {
-	if fi, err := f.Stat(); err == nil && fi.Mode()&os.ModeCharDevice != 0 {
-		fmt.Fprintf(f, "\r%d of %s\r", done, policy.Count(of, "worker"))
-	}
 }
 
 // verdict returns the error of the purges, from which the exit code follows.

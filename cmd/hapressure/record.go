@@ -54,7 +54,7 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage.`,
 			if out == "" {
 				return errNoOutput
 			}
-			config, err := host.Config(p, host.Stderr{})
+			config, err := host.Config(p, host.Stderr{Writer: cmd.ErrOrStderr()})
 			if err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hapressure/cmd/hapressure/internal/policyfiles"
+	"hapressure/cmd/hapressure/internal/progress"
 	"hapressure/cmd/hapressure/internal/recordings"
 	"hapressure/policy/replay"
 )
@@ -50,7 +51,9 @@ read; 2 wrong usage.`,
 				}
 				runs = append(runs, replay.New(file, p))
 			}
-			view, err := recordings.Play(args, runs, cmd.ErrOrStderr())
+			line := progress.Interruptible(cmd.ErrOrStderr(), "replaying")
+			view, err := recordings.Play(args, runs, line, line.Doing)
+			line.End()
 			if err != nil {
 				return err
 			}

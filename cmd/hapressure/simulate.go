@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hapressure/cmd/hapressure/internal/policyfiles"
+	"hapressure/cmd/hapressure/internal/progress"
 	"hapressure/input"
 	"hapressure/policy/record"
 	"hapressure/policy/simulate"
@@ -58,10 +59,19 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			if dryRun {
 				run = simulate.DryRun
 			}
+			line := progress.Interruptible(cmd.ErrOrStderr(), "simulating "+args[0])
+			line.Writes(out)
 			var result simulate.Result
 			if err == nil {
-				result, err = run(s, p, w.Write)
+				result, err = run(s, p, func(e record.Event) error {
+					if e.Tick != nil {
+						line.Doing("simulating %s, %s of %s", args[0],
+							e.Tick.Now.Truncate(time.Second), s.Duration)
+					}
+					return w.Write(e)
+				})
 			}
+			line.End()
 			if err := errors.Join(err, w.Close(), to.Close()); err != nil {
 				return fmt.Errorf("writing %s: %w", out, err)
 			}

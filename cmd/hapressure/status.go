@@ -8,6 +8,7 @@ import (
 
 	"hapressure/cmd/hapressure/internal/host"
 	"hapressure/cmd/hapressure/internal/inspect"
+	"hapressure/cmd/hapressure/internal/progress"
 	"hapressure/cmd/hapressure/internal/render"
 )
 
@@ -52,8 +53,10 @@ Exit codes: 0 shown, 1 failed, 2 wrong usage, 3 shown, but the daemon is not run
 			if err != nil {
 				return err
 			}
-			in := inspect.Inspector{Socket: socket, Journal: host.Stderr{}}
+			line := progress.Interruptible(cmd.ErrOrStderr(), "asking for the status")
+			in := inspect.Inspector{Socket: socket, Journal: host.Stderr{Writer: line}}
 			s, err := in.Status(cmd.Context())
+			line.End()
 			if err != nil {
 				return err
 			}

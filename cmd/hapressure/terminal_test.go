@@ -21,6 +21,7 @@ import (
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/cmd/hapressure/internal/statustest"
 	"hapressure/controller/status"
+	"hapressure/tests/haproxytest"
 )
 
 // fakeDaemon tells a status at a socket, whose path it returns.
@@ -208,5 +209,41 @@ func TestCompletion(t *testing.T) {
 	cmd.Flags().Set("socket", "/nonexistent")
 	if names, _ := fromDaemon(targets)(cmd, nil, ""); len(names) != 0 {
 		t.Errorf("completed with %q without a daemon", names)
+	}
+}
+
+// Long work shows how far it is, and ends at once at a signal with a message.
+func TestProgressAndInterruption(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	cmd := exec.Command(program(t), "replay", "-")
+	if _, err := cmd.StdinPipe(); err != nil { // it never gets anything
+		t.Fatal(err)
+	}
+	ours, theirs := pty(t)
+	cmd.Stderr = theirs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	late := time.AfterFunc(haproxytest.Deadline, func() { cmd.Process.Kill() })
+	defer late.Stop()
+	var out strings.Builder
+	for buf, sent := make([]byte, 4096), false; ; {
+		n, err := ours.Read(buf)
+		if out.Write(buf[:n]); err != nil { // EIO: it has ended
+			break
+		}
+		if !sent && strings.Contains(out.String(), "replaying -, 1 of 1 recording (") {
+			cmd.Process.Signal(os.Interrupt)
+			sent = true
+		}
+	}
+	err := cmd.Wait()
+	const want = "\rhapressure: interrupted while replaying -, 1 of 1 recording\r\n"
+	if !strings.HasSuffix(out.String(), want) {
+		t.Errorf("wrote %q", out.String())
+	}
+	if err == nil || err.Error() != "signal: interrupt" {
+		t.Errorf("ended by %v", err)
 	}
 }

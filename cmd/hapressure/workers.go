@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hapressure/cmd/hapressure/internal/host"
+	"hapressure/cmd/hapressure/internal/progress"
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/cmd/hapressure/internal/selector"
 	"hapressure/controller"
@@ -42,15 +43,21 @@ Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
+			line := progress.Interruptible(cmd.ErrOrStderr(), "finding HAProxy")
 			s := haproxy.NewScanner(host.Procfs)
 			found, _, err := instances.Find(cmd.Context(), s)
 			if err != nil {
+				line.End()
 				return err
 			}
+			line.Doing("asking workers, each for 2s at most")
 			masters := controller.DescribeMasters(cmd.Context(), host.Procfs, found, nil)
 			if detail {
-				controller.AddDetail(cmd.Context(), masters, found)
+				controller.AddDetail(cmd.Context(), masters, found, func(done, of int) {
+					line.Doing("asking stopping workers, %d of %d answered", done, of)
+				})
 			}
+			line.End()
 			leftOut := []status.LeftOut{}
 			if instances.PID == 0 {
 				leftOut = controller.DescribeLeftOut(s.LeftOut())

@@ -16,12 +16,15 @@ import (
 )
 
 // Examine checks this host. It asks the daemon at socket for its status. version is that
-// of this program. The error is ErrProblem if a finding is a problem.
-func Examine(ctx context.Context, socket, version string) ([]Finding, error) {
+// of this program; j logs what cannot be read. The error is ErrProblem if a finding is a
+// problem.
+func Examine(
+	ctx context.Context, socket, version string, j controller.Journal,
+) ([]Finding, error) {
 	e := exam{procfs: host.Procfs, sysfs: "/sys", version: version, states: control.Dir}
 	e.mount, e.mountErr = cgroup.Mount()
 	e.policy, e.files, e.policyErr = policyfiles.Load()
-	e.status, e.statusErr = (&inspect.Inspector{Socket: socket, Journal: host.Stderr{}}).Status(ctx)
+	e.status, e.statusErr = (&inspect.Inspector{Socket: socket, Journal: j}).Status(ctx)
 	e.recordings = recordingsOf(e.status.Daemon, version)
 	scanner := haproxy.NewScanner(host.Procfs)
 	e.found, e.pids, e.foundErr = selector.Selector{}.Find(ctx, scanner)

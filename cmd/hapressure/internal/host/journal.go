@@ -2,7 +2,7 @@ package host
 
 import (
 	"fmt"
-	"os"
+	"io"
 	"sync"
 
 	"hapressure/controller"
@@ -11,13 +11,13 @@ import (
 
 // Stderr is a journal that prints entries about targets, sensors and files to standard
 // error.
-type Stderr struct{}
+type Stderr struct{ io.Writer }
 
-func (Stderr) Send(e systemd.Entry) error {
+func (s Stderr) Send(e systemd.Entry) error {
 	switch e.MessageID {
 	case controller.TargetFound.ID(), controller.TargetLost.ID(), controller.SensorMissing.ID(),
 		controller.StorageFailed.ID():
-		fmt.Fprintln(os.Stderr, e.Message)
+		fmt.Fprintln(s, e.Message)
 	}
 	return nil
 }

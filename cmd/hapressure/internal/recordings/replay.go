@@ -20,10 +20,14 @@ import (
 // two days.
 const recordingLimit = 1 << 30
 
-// Play feeds recordings to runs.
-func Play(files []string, runs []*replay.Run, stderr io.Writer) (*replay.View, error) {
+// Play feeds recordings to runs. It calls doing with what it does, and prints warnings
+// to stderr.
+func Play(
+	files []string, runs []*replay.Run, stderr io.Writer, doing func(format string, args ...any),
+) (*replay.View, error) {
 	view := &replay.View{}
-	for _, name := range files {
+	for i, name := range files {
+		doing("replaying %s, %d of %s", name, i+1, policy.Count(len(files), "recording"))
 		err := playFile(name, view, runs, stderr)
 		var named *fs.PathError
 		if err != nil && !errors.As(err, &named) {

@@ -199,7 +199,7 @@ func (r *Report) replay(t *trial.Test, p *policy.Policy, stderr io.Writer) (*tri
 		files = append(files, r.locate(path))
 	}
 	played := replay.New(r.File, p)
-	view, err := recordings.Play(files, []*replay.Run{played}, stderr)
+	view, err := recordings.Play(files, []*replay.Run{played}, stderr, func(string, ...any) {})
 	if err != nil {
 		return nil, nil, placed(t.Recordings[0].At, err)
 	}
