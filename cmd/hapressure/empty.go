@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -26,7 +25,7 @@ func refuseEmpty(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	if slices.Contains(args, "") {
-		return usageError{errors.New("an argument is empty: leave it out, or give a value")}
+		return usageError{errEmpty}
 	}
 	var err error
 	cmd.Flags().Visit(func(f *pflag.Flag) {

@@ -24,12 +24,17 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
+// errEmpty is the error of an argument that an unset variable of a script leaves.
+var errEmpty = errors.New("an argument is empty: leave it out, or give a value")
+
 // noArguments is the check of a command that takes no arguments. An argument is a
 // mistyped subcommand, or the value of a flag whose name is missing.
 func noArguments(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
 		return nil
+	case args[0] == "":
+		return errEmpty
 	case cmd.HasAvailableSubCommands():
 		return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(),
 			didYouMean(cmd.SuggestionsFor(args[0])))

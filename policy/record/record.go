@@ -133,6 +133,9 @@ type Reader struct {
 // NewReader returns a Reader of r.
 func NewReader(r io.Reader) (*Reader, error) {
 	zip, err := gzip.NewReader(r)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("%w: it is too short", errNone)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNone, err)
 	}

@@ -54,6 +54,9 @@ func playFile(name string, view *replay.View, runs []*replay.Run, stderr io.Writ
 		}
 		return err
 	})
+	if cut && line == 0 && err == nil {
+		return errors.New("it was cut off before its first sample: it cannot be replayed")
+	}
 	if cut {
 		fmt.Fprintf(stderr, "hapressure: %s has no end: it was cut off after line %d (%s), or is still being written\n", name, line, replay.Clock(view.To))
 	}
