@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -199,15 +200,18 @@ func TestCompletion(t *testing.T) {
 	socketFlag(cmd, &socket)
 	cmd.Flags().Set("socket", fakeDaemon(t, statustest.Status(statustest.Calm(),
 		statustest.Storm("other.service", 2))))
-	names, _ := fromDaemon(targets)(cmd, nil, "")
-	pids, _ := fromDaemon(workers)(cmd, nil, "")
+	names, _ := ofRunning(targets)(cmd, nil, "")
+	pids, _ := ofRunning(workers)(cmd, nil, "")
+	if got, _ := ofRunning(units)(cmd, nil, ""); !slices.Equal(got, names) {
+		t.Errorf("units are %q, want %q", got, names)
+	}
 	if got := strings.Join(append(names, pids...),
 		";"); got != "haproxy.service;other.service;812\tcurrent, generation 1 of haproxy.service;"+
 		"812\tstopping, generation 1 of other.service;849\tcurrent, generation 2 of other.service" {
 		t.Errorf("completed with %q", got)
 	}
 	cmd.Flags().Set("socket", "/nonexistent")
-	if names, _ := fromDaemon(targets)(cmd, nil, ""); len(names) != 0 {
+	if names, _ := ofRunning(targets)(cmd, nil, ""); len(names) != 0 {
 		t.Errorf("completed with %q without a daemon", names)
 	}
 }
