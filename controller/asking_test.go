@@ -16,7 +16,8 @@ import (
 func TestLooksRememberWorkers(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	w.reload()
-	c := New(Config{Policy: decode(t, "targets: [cgroup: "+group+"]\n"+purgeAlways), Procfs: "/proc", Cgroups: w.tree.Mount, Journal: w.journal})
+	c := New(Config{Policy: decode(t, "targets: "+
+		"[cgroup: "+group+"]\n"+purgeAlways), Procfs: "/proc", Cgroups: w.tree.Mount, Journal: w.journal})
 	old := func() status.Worker {
 		s := c.Inspect(t.Context())
 		if len(s.Targets) != 1 || len(s.Targets[0].Masters) != 1 || len(s.Targets[0].Masters[0].Workers) != 2 {
@@ -60,7 +61,8 @@ func TestDescribingSilentWorkersIsBounded(t *testing.T) {
 	for _, o := range found[0].Workers[:old] {
 		hang(t, o.PID)
 	}
-	w.Eventually("the last is not asked", func() error { // what it has answered before is shown for some seconds
+	w.Eventually("the last is not "+
+		"asked", func() error { // what it has answered before is shown for some seconds
 		rows := DescribeMasters(t.Context(), "/proc", found, nil)[0].Workers
 		if got := rows[old-1]; !strings.Contains(got.ConnError, "other workers took more than 3s") {
 			return fmt.Errorf("connections %v, %q", got.Connections, got.ConnError)

@@ -294,7 +294,8 @@ tiers:
 	w.tree.Write("/system.slice", "memory.current", "800000000\n")
 	up := w.journal.wait(t, "the tier", 1, kind(TierChanged))[0]
 	if up.Fields["HAPRESSURE_TIER"] != "purge" || !strings.Contains(up.Fields["HAPRESSURE_REASON"], "80% > 70%") ||
-		!strings.Contains(up.Message, "of memory.max of /system.slice") || up.Fields["HAPRESSURE_USAGE_LIMIT"] != "/system.slice memory.max" ||
+		!strings.Contains(up.Message, "of memory.max of "+
+			"/system.slice") || up.Fields["HAPRESSURE_USAGE_LIMIT"] != "/system.slice memory.max" ||
 		up.Fields["HAPRESSURE_USAGE_LIMIT_BYTES"] != "1000000000" || up.Fields["HAPRESSURE_USAGE_LIMIT_USED_BYTES"] != "800000000" ||
 		up.Fields["HAPRESSURE_LIMIT"] != "/system.slice memory.max" {
 		t.Errorf("change of tier: %q %v", up.Message, up.Fields)
@@ -327,13 +328,16 @@ tiers:
 	withheld := w.journal.wait(t, "what is withheld", 2, kind(Withheld))
 	for i, action := range []string{policy.HardStopAfter, policy.TerminateOldest} {
 		if e := withheld[i]; e.Fields["HAPRESSURE_ACTION"] != action || e.Fields["HAPRESSURE_LIMIT"] != "/system.slice memory.max" ||
-			!strings.Contains(e.Message, "% of memory.max of /system.slice; less than 5% is not worth cutting connections for") {
+			!strings.Contains(e.Message, "% of memory.max of /system.slice; less than 5% is not "+
+				"worth cutting connections for") {
 			t.Errorf("%q %v", e.Message, e.Fields)
 		}
 	}
 	up := w.journal.wait(t, "the tier", 1, kind(TierChanged))
-	if last := up[len(up)-1]; !strings.Contains(last.Message, "usage 95.5% > 95% of memory.max of /system.slice; not met: reload-room ") ||
-		!strings.Contains(last.Message, "under memory.max of /system.slice") && !strings.Contains(last.Message, "under memory.max") {
+	if last := up[len(up)-1]; !strings.Contains(last.Message, "usage 95.5% > 95% of memory.max of "+
+		"/system.slice; not met: reload-room ") ||
+		!strings.Contains(last.Message, "under memory.max of "+
+			"/system.slice") && !strings.Contains(last.Message, "under memory.max") {
 		t.Errorf("%q", last.Message)
 	}
 	w.journal.wait(t, "a purge", 1, action(policy.PurgeSSLCache))
@@ -574,7 +578,8 @@ tiers:
     actions: [trim-pools: {}, purge-ssl-cache: {}]
 `, false)
 	e := w.journal.wait(t, "the trim", 1, action(policy.TrimPools))[0]
-	if !strings.Contains(e.Message, ": freed ") || !strings.Contains(e.Message, "its first thread ") {
+	if !strings.Contains(e.Message, ": freed ") || !strings.Contains(e.Message, "its first "+
+		"thread ") {
 		t.Errorf("%q does not say what it freed and how long it stalled the worker", e.Message)
 	}
 	// Another generation's comes and goes in the same ticks that could have given the
@@ -695,7 +700,8 @@ tiers:
 		t.Errorf("%d changes of tier, want that of the beginning", n)
 	}
 	stop()
-	w.guardWith(strings.Replace(text, "leave: {usage: {below: 60%}}", "leave: {all: [{usage: {below: 60%}}]}", 1), keep)
+	w.guardWith(strings.Replace(text, "leave: {usage: {below: 60%}}", "leave: {all: [{usage: "+
+		"{below: 60%}}]}", 1), keep)
 	w.reload()
 	w.journal.wait(t, "a purge under another policy", 4, action(policy.PurgeSSLCache))
 	if n := len(replayed(t, recordings)); n != 3 {
@@ -788,11 +794,13 @@ func TestCacheOf(t *testing.T) {
 		w    haproxy.Worker
 		want policy.Cache
 	}{
-		{"a current worker's is not looked at", haproxy.Worker{State: haproxy.StateCurrent, Cache: 1 << 30}, policy.CacheUnknown},
+		{"a current worker's is not " +
+			"looked at", haproxy.Worker{State: haproxy.StateCurrent, Cache: 1 << 30}, policy.CacheUnknown},
 		{"full", stopping(1<<30, nil), policy.CacheFull},
 		{"emptied, with pages of 64 KiB", stopping(64<<10, nil), policy.CacheEmpty},
 		{"none", stopping(0, &haproxy.Refusal{Reason: shctx.NoCache}), policy.CacheEmpty},
-		{"not recognised: to be tried once", stopping(0, &haproxy.Refusal{Reason: shctx.UnknownLayout}), policy.CacheFull},
+		{"not recognised: to be " +
+			"tried once", stopping(0, &haproxy.Refusal{Reason: shctx.UnknownLayout}), policy.CacheFull},
 		{"not readable now", stopping(0, errors.New("no permission")), policy.CacheUnknown},
 	}
 	for _, tt := range tests {

@@ -199,7 +199,8 @@ func TestPrometheusAnswersTheDashboard(t *testing.T) {
 	addr := l.Addr().String()
 	l.Close()
 	dir := t.TempDir()
-	config := fmt.Sprintf("scrape_configs: [{job_name: hapressure, scrape_interval: 500ms, scrape_timeout: 500ms, static_configs: [{targets: [%q]}]}]\n",
+	config := fmt.Sprintf("scrape_configs: [{job_name: hapressure, scrape_interval: 500ms, "+
+		"scrape_timeout: 500ms, static_configs: [{targets: [%q]}]}]\n",
 		strings.TrimPrefix(target.URL, "http://"))
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)

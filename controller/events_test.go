@@ -66,19 +66,22 @@ func wrap(paragraph string) string {
 // and otherwise checks that it is current.
 func TestCatalogIsCurrent(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("# What each journal entry of hapressure means; \"journalctl -x\" shows it below the entry.\n" +
+	b.WriteString("# What each journal entry of hapressure means; \"journalctl -x\" shows it " +
+		"below the entry.\n" +
 		"# Generated from controller/events.go by \"go test ./controller -run Current -update\".\n")
 	variable := regexp.MustCompile(`@([A-Z_]+)@`)
 	for k, row := range kinds {
 		expand := func(text string) string {
 			for _, m := range variable.FindAllStringSubmatch(text, -1) {
 				if !slices.Contains(fieldsOf(Kind(k)), m[1]) {
-					t.Errorf("the text of %s has the field %s, the entries have not", row.name, m[1])
+					t.Errorf("the text of %s has the field %s, the entries "+
+						"have not", row.name, m[1])
 				}
 			}
 			return variable.ReplaceAllString(text, "@"+FieldPrefix+"$1@")
 		}
-		fmt.Fprintf(&b, "\n-- %s\nSubject: %s\nDefined-By: hapressure\nDocumentation: man:hapressure(8)\n", row.id, expand(row.subject))
+		fmt.Fprintf(&b, "\n-- %s\nSubject: %s\nDefined-By: hapressure\nDocumentation: "+
+			"man:hapressure(8)\n", row.id, expand(row.subject))
 		for paragraph := range strings.SplitSeq(row.text, "\n\n") {
 			fmt.Fprintf(&b, "\n%s\n", wrap(expand(paragraph)))
 		}
@@ -100,7 +103,8 @@ func TestLoggingDocIsCurrent(t *testing.T) {
 		t.Fatalf("%s has no table of kinds", loggingDoc)
 	}
 	var b strings.Builder
-	b.WriteString(head + header + " priority | how often | fields, without " + FieldPrefix + " |\n|---|---|---|---|---|\n")
+	b.WriteString(head + header + " priority | how often | fields, " +
+		"without " + FieldPrefix + " |\n|---|---|---|---|---|\n")
 	all := map[string]bool{"LEFT_OUT": true}
 	for k, row := range kinds {
 		often, priority, list := "always", [...]string{logErr: "err", logWarning: "warning", logNotice: "notice", logInfo: "info"}[row.priority],

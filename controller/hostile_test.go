@@ -48,7 +48,8 @@ func TestHostileTargetDelaysNoOther(t *testing.T) {
 // A worker that loads does not serve in the place of the last one that has connections:
 // it may fail.
 func TestLoadingWorkerIsNoSuccessor(t *testing.T) {
-	w := newWorld(t, haproxytest.Config{Release: haproxytest.Newest(), Global: "master-worker no-exit-on-failure"},
+	w := newWorld(t, haproxytest.Config{Release: haproxytest.Newest(), Global: "master-worker " +
+		"no-exit-on-failure"},
 		map[string]string{"memory.current": "100000000\n", "memory.max": "1000000000\n"})
 	if w.Before(3, 1) {
 		t.Skip("the worker of a reload does not exist while it loads")
@@ -89,7 +90,8 @@ tiers:
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.WriteConfig("frontend slow\n    bind unix@" + w.Inside("slow.sock") + "\n    mode http\n    acl x src -f " + w.Inside("slow") + "\n    default_backend webecho\n")
+	w.WriteConfig("frontend slow\n    bind unix@" + w.Inside("slow.sock") + "\n    mode http\n    " +
+		"acl x src -f " + w.Inside("slow") + "\n    default_backend webecho\n")
 	w.SignalReload()
 	var f *os.File
 	w.Eventually("a new worker loads", func() (err error) {

@@ -24,13 +24,16 @@ func TestExcess(t *testing.T) {
 		files []storedFile
 		want  []string
 	}{
-		"nothing":               {nil, nil},
-		"all within":            {[]storedFile{file("a", 1, 50), file("b", 2, 50)}, nil},
-		"too old":               {[]storedFile{file("a", 1, 1), file("a", 11, 1)}, []string{"a/11"}},
-		"written in time yet":   {[]storedFile{file("a", -5, 1)}, nil},
-		"too many targets":      {[]storedFile{file("a", 3, 1), file("b", 1, 1), file("c", 2, 1)}, []string{"a/3"}},
-		"the newest counts":     {[]storedFile{file("a", 1, 1), file("a", 9, 1), file("b", 2, 1), file("c", 3, 1)}, []string{"c/3"}},
-		"too many bytes":        {[]storedFile{file("a", 1, 60), file("a", 2, 60), file("b", 3, 1)}, []string{"a/2", "b/3"}},
+		"nothing":             {nil, nil},
+		"all within":          {[]storedFile{file("a", 1, 50), file("b", 2, 50)}, nil},
+		"too old":             {[]storedFile{file("a", 1, 1), file("a", 11, 1)}, []string{"a/11"}},
+		"written in time yet": {[]storedFile{file("a", -5, 1)}, nil},
+		"too many " +
+			"targets": {[]storedFile{file("a", 3, 1), file("b", 1, 1), file("c", 2, 1)}, []string{"a/3"}},
+		"the newest " +
+			"counts": {[]storedFile{file("a", 1, 1), file("a", 9, 1), file("b", 2, 1), file("c", 3, 1)}, []string{"c/3"}},
+		"too many " +
+			"bytes": {[]storedFile{file("a", 1, 60), file("a", 2, 60), file("b", 3, 1)}, []string{"a/2", "b/3"}},
 		"one that is too large": {[]storedFile{file("a", 1, 101)}, []string{"a/1"}},
 	} {
 		var got []string

@@ -41,7 +41,8 @@ func (s *switched) connect(context.Context) (Units, error) {
 func (w *world) ways(bus *switched) []Way {
 	return []Way{
 		{Name: "D-Bus", Connect: bus.connect},
-		{Name: "the cgroup tree", Lacks: "hooks are not run", Connect: func(context.Context) (Units, error) {
+		{Name: "the cgroup tree", Lacks: "hooks are " +
+			"not run", Connect: func(context.Context) (Units, error) {
 			return systemd.NewTree(w.tree.Mount), nil
 		}},
 	}
@@ -85,8 +86,10 @@ func TestGuardsUnitsWithoutABus(t *testing.T) {
 			t.Errorf("fields %v", e.Fields)
 		}
 	}
-	down := "4 Finding units by the cgroup tree instead of D-Bus: no such bus; hooks are not run; retrying every 0 s"
-	if want := []string{down, "5 Finding units by D-Bus instead of the cgroup tree", down}; strings.Join(got, "\n") != strings.Join(want, "\n") {
+	down := "4 Finding units by the cgroup tree instead of D-Bus: no such bus; hooks are not run; " +
+		"retrying every 0 s"
+	if want := []string{down, "5 Finding units by D-Bus instead of the " +
+		"cgroup tree", down}; strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("reported\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	if n := len(w.journal.all(kind(TargetFound))); n != 1 {
@@ -124,7 +127,8 @@ func TestLeavesABusThatHangs(t *testing.T) {
 				connected = true
 				return &hung{}, nil
 			}
-			w.guardWith("version: 1\ntargets: [unit: '"+unit+"']\ntiers: [{name: purge, enter: always, actions: []}]\n", Config{Ways: ways, pauses: shortPauses})
+			w.guardWith("version: 1\ntargets: [unit: '"+unit+"']\ntiers: [{name: purge, enter: "+
+				"always, actions: []}]\n", Config{Ways: ways, pauses: shortPauses})
 			w.journal.wait(t, "the target", 1, kind(TargetFound))
 			if n := len(w.journal.all(func(e systemd.Entry) bool { return e.Fields["HAPRESSURE_SENSOR"] == "systemd" })); n != 1 {
 				t.Errorf("%d entries about the bus", n)
@@ -151,7 +155,8 @@ func TestConnectNeedsSystemd(t *testing.T) {
 	}
 	ways = append(ways, Way{Name: "c", Connect: func(context.Context) (Units, error) { return &fakeUnits{}, nil }})
 	link, err := Connect(t.Context(), ways)
-	if err != nil || link.Name != "c" || link.Failed == nil || link.Failed.Error() != "no bus; no systemd" {
+	if err != nil || link.Name != "c" || link.Failed == nil || link.Failed.Error() != "no bus; no "+
+		"systemd" {
 		t.Errorf("%+v, %v", link, err)
 	}
 }

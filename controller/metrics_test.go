@@ -53,7 +53,8 @@ func busy(t *testing.T) (*Controller, view) {
 		Policy: p, Origin: "the policy test.yaml", Journal: newRecorder(),
 		Daemon: &status.Daemon{Version: "1.2.3", PID: 7, DryRun: false},
 	})
-	missing := map[string]string{"memory.stat": "", "master CLI of 4711": "it is gone", "master CLI of 4712": ""}
+	missing := map[string]string{"memory.stat": "", "master CLI " +
+		"of 4711": "it is gone", "master CLI of 4712": ""}
 	g := &guard{target: target{name: "haproxy.service"}}
 	g.policy.Store(p)
 	g.state = policy.State{Tier: 2, TierName: "shorten", Why: "usage", Entered: make([]time.Duration, 3),
@@ -231,7 +232,8 @@ func TestAbsentReadingHasNoSample(t *testing.T) {
 func TestSeriesEndWithTheirTarget(t *testing.T) {
 	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
 	w.tree.Group("/lb", nil)
-	c := w.guard("version: 1\ntargets: [{cgroup: lb}]\ntiers: [{name: purge, enter: always, actions: [purge-ssl-cache: {}]}]\n", false)
+	c := w.guard("version: 1\ntargets: [{cgroup: lb}]\ntiers: [{name: purge, enter: always, "+
+		"actions: [purge-ssl-cache: {}]}]\n", false)
 	ofTarget := func() (n int) {
 		for key := range values(scrape(t, c)) {
 			if strings.Contains(key, "target=/lb") {
@@ -257,7 +259,8 @@ func TestCountersBeginWithTheirTarget(t *testing.T) {
 	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
 	w.tree.Group("/lb", nil)
 	doing := func(action string) string {
-		return "version: 1\ntargets: [{cgroup: lb}]\ntiers: [{name: hold, enter: always, actions: [" + action + ": {}]}]\n"
+		return "version: 1\ntargets: [{cgroup: lb}]\ntiers: [{name: hold, enter: always, " +
+			"actions: [" + action + ": {}]}]\n"
 	}
 	c := w.guard(doing(policy.PurgeSSLCache), false)
 	counted := func() (actions []string) {
@@ -348,7 +351,8 @@ func TestReferenceIsCurrent(t *testing.T) {
 		for _, l := range f.Metric[0].Label {
 			labels = append(labels, l.GetName())
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", name, strings.ToLower(f.GetType().String()), strings.Join(labels, ", "), f.GetHelp())
+		fmt.Fprintf(&b, "| %s | %s | %s | "+
+			"%s |\n", name, strings.ToLower(f.GetType().String()), strings.Join(labels, ", "), f.GetHelp())
 	}
 	text, err := os.ReadFile(reference)
 	if err != nil {

@@ -48,14 +48,20 @@ func TestSteps(t *testing.T) {
 		want []string
 	}{
 		{"up one", p, policy.Change{To: 1, ToName: "low"}, []string{"/bin/low entered none>low"}},
-		{"up all", p, policy.Change{To: 3, ToName: "high"}, []string{"/bin/low entered none>low", "/bin/high entered middle>high"}},
-		{"from one without a hook", p, policy.Change{From: 2, FromName: "middle", To: 3, ToName: "high"}, []string{"/bin/high entered middle>high"}},
-		{"down to one without a hook", p, policy.Change{From: 3, FromName: "high", To: 2, ToName: "middle"}, []string{"/bin/high left high>middle"}},
-		{"down to none", p, policy.Change{From: 1, FromName: "low"}, []string{"/bin/low left low>none"}},
+		{"up all", p, policy.Change{To: 3, ToName: "high"}, []string{"/bin/low entered " +
+			"none>low", "/bin/high entered middle>high"}},
+		{"from one without " +
+			"a hook", p, policy.Change{From: 2, FromName: "middle", To: 3, ToName: "high"}, []string{"/bin/high entered middle>high"}},
+		{"down to one without " +
+			"a hook", p, policy.Change{From: 3, FromName: "high", To: 2, ToName: "middle"}, []string{"/bin/high left high>middle"}},
+		{"down to none", p, policy.Change{From: 1, FromName: "low"}, []string{"/bin/low left " +
+			"low>none"}},
 		{"the tier is gone from the policy", other, policy.Change{From: 3, FromName: "highest"},
 			[]string{"/bin/high left highest>middle", "/bin/new left low>none"}},
-		{"it has another place", &policy.Policy{Tiers: p.Tiers[:1]}, policy.Change{From: 1, FromName: "low", To: 2, ToName: "middle"}, nil},
-		{"a policy that is not known", &policy.Policy{}, policy.Change{From: 3, FromName: "high"}, nil},
+		{"it has another " +
+			"place", &policy.Policy{Tiers: p.Tiers[:1]}, policy.Change{From: 1, FromName: "low", To: 2, ToName: "middle"}, nil},
+		{"a policy that is not " +
+			"known", &policy.Policy{}, policy.Change{From: 3, FromName: "high"}, nil},
 	} {
 		var got []string
 		for _, s := range steps(tt.was, p, tt.ch) {
@@ -95,7 +101,8 @@ func TestHooksAndSignalsFollowTheTiers(t *testing.T) {
 		}
 		return nil
 	})
-	want := []string{"/bin/low arg entered none>low", "/bin/high entered middle>high", "/bin/high left high>middle", "/bin/low arg left low>none"}
+	want := []string{"/bin/low arg entered none>low", "/bin/high entered middle>high", "/bin/high " +
+		"left high>middle", "/bin/low arg left low>none"}
 	var got []string
 	for _, h := range hooks {
 		got = append(got, brief(h))

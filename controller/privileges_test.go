@@ -146,7 +146,8 @@ func TestPrivilegesAreWhatActionsNeed(t *testing.T) {
 			for _, action := range anyAction {
 				lost := slices.Contains(r.actions, action) && (r.where == "" || kind.where[r.name])
 				if err := got.Errors[action]; (err != "") != lost {
-					t.Errorf("%+v: without %s, %s: %q; want it to fail: %v", kind.conf, r.name, action, err, lost)
+					t.Errorf("%+v: without %s, %s: %q; want it to "+
+						"fail: %v", kind.conf, r.name, action, err, lost)
 				}
 			}
 		}
@@ -232,7 +233,8 @@ func tryActions(t *testing.T) tried {
 func persevere(purge func() error) error {
 	for end := time.Now().Add(haproxytest.Deadline); ; {
 		err := purge()
-		if err == nil || !strings.Contains(err.Error(), "did not stop within") || time.Now().After(end) {
+		if err == nil || !strings.Contains(err.Error(), "did not stop "+
+			"within") || time.Now().After(end) {
 			return err
 		}
 	}
@@ -273,13 +275,15 @@ func TestPrivilegesAreDocumented(t *testing.T) {
 		if len(r.actions) == len(anyAction) {
 			actions = "all"
 		}
-		want = append(want, fmt.Sprintf("| %s | %s | %s |", r.name, strings.TrimSpace(actions+" "+r.where), r.why))
+		want = append(want, fmt.Sprintf("| %s | %s "+
+			"| %s |", r.name, strings.TrimSpace(actions+" "+r.where), r.why))
 		if strings.HasPrefix(r.name, "CAP_") {
 			caps = append(caps, r.name)
 		}
 	}
 	if !slices.Equal(rows, want) {
-		t.Errorf("docs/packaging.md has\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(want, "\n"))
+		t.Errorf("docs/packaging.md "+
+			"has\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(want, "\n"))
 	}
 	has := strings.Fields(regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.*)$`).FindStringSubmatch(string(unit))[1])
 	slices.Sort(has)

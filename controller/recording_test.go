@@ -181,20 +181,23 @@ func (w *world) noSensorMissing(t *testing.T, c *Controller, store string) {
 func TestStateThatCannotBeStored(t *testing.T) {
 	w := &world{t: t, tree: cgrouptest.New(t), journal: newRecorder(), units: &fakeUnits{changes: make(chan string)}}
 	w.tree.Group("/lb", nil)
-	const text = "version: 1\ntargets: [{cgroup: lb}]\ntiers: [{name: hold, enter: always, actions: [trim-pools: {}]}]\n"
+	const text = "version: 1\ntargets: [{cgroup: lb}]\ntiers: [{name: hold, enter: always, " +
+		"actions: [trim-pools: {}]}]\n"
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "%2Flb.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, stop := w.guardWith(text, Config{StateDir: dir})
 	e := w.journal.wait(t, "that it is not restored", 1, kind(StorageFailed))[0]
-	if !strings.HasPrefix(e.Message, "State of /lb is not restored: reading ") || e.Fields["HAPRESSURE_STORE"] != "state" {
+	if !strings.HasPrefix(e.Message, "State of /lb is not restored: "+
+		"reading ") || e.Fields["HAPRESSURE_STORE"] != "state" {
 		t.Errorf("%q %v", e.Message, e.Fields)
 	}
 	stop()
 	c, _ := w.guardWith(text, Config{StateDir: filepath.Join(dir, "none")})
 	e = w.journal.wait(t, "that it is not persisted", 2, kind(StorageFailed))[1]
-	if !strings.HasPrefix(e.Message, "State of /lb is not persisted: open ") || !strings.HasSuffix(e.Message, "retrying at the next change") {
+	if !strings.HasPrefix(e.Message, "State of /lb is not persisted: "+
+		"open ") || !strings.HasSuffix(e.Message, "retrying at the next change") {
 		t.Errorf("%q", e.Message)
 	}
 	w.noSensorMissing(t, c, "state")

@@ -25,7 +25,8 @@ func TestSchedule(t *testing.T) {
 		next  time.Duration
 	}{{0, false, tickEvery}, {quietAfter - 1, false, tickEvery}, {quietAfter, false, probeEvery}} {
 		if got, next := s.quiet(start+c.after), s.next(start+c.after); got != c.quiet || next != c.next {
-			t.Errorf("%v after an event: still %v, next after %v, want %v and %v", c.after, got, next, c.quiet, c.next)
+			t.Errorf("%v after an event: still %v, next after %v, want %v "+
+				"and %v", c.after, got, next, c.quiet, c.next)
 		}
 	}
 	now := start + quietAfter

@@ -27,7 +27,8 @@ func sensorOf(t *testing.T, available int, files map[string]string) (*sensor, cg
 	}
 	t.Cleanup(func() { gr.Close() })
 	procfs := t.TempDir()
-	meminfo := fmt.Sprintf("MemTotal: %d kB\nMemAvailable: %d kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n", 1000<<10, available<<10)
+	meminfo := fmt.Sprintf("MemTotal: %d kB\nMemAvailable: %d kB\nSwapTotal: 0 kB\nSwapFree: "+
+		"0 kB\n", 1000<<10, available<<10)
 	if err := os.WriteFile(filepath.Join(procfs, "meminfo"), []byte(meminfo), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -57,14 +58,19 @@ func TestLimitsThatCannotBe(t *testing.T) {
 		room      string
 		missing   string // sensor that is reported
 	}{
-		{"a limit of 0 is left out", map[string]string{"memory.high": "0\n", "memory.max": line(200 * sensedMiB), "memory.current": line(100 * sensedMiB)},
+		{"a limit of 0 is " +
+			"left out", map[string]string{"memory.high": "0\n", "memory.max": line(200 * sensedMiB), "memory.current": line(100 * sensedMiB)},
 			10 * sensedMiB, "60", "10", "limits of 0"},
-		{"a limit lowered below what is used is a shortage", map[string]string{"memory.high": line(50 * sensedMiB), "memory.current": line(100 * sensedMiB)},
+		{"a limit lowered below what is used is a " +
+			"shortage", map[string]string{"memory.high": line(50 * sensedMiB), "memory.current": line(100 * sensedMiB)},
 			10 * sensedMiB, "200", "0", ""},
-		{"more used than the host has", map[string]string{"memory.max": line(200 * sensedMiB), "memory.current": "18446744073709547520\n"},
+		{"more used than the " +
+			"host has", map[string]string{"memory.max": line(200 * sensedMiB), "memory.current": "18446744073709547520\n"},
 			10 * sensedMiB, "more than the host has", "more than the host has", "memory.current"},
-		{"a limit that cannot be read", map[string]string{"memory.max": "garbage\n"}, 10 * sensedMiB, "garbage", "garbage", "memory.max"},
-		{"no memory controller", map[string]string{"memory.max": cgrouptest.Absent, "memory.high": cgrouptest.Absent}, 10 * sensedMiB, "60", "40", "memory.max"},
+		{"a limit that cannot " +
+			"be read", map[string]string{"memory.max": "garbage\n"}, 10 * sensedMiB, "garbage", "garbage", "memory.max"},
+		{"no memory " +
+			"controller", map[string]string{"memory.max": cgrouptest.Absent, "memory.high": cgrouptest.Absent}, 10 * sensedMiB, "60", "40", "memory.max"},
 		{"a worker of nothing", nil, 0, "60", "not known", ""},
 		{"a worker larger than the host", nil, 1 << 62, "60", "more than the host has", ""},
 	} {

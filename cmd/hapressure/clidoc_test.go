@@ -20,7 +20,8 @@ func TestCLIDocIsCurrent(t *testing.T) {
 		t.Setenv(variable, "") // defaults of flags depend on them
 	}
 	var b strings.Builder
-	b.WriteString("# Commands\n\nThis page describes every command and its flags. It is made of the help texts.\n")
+	b.WriteString("# Commands\n\nThis page describes every command and its flags. It is made of " +
+		"the help texts.\n")
 	describeCommand(&b, rootCommand())
 	golden.Check(t, cliDoc, b.String())
 }

@@ -29,8 +29,9 @@ privileges are those of the daemon in its sandbox or, if it is not running, thos
 command.
 
 Exit codes: 0 no problem, with or without warnings; 1 failed; 2 wrong usage; 3 problems.`,
-		Example: "  hapressure doctor\n  hapressure doctor --json | jq '.findings[] | select(.level != \"ok\")'",
-		Args:    usage(noArguments),
+		Example: "  hapressure doctor\n  hapressure doctor --json | jq '.findings[] | " +
+			"select(.level != \"ok\")'",
+		Args: usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			on, err := screen.of(cmd)
 			if err != nil {

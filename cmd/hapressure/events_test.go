@@ -44,7 +44,8 @@ func TestEvents(t *testing.T) {
 	t.Setenv("TZ", "UTC")
 	code, out := call(t, bin, "events", "--target", "--follow", "--target", "a b", "--target",
 		"system.slice/lb", "--result", "done", "--since", "-1h", "-n", "5", "-f")
-	if want := "2026-11-23T07:01:46Z Entering tier purge of  [31mx\n2026-11-23T07:01:47Z done\n"; code != 0 || out != want {
+	if want := "2026-11-23T07:01:46Z Entering tier purge of  [31mx\n2026-11-23T07:01:47Z " +
+		"done\n"; code != 0 || out != want {
 		t.Errorf("exit %d with %q, want %q", code, out, want)
 	}
 	got, err := os.ReadFile(args)

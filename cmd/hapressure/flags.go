@@ -22,7 +22,8 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-var errNoOutput = usageError{errors.New("the output is missing: give -o FILE, - for standard output")}
+var errNoOutput = usageError{errors.New("the output is missing: give -o FILE, - for standard " +
+	"output")}
 
 // create opens the output of a command; - is standard output.
 func create(cmd *cobra.Command, name string) (io.WriteCloser, error) {
@@ -101,7 +102,8 @@ func instanceFlags(cmd *cobra.Command) *selector.Selector {
 		case pid && s.PID <= 0:
 			return usageError{fmt.Errorf("--pid %d is not a process number", s.PID)}
 		case all && !everything:
-			return usageError{errors.New("--all=false chooses nothing: give --unit, --pid or --all")}
+			return usageError{errors.New("--all=false chooses nothing: give --unit, --pid or " +
+				"--all")}
 		case s.Unit != "" && pid, all && (s.Unit != "" || pid):
 			return usageError{errors.New("give only one of --unit, --pid and --all")}
 		}

@@ -113,7 +113,8 @@ func TestCommandsWithoutABus(t *testing.T) {
 func TestRunWithoutABus(t *testing.T) {
 	n := newNoBus(t)
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	if err := os.WriteFile(file, []byte("version: 1\ntiers: [{name: purge, enter: always, actions: [purge-ssl-cache: {}]}]\n"), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte("version: 1\ntiers: [{name: purge, enter: always, "+
+		"actions: [purge-ssl-cache: {}]}]\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), haproxytest.Deadline)

@@ -40,7 +40,8 @@ Exit codes: 0 the policy is good, 1 it has mistakes or cannot be read, 2 wrong u
 		},
 	}
 	check.Flags().BoolVar(&asJSON, "json", false,
-		"print the mistakes as a JSON array of file, line, column and problem, empty for a good policy")
+		"print the mistakes as a JSON array of file, line, column and problem, empty for a good "+
+			"policy")
 	cmd.AddCommand(check, &cobra.Command{
 		Use:   "show [FILE...]",
 		Short: "Print the merged policy, with the origin of each value",

@@ -42,8 +42,9 @@ tracer, another process that shares the memory.
 
 Exit codes: 0 done, or nothing to do; 1 a purge failed; 2 wrong usage; 3 a purge was refused and
 none failed.`,
-		Example: "  hapressure purge --dry-run\n  hapressure purge --unit haproxy\n  hapressure purge --pid 4711 --json",
-		Args:    usage(noArguments),
+		Example: "  hapressure purge --dry-run\n  hapressure purge --unit haproxy\n  hapressure " +
+			"purge --pid 4711 --json",
+		Args: usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			on, err := screen.of(cmd)
 			if err != nil {

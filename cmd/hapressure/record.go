@@ -49,7 +49,8 @@ Exit codes: 0 stopped by a signal, 1 failed, 2 wrong usage.`,
 			}
 			if len(p.Targets) != 1 || strings.ContainsAny(p.Targets[0].Unit+p.Targets[0].Cgroup,
 				"*?[") {
-				return usageError{errors.New("a recording is of one target, and the policy has several: choose one with --target")}
+				return usageError{errors.New("a recording is of one target, and the policy has " +
+					"several: choose one with --target")}
 			}
 			if out == "" {
 				return errNoOutput

@@ -37,11 +37,13 @@ memory. Beyond these bounds replay fails with the file and the line.
 Exit codes: 0 done; 1 the recorded policy decides otherwise than recorded, or a file cannot be
 read; 2 wrong usage.`,
 		Example: "  hapressure replay /var/lib/hapressure/recordings/haproxy.service/*\n" +
-			"  hapressure replay storm.rec --policy gentle.yaml --policy small-vps.yaml --html storm.html",
+			"  hapressure replay storm.rec --policy gentle.yaml --policy small-vps.yaml --html " +
+			"storm.html",
 		Args: usage(someArguments("FILE")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if page == "-" && asJSON {
-				return usageError{errors.New("--html - and --json both write to standard output: give --html a FILE, or leave one out")}
+				return usageError{errors.New("--html - and --json both write to standard output: " +
+					"give --html a FILE, or leave one out")}
 			}
 			runs := []*replay.Run{replay.New("as recorded", nil)}
 			for _, file := range policies {

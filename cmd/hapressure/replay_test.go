@@ -37,7 +37,8 @@ func TestReplayOfACraftedRecordingIsBounded(t *testing.T) {
 	cmd := exec.Command(program(t), "replay", name, "--html",
 		filepath.Join(t.TempDir(), "page.html"))
 	out, _ := cmd.CombinedOutput()
-	if want := name + ": reading line 1000001: the recording is too long"; cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), want) {
+	if want := name + ": reading line 1000001: the recording is " +
+		"too long"; cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), want) {
 		t.Errorf("exit %d, %.1000s, want %q", cmd.ProcessState.ExitCode(), out, want)
 	}
 	// KiB; it takes some 50 MiB, and several times that with the race detector

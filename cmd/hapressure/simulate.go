@@ -33,8 +33,9 @@ The model is simple: it shows what a policy does, not how a machine behaves. The
 always gives the same recording.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
-		Example: "  hapressure simulate storm.yaml -o storm.rec && hapressure replay storm.rec --html storm.html",
-		Args:    usage(oneArgument("SCENARIO")),
+		Example: "  hapressure simulate storm.yaml -o storm.rec && hapressure replay storm.rec " +
+			"--html storm.html",
+		Args: usage(oneArgument("SCENARIO")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, _, err := policyfiles.Load(files...)
 			if err != nil {

@@ -13,7 +13,8 @@ import (
 )
 
 // errWatch answers a flag of earlier releases.
-var errWatch = usageError{errors.New("--watch was removed: use 'hapressure top', or 'watch hapressure status'")}
+var errWatch = usageError{errors.New("--watch was removed: use 'hapressure top', or 'watch " +
+	"hapressure status'")}
 
 func statusCommand() *cobra.Command {
 	var socket string

@@ -36,8 +36,9 @@ certificates, servers. The kernel walks the page tables of each, and each that h
 asked six questions, which takes it milliseconds.
 
 Exit codes: 0 listed, 1 failed, 2 wrong usage.`,
-		Example: "  hapressure workers\n  hapressure workers --detail\n  hapressure workers --unit haproxy --json",
-		Args:    usage(noArguments),
+		Example: "  hapressure workers\n  hapressure workers --detail\n  hapressure workers " +
+			"--unit haproxy --json",
+		Args: usage(noArguments),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			on, err := screen.of(cmd)
 			if err != nil {

@@ -40,10 +40,12 @@ func sound(t *testing.T) (*exam, cgrouptest.Tree) {
 		"memory.max": "1000000000\n"})
 	procfs := t.TempDir()
 	writeFile(t, procfs+"/meminfo",
-		"MemTotal: 3009444 kB\nMemAvailable: 2689488 kB\nSwapTotal: 1000000 kB\nSwapFree: 1000000 kB\n")
+		"MemTotal: 3009444 kB\nMemAvailable: 2689488 kB\nSwapTotal: 1000000 kB\nSwapFree: "+
+			"1000000 kB\n")
 	writeFile(t, procfs+"/swaps", "Filename Type Size Used Priority\n/swap file 1000000 0 -2\n")
 	files := []language.File{{Name: "test.yaml",
-		Text: []byte("version: 1\ntargets: [cgroup: /lb]\ntiers: [{name: purge, enter: always, actions: [purge-ssl-cache: {}]}]\n")}}
+		Text: []byte("version: 1\ntargets: [cgroup: /lb]\ntiers: [{name: purge, enter: always, " +
+			"actions: [purge-ssl-cache: {}]}]\n")}}
 	p, err := language.Decode(files...)
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +100,8 @@ func TestDoctorFinds(t *testing.T) {
 		"problem policy: the policy has mistakes": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.policy, e.policyErr = nil, errors.New("the policy has mistakes")
 		},
-		"problem policy: the policy test.yaml is in force, because the files had mistakes: line 3": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+		"problem policy: the policy test.yaml is in force, because the files had mistakes: " +
+			"line 3": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.status.Policy.Rejected = "line 3"
 		},
 		"warning policy: the policy test.yaml is in force, and": func(_ *testing.T, e *exam,
@@ -117,7 +120,8 @@ func TestDoctorFinds(t *testing.T) {
 			_ cgrouptest.Tree) {
 			e.units[ownUnit]["UnitFileState"] = "disabled"
 		},
-		"warning service: units are found by the cgroup tree: no D-Bus; no hooks": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+		"warning service: units are found by the cgroup tree: no D-Bus; no " +
+			"hooks": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.status.Systemd = status.Systemd{By: "the cgroup tree", Why: "no D-Bus",
 				Lacks: "no hooks"}
 		},
@@ -133,11 +137,13 @@ func TestDoctorFinds(t *testing.T) {
 			_ cgrouptest.Tree) {
 			e.statusErr = errors.New("the daemon says: nothing")
 		},
-		"problem rights: ptrace(2): forbidden; needed to trace; purge-ssl-cache cannot be done": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+		"problem rights: ptrace(2): forbidden; needed to trace; purge-ssl-cache cannot " +
+			"be done": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.status.Daemon.MissingRights = []status.Privilege{{Name: "ptrace(2)",
 				Actions: []string{"purge-ssl-cache"}, Missing: "forbidden", Why: "trace"}}
 		},
-		"warning rights: pidfd_getfd(2): forbidden; needed to ask; purge-ssl-cache cannot be done without -S": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
+		"warning rights: pidfd_getfd(2): forbidden; needed to ask; purge-ssl-cache cannot be done " +
+			"without -S": func(_ *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.status.Daemon.MissingRights = []status.Privilege{{Name: "pidfd_getfd(2)",
 				Actions: []string{"purge-ssl-cache"}, Where: "without -S", Missing: "forbidden",
 				Why: "ask"}}
@@ -156,7 +162,8 @@ func TestDoctorFinds(t *testing.T) {
 			_ cgrouptest.Tree) {
 			e.foundErr = errors.New("looking needs root")
 		},
-		"warning targets: master 10 (workers: 0), in other.service: no target": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
+		"warning targets: master 10 (workers: 0), in other.service: no " +
+			"target": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
 			e.found = []haproxy.Instance{{Master: haproxy.ID{PID: 10}}}
 			writeFile(t, e.procfs+"/10/cmdline", "haproxy\x00-W\x00")
 			writeFile(t, e.procfs+"/10/cgroup", "0::/system.slice/other.service\n")
@@ -165,7 +172,8 @@ func TestDoctorFinds(t *testing.T) {
 			tree cgrouptest.Tree) {
 			os.Remove(filepath.Join(tree.Mount, "lb/memory.pressure"))
 		},
-		"problem memory: /lb: reading memory.high of cgroup /lb: no such file in this cgroup": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
+		"problem memory: /lb: reading memory.high of cgroup /lb: no such file in this " +
+			"cgroup": func(_ *testing.T, _ *exam, tree cgrouptest.Tree) {
 			os.Remove(filepath.Join(tree.Mount, "lb/memory.high"))
 		},
 		"warning memory: /lb has no limit": func(_ *testing.T, _ *exam,
@@ -176,11 +184,13 @@ func TestDoctorFinds(t *testing.T) {
 			tree cgrouptest.Tree) {
 			tree.Write("/lb", "memory.max", "700000000\n")
 		},
-		"problem memory: /lb: a worker holds 238 MiB, and two of them do not fit into MemAvailable": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
+		"problem memory: /lb: a worker holds 238 MiB, and two of them do not fit into " +
+			"MemAvailable": func(t *testing.T, e *exam, _ cgrouptest.Tree) {
 			writeFile(t, e.procfs+"/meminfo",
 				"MemTotal: 400000 kB\nMemAvailable: 300000 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n")
 		},
-		"problem memory: /lb: a worker holds 238 MiB, and two of them do not fit into /lb memory.max of 381 MiB": func(_ *testing.T, _ *exam,
+		"problem memory: /lb: a worker holds 238 MiB, and two of them do not fit into /lb " +
+			"memory.max of 381 MiB": func(_ *testing.T, _ *exam,
 			tree cgrouptest.Tree) {
 			tree.Write("/lb", "memory.max", "400000000\n")
 		},
@@ -274,7 +284,8 @@ func TestDoctorFindsWhatKillsAll(t *testing.T) {
 			unit: {"OOMPolicy": "continue", "ManagedOOMSwap": "auto"}},
 		"warning oom: haproxy.service has OOMPolicy=stop: ": {unit: {"OOMPolicy": "stop"}},
 		"warning oom: haproxy.service has OOMPolicy=kill: ": {unit: {"OOMPolicy": "kill"}},
-		"warning oom: web.slice has ManagedOOMSwap=kill: systemd-oomd may kill all processes of haproxy.service": {
+		"warning oom: web.slice has ManagedOOMSwap=kill: systemd-oomd may kill all processes of " +
+			"haproxy.service": {
 			slice: {"ManagedOOMSwap": "kill"}, oomd: {"ActiveState": "active"}},
 		"warning oom: -.slice has ManagedOOMMemoryPressure=kill: ": {
 			"-.slice": {"ManagedOOMMemoryPressure": "kill"}, oomd: {"ActiveState": "active"}},
@@ -307,11 +318,13 @@ func TestDoctorFindsWhatKillsAll(t *testing.T) {
 // A container's own groups are no units.
 func TestUnitsOf(t *testing.T) {
 	for of, want := range map[string]string{
-		"/": "-.slice", "/lb": "-.slice", "/system.slice/haproxy.service": "-.slice system.slice haproxy.service",
-		"/machine.slice/libpod-1.scope/container":                           "-.slice machine.slice libpod-1.scope",
-		"/kubepods.slice/kubepods-burstable.slice":                          "-.slice kubepods.slice kubepods-burstable.slice",
-		"/system.slice/_memory.service":                                     "-.slice system.slice memory.service",
-		"/user.slice/user-0.slice/user@0.service/app.slice/haproxy.service": "-.slice user.slice user-0.slice user@0.service",
+		"/": "-.slice", "/lb": "-.slice", "/system.slice/haproxy.service": "-.slice system.slice " +
+			"haproxy.service",
+		"/machine.slice/libpod-1.scope/container":  "-.slice machine.slice libpod-1.scope",
+		"/kubepods.slice/kubepods-burstable.slice": "-.slice kubepods.slice kubepods-burstable.slice",
+		"/system.slice/_memory.service":            "-.slice system.slice memory.service",
+		"/user.slice/user-0.slice/user@0.service/app.slice/haproxy.service": "-.slice user.slice " +
+			"user-0.slice user@0.service",
 	} {
 		if got := strings.Join(unitsOf(of), " "); got != want {
 			t.Errorf("%s: got %s, want %s", of, got, want)
@@ -346,7 +359,8 @@ func TestDoctorTellsHowMuchIsKept(t *testing.T) {
 	e.examine(t.Context())
 	got := ills(e)
 	for i, want := range []string{"warning recordings: " + e.recordings.Dir +
-		": 1 KiB in 66 files of 66 targets, more than the bound: 1 MiB for each target that is guarded; " +
+		": 1 KiB in 66 files of 66 targets, more than the bound: 1 MiB for each target that is " +
+		"guarded; " +
 		"for all others 16 MiB, 64 targets, 336 hours", "warning state: " + e.states +
 		": 0 KiB in 66 files of 66 targets, more than the bound: "} {
 		if len(got) != 2 || !strings.HasPrefix(got[i], want) {
@@ -415,11 +429,14 @@ func TestDoctorLooksAtHAProxy(t *testing.T) {
 				"ok worker W (current): its TLS session cache of 12 MiB is recognised",
 				"ok worker W (stopping): its TLS session cache of 12 MiB is recognised"}},
 		{haproxytest.Config{CLI: ",level,operator"}, []string{"ok master M has no hard-stop-after",
-			"ok master M has no mworker-max-reloads", "ok worker W (current) has no TLS session cache"}},
+			"ok master M has no mworker-max-reloads", "ok worker W (current) has no TLS session " +
+				"cache"}},
 		{haproxytest.Config{Files: []*os.File{leaked(t)}},
-			[]string{"warning worker W is not proven to be stopping, although a younger worker is current: it accepts connections on 127.0.0.1:"}},
+			[]string{"warning worker W is not proven to be stopping, although a younger worker is " +
+				"current: it accepts connections on 127.0.0.1:"}},
 		{haproxytest.Config{CacheSize: 50_000, Threads: 1},
-			[]string{"warning worker W (current) has no TLS session cache in shared memory. Up to HAProxy 2.8",
+			[]string{"warning worker W (current) has no TLS session cache in shared memory. Up to " +
+				"HAProxy 2.8",
 				"MiB in all, and cannot be purged; page-out, "}},
 		{haproxytest.Config{Global: "mworker-max-reloads 50"},
 			[]string{"ok master M has mworker-max-reloads 50"}},
@@ -462,7 +479,8 @@ func TestDoctorLooksAtHAProxy(t *testing.T) {
 			}
 			return nil
 		})
-		if strings.Contains(text, "no target") || !strings.Contains(text, "covered by target /lb") || strings.Contains(text, "is left out") {
+		if strings.Contains(text, "no target") || !strings.Contains(text, "covered by "+
+			"target /lb") || strings.Contains(text, "is left out") {
 			t.Errorf("found\n%s", text)
 		}
 	}

@@ -28,7 +28,8 @@ func (e *exam) checkHardStopAfter(name string, in haproxy.Instance) {
 	case set:
 		e.say(fine, "", "%s has hard-stop-after %s", name, render.Span(limit.Seconds()))
 	default:
-		e.say(fine, "", "%s has no hard-stop-after: only the policy bounds how long stopping workers run", name)
+		e.say(fine, "", "%s has no hard-stop-after: only the policy bounds how long stopping "+
+			"workers run", name)
 	}
 }
 
@@ -44,10 +45,12 @@ func (e *exam) checkMaxReloads(name string, in haproxy.Instance) {
 			"%s has mworker-max-reloads %d: HAProxy ends a worker and all its connections after "+
 				"so many reloads, also while memory is plentiful", name, n)
 	case set:
-		e.say(fine, "", "%s has mworker-max-reloads %d: HAProxy ends a worker after so many reloads",
+		e.say(fine, "", "%s has mworker-max-reloads %d: HAProxy ends a worker after so many "+
+			"reloads",
 			name, n)
 	default:
-		e.say(fine, "", "%s has no mworker-max-reloads: from HAProxy 3.3 on, HAProxy ends a worker after %d reloads",
+		e.say(fine, "", "%s has no mworker-max-reloads: from HAProxy 3.3 on, HAProxy ends a "+
+			"worker after %d reloads",
 			name, manyReloads)
 	}
 }

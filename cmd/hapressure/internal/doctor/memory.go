@@ -58,7 +58,8 @@ func (e *exam) checkFootprint(target string, each uint64, limits []cgroup.Limit)
 			e.say(problem, do, "%s: a worker holds %s, and two of them do not fit into %s of %s: "+
 				"reloads fail", target, render.Size(each), of, render.Size(l.Bytes))
 		case l.Bytes/3 < each:
-			e.say(warning, do, "%s: a worker holds %s, and three of them do not fit into %s of %s: "+
+			e.say(warning, do, "%s: a worker holds %s, and three of them do not fit into %s "+
+				"of %s: "+
 				"a reload may fail", target, render.Size(each), of, render.Size(l.Bytes))
 		}
 	}

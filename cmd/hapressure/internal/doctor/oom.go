@@ -49,7 +49,8 @@ func (e *exam) checkOOMGroup(cgroupPath string) {
 		e.say(warning, "", "%v", err)
 	case at == cgroupPath && e.units[units[len(units)-1]]["OOMPolicy"] == "kill": // its effect
 	case at != "":
-		e.say(warning, "set it to 0; Kubernetes has singleProcessOOMKill: true for that, systemd OOMPolicy=continue",
+		e.say(warning, "set it to 0; Kubernetes has singleProcessOOMKill: true for that, systemd "+
+			"OOMPolicy=continue",
 			"memory.oom.group of cgroup %s is 1: for memory the kernel kills all its processes "+
 				"at once", at)
 	}

@@ -16,8 +16,8 @@ var levels = map[string]render.Level{fine: render.Good, warning: render.Warning,
 // indent is the width of the level and the check before a finding.
 const indent = 20
 
-// Print prints a summary and the findings. On a screen, findings that are fine take a line
-// each, and others are wrapped.
+// Print prints a summary and the findings. On a screen, findings that are fine take a
+// line each, and others are wrapped.
 func Print(out io.Writer, s render.Screen, findings []Finding) error {
 	line := func(before string, l render.Level, text string) error {
 		_, err := fmt.Fprintf(out, "%s%s\n", before, s.Paint(l, text))

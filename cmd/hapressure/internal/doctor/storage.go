@@ -57,7 +57,8 @@ func (e *exam) sayUsage(dir string, used controller.Usage, err error, over bool,
 	case err != nil:
 		e.say(warning, "", "%s cannot be read: %v", dir, err)
 	case over:
-		e.say(warning, "see 'journalctl -t hapressure' for errors: the daemon removes the oldest every 5 minutes",
+		e.say(warning, "see 'journalctl -t hapressure' for errors: the daemon removes the oldest "+
+			"every 5 minutes",
 			"%s, more than the bound: %s", kept, bounds)
 	default:
 		e.say(fine, "", "%s; bound: %s", kept, bounds)

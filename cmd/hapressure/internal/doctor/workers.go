@@ -28,10 +28,12 @@ func (e *exam) checkState(w haproxy.Worker, younger []haproxy.Worker) {
 	case w.State == haproxy.StateUnknown:
 		e.say(warning, "", "%s: %s", nameOf(w), w.Why)
 	case w.State == haproxy.StateCurrent && w.ReplacedBy != 0:
-		e.say(warning, fmt.Sprintf("kill -USR1 %d has it stop and serve its connections to their end",
+		e.say(warning, fmt.Sprintf("kill -USR1 %d has it stop and serve its connections to "+
+			"their end",
 			w.PID), "process %d is stranded: %s", w.PID, w.Why)
 	case w.State == haproxy.StateCurrent && slices.ContainsFunc(younger, serves):
-		e.say(warning, "none within its grace time; after it, close that socket in the program that starts HAProxy",
+		e.say(warning, "none within its grace time; after it, close that socket in the program "+
+			"that starts HAProxy",
 			"worker %d is not proven to be stopping, although a younger worker is current: %s",
 			w.PID, w.Why)
 	}
@@ -48,8 +50,10 @@ func (e *exam) checkTraffic(ctx context.Context, w haproxy.Worker) {
 		return
 	}
 	if why, err := w.Idle(ctx); err == nil && why != "" {
-		e.say(warning, "upgrade HAProxy, close clients of its stats socket, and set timeout client-fin and hard-stop-after",
-			"%s has been stopping for %s and does not end, although %s: a bug in HAProxy may keep it",
+		e.say(warning, "upgrade HAProxy, close clients of its stats socket, and set timeout "+
+			"client-fin and hard-stop-after",
+			"%s has been stopping for %s and does not end, although %s: a bug in HAProxy may "+
+				"keep it",
 			nameOf(w), render.Span(w.StoppingFor.Seconds()), why)
 	}
 }
@@ -65,14 +69,17 @@ func (e *exam) checkCache(w haproxy.Worker) {
 	case haproxy.HasNoCache(err) && e.hasOneThread(w):
 		e.say(warning, "set nbthread to 2 or more, or use HAProxy 2.9 or later",
 			"%s has no TLS session cache in shared memory. Up to HAProxy 2.8 with one thread the "+
-				"cache is a part of its private memory, %s in all, and cannot be purged; page-out, "+
-				"hard-stop-after and terminate-oldest can free it", nameOf(w), render.Size(w.Private))
+				"cache is a part of its private memory, %s in all, and cannot be purged; "+
+				"page-out, "+
+				"hard-stop-after and terminate-oldest can "+
+				"free it", nameOf(w), render.Size(w.Private))
 	case haproxy.HasNoCache(err):
 		e.say(fine, "", "%s has no TLS session cache", nameOf(w))
 	case errors.Is(err, haproxy.ErrBusy):
 		e.say(fine, "", "%s: its cache is in use and was not checked", nameOf(w))
 	default:
-		e.say(warning, "see docs/compatibility.md; the other actions of the policy are still possible",
+		e.say(warning, "see docs/compatibility.md; the other actions of the policy are still "+
+			"possible",
 			"%s: its cache cannot be purged: %v", nameOf(w), err)
 	}
 }

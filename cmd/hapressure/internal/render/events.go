@@ -32,8 +32,8 @@ func (e Event) level() Level {
 	return Minor
 }
 
-// Print prints an event in a line. On a terminal it has the short time of journalctl(1). It
-// reports whether the line was cut.
+// Print prints an event in a line. On a terminal it has the short time of journalctl(1).
+// It reports whether the line was cut.
 func (e Event) Print(out io.Writer, s Screen) (cut bool, err error) {
 	at := time.RFC3339
 	if s.Terminal {

@@ -17,7 +17,8 @@ var results = map[string]Level{status.Purged: Good, status.Refused: Warning,
 // Purges prints the results of a manual purge.
 func Purges(out io.Writer, s Screen, purges []status.Purge) error {
 	if len(purges) == 0 {
-		_, err := fmt.Fprintln(out, "No worker is proven to be stopping: there is nothing to purge. 'hapressure workers' lists all workers.")
+		_, err := fmt.Fprintln(out, "No worker is proven to be stopping: there is nothing to "+
+			"purge. 'hapressure workers' lists all workers.")
 		return err
 	}
 	t := Table{Columns: []Column{{Title: "GEN"}, {Title: "PID"}, {Title: "RESULT", Text: true},

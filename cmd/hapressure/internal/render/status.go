@@ -21,7 +21,8 @@ func Status(s status.Status, on Screen) string {
 	note(summary(s))
 	d := s.Daemon
 	if d == nil {
-		note(Warning, "The daemon is not running; status has inspected the host. Start it: systemctl start hapressure")
+		note(Warning, "The daemon is not running; status has inspected the host. Start it: "+
+			"systemctl start hapressure")
 	} else if d.DryRun {
 		note(Warning, "Dry run: the daemon decides and reports, but changes no worker.")
 	}

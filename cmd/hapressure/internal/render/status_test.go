@@ -13,7 +13,8 @@ import (
 func TestStatusText(t *testing.T) {
 	dry := statustest.Status(statustest.Blind())
 	dry.Daemon.DryRun = true
-	dry.Policy.Rejected = "the policy has mistakes:\n/etc/hapressure/policy.yaml:7:19: usage has an unknown key \"over\": known are above, below"
+	dry.Policy.Rejected = "the policy has mistakes:\n/etc/hapressure/policy.yaml:7:19: usage has " +
+		"an unknown key \"over\": known are above, below"
 	none := statustest.Status()
 	none.Daemon = nil
 	look := statustest.Status(statustest.Calm())

@@ -18,7 +18,8 @@ func Print(out io.Writer, r *Report) error {
 		of = strings.Join(r.Policy, ", ")
 	}
 	fmt.Fprintf(out, "%s of %s\n", r.File, of)
-	table := render.Table{Indent: "  ", Columns: []render.Column{{Title: "RELOADS"}, {Title: "FAILED"},
+	table := render.Table{Indent: "  ", Columns: []render.Column{{Title: "RELOADS"},
+		{Title: "FAILED"},
 		{Title: "OOM KILLS"}, {Title: "CUT"}, {Title: "PEAK MIB"}, {Title: "OF"},
 		{Title: "TEST", Text: true}}}
 	for i := range r.Tests {
