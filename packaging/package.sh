@@ -1,6 +1,7 @@
 #!/bin/bash
 # package.sh [ARCH...] builds a .deb and an .rpm for each architecture (amd64 and arm64)
-# in $DIST. The same commit gives the same bytes on every machine.
+# in $DIST. The same commit gives the same bytes on every machine. docs/packaging.md
+# describes the variables.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/local/go/bin" LC_ALL=C TZ=UTC GOFLAGS=-mod=readonly CGO_ENABLED=0
@@ -20,6 +21,8 @@ if [[ -z ${VERSION:-} ]]; then
 	fi
 fi
 DIST=${DIST:-dist}
+export MAINTAINER=${MAINTAINER:-hapressure maintainers <maintainers@hapressure.example>}
+export HOMEPAGE=${HOMEPAGE:-}
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 export SOURCE_DATE_EPOCH
@@ -31,7 +34,7 @@ put() { # TREE FOLDER FILE...
 	install -m 644 -t "$WORK/$1$2" "${@:3}"
 }
 
-mkdir -p "$DIST" "$WORK/generated"
+mkdir -p "$DIST" "$WORK/generated" "$WORK/stage/usr/bin"
 $GO run -tags manpages ./cmd/hapressure "$WORK/generated"
 gzip -9n "$WORK"/generated/*.8
 put documentation /usr/share/man/man8 "$WORK"/generated/*.8.gz
@@ -49,23 +52,36 @@ put stage /usr/share/hapressure/policies/cookbook packaging/policies/cookbook/*.
 put stage /usr/share/hapressure/scenarios packaging/scenarios/*.yaml
 put stage /usr/share/hapressure/prometheus packaging/prometheus/*.yaml
 put stage /usr/share/hapressure/grafana packaging/grafana/hapressure.json
-put documentation /usr/share/doc/hapressure README.md docs/*.md docs/*.svg
+put documentation /usr/share/doc/hapressure {README,CHANGELOG,CONTRIBUTING,SECURITY}.md docs/*.md docs/*.svg
 put documentation /usr/share/doc/hapressure/examples packaging/haproxy-slice.conf packaging/examples/*
+put documentation /usr/share/doc/hapressure/examples/kubernetes packaging/kubernetes/*
+# The installed pages lie in one folder.
+sed -i 's|](docs/|](|g; s|](\.\./\([A-Z]*\.md\)|](\1|g
+	s|](\.\./packaging/kubernetes/|](examples/kubernetes/|g
+	s|](\.\./packaging/policies)|](/usr/share/hapressure/policies)|g' \
+	"$WORK"/documentation/usr/share/doc/hapressure/*.md
 cat >"$WORK/changelog.yaml" <<END
 - semver: $VERSION-1
   date: $(date -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
-  packager: hapressure maintainers <maintainers@hapressure.example>
+  packager: $MAINTAINER
   deb: {urgency: medium, distributions: [unstable]}
   changes:
-    - note: The history is in the repository of the sources.
+    - note: See /usr/share/doc/hapressure/CHANGELOG.md.
 END
 
 (($#)) || set -- amd64 arm64
 for ARCH; do
-	sed "s|\${ARCH}|$ARCH|; s|\${VERSION}|$VERSION|; s|\${WORK}|$WORK|" packaging/nfpm.yaml >"$WORK/nfpm.yaml"
-	find "$WORK/documentation" -type f -printf '  - {src: "%p", dst: "/%P", type: doc, packager: rpm}\n' | sort >>"$WORK/nfpm.yaml"
-	install -d "$WORK/stage/usr/bin"
 	GOARCH=$ARCH $GO build -trimpath -buildvcs=false -ldflags "-s -w -buildid= $STAMP" -o "$WORK/stage/usr/bin/hapressure" ./cmd/hapressure
+	sed "s|\${ARCH}|$ARCH|; s|\${VERSION}|$VERSION|; s|\${WORK}|$WORK|" packaging/nfpm.yaml >"$WORK/nfpm.yaml"
+	{
+		find "$WORK/stage" -type f -printf '  - {src: "%p", dst: "/%P"}\n'
+		find "$WORK/documentation" -type f \
+			-printf '  - {src: "%p", dst: "/%P", type: doc, packager: rpm}\n'
+		for tree in stage documentation; do
+			(cd "$WORK/$tree" && find . -type d -path '*/hapressure*' \
+				-printf '  - {dst: "/%P", type: dir, packager: rpm}\n')
+		done
+	} | sort >>"$WORK/nfpm.yaml"
 	for format in deb rpm; do
 		$GO run -buildvcs=false "$nfpm" package --config "$WORK/nfpm.yaml" --packager $format --target "$DIST"
 	done
