@@ -25,7 +25,8 @@ func TestLinksInDocuments(t *testing.T) {
 		t.Fatal(err)
 	}
 	links := 0
-	for _, file := range append(files, "../README.md", "../CONTRIBUTING.md", "../CHANGELOG.md") {
+	for _, file := range append(files, "../README.md", "../CONTRIBUTING.md", "../CHANGELOG.md",
+		"../SECURITY.md") {
 		for _, m := range link.FindAllStringSubmatch(read(t, file), -1) {
 			if strings.Contains(m[1], "://") {
 				continue
