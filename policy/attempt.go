@@ -10,7 +10,7 @@ const (
 	Done    Result = "done"    // it took effect: memory was freed, or the worker is gone
 	Refused Result = "refused" // a check immediately before it forbade it
 	Failed  Result = "failed"  // it was tried without success
-	Skipped Result = "skipped" // it was not tried because of a dry run: not given again
+	Skipped Result = "skipped" // the mode did not permit it, or no longer: not given again under it
 )
 
 // Outcome is the end of the Due that has the same Tier, Kind and Worker.

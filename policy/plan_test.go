@@ -30,6 +30,7 @@ type bench struct {
 	usageOf Limit // the zero one = the target's own
 	roomOf  Limit // as usageOf
 	wanted  float64
+	mode    Mode
 }
 
 func newBench(t *testing.T, p *Policy, usage float64, workers ...Worker) *bench {
@@ -60,7 +61,7 @@ func (b *bench) expect(after time.Duration, want ...string) []Due {
 // sample is one of now.
 func (b *bench) sample() Sample {
 	s := calm(b.now)
-	s.Usage = have(b.usage)
+	s.Usage, s.Mode = have(b.usage), b.mode
 	if b.room != 0 {
 		s.ReloadRoom = have(b.room)
 	}

@@ -128,6 +128,18 @@ var kinds = map[string]struct {
 	TerminateOldest: {cuts: true},
 }
 
+// Permits reports whether actions of a kind are performed. An unknown mode permits none.
+func (m Mode) Permits(kind string) bool {
+	k, known := kinds[kind]
+	switch m {
+	case Full, "":
+		return known
+	case PurgeOnly:
+		return known && !k.cuts
+	}
+	return false
+}
+
 // Kinds lists the kinds of action in alphabetical order.
 var Kinds = slices.Sorted(maps.Keys(kinds))
 

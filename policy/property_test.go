@@ -45,6 +45,7 @@ type world struct {
 	s       Sample
 	next    int
 	flights []Due
+	mode    Mode // of TestPropertyModes
 }
 
 // anyPolicy draws one of the ready policies, with a drop-in that changes its

@@ -44,7 +44,8 @@ const NotRising = "not rising"
 
 // Sample is what was sensed of one target in one tick.
 type Sample struct {
-	Now time.Duration `json:"Now"` // monotonic time since an arbitrary start
+	Now  time.Duration `json:"Now"`           // monotonic time since an arbitrary start
+	Mode Mode          `json:"Mode,omitzero"` // what is performed of the actions that are due
 
 	Usage      Reading `json:"Usage"`            // percent of UsageOf
 	ReloadRoom Reading `json:"ReloadRoom"`       // how many more reloads fit under RoomOf

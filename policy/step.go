@@ -18,6 +18,7 @@ func Step(p *Policy, st *State, s Sample) Decision {
 	d := Decision{}
 	st.adopt(p, s.Now, &d)
 	st.advance(s.Now)
+	st.giveAgain(s.Mode)
 	st.move(p, &s, &d)
 	st.countLackingRoom(&s)
 	if s.WorkersAbsent == "" {
@@ -130,6 +131,32 @@ func (st *State) advance(now time.Duration) {
 	st.Effect, st.TerminatedAt = now, now
 	for i := range st.Withheld {
 		st.Withheld[i].Since = now
+	}
+}
+
+// giveAgain forgets the skipped actions that the mode permits now. What was true before
+// does not count for them: tiers wait for the actions of milder ones as if just entered,
+// effective limits begin again, and a second sample must confirm that connections are
+// cut.
+func (st *State) giveAgain(m Mode) {
+	if m == "" {
+		return
+	}
+	found := false
+	for _, h := range st.Workers {
+		for kind, a := range h.Attempts {
+			if a.Result == Skipped && !a.InFlight && m.Permits(kind) {
+				delete(h.Attempts, kind)
+				found = true
+			}
+		}
+	}
+	if !found {
+		return
+	}
+	st.Entered = slices.Repeat([]time.Duration{st.Now}, len(st.Entered))
+	for i := range st.Tiers {
+		st.Tiers[i].Last = Moment{}
 	}
 }
 
