@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hapressure/cgroup"
+	"hapressure/controller/status"
 	"hapressure/haproxy"
 	"hapressure/policy"
 )
@@ -17,7 +18,9 @@ type actions struct {
 	group   *cgroup.Group
 	procfs  string
 	scanner *haproxy.Scanner
-	dryRun  bool
+	dryRun  bool               // of manual purges
+	mode    func() status.Mode // that is in force
+	stoppable
 	running sync.WaitGroup
 	ended   chan ended
 	report  func(ended) // gets what ended receives no more
@@ -119,7 +122,7 @@ func (a *actions) hardStop(ctx context.Context, w haproxy.Replaced, pace haproxy
 	freed := a.measure()
 	d, err := w.Drain(ctx, pace)
 	noCLI := errors.Is(err, haproxy.ErrNoCLI) && !haproxy.Permanent(err)
-	if err == nil || noCLI {
+	if (err == nil || noCLI) && ctx.Err() == nil {
 		_, err = w.Terminate(ctx, hardStopGrace)
 	}
 	if err != nil {

@@ -38,7 +38,11 @@ type Config struct {
 	// targets. The oldest of targets that are no longer guarded are removed.
 	Recordings Recordings
 
-	pauses pauses // for tests; zero means the usual ones
+	// Steering is in force until Steer changes it.
+	Steering Steering
+
+	pauses  pauses // for tests; zero means the usual ones
+	steered *steered
 }
 
 // pauses are between attempts.

@@ -46,6 +46,7 @@ type Controller struct {
 // New makes a Controller.
 func New(c Config) *Controller {
 	c.pauses = cmp.Or(c.pauses, usualPauses)
+	c.steered = newSteered(c.Steering, c.DryRun)
 	events := Events{c.Journal}
 	notifier := newNotifier(events)
 	notifier.disable = c.DryRun
@@ -124,6 +125,9 @@ func (c *Controller) showStatus() {
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(c.guards)) {
 		if line := c.guards[name].published.get().line; line != "" {
+			if m := c.steered.mode(name); m.InForce != policy.Full {
+				line += ", " + m.Why
+			}
 			lines = append(lines, line)
 		}
 	}

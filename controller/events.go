@@ -41,6 +41,9 @@ const (
 	HookFailed
 	PolicyLoaded
 	PolicyRejected
+	ModeChanged
+	Paused
+	Resumed
 	Started
 	Stopped
 )
@@ -97,7 +100,8 @@ to end. Tier @TIER@ of the policy asked for @ACTION@: @REASON@. It freed @FREED_
 hard-stop-after and terminate-oldest end connections of that worker; all other actions cost none.
 If connections end too early, raise the thresholds of the tiers above the first, or disable those
 tiers ("hapressure policy explain" prints when each acts). If the result is "skipped" the action
-was not performed: hapressure runs with --dry-run.`,
+was not performed: the mode does not permit it ("hapressure mode"), hapressure is paused, or it runs
+with --dry-run.`,
 	},
 	Refused: {
 		name: "refused", id: "352f0fbf000745c9ac4b2dcf45299f67", priority: logWarning,
@@ -268,6 +272,39 @@ not guarded meanwhile.
 Correct the mistakes; "hapressure policy check" shows whether any are left. hapressure loads the
 files as soon as they have none.`,
 	},
+	ModeChanged: {
+		name: "mode-changed", id: "88b0eabbb8f74a6c9381c4764d4f2946", priority: logNotice,
+		fields:  "TARGET MODE MODE_FROM",
+		subject: "The mode is now @MODE@",
+		text: `
+"hapressure mode", or an edit of /etc/hapressure/mode, changed how much of the policy is performed
+from @MODE_FROM@ to @MODE@. Without HAPRESSURE_TARGET= in the entry, that is the mode of all targets
+that have none of their own.
+
+In the mode observe hapressure decides and logs, and performs no action. In the mode purge-only it
+performs only actions that cut no connection. Actions that a mode does not permit have the result
+"skipped". hapressure performs them when the mode permits them again, if they are due then.`,
+	},
+	Paused: {
+		name: "paused", id: "4c760d764f44484a8b94b5b970513371", priority: logNotice,
+		fields:  "TARGET UNTIL",
+		subject: "hapressure is paused",
+		text: `
+"hapressure pause" was run. hapressure stops what it was doing, and performs no action until
+@UNTIL@. It still decides and logs. Without HAPRESSURE_TARGET= in the entry, that holds for all
+targets.
+
+If memory runs out meanwhile, the kernel's OOM killer decides. "hapressure resume" ends the pause.`,
+	},
+	Resumed: {
+		name: "resumed", id: "e4a3fd6f58eb48698020f3104751a3cd", priority: logNotice,
+		fields:  "TARGET REASON",
+		subject: "The pause has ended",
+		text: `
+hapressure performs actions again, as its mode permits: @REASON@. Tiers wait for the actions of
+milder tiers as if they had just been entered, and a second sample must confirm that connections
+are cut.`,
+	},
 	Started: {
 		name: "started", id: "dc6b867543df4cf69c50ca34ad5a1e9f", priority: logInfo,
 		fields:  "POLICY",
@@ -365,6 +402,30 @@ func (e Events) PolicyLoaded(origin string) {
 func (e Events) PolicyRejected(origin, message string) {
 	e.send(PolicyRejected, message, fields{"POLICY": origin})
 }
+
+// modeChanged logs a mode that comes into force for a target, "" for all.
+func (e Events) modeChanged(target string, from, to policy.Mode) {
+	e.send(ModeChanged, fmt.Sprintf("The mode of %s is now %s; it was %s", orAll(target), to, from),
+		fields{"TARGET": target, "MODE": string(to), "MODE_FROM": string(from)})
+}
+
+// paused logs a pause that begins.
+func (e Events) paused(target string, m status.Mode) {
+	until := "'hapressure resume'"
+	if m.PausedUntil != nil {
+		until = m.PausedUntil.Format(time.RFC3339)
+	}
+	e.send(Paused, fmt.Sprintf("Paused until %s: no action is performed on %s", until,
+		orAll(target)), fields{"TARGET": target, "UNTIL": until})
+}
+
+// resumed logs the end of a pause.
+func (e Events) resumed(target, why string) {
+	e.send(Resumed, fmt.Sprintf("Acting on %s again: %s", orAll(target), why),
+		fields{"TARGET": target, "REASON": why})
+}
+
+func orAll(target string) string { return cmp.Or(target, "all targets") }
 
 // RightMissing logs a privilege that the kernel does not grant.
 func (e Events) RightMissing(p status.Privilege) {

@@ -147,6 +147,9 @@ func TestEntriesHaveTheFieldsOfTheirKind(t *testing.T) {
 	bad := errors.New("bad")
 	limit := cgroup.Limit{Group: "/g", Kind: "memory.max", Bytes: 2, Usage: 1}
 	v := view{nearest: limit, most: limit}
+	e.modeChanged("a.service", policy.Full, policy.Observe)
+	e.paused("a.service", status.Mode{Paused: true})
+	e.resumed("a.service", "the pause is over")
 	e.Started("1", "the built-in policy", "")
 	e.Stopped()
 	e.PolicyLoaded("a policy")

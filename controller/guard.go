@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hapressure/controller/status"
 	"hapressure/policy"
 	"hapressure/policy/record"
 )
@@ -20,6 +21,7 @@ type guard struct {
 	events   Events
 	tallies  tallies
 	notifier *notifier // of all guards
+	steered  *steered  // as all guards
 	ticked   func()    // called after each tick
 
 	policy    atomic.Pointer[policy.Policy] // as it is for this target
@@ -44,13 +46,14 @@ type guard struct {
 
 func newGuard(conf Config, t target, own *policy.Policy) *guard {
 	events := Events{conf.Journal}
-	g := &guard{target: t, events: events, orders: make(chan order)}
+	g := &guard{target: t, events: events, steered: conf.steered, orders: make(chan order)}
 	g.policy.Store(own)
 	g.wakeups = wakeups{target: t, events: events, woken: make(chan struct{}, 1)}
 	g.sensor = newSensor(t, events, conf.Procfs)
 	g.stuck = newStuck(t.name, events)
 	g.actions = &actions{
 		group: t.group, procfs: conf.Procfs, scanner: g.sensor.scanner, dryRun: conf.DryRun,
+		mode:  func() status.Mode { return g.steered.mode(t.name) },
 		ended: make(chan ended), report: g.report,
 	}
 	storage := newStorage(t.name, events)
@@ -146,7 +149,7 @@ func (g *guard) tick(ctx context.Context) error {
 		return err
 	}
 	p := g.policy.Load() // sensing takes time, and a replaced policy must not act
-	v.RoomWanted = mostReloads(waiting)
+	v.RoomWanted, v.Mode = mostReloads(waiting), g.actions.mode().InForce
 	was := g.stepped
 	if g.stepped = p; p != was {
 		g.recording.begin(p, g.state, v.Now)

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"hapressure/haproxy"
+	"hapressure/controller/status"
 	"hapressure/policy"
 )
 
@@ -38,6 +39,12 @@ var metrics = describe([][]string{
 	{"policy_rejected",
 		"1 if the policy's files have mistakes now, so an older policy is in force, otherwise 0."},
 
+	{"mode", "1 for the mode in force (observe, purge-only or full), otherwise 0.",
+		"target", "mode"},
+	{"paused", "1 while no action is performed because of 'hapressure pause', otherwise 0.",
+		"target"},
+	{"pause_ends_timestamp_seconds", "When the pause ends by itself, in Unix time; no sample if " +
+		"there is none, or if it never does.", "target"},
 	{"last_tick_timestamp_seconds", "Time of the target's last tick, in Unix time.", "target"},
 	{"tier",
 		"Number of the tier that the target is in; 1 is the policy's first, 0 is none.", "target"},
@@ -193,6 +200,16 @@ func (ch samples) ofTarget(name string, l snapshot) {
 	}
 }
 
+func (ch samples) ofMode(name string, m status.Mode) {
+	for _, mode := range policy.Modes {
+		ch.put("mode", truth(mode == m.InForce), name, string(mode))
+	}
+	ch.put("paused", truth(m.Paused), name)
+	if m.PausedUntil != nil {
+		ch.put("pause_ends_timestamp_seconds", float64(m.PausedUntil.Unix()), name)
+	}
+}
+
 func (ch samples) ofWorkers(name string, workers []haproxy.Worker, isStuck map[haproxy.ID]bool) {
 	var count, private, swapped, kernel, files [3]float64 // by state
 	var cache, unknown, oldest, stuck float64
@@ -267,6 +284,7 @@ func (m collector) Collect(ch chan<- prometheus.Metric) {
 	for name, g := range guards {
 		if l := g.published.get(); l.policy != nil { // it had a tick
 			samples(ch).ofTarget(name, l)
+			samples(ch).ofMode(name, m.c.steered.mode(name))
 		}
 	}
 	for _, t := range m.c.tallies.all() {

@@ -52,6 +52,10 @@ func busy(t *testing.T) (*Controller, view) {
 	c := New(Config{
 		Policy: p, Origin: "the policy test.yaml", Journal: newRecorder(),
 		Daemon: &status.Daemon{Version: "1.2.3", PID: 7, DryRun: false},
+		Steering: Steering{
+			Modes:  map[string]policy.Mode{"": policy.PurgeOnly},
+			Pauses: map[string]Pause{"haproxy.service": {Until: sinceBoot() + time.Hour}},
+		},
 	})
 	missing := map[string]string{"memory.stat": "", "master CLI " +
 		"of 4711": "it is gone", "master CLI of 4712": ""}

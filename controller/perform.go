@@ -9,9 +9,17 @@ import (
 	"hapressure/policy"
 )
 
-// perform performs an action on a worker: it proves again that the worker is stopping,
-// acts, waits for the end and measures what was freed.
+// perform performs an action on a worker, unless the mode does not permit it. A mode that
+// comes into force meanwhile stops it.
 func (a *actions) perform(ctx context.Context, due policy.Due, w haproxy.Worker) result {
+	ctx, done := a.add(ctx, due.Kind)
+	defer done()
+	return ifStopped(ctx, a.act(ctx, due, w))
+}
+
+// act proves again that the worker is stopping, acts, waits for the end and measures what
+// was freed.
+func (a *actions) act(ctx context.Context, due policy.Due, w haproxy.Worker) result {
 	p, err := a.scanner.Recheck(ctx, w)
 	if errors.Is(err, haproxy.ErrGone) {
 		return result{Result: policy.Done, what: "it has ended by itself"}
@@ -27,8 +35,8 @@ func (a *actions) perform(ctx context.Context, due policy.Due, w haproxy.Worker)
 			return failure(err)
 		}
 	}
-	if a.dryRun {
-		return result{Result: policy.Skipped, what: "nothing done", why: "dry run"}
+	if m := a.mode(); !m.InForce.Permits(due.Kind) {
+		return skipped(m)
 	}
 	switch due.Kind {
 	case policy.Protect:

@@ -56,7 +56,7 @@ func (c *Controller) State(ctx context.Context) status.Status {
 	c.mu.Lock()
 	s := status.Status{
 		At: time.Now(), Daemon: c.Daemon, Policy: c.inForce, Systemd: c.systemd,
-		Targets: []status.Target{},
+		Mode: c.steered.mode(""), Targets: []status.Target{},
 	}
 	guards := maps.Clone(c.guards)
 	c.mu.Unlock()
@@ -64,7 +64,7 @@ func (c *Controller) State(ctx context.Context) status.Status {
 		g := guards[name]
 		if l := g.published.get(); l.policy != nil {
 			t := targetStatus(ctx, c.Procfs, g.target, l)
-			t.RoomRequests = g.rooms.status()
+			t.RoomRequests, t.Mode = g.rooms.status(), c.steered.mode(name)
 			s.Targets = append(s.Targets, t)
 		}
 	}
@@ -76,7 +76,9 @@ func (c *Controller) State(ctx context.Context) status.Status {
 // later call asks workers only for what an earlier one has not learned. Calls must not
 // overlap.
 func (c *Controller) Inspect(ctx context.Context) status.Status {
-	s := status.Status{At: time.Now(), Policy: c.inForce, Targets: []status.Target{}}
+	s := status.Status{
+		At: time.Now(), Policy: c.inForce, Mode: c.steered.mode(""), Targets: []status.Target{},
+	}
 	var units Units
 	if len(c.Ways) > 0 && c.namesUnits() {
 		// A bus that hangs has its own time, or none would be left for the other ways.
@@ -109,7 +111,9 @@ func (c *Controller) Inspect(ctx context.Context) status.Status {
 		if v, err := sensor.sense(ctx, sinceBoot()); err == nil {
 			var one published
 			one.tick(name, v, p.For(name), &policy.State{}, sensor.gaps.why)
-			s.Targets = append(s.Targets, targetStatus(ctx, c.Procfs, t, one.last))
+			described := targetStatus(ctx, c.Procfs, t, one.last)
+			described.Mode = c.steered.mode(name)
+			s.Targets = append(s.Targets, described)
 		}
 		group.Close()
 	}

@@ -6,6 +6,7 @@ import "fmt"
 const (
 	recordingStore = "recording"
 	stateStore     = "state"
+	modeStore      = "mode"
 )
 
 // storage reports failures of the stores of one target, each once for as long as its

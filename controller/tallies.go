@@ -33,7 +33,8 @@ func newTallies() tallies {
 			"Changes to a tier, or to none, from a milder one (up) or a harsher one (down).",
 			"tier", "direction"),
 		actions: count("actions_total",
-			"Actions that ended, by result: done, refused, failed, or skipped in a dry run.",
+			"Actions that ended, by result: done, refused, failed, or skipped because of "+
+				"the mode or in a dry run.",
 			"tier", "action", "result"),
 		freed: count("freed_bytes_total", "Memory that actions freed, as measured.", "action"),
 		sessions: count("sessions_shut_down_total",

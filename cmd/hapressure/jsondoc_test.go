@@ -149,7 +149,7 @@ func (d *jsonDoc) table(name, path string) {
 var valueNames = map[string]string{
 	"int": "number", "uint64": "number", "int64": "number", "float64": "number",
 	"string": "text", "bool": "true or false", "time.Time": "time, RFC 3339",
-	"policy.Reading": "reading", "policy.Result": "text",
+	"policy.Reading": "reading", "policy.Result": "text", "policy.Mode": "text",
 }
 
 var snakeCase = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)

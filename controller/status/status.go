@@ -19,6 +19,7 @@ type Status struct {
 	At      time.Time `json:"at"`      // when this was made
 	Daemon  *Daemon   `json:"daemon"`  // null: hapressure inspected the host without a daemon
 	Policy  Policy    `json:"policy"`  // the one in force
+	Mode    Mode      `json:"mode"`    // of targets without a mode or a pause of their own
 	Systemd Systemd   `json:"systemd"` // how units are found
 	Targets []Target  `json:"targets"` // the policy's targets that run, by name
 }
@@ -84,11 +85,23 @@ type Policy struct {
 	Rejected string `json:"rejected,omitempty"`
 }
 
+// Mode is how much of the policy is performed.
+type Mode struct {
+	InForce policy.Mode `json:"in_force"` // observe, purge-only or full
+	Set     policy.Mode `json:"set"`      // by "hapressure mode"; in force unless why says otherwise
+	Paused  bool        `json:"paused"`   // by "hapressure pause": then observe is in force
+	// When the pause ends by itself; null: never, or there is none
+	PausedUntil *time.Time `json:"paused_until"`
+	Why         string     `json:"why"` // why that mode is in force
+}
+
 // Target is the state of one target.
 type Target struct {
 	Name   string    `json:"name"`   // its unit, or its cgroup's path
 	Cgroup string    `json:"cgroup"` // path below the mount point of cgroup v2
 	At     time.Time `json:"at"`     // of the last tick
+
+	Mode Mode `json:"mode"` // how much of the policy is performed
 
 	Tier  int      `json:"tier"`  // 0 = none, 1 = the first of tiers
 	Tiers []string `json:"tiers"` // their names, the mildest first
@@ -346,3 +359,15 @@ const (
 	RoomCanceled = "canceled"  // the client went away: no client gets this answer
 	NoDaemon     = "no-daemon" // "hapressure make-room --json" prints it
 )
+
+// Steering is what is in force beside the policy.
+type Steering struct {
+	Mode    Mode         `json:"mode"`    // of targets without a mode or a pause of their own
+	Targets []TargetMode `json:"targets"` // those that have one, by name
+}
+
+// TargetMode is the mode of one target.
+type TargetMode struct {
+	Target string `json:"target"` // its unit, or its cgroup's path
+	Mode
+}
