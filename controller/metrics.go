@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"hapressure/haproxy"
 	"hapressure/controller/status"
+	"hapressure/haproxy"
 	"hapressure/policy"
 )
 

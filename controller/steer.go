@@ -68,19 +68,5 @@ func keys[V any](a, b map[string]V) []string {
 
 // Modes describes what is in force.
 func (c *Controller) Modes() status.Steering {
-	s := c.steered.by.Load()
-	all := status.Steering{Mode: c.steered.mode(""), Targets: []status.TargetMode{}}
-	own := map[string]bool{}
-	for name := range s.Modes {
-		own[name] = true
-	}
-	for name := range s.Pauses {
-		own[name] = true
-	}
-	for _, name := range slices.Sorted(maps.Keys(own)) {
-		if name != "" {
-			all.Targets = append(all.Targets, status.TargetMode{Target: name, Mode: c.steered.mode(name)})
-		}
-	}
-	return all
+	return c.steered.by.Load().Describe(c.steered.mode)
 }

@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -18,10 +20,14 @@ type Steering struct {
 	Unknown string
 }
 
-// Pause is a time in which no action is performed, on the clock of sinceBoot.
+// PauseClock is the clock of pauses, the time since the machine was started. No change of
+// the date moves it, and it counts while the machine is suspended.
+func PauseClock() time.Duration { return sinceBoot() }
+
+// Pause is a time in which no action is performed, on the PauseClock.
 type Pause struct {
-	Since time.Duration
-	Until time.Duration // 0 = until the operator ends it
+	Since time.Duration `json:"since"`
+	Until time.Duration `json:"until"` // 0 = until the operator ends it
 }
 
 // Over reports whether the pause has ended by itself.
@@ -58,6 +64,23 @@ func (s Steering) ModeOf(target string, now time.Duration) status.Mode {
 		m.Why = "paused until " + m.PausedUntil.Format(time.DateTime)
 	}
 	return m
+}
+
+// Describe returns what is in force, as mode returns it for each target.
+func (s Steering) Describe(mode func(target string) status.Mode) status.Steering {
+	own := map[string]bool{}
+	for name := range s.Modes {
+		own[name] = true
+	}
+	for name := range s.Pauses {
+		own[name] = true
+	}
+	delete(own, "")
+	all := status.Steering{Mode: mode(""), Targets: []status.TargetMode{}}
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		all.Targets = append(all.Targets, status.TargetMode{Target: name, Mode: mode(name)})
+	}
+	return all
 }
 
 // steered is what the guards obey.

@@ -23,7 +23,7 @@ func TestMetricsCommand(t *testing.T) {
 	}
 	c := controller.New(controller.Config{Policy: &policy.Policy{},
 		Daemon: &status.Daemon{Version: "test"}})
-	go control.Serve(t.Context(), l, control.Handler(c, nil, c.Metrics()))
+	go control.Serve(t.Context(), l, control.Handler(c, control.Reload{}, c.Metrics()))
 	dir := t.TempDir()
 	file := filepath.Join(dir, "hapressure.prom")
 	metrics := func(args ...string) (string, error) {

@@ -22,7 +22,7 @@ finally the oldest worker as a whole. It never changes a current worker.`,
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(runCommand(), reloadCommand(), workersCommand(), purgeCommand(),
-		makeRoomCommand(),
+		makeRoomCommand(), modeCommand(), pauseCommand(), resumeCommand(),
 		statusCommand(),
 		topCommand(), eventsCommand(), doctorCommand(), metricsCommand(), policyCommand(),
 		recordCommand(),

@@ -101,6 +101,24 @@ func (c *Client) Reload(ctx context.Context) error {
 	return c.ask(ctx, http.MethodPost, "/v1/reload", into(&struct{}{}))
 }
 
+// Mode asks for what is in force beside the policy.
+func (c *Client) Mode(ctx context.Context) (status.Steering, error) {
+	return c.mode(ctx, http.MethodGet)
+}
+
+// ReloadMode makes the daemon read the files of the mode and of pauses again, and returns
+// what is in force then.
+func (c *Client) ReloadMode(ctx context.Context) (status.Steering, error) {
+	return c.mode(ctx, http.MethodPost)
+}
+
+func (c *Client) mode(ctx context.Context, method string) (s status.Steering, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err = c.ask(ctx, method, "/v1/mode", into(&s))
+	return s, err
+}
+
 // maxAnswer bounds an answer, in bytes. A thousand workers are half a MiB.
 const maxAnswer = 32 << 20
 

@@ -84,7 +84,7 @@ func daemonIn(t *testing.T, text string) (
 	var wg sync.WaitGroup
 	wg.Go(func() { c.Run(ctx) })
 	wg.Go(func() {
-		if err := Serve(ctx, l, Handler(c, nil, nil)); err != nil {
+		if err := Serve(ctx, l, Handler(c, Reload{}, nil)); err != nil {
 			t.Errorf("serving: %v", err)
 		}
 	})
@@ -167,7 +167,7 @@ func TestStatusAndPurge(t *testing.T) {
 }
 
 func TestOrders(t *testing.T) {
-	h := routes(controller.New(controller.Config{Policy: &policy.Policy{}}), nil, nil)
+	h := routes(controller.New(controller.Config{Policy: &policy.Policy{}}), Reload{}, nil)
 	for query, want := range map[string]int{
 		"":                            http.StatusBadRequest,
 		"target=x":                    http.StatusBadRequest,
@@ -197,7 +197,7 @@ func TestNoClientOverTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go Serve(t.Context(), l, Handler(controller.New(controller.Config{Policy: &policy.Policy{}}), nil, nil))
+	go Serve(t.Context(), l, Handler(controller.New(controller.Config{Policy: &policy.Policy{}}), Reload{}, nil))
 	r, err := http.Get("http://" + l.Addr().String() + "/v1/status")
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func TestNoClientOverTCP(t *testing.T) {
 
 func TestReload(t *testing.T) {
 	var mistakes error
-	h := Handler(controller.New(controller.Config{Policy: &policy.Policy{}}), func(context.Context) error { return mistakes }, nil)
+	h := Handler(controller.New(controller.Config{Policy: &policy.Policy{}}), Reload{Policy: func(context.Context) error { return mistakes }}, nil)
 	path := filepath.Join(t.TempDir(), "control.sock")
 	l, err := net.Listen("unix", path)
 	if err != nil {

@@ -23,7 +23,7 @@ func TestSlowAndLongRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go Serve(t.Context(), l, Handler(controller.New(controller.Config{Policy: &policy.Policy{}}), nil, nil))
+	go Serve(t.Context(), l, Handler(controller.New(controller.Config{Policy: &policy.Policy{}}), Reload{}, nil))
 	dial := func(request string) net.Conn {
 		t.Helper()
 		c, err := net.Dial("unix", path)

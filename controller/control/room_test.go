@@ -262,7 +262,7 @@ func TestMakeRoomOfAHungDaemon(t *testing.T) {
 }
 
 func TestRoomRequests(t *testing.T) {
-	h := routes(controller.New(controller.Config{Policy: &policy.Policy{}}), nil, nil)
+	h := routes(controller.New(controller.Config{Policy: &policy.Policy{}}), Reload{}, nil)
 	for query, want := range map[string]int{
 		"reloads=0":               http.StatusBadRequest,
 		"reloads=-1":              http.StatusBadRequest,

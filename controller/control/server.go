@@ -5,6 +5,8 @@
 //	POST /v1/purge?target=NAME&pid=PID[&dry-run=true]   status.Purge
 //	POST /v1/make-room?[target=NAME][&reloads=2][&timeout=20s]   status.Room
 //	POST /v1/reload                                     the error has the mistakes
+//	GET  /v1/mode                                       status.Steering
+//	POST /v1/mode                                       the same, after its files were read again
 //	GET  /metrics                                       for Prometheus
 package control
 
@@ -49,26 +51,39 @@ const (
 	RoomTimeout = 20 * time.Second
 )
 
+// Reload has files read again and what they say put in force. Functions may be nil.
+type Reload struct {
+	Policy func(context.Context) error // the error is the mistakes
+	Mode   func(context.Context) error
+}
+
 // Handler answers for a controller: to root, to the user of this process, and to members
-// of Group. It answers no client whose user is unknown, as over TCP. reload reloads the
-// policy; it and metrics may be nil.
-func Handler(
-	c *controller.Controller, reload func(context.Context) error, metrics http.Handler,
-) http.Handler {
+// of Group. It answers no client whose user is unknown, as over TCP. metrics may be nil.
+func Handler(c *controller.Controller, reload Reload, metrics http.Handler) http.Handler {
 	return guarded(routes(c, reload, metrics))
 }
 
-func routes(
-	c *controller.Controller, reload func(context.Context) error, metrics http.Handler,
-) http.Handler {
+func routes(c *controller.Controller, reload Reload, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	if reload != nil {
+	if reload.Policy != nil {
 		mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
-			if err := reload(r.Context()); err != nil {
+			if err := reload.Policy(r.Context()); err != nil {
 				answer(w, http.StatusUnprocessableEntity, failure{err.Error()})
 				return
 			}
 			answer(w, http.StatusOK, struct{}{})
+		})
+	}
+	mux.HandleFunc("GET /v1/mode", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, http.StatusOK, c.Modes())
+	})
+	if reload.Mode != nil {
+		mux.HandleFunc("POST /v1/mode", func(w http.ResponseWriter, r *http.Request) {
+			if err := reload.Mode(r.Context()); err != nil {
+				answer(w, http.StatusServiceUnavailable, failure{err.Error()})
+				return
+			}
+			answer(w, http.StatusOK, c.Modes())
 		})
 	}
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {

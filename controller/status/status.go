@@ -95,6 +95,10 @@ type Mode struct {
 	Why         string     `json:"why"` // why that mode is in force
 }
 
+// Acts reports whether every action of the policy is performed. The zero Mode, of a daemon
+// that does not report one, does.
+func (m Mode) Acts() bool { return m.InForce == policy.Full || m.InForce == "" }
+
 // Target is the state of one target.
 type Target struct {
 	Name   string    `json:"name"`   // its unit, or its cgroup's path

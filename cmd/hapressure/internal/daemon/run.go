@@ -14,9 +14,11 @@ import (
 
 	"hapressure/cmd/hapressure/internal/host"
 	"hapressure/cmd/hapressure/internal/policyfiles"
+	"hapressure/cmd/hapressure/internal/steering"
 	"hapressure/controller"
 	"hapressure/controller/control"
 	"hapressure/controller/status"
+	"hapressure/policy"
 	"hapressure/systemd"
 )
 
@@ -58,6 +60,8 @@ func Run(ctx context.Context, o Options) error {
 	config.Status = func(text string) { systemd.Status(text) }
 	config.StateDir = runtimeFile("")
 	keepRecordings(&config, o.Recordings, o.RecordingsMiB)
+	steer, set := steering.Follow(steering.OfHost())
+	config.Steering = set
 	c := controller.New(config)
 	if mistakes != nil {
 		c.KeepPolicy(mistakes)
@@ -65,6 +69,9 @@ func Run(ctx context.Context, o Options) error {
 	mode := ""
 	if o.DryRun {
 		mode = ", dry run: no worker will be touched"
+	}
+	if m := set.ModeOf("", steering.OfHost().Now()); m.InForce != policy.Full && !o.DryRun {
+		mode = ", " + m.Why
 	}
 	events := controller.Events{Journal: journal}
 	events.Started(o.Version, from, mode)
@@ -77,8 +84,10 @@ func Run(ctx context.Context, o Options) error {
 	lockResident()
 	go watchdog(ctx, c)
 	go files.Follow(ctx, c, hup)
+	go steer.Run(ctx, c.Steer)
 	metrics := c.Metrics()
-	serve(ctx, control.Handler(c, files.Reload, metrics), metrics, journal, o)
+	reload := control.Reload{Policy: files.Reload, Mode: steer.Reload}
+	serve(ctx, control.Handler(c, reload, metrics), metrics, journal, o)
 	c.Run(ctx)
 	systemd.Stopping()
 	events.Stopped()

@@ -7,7 +7,7 @@ var checks = []struct {
 	name string
 	look func(context.Context, *exam)
 }{
-	{"host", checkHost}, {"policy", checkPolicy}, {"service", checkService},
+	{"host", checkHost}, {"policy", checkPolicy}, {"service", checkService}, {"mode", checkMode},
 	{"rights", checkRights}, {"recordings", checkRecordings}, {"state", checkStates},
 	{"targets", checkTargets}, {"memory", checkMemory}, {"oom", checkOOM}, {"haproxy", checkHAProxy},
 }

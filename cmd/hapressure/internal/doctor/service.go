@@ -7,6 +7,8 @@ import (
 	"hapressure/cmd/hapressure/internal/policyfiles"
 	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/controller"
+	"hapressure/controller/status"
+	"hapressure/policy"
 )
 
 func checkPolicy(_ context.Context, e *exam) {
@@ -58,6 +60,36 @@ func checkService(_ context.Context, e *exam) {
 	default:
 		e.say(fine, "", "hapressure %s, up for %s", d.Version, render.Since(e.status.At, d.Started))
 	}
+}
+
+func checkMode(_ context.Context, e *exam) {
+	if d := e.status.Daemon; d != nil && d.DryRun {
+		return // checkService reports it
+	}
+	for _, t := range e.modes() {
+		level, do := fine, ""
+		switch {
+		case t.Paused:
+			level, do = warning, "hapressure resume"
+		case t.InForce != policy.Observe:
+		case t.Set == policy.Observe:
+			level, do = warning, "hapressure mode full"
+		default: // the files have mistakes
+			level, do = problem, "hapressure mode full, and hapressure resume"
+		}
+		e.say(level, do, "%s: %s", t.Target, render.ModeText(t.Mode))
+	}
+}
+
+// modes returns the mode of all targets, and of those that have another one.
+func (e *exam) modes() []status.TargetMode {
+	all := []status.TargetMode{{Target: "all targets", Mode: e.status.Mode}}
+	for _, t := range e.status.Targets {
+		if t.Mode.Why != e.status.Mode.Why {
+			all = append(all, status.TargetMode{Target: t.Name, Mode: t.Mode})
+		}
+	}
+	return all
 }
 
 func checkRights(_ context.Context, e *exam) {

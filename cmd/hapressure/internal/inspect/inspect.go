@@ -9,6 +9,7 @@ import (
 
 	"hapressure/cmd/hapressure/internal/host"
 	"hapressure/cmd/hapressure/internal/policyfiles"
+	"hapressure/cmd/hapressure/internal/steering"
 	"hapressure/controller"
 	"hapressure/controller/control"
 	"hapressure/controller/status"
@@ -45,6 +46,7 @@ func (in *Inspector) Status(ctx context.Context) (status.Status, error) {
 		}
 		config.Origin = policyfiles.Origin(files)
 		config.Known = controller.KnownWorkers(control.Dir)
+		config.Steering = steering.OfHost().Read() // of the daemon that would be started
 		in.c = controller.New(config)
 	} else if in.policy != controller.Digest(p) {
 		in.c.SetPolicy(p, policyfiles.Origin(files))

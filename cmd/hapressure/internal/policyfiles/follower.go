@@ -48,7 +48,7 @@ func NewFollower(names []string, kept string, j controller.Journal) *Follower {
 }
 
 func (r *Follower) load() (p *policy.Policy, err error) {
-	p, r.files, err = load(openTrusted, r.names)
+	p, r.files, err = load(OpenTrusted, r.names)
 	return p, err
 }
 

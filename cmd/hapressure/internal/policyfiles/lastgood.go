@@ -39,7 +39,7 @@ func (r *Follower) Begin() (p *policy.Policy, from string, mistakes error) {
 
 // last reads the policy that keep has persisted, in this daemon or an earlier one.
 func (r *Follower) last() (*policy.Policy, []language.File, error) {
-	f, err := openTrusted(r.kept, keptPolicyLimit)
+	f, err := OpenTrusted(r.kept, keptPolicyLimit)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -72,7 +72,7 @@ func Origin(files []language.File) string {
 // systemFiles reads the policy of the host below root: its file or the built-in policy,
 // and the drop-ins by name.
 func systemFiles(root string) ([]language.File, error) {
-	files, err := readAll(openTrusted, []string{filepath.Join(root, SystemFile)})
+	files, err := readAll(OpenTrusted, []string{filepath.Join(root, SystemFile)})
 	if errors.Is(err, fs.ErrNotExist) {
 		files, err = []language.File{language.BuiltIn}, nil
 	}
@@ -96,7 +96,7 @@ func systemFiles(root string) ([]language.File, error) {
 			names = append(names, paths[name])
 		}
 	}
-	drops, err := readAll(openTrusted, names)
+	drops, err := readAll(OpenTrusted, names)
 	return append(files, drops...), err
 }
 

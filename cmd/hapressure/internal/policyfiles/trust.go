@@ -11,8 +11,8 @@ import (
 	"hapressure/input"
 )
 
-// openTrusted opens a file that only root, or the user of this process, can write.
-func openTrusted(name string, limit int64) (*input.File, error) {
+// OpenTrusted opens a file that only root, or the user of this process, can write.
+func OpenTrusted(name string, limit int64) (*input.File, error) {
 	f, err := input.Open(name, limit)
 	if err != nil {
 		return nil, err

@@ -109,6 +109,9 @@ func targetText(b *strings.Builder, t status.Target, s status.Status, on Screen)
 		}
 	}
 	fmt.Fprintf(b, "%s  %s\n", Printable(t.Name), on.Paint(severity(t), Printable(Tier(t, s))))
+	if !t.Mode.Acts() && s.Daemon != nil && !s.Daemon.DryRun {
+		line("mode", ModeText(t.Mode))
+	}
 	line("because", t.TierWhy)
 	line("left when", t.TierLeave)
 	for _, w := range t.Withheld {
