@@ -16,12 +16,20 @@ import (
 func (c *Controller) Steer(s Steering) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	was := c.steered.by.Swap(&s)
+	was := c.steered.by.Load()
+	if s.Unknown != "" { // what was known counts when a later steering is compared with it
+		s.Modes, s.Pauses = was.Modes, was.Pauses
+	}
+	c.steered.by.Store(&s)
 	c.logModes(was, &s)
 	c.logPauses(was, &s, sinceBoot())
-	if s.Unknown != "" && s.Unknown != was.Unknown {
+	switch {
+	case s.Unknown == was.Unknown:
+	case s.Unknown != "":
 		c.events.StorageFailed("", modeStore, "No action is performed: the mode is not known: "+
 			s.Unknown, errors.New(s.Unknown))
+	default:
+		c.events.resumed("", "the mode is known again")
 	}
 	for name, g := range c.guards {
 		g.actions.stop(c.steered.mode(name))

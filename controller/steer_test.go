@@ -225,8 +225,11 @@ func TestStepsOfASteeringAreLogged(t *testing.T) {
 	c.steered.by.Store(&over)
 	log(over)
 	log(Steering{}, "Acting on all targets again: the pause is over")
+	log(setTo(policy.Observe), "The mode of all targets is now observe; it was full")
 	log(Steering{Unknown: "x"}, "No action is performed: the mode is not known: x")
 	log(Steering{Unknown: "x"})
+	log(setTo(policy.Observe), "Acting on all targets again: the mode is known again")
+	log(Steering{Unknown: "x"}, "No action is performed: the mode is not known: x")
 	if all := c.Modes(); all.Mode.InForce != policy.Observe || len(all.Targets) != 0 {
 		t.Errorf("%+v", all)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/script. Beside the commands of testscript there is "exits
-// CODE COMMAND...".
+// CODE COMMAND...", and the condition "root".
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -34,6 +35,12 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("%v, want exit code %d", err, want)
 				}
 			},
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "root" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return os.Geteuid() == 0, nil
 		},
 		Setup: func(env *testscript.Env) error {
 			bin, err := exec.LookPath("hapressure")

@@ -133,6 +133,22 @@ func TestDoctorFinds(t *testing.T) {
 			_ cgrouptest.Tree) {
 			e.status.Daemon.DryRun = true
 		},
+		"warning mode: all targets: no action is performed: mode observe": func(_ *testing.T,
+			e *exam, _ cgrouptest.Tree) {
+			e.status.Mode = status.Mode{InForce: policy.Observe, Set: policy.Observe,
+				Why: "mode observe"}
+			e.status.Targets[0].Mode = e.status.Mode
+		},
+		"warning mode: /lb: no action is performed: paused; the mode is full": func(_ *testing.T,
+			e *exam, _ cgrouptest.Tree) {
+			e.status.Targets[0].Mode = status.Mode{InForce: policy.Observe, Set: policy.Full,
+				Paused: true, Why: "paused"}
+		},
+		"problem mode: all targets: no action is performed: not known; the mode is full": func(
+			_ *testing.T, e *exam, _ cgrouptest.Tree) {
+			e.status.Mode = status.Mode{InForce: policy.Observe, Set: policy.Full, Why: "not known"}
+			e.status.Targets[0].Mode = e.status.Mode
+		},
 		"warning service: the daemon says: nothing": func(_ *testing.T, e *exam,
 			_ cgrouptest.Tree) {
 			e.statusErr = errors.New("the daemon says: nothing")

@@ -7,6 +7,7 @@ import (
 
 	"hapressure/cmd/hapressure/internal/statustest"
 	"hapressure/controller/status"
+	"hapressure/policy"
 	"hapressure/tests/golden"
 )
 
@@ -19,10 +20,13 @@ func TestStatusText(t *testing.T) {
 	none.Daemon = nil
 	look := statustest.Status(statustest.Calm())
 	look.Daemon = nil
+	paused := statustest.Status(statustest.Calm())
+	paused.Targets[0].Mode = status.Mode{InForce: policy.Observe, Set: policy.PurgeOnly, Paused: true,
+		Why: "paused until 2026-01-02 15:04:05"}
 	for name, s := range map[string]status.Status{"calm": statustest.Status(statustest.Calm()),
 		"storm":   statustest.Status(statustest.Storm("haproxy.service", 12), statustest.Calm()),
 		"crowded": statustest.Status(statustest.Crowded()), "blind": dry, "none": none,
-		"look": look} {
+		"look": look, "paused": paused} {
 		for _, width := range []int{0, 80, 120} {
 			text := Status(s, Screen{Width: width})
 			golden.Check(t, "testdata/"+fmt.Sprintf("status-%s-%d.txt", name, width), text)
