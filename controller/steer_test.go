@@ -26,7 +26,8 @@ func setTo(m policy.Mode) Steering {
 
 func outcome(kind string, result policy.Result) func(systemd.Entry) bool {
 	return func(e systemd.Entry) bool {
-		return e.Fields["HAPRESSURE_ACTION"] == kind && e.Fields["HAPRESSURE_RESULT"] == string(result)
+		return e.Fields["HAPRESSURE_ACTION"] == kind &&
+			e.Fields["HAPRESSURE_RESULT"] == string(result)
 	}
 }
 
@@ -36,11 +37,14 @@ func TestModesPerformWhatTheyPermit(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	tunnel := w.reload()
 	c, _ := w.guardWith(purgeAndTerminate, Config{Steering: setTo(policy.Observe)})
-	skipped := w.journal.wait(t, "the purge that is not performed", 1, outcome(policy.PurgeSSLCache, policy.Skipped))[0]
-	if !strings.Contains(skipped.Message, "nothing done: mode observe (its session cache holds memory") {
+	skipped := w.journal.wait(t, "the purge that is not performed", 1,
+		outcome(policy.PurgeSSLCache, policy.Skipped))[0]
+	if !strings.Contains(skipped.Message,
+		"nothing done: mode observe (its session cache holds memory") {
 		t.Errorf("%q", skipped.Message)
 	}
-	w.journal.wait(t, "the termination that is not performed", 1, outcome(policy.TerminateOldest, policy.Skipped))
+	w.journal.wait(t, "the termination that is not performed", 1,
+		outcome(policy.TerminateOldest, policy.Skipped))
 
 	c.Steer(setTo(policy.PurgeOnly))
 	w.journal.wait(t, "the purge", 1, outcome(policy.PurgeSSLCache, policy.Done))
@@ -87,13 +91,15 @@ tiers:
 		return errors.New("no drain")
 	})
 	c.Steer(Steering{Pauses: map[string]Pause{"haproxy.service": {}}})
-	e := w.journal.wait(t, "the drain that was stopped", 1, outcome(policy.HardStopAfter, policy.Skipped))[0]
+	e := w.journal.wait(t, "the drain that was stopped", 1,
+		outcome(policy.HardStopAfter, policy.Skipped))[0]
 	if !strings.Contains(e.Message, "paused until 'hapressure resume'") {
 		t.Errorf("%q", e.Message)
 	}
 	w.journal.wait(t, "the pause", 1, kind(Paused))
 	target := c.State(t.Context()).Targets[0]
-	if m := target.Mode; m.InForce != policy.Observe || m.Set != policy.Full || !m.Paused || m.PausedUntil != nil {
+	if m := target.Mode; m.InForce != policy.Observe || m.Set != policy.Full || !m.Paused ||
+		m.PausedUntil != nil {
 		t.Errorf("status: %+v", m)
 	}
 	if !slices.Contains(w.Children(), old) {
@@ -128,9 +134,12 @@ func TestPauseEnds(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	w.reload()
 	now := sinceBoot()
-	pause := Steering{Pauses: map[string]Pause{"": {Since: now, Until: now + 1500*time.Millisecond}}}
+	pause := Steering{Pauses: map[string]Pause{
+		"": {Since: now, Until: now + 1500*time.Millisecond},
+	}}
 	w.guardWith(purgeAlways, Config{Steering: pause})
-	w.journal.wait(t, "the purge that is not performed", 1, outcome(policy.PurgeSSLCache, policy.Skipped))
+	w.journal.wait(t, "the purge that is not performed", 1,
+		outcome(policy.PurgeSSLCache, policy.Skipped))
 	w.journal.wait(t, "the purge", 1, outcome(policy.PurgeSSLCache, policy.Done))
 }
 
@@ -139,7 +148,8 @@ func TestRestartInAnotherMode(t *testing.T) {
 	w.reload()
 	dir := t.TempDir()
 	_, stop := w.guardWith(purgeAlways, Config{StateDir: dir, DryRun: true})
-	w.journal.wait(t, "the purge that is not performed", 1, outcome(policy.PurgeSSLCache, policy.Skipped))
+	w.journal.wait(t, "the purge that is not performed", 1,
+		outcome(policy.PurgeSSLCache, policy.Skipped))
 	stop()
 	w.guardWith(purgeAlways, Config{StateDir: dir})
 	w.journal.wait(t, "the purge", 1, outcome(policy.PurgeSSLCache, policy.Done))
@@ -149,8 +159,10 @@ func TestRestartInAnotherMode(t *testing.T) {
 func TestUnknownModePerformsNothing(t *testing.T) {
 	w := newWorld(t, haproxytest.Config{}, nil)
 	w.reload()
-	c, _ := w.guardWith(purgeAlways, Config{Steering: Steering{Unknown: "a mistake"}})
-	e := w.journal.wait(t, "the purge that is not performed", 1, outcome(policy.PurgeSSLCache, policy.Skipped))[0]
+	unknown := Steering{Unknown: "a mistake"}
+	c, _ := w.guardWith(purgeAlways, Config{Steering: unknown})
+	e := w.journal.wait(t, "the purge that is not performed", 1,
+		outcome(policy.PurgeSSLCache, policy.Skipped))[0]
 	if !strings.Contains(e.Message, "the mode is not known: a mistake") {
 		t.Errorf("%q", e.Message)
 	}
@@ -163,25 +175,35 @@ func TestUnknownModePerformsNothing(t *testing.T) {
 func TestModeOf(t *testing.T) {
 	modes := map[string]policy.Mode{"": policy.PurgeOnly, "a.service": policy.Full}
 	const now = time.Hour
+	const acts = "full, set full, false 0s: mode full"
+	const ends = "observe, set full, true "
+	until := func(all, own time.Duration) Steering { // 0 = none, below 0 = until resumed
+		s := Steering{Pauses: map[string]Pause{}}
+		for target, at := range map[string]time.Duration{"": all, "a.service": own} {
+			if at != 0 {
+				s.Pauses[target] = Pause{Until: max(at, 0)}
+			}
+		}
+		return s
+	}
 	for name, tt := range map[string]struct {
 		s      Steering
 		target string
 		want   string
 	}{
-		"nothing set":          {Steering{}, "a.service", "full, set full, false 0s: mode full"},
-		"its own":              {Steering{Modes: modes}, "a.service", "full, set full, false 0s: mode full"},
-		"of all":               {Steering{Modes: modes}, "b.service", "purge-only, set purge-only, false 0s: mode purge-only"},
-		"paused":               {Steering{Modes: modes, Pauses: map[string]Pause{"": {}}}, "a.service", "observe, set full, true 0s: paused until 'hapressure resume'"},
-		"another is paused":    {Steering{Pauses: map[string]Pause{"b.service": {}}}, "a.service", "full, set full, false 0s: mode full"},
-		"paused for a time":    {Steering{Pauses: map[string]Pause{"a.service": {Until: now + time.Minute}}}, "a.service", "observe, set full, true 1m0s: paused until "},
-		"a pause that is over": {Steering{Pauses: map[string]Pause{"a.service": {Until: now}}}, "a.service", "full, set full, false 0s: mode full"},
-		"the longer one, its own": {Steering{Pauses: map[string]Pause{"": {Until: now + time.Minute}, "a.service": {Until: now + time.Hour}}},
-			"a.service", "observe, set full, true 1h0m0s: paused until "},
-		"the longer one, of all": {Steering{Pauses: map[string]Pause{"": {}, "a.service": {Until: now + time.Hour}}},
-			"a.service", "observe, set full, true 0s: paused until 'hapressure resume'"},
-		"its own after that of all": {Steering{Pauses: map[string]Pause{"": {Until: 1}, "a.service": {Until: now + time.Minute}}},
-			"a.service", "observe, set full, true 1m0s: paused until "},
-		"unknown": {Steering{Modes: modes, Unknown: "a mistake"}, "a.service", "observe, set full, false 0s: the mode is not known: a mistake"},
+		"nothing set": {Steering{}, "a.service", acts},
+		"its own":     {Steering{Modes: modes}, "a.service", acts},
+		"of all": {Steering{Modes: modes}, "b.service",
+			"purge-only, set purge-only, false 0s: mode purge-only"},
+		"paused":         {until(-1, 0), "a.service", ends + "0s: paused until 'hap"},
+		"another is":     {until(0, -1), "b.service", acts},
+		"for a time":     {until(0, now+time.Minute), "a.service", ends + "1m0s: paused until 2"},
+		"over":           {until(0, now), "a.service", acts},
+		"its own is":     {until(now+time.Minute, now+time.Hour), "a.service", ends + "1h0m0s"},
+		"that of all is": {until(-1, now+time.Hour), "a.service", ends + "0s"},
+		"of all is over": {until(1, now+time.Minute), "a.service", ends + "1m0s"},
+		"unknown": {Steering{Modes: modes, Unknown: "a mistake"}, "a.service",
+			"observe, set full, false 0s: the mode is not known: a mistake"},
 	} {
 		m := tt.s.ModeOf(tt.target, now)
 		var left time.Duration
@@ -212,14 +234,16 @@ func TestStepsOfASteeringAreLogged(t *testing.T) {
 		}
 	}
 	modes := map[string]policy.Mode{"": policy.Observe, "a.service": policy.PurgeOnly}
-	log(Steering{Modes: modes}, "The mode of all targets is now observe; it was full", "The mode of a.service is now purge-only; it was observe")
+	log(Steering{Modes: modes}, "The mode of all targets is now observe; it was full",
+		"The mode of a.service is now purge-only; it was observe")
 	log(Steering{Modes: modes})
 	log(setTo(policy.Observe), "The mode of a.service is now observe; it was purge-only")
 	log(Steering{}, "The mode of all targets is now full; it was observe")
 	hour := Steering{Pauses: map[string]Pause{"": {now, now + time.Hour}}}
 	log(hour, "Paused until 2")
 	log(hour)
-	log(Steering{Pauses: map[string]Pause{"": {now, 0}}}, "Paused until 'hapressure resume': no action is performed on all targets")
+	log(Steering{Pauses: map[string]Pause{"": {now, 0}}},
+		"Paused until 'hapressure resume': no action is performed on all targets")
 	log(Steering{}, "Acting on all targets again: 'hapressure resume' has ended the pause")
 	over := Steering{Pauses: map[string]Pause{"": {now, now + 1}}}
 	c.steered.by.Store(&over)

@@ -15,8 +15,8 @@ import (
 type Steering struct {
 	Modes  map[string]policy.Mode // that of "" counts for targets without one; none is Full
 	Pauses map[string]Pause       // that of "" counts for each target as well
-	// Unknown is why a part of it cannot be read, "" if all of it is known. Then no action
-	// is performed, because that may be what the operator has set.
+	// Unknown is why a part of it cannot be read; "" = all of it is known. Then no action
+	// is performed: the operator may have set that.
 	Unknown string
 }
 

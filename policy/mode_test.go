@@ -13,7 +13,9 @@ import (
 func TestModes(t *testing.T) {
 	for _, kind := range Kinds {
 		cut := kind == HardStopAfter || kind == TerminateOldest
-		for m, want := range map[Mode]bool{Observe: false, PurgeOnly: !cut, Full: true, "": true, "x": false} {
+		for m, want := range map[Mode]bool{
+			Observe: false, PurgeOnly: !cut, Full: true, "": true, "x": false,
+		} {
 			if got := m.Permits(kind); got != want {
 				t.Errorf("%q permits %s: %v", m, kind, got)
 			}
@@ -88,7 +90,8 @@ func TestPropertyModes(t *testing.T) {
 					t.Fatalf("%s performs %s", w.mode, due.Kind)
 				}
 				if cut && again {
-					t.Fatalf("%s is due in the first sample that gives skipped actions again", due.Kind)
+					t.Fatalf("%s is due in the first sample that gives skipped actions again",
+						due.Kind)
 				}
 				// protect is due again with another value.
 				if held[due.Worker][due.Kind] && due.Kind != Protect {

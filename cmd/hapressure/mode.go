@@ -18,8 +18,8 @@ import (
 	"hapressure/policy"
 )
 
-// steerFlags are the flags of the commands that change or show what is in force beside the
-// policy.
+// steerFlags are the flags of the commands that change or show what is in force beside
+// the policy.
 type steerFlags struct {
 	socket string
 	target string
@@ -76,7 +76,8 @@ Exit codes: 0 set or shown, 1 failed, 2 wrong usage.`,
 		PreRunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				if flags.target != "" {
-					return usageError{errors.New("--target needs a mode: write observe, purge-only or full")}
+					return usageError{errors.New("--target needs a mode: write observe, purge-only " +
+						"or full")}
 				}
 				return nil
 			}
@@ -115,9 +116,10 @@ stopped: a drain shuts no further session down and does not end its worker, page
 threads are released. What was done stays: emptied caches, raised values of oom_score_adj, memory
 in swap, which the kernel reads back when it is used.
 
-Deadlines of hard-stop-after continue to run, but no worker is drained. After the pause the tiers
-begin as if they had just been entered, with the limits that they then have, and a second sample
-must confirm that connections are cut.
+A worker whose hard-stop-after ends during the pause is not drained. After the pause the tiers
+begin as if they had just been entered, and workers that are overdue are drained one after another,
+once a second sample has confirmed that memory is short. HAProxy's own hard-stop-after is not
+affected.
 
 A pause survives a restart of the daemon and ends at the next start of the machine. With --for it
 ends by itself; the time counts also while the machine is suspended, and a change of the date does
@@ -131,8 +133,8 @@ Exit codes: 0 paused, 1 failed, 2 wrong usage.`,
 		Args:    usage(cobra.NoArgs),
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("for") && (span < time.Second || span > steering.MaxPause) {
-				return usageError{fmt.Errorf("--for %v: write a time from 1s to %v; for longer, use "+
-					"'hapressure mode observe'", span, steering.MaxPause)}
+				return usageError{fmt.Errorf("--for %v: write a time from 1s to %v; for longer, "+
+					"use 'hapressure mode observe'", span, steering.MaxPause)}
 			}
 			return flags.check()
 		},
@@ -184,11 +186,13 @@ func (f *steerFlags) steer(cmd *cobra.Command, written error) error {
 		now, err = daemon.Status(cmd.Context())
 	}
 	if err != nil {
-		return fmt.Errorf("it is set, but the daemon has not confirmed that it is in force: %w", err)
+		return fmt.Errorf("it is set, but the daemon has not confirmed that it is in force: %w",
+			err)
 	}
 	guarded := func(t status.Target) bool { return t.Name == f.target }
 	if f.target != "" && !slices.ContainsFunc(now.Targets, guarded) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "hapressure: warning: no target %q is guarded now\n", f.target)
+		fmt.Fprintf(cmd.ErrOrStderr(), "hapressure: warning: no target %q is guarded now\n",
+			f.target)
 	}
 	return f.print(cmd, s)
 }

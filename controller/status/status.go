@@ -88,15 +88,16 @@ type Policy struct {
 // Mode is how much of the policy is performed.
 type Mode struct {
 	InForce policy.Mode `json:"in_force"` // observe, purge-only or full
-	Set     policy.Mode `json:"set"`      // by "hapressure mode"; in force unless why says otherwise
-	Paused  bool        `json:"paused"`   // by "hapressure pause": then observe is in force
+	// By "hapressure mode"; in force unless why says otherwise
+	Set    policy.Mode `json:"set"`
+	Paused bool        `json:"paused"` // by "hapressure pause": then observe is in force
 	// When the pause ends by itself; null: never, or there is none
 	PausedUntil *time.Time `json:"paused_until"`
 	Why         string     `json:"why"` // why that mode is in force
 }
 
-// Acts reports whether every action of the policy is performed. The zero Mode, of a daemon
-// that does not report one, does.
+// Acts reports whether every action of the policy is performed. The zero Mode, of a
+// daemon that does not report one, does.
 func (m Mode) Acts() bool { return m.InForce == policy.Full || m.InForce == "" }
 
 // Target is the state of one target.

@@ -21,8 +21,8 @@ func TestStatusText(t *testing.T) {
 	look := statustest.Status(statustest.Calm())
 	look.Daemon = nil
 	paused := statustest.Status(statustest.Calm())
-	paused.Targets[0].Mode = status.Mode{InForce: policy.Observe, Set: policy.PurgeOnly, Paused: true,
-		Why: "paused until 2026-01-02 15:04:05"}
+	paused.Targets[0].Mode = status.Mode{InForce: policy.Observe, Set: policy.PurgeOnly,
+		Paused: true, Why: "paused until 2026-01-02 15:04:05"}
 	for name, s := range map[string]status.Status{"calm": statustest.Status(statustest.Calm()),
 		"storm":   statustest.Status(statustest.Storm("haproxy.service", 12), statustest.Calm()),
 		"crowded": statustest.Status(statustest.Crowded()), "blind": dry, "none": none,

@@ -55,8 +55,8 @@ func (f Files) parsePauses(text []byte) (map[string]controller.Pause, error) {
 		}
 		if p.Since < 0 || p.Since > now || p.Until != 0 && (p.Until < p.Since ||
 			p.Until-p.Since > MaxPause) {
-			return nil, fmt.Errorf("the pause from %v to %v after the start of this machine is not "+
-				"possible", p.Since, p.Until)
+			return nil, fmt.Errorf("a pause from %v to %v after the start of this machine is "+
+				"not possible", p.Since, p.Until)
 		}
 		if p.Over(now) {
 			delete(all.Pauses, target)

@@ -83,8 +83,8 @@ func TestModesAndPauses(t *testing.T) {
 	expect("full full full")
 }
 
-// A file that is not as a command wrote it, or that other users can write, makes hapressure
-// do nothing, and the commands mend it.
+// A file that is not as a command wrote it, or that other users can write, makes
+// hapressure do nothing, and the commands mend it.
 func TestFilesThatSayNothing(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -103,12 +103,19 @@ func TestFilesThatSayNothing(t *testing.T) {
 			write("full")(t, name)
 			check(t, os.Chmod(name, 0o666))
 		},
-		"without an end":           func(t *testing.T, name string) { check(t, os.Symlink("/dev/zero", name)) },
-		"a pipe":                   func(t *testing.T, name string) { check(t, syscall.Mkfifo(name, 0o600)) },
-		"a link to itself":         func(t *testing.T, name string) { check(t, os.Symlink(name, name)) },
-		"in a folder of all users": func(t *testing.T, name string) { write("full")(t, name); check(t, os.Chmod(filepath.Dir(name), 0o777)) },
-		"too large":                write(strings.Repeat("#\n", limit)),
-		"binary":                   write("\x00\xff\x01"),
+		"without an end": func(t *testing.T, name string) {
+			check(t, os.Symlink("/dev/zero", name))
+		},
+		"a pipe": func(t *testing.T, name string) { check(t, syscall.Mkfifo(name, 0o600)) },
+		"a link to itself": func(t *testing.T, name string) {
+			check(t, os.Symlink(name, name))
+		},
+		"in a folder of all users": func(t *testing.T, name string) {
+			write("full")(t, name)
+			check(t, os.Chmod(filepath.Dir(name), 0o777))
+		},
+		"too large": write(strings.Repeat("#\n", limit)),
+		"binary":    write("\x00\xff\x01"),
 	}
 	cases := map[string]map[string]func(*testing.T, string){"mode": {
 		"another word":    write("obsreve"),
@@ -119,26 +126,29 @@ func TestFilesThatSayNothing(t *testing.T) {
 		"no target":       write("a full\n"),
 		"cut in the line": write("purge-"),
 	}, "pause": {
-		"cut short":             write(good[:len(good)-9]),
-		"in the future":         write(strings.Replace(good, ":1,", ":3600000000001,", 1)),
-		"longer than they are":  write(strings.Replace(good, "3700000000000", "9000000000000000", 1)),
-		"that ends before":      write(strings.Replace(strings.Replace(good, ":1,", ":2,", 1), "3700000000000", "1", 1)),
+		"cut short":     write(good[:len(good)-9]),
+		"in the future": write(strings.Replace(good, ":1,", ":3600000000001,", 1)),
+		"longer than they are": write(strings.Replace(good, "3700000000000",
+			"9000000000000000", 1)),
+		"that ends before": write(strings.Replace(strings.Replace(good, ":1,", ":2,", 1),
+			"3700000000000", "1", 1)),
 		"negative":              write(strings.Replace(good, ":1,", ":-1,", 1)),
 		"with more behind it":   write(good + good),
 		"with an unknown field": write(strings.Replace(good, "boot", "boots", 1)),
 		"of no target":          write(strings.Replace(good, `{"":`, `{"a b":`, 1)),
 	}}
 	for file := range cases {
-		for name, break_ := range both {
-			cases[file][name] = break_
+		for name, spoil := range both {
+			cases[file][name] = spoil
 		}
-		for name, break_ := range cases[file] {
+		for name, spoil := range cases[file] {
 			t.Run(file+" "+name, func(t *testing.T) {
 				f := files(t)
 				path := map[string]string{"mode": f.Mode, "pause": f.Pause}[file]
 				check(t, os.MkdirAll(filepath.Dir(path), 0o755))
-				break_(t, path)
-				if s := f.Read(); s.Unknown == "" || s.ModeOf("a.service", f.Now()).InForce != policy.Observe {
+				spoil(t, path)
+				s := f.Read()
+				if s.Unknown == "" || s.ModeOf("a.service", f.Now()).InForce != policy.Observe {
 					t.Fatalf("in force: %s", in(f))
 				}
 				check(t, os.Chmod(filepath.Dir(path), 0o755))
@@ -175,7 +185,8 @@ func TestCommandsAtTheSameTime(t *testing.T) {
 	for i := range 20 {
 		wg.Go(func() {
 			target := fmt.Sprintf("%d.service", i)
-			if err := errors.Join(f.SetMode(target, policy.Observe), f.PauseFor(target, 0)); err != nil {
+			err := errors.Join(f.SetMode(target, policy.Observe), f.PauseFor(target, 0))
+			if err != nil {
 				t.Error(err)
 			}
 		})
@@ -229,14 +240,16 @@ func FuzzModes(f *testing.F) {
 		}
 		again, err := parseModes(formatModes(modes))
 		if err != nil || !reflect.DeepEqual(again, modes) {
-			t.Errorf("%q means %v, and was written so that it means %v, %v", text, modes, again, err)
+			t.Errorf("%q means %v, and was written so that it means %v, %v", text, modes, again,
+				err)
 		}
 	})
 }
 
 // FuzzPauses: a pause that is read began, has not ended, and will if it has an end.
 func FuzzPauses(f *testing.F) {
-	f.Add([]byte(`{"boot":"this","pauses":{"":{"since":1,"until":3700000000000},"/lb/x":{"since":5,"until":0}}}`))
+	f.Add([]byte(`{"boot":"this","pauses":` +
+		`{"":{"since":1,"until":3700000000000},"/lb/x":{"since":5,"until":0}}}`))
 	f.Add([]byte(`{"boot":"that","pauses":null}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		files := Files{Boot: "this", Now: func() time.Duration { return time.Hour }}
