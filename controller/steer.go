@@ -2,7 +2,6 @@ package controller
 
 import (
 	"cmp"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -26,8 +25,7 @@ func (c *Controller) Steer(s Steering) {
 	switch {
 	case s.Unknown == was.Unknown:
 	case s.Unknown != "":
-		c.events.StorageFailed("", modeStore, "No action is performed: the mode is not known: "+
-			s.Unknown, errors.New(s.Unknown))
+		c.events.ModeUnknown(s.Unknown)
 	default:
 		c.events.resumed("", "the mode is known again")
 	}

@@ -58,7 +58,7 @@ var allowed = map[string][]string{
 		commands + "trials"},
 	commands + "daemon": {"hapressure/controller", "hapressure/controller/control",
 		"hapressure/controller/status", "hapressure/haproxy",
-		"hapressure/haproxy/proc", "hapressure/policy", "hapressure/systemd",
+		"hapressure/haproxy/proc", "hapressure/systemd",
 		commands + "host", commands + "journalctl", commands + "policyfiles",
 		commands + "render", commands + "steering"},
 	commands + "doctor": {"hapressure/cgroup", "hapressure/controller",

@@ -77,7 +77,7 @@ func TestDaemonObeysModes(t *testing.T) {
 		t.Errorf("%s", inForceWithout)
 	}
 	d = start(t, "nsenter", host, bin, "run", "--policy", idle)
-	d.sees(t, ", paused until 2")
+	d.sees(t, ", no action is performed: paused until 2")
 	inForce("observe: paused until 2")
 	var s status.Status
 	if err := json.Unmarshal([]byte(hapressure("status", "--json")), &s); err != nil ||

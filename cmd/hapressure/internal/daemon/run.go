@@ -14,11 +14,11 @@ import (
 
 	"hapressure/cmd/hapressure/internal/host"
 	"hapressure/cmd/hapressure/internal/policyfiles"
+	"hapressure/cmd/hapressure/internal/render"
 	"hapressure/cmd/hapressure/internal/steering"
 	"hapressure/controller"
 	"hapressure/controller/control"
 	"hapressure/controller/status"
-	"hapressure/policy"
 	"hapressure/systemd"
 )
 
@@ -66,15 +66,11 @@ func Run(ctx context.Context, o Options) error {
 	if mistakes != nil {
 		c.KeepPolicy(mistakes)
 	}
-	mode := ""
-	if o.DryRun {
-		mode = ", dry run: no worker will be touched"
-	}
-	if m := set.ModeOf("", steering.OfHost().Now()); m.InForce != policy.Full && !o.DryRun {
-		mode = ", " + m.Why
-	}
 	events := controller.Events{Journal: journal}
-	events.Started(o.Version, from, mode)
+	events.Started(o.Version, from, unusual(c.Modes().Mode))
+	if set.Unknown != "" {
+		events.ModeUnknown(set.Unknown)
+	}
 	for _, m := range config.Daemon.MissingRights {
 		events.RightMissing(m)
 	}
@@ -92,6 +88,14 @@ func Run(ctx context.Context, o Options) error {
 	systemd.Stopping()
 	events.Stopped()
 	return nil
+}
+
+// unusual says in which mode the daemon starts, "" if it performs every action.
+func unusual(m status.Mode) string {
+	if m.Acts() {
+		return ""
+	}
+	return ", " + render.ModeText(m)
 }
 
 // watchdog notifies systemd as long as the guards of all targets tick.

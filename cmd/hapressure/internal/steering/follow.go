@@ -12,7 +12,7 @@ import (
 
 // every is how often the files are read. They need not be watched: the commands ask for
 // it, so this is for what else changes them, and for pauses that end.
-const every = 5 * time.Second
+const every = 10 * time.Second
 
 // Read returns what is set. A file that is missing sets nothing; one that cannot be read
 // or has mistakes makes the steering unknown.
