@@ -2,7 +2,6 @@ package controller
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -408,12 +407,6 @@ func (e Events) PolicyRejected(origin, message string) {
 func (e Events) modeChanged(target string, from, to policy.Mode) {
 	e.send(ModeChanged, fmt.Sprintf("The mode of %s is now %s; it was %s", orAll(target), to, from),
 		fields{"TARGET": target, "MODE": string(to), "MODE_FROM": string(from)})
-}
-
-// ModeUnknown logs why the files of the mode and of pauses cannot be read.
-func (e Events) ModeUnknown(why string) {
-	e.StorageFailed("", modeStore, "No action is performed: the mode is not known: "+why,
-		errors.New(why))
 }
 
 // paused logs a pause that begins.

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -33,6 +34,12 @@ func (c *Controller) Steer(s Steering) {
 		g.actions.stop(c.steered.mode(name))
 		g.wakeups.wake()
 	}
+}
+
+// ModeUnknown logs why the files of the mode and of pauses cannot be read.
+func (e Events) ModeUnknown(why string) {
+	e.StorageFailed("", modeStore, "No action is performed: the mode is not known: "+why,
+		errors.New(why))
 }
 
 func (c *Controller) logModes(was, is *Steering) {
