@@ -21,6 +21,7 @@ import (
 // describes.
 var jsonOf = map[string]string{
 	"hapressure doctor": "Findings", "hapressure events": "", "hapressure make-room": "Room",
+	"hapressure mode": "Steering", "hapressure pause": "Steering", "hapressure resume": "Steering",
 	"hapressure policy check": "[]Error", "hapressure policy test": "[]Report",
 	"hapressure purge":  "Purges",
 	"hapressure replay": "Document", "hapressure status": "Status",

@@ -374,5 +374,5 @@ type Steering struct {
 // TargetMode is the mode of one target.
 type TargetMode struct {
 	Target string `json:"target"` // its unit, or its cgroup's path
-	Mode
+	Mode   Mode   `json:"mode"`   // that is in force for it
 }

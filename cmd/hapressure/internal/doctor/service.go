@@ -69,10 +69,10 @@ func checkMode(_ context.Context, e *exam) {
 	for _, t := range e.modes() {
 		level, do := fine, ""
 		switch {
-		case t.Paused:
+		case t.Mode.Paused:
 			level, do = warning, "hapressure resume"
-		case t.InForce != policy.Observe:
-		case t.Set == policy.Observe:
+		case t.Mode.InForce != policy.Observe:
+		case t.Mode.Set == policy.Observe:
 			level, do = warning, "hapressure mode full"
 		default: // the files have mistakes
 			level, do = problem, "hapressure mode full, and hapressure resume"

@@ -31,7 +31,7 @@ func Modes(out io.Writer, s status.Steering) error {
 	t := Table{Columns: []Column{{Title: "TARGET", Text: true}, {Title: "MODE", Text: true},
 		{Title: "IN FORCE", Text: true}, {Title: "WHY", Text: true}}}
 	for _, m := range append([]status.TargetMode{{Target: all, Mode: s.Mode}}, s.Targets...) {
-		t.Rows = append(t.Rows, Cells(m.Target, string(m.Set), string(m.InForce), m.Why))
+		t.Rows = append(t.Rows, Cells(m.Target, string(m.Mode.Set), string(m.Mode.InForce), m.Mode.Why))
 	}
 	_, err := t.Print(out, Screen{})
 	return err
