@@ -76,8 +76,8 @@ Exit codes: 0 set or shown, 1 failed, 2 wrong usage.`,
 		PreRunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				if flags.target != "" {
-					return usageError{errors.New("--target needs a mode: write observe, purge-only " +
-						"or full")}
+					return usageError{errors.New("--target needs a mode: write observe, " +
+						"purge-only or full")}
 				}
 				return nil
 			}

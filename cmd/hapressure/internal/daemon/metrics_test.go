@@ -30,7 +30,8 @@ func serving(t *testing.T) (socket, addr string) {
 	c := controller.New(controller.Config{Policy: &policy.Policy{}, Origin: "a test",
 		Daemon: &status.Daemon{Version: "test"}})
 	metrics := c.Metrics()
-	serve(ctx, control.Handler(c, control.Reload{}, metrics), metrics, host.Stderr{Writer: os.Stderr}, o)
+	all := control.Handler(c, control.Reload{}, metrics)
+	serve(ctx, all, metrics, host.Stderr{Writer: os.Stderr}, o)
 	return o.Socket, o.Metrics
 }
 

@@ -31,7 +31,8 @@ func Modes(out io.Writer, s status.Steering) error {
 	t := Table{Columns: []Column{{Title: "TARGET", Text: true}, {Title: "MODE", Text: true},
 		{Title: "IN FORCE", Text: true}, {Title: "WHY", Text: true}}}
 	for _, m := range append([]status.TargetMode{{Target: all, Mode: s.Mode}}, s.Targets...) {
-		t.Rows = append(t.Rows, Cells(m.Target, string(m.Mode.Set), string(m.Mode.InForce), m.Mode.Why))
+		row := Cells(m.Target, string(m.Mode.Set), string(m.Mode.InForce), m.Mode.Why)
+		t.Rows = append(t.Rows, row)
 	}
 	_, err := t.Print(out, Screen{})
 	return err
