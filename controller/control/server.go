@@ -6,7 +6,7 @@
 //	POST /v1/make-room?[target=NAME][&reloads=2][&timeout=20s]   status.Room
 //	POST /v1/reload                                     the error has the mistakes
 //	GET  /v1/mode                                       status.Steering
-//	POST /v1/mode                                       the same, after reading its files
+//	POST /v1/mode                                       status.Steering, files read again
 //	GET  /metrics                                       for Prometheus
 package control
 
