@@ -128,7 +128,8 @@ func TestStatusAndPurge(t *testing.T) {
 	}
 	old, young := target.Masters[0].Workers[0], target.Masters[0].Workers[1]
 	if *old.Connections < 1 || *old.Cache < 10e6 || *old.HardStopIn > 36000 || *old.HardStopIn < 35000 {
-		t.Errorf("stopping worker: %d connections, cache of %d bytes, hard stop in %v s", *old.Connections, *old.Cache, *old.HardStopIn)
+		t.Errorf("stopping worker: %d connections, cache of %d bytes, hard stop "+
+			"in %v s", *old.Connections, *old.Cache, *old.HardStopIn)
 	}
 	if young.HardStopIn != nil || young.Cache != nil {
 		t.Errorf("current worker: %+v", young)
@@ -141,7 +142,8 @@ func TestStatusAndPurge(t *testing.T) {
 	}{{young.PID, false, status.Refused}, {old.PID, true, status.WouldPurge}, {old.PID, false, status.Purged}} {
 		done, err := client.Purge(t.Context(), group, tt.pid, tt.dryRun)
 		if err != nil || done.Result != tt.want || done.PID != tt.pid {
-			t.Errorf("purge of %d, dry run %v: %+v, %v; want %s", tt.pid, tt.dryRun, done, err, tt.want)
+			t.Errorf("purge of %d, dry run %v: %+v, %v; "+
+				"want %s", tt.pid, tt.dryRun, done, err, tt.want)
 		}
 	}
 	h.Eventually("what was done", func() error {
@@ -297,12 +299,14 @@ func TestPeers(t *testing.T) {
 		cred syscall.Credential
 		ok   bool
 	}{
-		"root":                                   {syscall.Credential{}, true},
-		"a member":                               {syscall.Credential{Uid: 4243, Gid: 4242}, true},
-		"another group":                          {syscall.Credential{Uid: 4243, Gid: 4243}, false},
-		"by a supplementary group":               {syscall.Credential{Uid: 4243, Gid: 4243, Groups: []uint32{7, 4242}}, true},
-		"of many groups":                         {syscall.Credential{Uid: 4243, Gid: 4243, Groups: many}, false},
-		"of many groups, the right one included": {syscall.Credential{Uid: 4243, Gid: 4243, Groups: append([]uint32{4242}, many...)}, true},
+		"root":          {syscall.Credential{}, true},
+		"a member":      {syscall.Credential{Uid: 4243, Gid: 4242}, true},
+		"another group": {syscall.Credential{Uid: 4243, Gid: 4243}, false},
+		"by a supplementary " +
+			"group": {syscall.Credential{Uid: 4243, Gid: 4243, Groups: []uint32{7, 4242}}, true},
+		"of many groups": {syscall.Credential{Uid: 4243, Gid: 4243, Groups: many}, false},
+		"of many groups, the right one " +
+			"included": {syscall.Credential{Uid: 4243, Gid: 4243, Groups: append([]uint32{4242}, many...)}, true},
 	} {
 		cmd := exec.Command(program)
 		cmd.Env = []string{"CONTROL_TEST_SOCKET=" + path}
