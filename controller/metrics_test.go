@@ -224,9 +224,12 @@ func TestAbsentReadingHasNoSample(t *testing.T) {
 	}
 	slices.Sort(left)
 	want := []string{
-		"action_duration_seconds", "actions_total", "build_info", "dry_run", "freed_bytes_total", "last_tick_timestamp_seconds",
-		"make_room_requests_total", "make_room_wait_seconds", "policy_info", "policy_rejected", "reaction_seconds", "resident_memory_bytes", "sensor_missing", "sessions_shut_down_total",
-		"tick_duration_seconds", "tier", "tier_active", "tier_changes_total", "tier_info", "worker_held_seconds",
+		"action_duration_seconds", "actions_total", "build_info", "dry_run",
+		"freed_bytes_total", "last_tick_timestamp_seconds", "make_room_requests_total",
+		"make_room_wait_seconds", "mode", "pause_ends_timestamp_seconds", "paused",
+		"policy_info", "policy_rejected", "reaction_seconds", "resident_memory_bytes",
+		"sensor_missing", "sessions_shut_down_total", "tick_duration_seconds", "tier",
+		"tier_active", "tier_changes_total", "tier_info", "worker_held_seconds",
 	}
 	if !slices.Equal(left, want) {
 		t.Errorf("there are %q, want %q", left, want)

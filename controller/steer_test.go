@@ -85,7 +85,7 @@ tiers:
 `, Config{})
 	// The first session of a drain is shut down at once, the next one after two minutes.
 	w.Eventually("the drain has begun", func() error {
-		if a := c.guards["haproxy.service"].actions; a.holds(policy.HardStopAfter) {
+		if c.drains("haproxy.service") {
 			return nil
 		}
 		return errors.New("no drain")
@@ -109,19 +109,25 @@ tiers:
 	c.Steer(Steering{})
 	w.journal.wait(t, "the end of the pause", 1, kind(Resumed))
 	w.Eventually("the drain begins again", func() error {
-		if c.guards["haproxy.service"].actions.holds(policy.HardStopAfter) {
+		if c.drains("haproxy.service") {
 			return nil
 		}
 		return errors.New("no drain")
 	})
 }
 
-// holds reports whether an action of a kind runs.
-func (s *stoppable) holds(kind string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.runs {
-		if r.kind == kind {
+// drains reports whether a drain of the target runs.
+func (c *Controller) drains(target string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.guards[target]
+	if g == nil {
+		return false
+	}
+	g.actions.mu.Lock()
+	defer g.actions.mu.Unlock()
+	for _, r := range g.actions.runs {
+		if r.kind == policy.HardStopAfter {
 			return true
 		}
 	}
