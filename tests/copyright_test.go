@@ -7,7 +7,6 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -92,7 +91,7 @@ func linked(t *testing.T) []legal {
 
 func goCommand(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(filepath.Join(runtime.GOROOT(), "bin", "go"), args...).Output()
+	out, err := exec.Command("go", args...).Output()
 	if err != nil {
 		t.Fatalf("go %q: %v", args, err)
 	}
