@@ -66,7 +66,7 @@ test-guest: setup
 	HAPRESSURE_TESTS=guest $(GO) test -count 1 -timeout 60m -v -skip '$(PACKAGE_TESTS)' ./tests/e2e
 
 # That packages are reproducible, pass their linters, and that rpm installs them.
-PACKAGE_TESTS = PackagesAreReproducible|PackagesPassLint|RPM
+PACKAGE_TESTS = Packages(AreReproducible|PassLint|HoldNotices)|InstalledLinks|RPM
 test-packages: setup
 	$(GO) test -count 1 -timeout 30m -run '$(PACKAGE_TESTS)' ./tests/e2e
 
