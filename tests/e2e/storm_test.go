@@ -123,11 +123,11 @@ func TestHeapStorm(t *testing.T) {
 	late, size := drainLate, ""
 	if !everything() {
 		// Workers of a fifth of the size, in a quarter of the room: a worker's own memory
-		// does not shrink with its cache and map. A third of the time between reloads.
-		// Reloads take 3 s, so drains must take less than usual: terminate waits for
-		// them.
-		late = strings.NewReplacer("60s, spread: 5s", "40s, spread: 1s").Replace(drainLate)
-		size = " --cache-size 200000 --heap-mib 5 --limit 275M --interval 8s --settle 10s"
+		// does not shrink with its cache and map. Reloads take 3 s, so drains must take
+		// less than usual: terminate waits for them. With less time between the first
+		// reloads too few workers would be drained before the last ones.
+		late = strings.Replace(drainLate, "spread: 5s", "spread: 1s", 1)
+		size = " --cache-size 200000 --heap-mib 5 --limit 275M --settle 10s"
 	}
 	m := runStorm(t, late,
 		"systemctl start hapressure; ./storm --kind heap --out /out/storm.json"+size)
