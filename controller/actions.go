@@ -122,8 +122,10 @@ func (a *actions) hardStop(ctx context.Context, w haproxy.Replaced, pace haproxy
 	freed := a.measure()
 	d, err := w.Drain(ctx, pace)
 	noCLI := errors.Is(err, haproxy.ErrNoCLI) && !haproxy.Permanent(err)
-	if (err == nil || noCLI) && ctx.Err() == nil {
-		_, err = w.Terminate(ctx, hardStopGrace)
+	if err == nil || noCLI {
+		if err = context.Cause(ctx); err == nil {
+			_, err = w.Terminate(ctx, hardStopGrace)
+		}
 	}
 	if err != nil {
 		r := failure(err)
